@@ -1,0 +1,2 @@
+//! `orlop`: a runc-compatible OCI container runtime.
+fn main() {}

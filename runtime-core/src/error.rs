@@ -1,0 +1,236 @@
+//! The one error type: which step failed, on which object, because of which config field, with which errno, and what helps.
+
+use std::fmt;
+
+use crate::Step;
+
+/// A result whose error is [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a caller can do about an error, coarsely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The bundle's config.json (or a process or resources file) is wrong.
+    InvalidConfig,
+    /// An argument of the call is wrong: an id, a signal, a combination of options.
+    InvalidArgument,
+    /// There is no such container.
+    NotFound,
+    /// A container with this id is already there.
+    AlreadyExists,
+    /// The container's status does not allow the operation.
+    WrongStatus,
+    /// This host or this build cannot do what was asked.
+    Unsupported,
+    /// The container's command cannot be executed.
+    Command,
+    /// A hook failed or ran out of time.
+    Hook,
+    /// The state file cannot be read, written or understood.
+    State,
+    /// A deadline passed.
+    Timeout,
+    /// The kernel refused; see [`Error::errno`].
+    System,
+}
+
+/// Why an operation failed.
+///
+/// The text is one line: step and object, the config field as a JSON pointer (RFC 6901), the cause, and the remedy when it is
+/// known, for example
+/// `bind mount /srv/data on /data (config /mounts/3/source): no such file or directory`.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    step: Step,
+    object: Option<String>,
+    field: Option<String>,
+    detail: Option<String>,
+    errno: Option<i32>,
+    hint: Option<String>,
+    also: Vec<Error>,
+}
+
+impl Error {
+    /// An error of `kind` in `step`; say more with the methods below.
+    #[must_use]
+    pub fn new(kind: Kind, step: Step) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            step,
+            object: None,
+            field: None,
+            detail: None,
+            errno: None,
+            hint: None,
+            also: Vec::new(),
+        }))
+    }
+
+    /// The kernel refused `step` with `errno` (a positive errno number).
+    #[must_use]
+    pub fn os(step: Step, errno: i32) -> Self {
+        let mut error = Self::new(Kind::System, step);
+        error.0.errno = Some(errno);
+        error
+    }
+
+    /// An I/O error of the standard library in `step`.
+    #[must_use]
+    pub fn io(step: Step, source: &std::io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(errno) => Self::os(step, errno),
+            None => Self::new(Kind::System, step).detail(source.to_string()),
+        }
+    }
+
+    /// The config field at the JSON pointer `field` is wrong in the way `detail` says.
+    #[must_use]
+    pub fn config(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidConfig, Step::CheckConfig).field(field).detail(detail)
+    }
+
+    /// Names the path or thing the step worked on.
+    #[must_use]
+    pub fn object(mut self, object: impl Into<String>) -> Self {
+        self.0.object = Some(object.into());
+        self
+    }
+
+    /// Names the config field as a JSON pointer.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.0.field = Some(field.into());
+        self
+    }
+
+    /// Says what is wrong in words, where the errno alone does not.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// Says what would help.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Sets the kind where it differs from what the constructor chose.
+    #[must_use]
+    pub fn kind_is(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Adds a further failure met while cleaning up after this one.
+    #[must_use]
+    pub fn and(mut self, further: Error) -> Self {
+        self.0.also.push(further);
+        self
+    }
+
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The step that failed.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.0.step
+    }
+
+    /// The path or thing the step worked on.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.0.object.as_deref()
+    }
+
+    /// The config field behind it, as a JSON pointer such as `/mounts/3/source`.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// The kernel's errno number, when there is one.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        self.0.errno
+    }
+
+    /// What would help, when it is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+}
+
+/// An errno in words, lower case as engines match it ("no such file or directory").
+fn errno_text(errno: i32) -> String {
+    let text = nix::errno::Errno::from_raw(errno).desc();
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        // Only a plain word is lowered: "RFS specific error" and the like keep their capitals.
+        (Some(first), Some(second)) if !second.is_ascii_uppercase() => first.to_lowercase().chain(chars).collect(),
+        _ => text.to_owned(),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        f.write_str(inner.step.words())?;
+        if let Some(object) = &inner.object {
+            write!(f, " {object}")?;
+        }
+        if let Some(field) = &inner.field {
+            write!(f, " (config {field})")?;
+        }
+        if let Some(detail) = &inner.detail {
+            write!(f, ": {detail}")?;
+        }
+        if let Some(errno) = inner.errno {
+            write!(f, ": {}", errno_text(errno))?;
+        }
+        if let Some(hint) = &inner.hint {
+            write!(f, " ({hint})")?;
+        }
+        for further in &inner.also {
+            write!(f, "; then {further}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_step_object_field_cause_and_remedy() {
+        let error = Error::os(Step::BindMount, libc::ENOENT)
+            .object("/srv/data on /data")
+            .field("/mounts/3/source")
+            .hint("create it on the host first");
+        assert_eq!(
+            error.to_string(),
+            "bind mount /srv/data on /data (config /mounts/3/source): no such file or directory (create it on the host first)"
+        );
+        assert_eq!(error.errno(), Some(libc::ENOENT));
+        assert_eq!(error.pointer(), Some("/mounts/3/source"));
+    }
+}

@@ -1,0 +1,17 @@
+//! Orlop: a low-level OCI container runtime as a library.
+
+mod error;
+mod id;
+mod runtime;
+mod step;
+mod verbs;
+
+pub use error::{Error, Kind, Result};
+pub use id::{ContainerId, HostPid};
+pub use runtime::{CgroupDriver, Runtime};
+pub use step::Step;
+pub use verbs::create::{CreateOptions, create};
+pub use verbs::exec::{ExecOptions, ExecProcess, exec};
+pub use verbs::run::{RunOptions, run};
+pub use verbs::start::{StartOptions, start};
+pub use verbs::{Container, Exit};

@@ -1,0 +1,41 @@
+//! What all operations share: where state lives and who manages control groups.
+
+use std::path::PathBuf;
+
+/// Who makes a container's control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CgroupDriver {
+    /// The runtime makes directories in the cgroup file systems.
+    #[default]
+    Cgroupfs,
+    /// systemd makes a transient scope (runc's `--systemd-cgroup`).
+    Systemd,
+}
+
+/// Where containers are kept and how they are made; every verb takes it.
+///
+/// ```
+/// let runtime = orlop::Runtime { root: "/run/my-engine".into(), ..orlop::Runtime::default() };
+/// assert_eq!(runtime.cgroup_driver, orlop::CgroupDriver::Cgroupfs);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// The directory that holds one directory per container; made with mode 0700 on first use.
+    pub root: PathBuf,
+    /// Who makes control groups.
+    pub cgroup_driver: CgroupDriver,
+    /// Whether to make do without root's rights: `None` finds out (not root, or root only in a user namespace).
+    pub rootless: Option<bool>,
+}
+
+impl Default for Runtime {
+    /// `/run/orlop` for root; `$XDG_RUNTIME_DIR/orlop` for others.
+    fn default() -> Self {
+        let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+        let root = match xdg {
+            Some(dir) if !nix::unistd::geteuid().is_root() => PathBuf::from(dir).join("orlop"),
+            _ => PathBuf::from("/run/orlop"),
+        };
+        Self { root, cgroup_driver: CgroupDriver::Cgroupfs, rootless: None }
+    }
+}

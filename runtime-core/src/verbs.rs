@@ -1,0 +1,71 @@
+//! The verbs: one file and one public function each.
+
+pub mod create;
+pub mod exec;
+pub mod run;
+pub mod start;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::{ContainerId, HostPid, Result};
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this status, 0 to 255.
+    Code(u8),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The status as a shell reports it: the code, or 128 plus the signal's number.
+    #[must_use]
+    pub fn shell_code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        }
+    }
+}
+
+/// A process this program started in a container: its pid and a pidfd, which polls readable when the process ends.
+#[derive(Debug)]
+pub struct Container {
+    id: ContainerId,
+    pid: HostPid,
+    pidfd: OwnedFd,
+}
+
+impl Container {
+    pub(crate) fn new(id: ContainerId, pid: HostPid, pidfd: OwnedFd) -> Self {
+        Self { id, pid, pidfd }
+    }
+
+    /// The container's id.
+    #[must_use]
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    /// The pid of the process, as this program's pid namespace numbers it.
+    #[must_use]
+    pub fn pid(&self) -> HostPid {
+        self.pid
+    }
+
+    /// Waits until the process ends and reaps it. Only its parent can: the program that called `create`, `run` or `exec`, or the
+    /// child subreaper that adopted it.
+    ///
+    /// # Errors
+    /// [`crate::Kind::System`] with ECHILD when it is not this program's child.
+    pub fn wait(&self) -> Result<Exit> {
+        todo!()
+    }
+}
+
+impl AsFd for Container {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}

@@ -1,0 +1,18 @@
+//! `run`: create and start in one.
+
+use crate::{Container, ContainerId, CreateOptions, Result, Runtime};
+
+/// What `run` is told.
+#[derive(Debug, Default)]
+pub struct RunOptions {
+    /// All that `create` takes.
+    pub create: CreateOptions,
+}
+
+/// Creates and starts the container `id`; the caller may [`Container::wait`] for it and then [`crate::delete`] it.
+///
+/// # Errors
+/// Any step may fail; nothing is left behind then.
+pub fn run(_runtime: &Runtime, _id: &ContainerId, _options: RunOptions) -> Result<Container> {
+    todo!()
+}
