@@ -1,5 +1,6 @@
 //! Orlop: a low-level OCI container runtime as a library.
 
+pub mod config;
 mod error;
 mod id;
 mod runtime;

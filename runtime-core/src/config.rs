@@ -1,0 +1,59 @@
+//! config.json: loading it, checking it, and the tables of names that it uses.
+
+mod capabilities;
+mod model;
+mod names;
+mod text;
+
+pub use capabilities::{CAPABILITIES, CapabilitySet, capability_number};
+pub use model::{
+    Capabilities, Config, ConsoleSize, CpuAffinity, Device, Hook, Hooks, IdMapping, IntelRdt, IoPriority, Linux,
+    MemoryPolicy, Mount, Namespace, NetDevice, Personality, Process, ResourceLimit, Root, Scheduler, TimeOffset, User,
+};
+pub use names::{
+    Clock, DeviceType, IoPriorityClass, MemoryPolicyFlag, MemoryPolicyMode, Named, NamespaceType, PersonalityDomain,
+    Propagation, Rlimit, SchedulerFlag, SchedulerPolicy,
+};
+pub use text::{Pairs, Text};
+
+use crate::{Error, Kind, Result, Step};
+
+/// Reads a config from the bytes of config.json, which it borrows.
+///
+/// # Errors
+/// [`Kind::InvalidConfig`] with the JSON pointer of the fault.
+pub fn load(bytes: &[u8]) -> Result<Config<'_>> {
+    read(bytes)
+}
+
+/// Reads the `process` object of a file given to exec, which it borrows.
+///
+/// # Errors
+/// [`Kind::InvalidConfig`] with the JSON pointer of the fault.
+pub fn load_process(bytes: &[u8]) -> Result<Process<'_>> {
+    read(bytes)
+}
+
+fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::new(Kind::InvalidConfig, Step::LoadConfig).detail(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_config() {
+        let text = r#"{"ociVersion":"1.3.0","root":{"path":"rootfs"},"process":{"cwd":"/","args":["sh"],
+            "capabilities":{"bounding":["CAP_KILL","CAP_X"],"ambient":null}},"hooks":null,"mounts":null,
+            "linux":{"namespaces":[{"type":"pid"},{"type":"time","path":""}],"sysctl":{"a":"b"},"rootfsPropagation":""}}"#;
+        let config = load(text.as_bytes()).unwrap();
+        let process = config.process.unwrap();
+        assert_eq!(process.capabilities.as_ref().unwrap().bounding.mask, 1 << 5);
+        assert_eq!(process.capabilities.unwrap().bounding.unknown.len(), 1);
+        let linux = config.linux.unwrap();
+        assert_eq!(linux.namespaces[1], Namespace { kind: NamespaceType::Time, path: None });
+        assert_eq!(linux.sysctl.get("a").unwrap(), "b");
+    }
+}
