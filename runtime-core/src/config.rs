@@ -2,6 +2,7 @@
 
 mod capabilities;
 mod model;
+pub mod mount_options;
 mod names;
 mod text;
 
