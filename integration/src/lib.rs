@@ -1,1 +1,37 @@
-//! Black-box tests of runc-compatible runtimes.
+//! Black-box tests and benchmarks of runc-compatible runtimes.
+//!
+//! The runtime under test is the program that the environment variable `ORLOP_RUNTIME` names; without it, this workspace's
+//! `orlop`, which is then built first. The tests prove themselves on Debian's runc:
+//!
+//! ```text
+//! ORLOP_RUNTIME=/usr/sbin/runc cargo test -p orlop-integration
+//! ```
+//!
+//! Each `tests/*/main.rs` is one single-threaded program (`harness = false`) that forks a process for each case. The case has
+//! its own mount namespace, its own directory, state root and container ids, and is failed when a process, control group, mount or
+//! state directory of it is left afterwards ([`leak`]).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and the runner turns that into a failed case"
+)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the runner reports on the terminal")]
+
+pub mod command;
+pub mod container;
+pub mod leak;
+pub mod process;
+pub mod runner;
+pub mod sandbox;
+pub mod spec;
+pub mod subject;
+mod sys;
+
+pub use command::{Cmd, Output};
+pub use container::Container;
+pub use runner::{Case, case, run};
+pub use sandbox::Sandbox;
+pub use subject::{Flavor, Subject};

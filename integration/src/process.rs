@@ -1,0 +1,84 @@
+//! Processes: who descends from whom, and how to end them by number.
+
+use std::collections::BTreeMap;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// One process as /proc/PID/stat tells it.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+    /// Its parent's id.
+    pub parent: i32,
+    /// `R`, `S`, `D`, `Z` and so on.
+    pub state: char,
+    /// Its command name and arguments.
+    pub command: String,
+}
+
+/// Reads /proc/PID/stat; `None` when there is no such process.
+#[must_use]
+pub fn read(pid: i32) -> Option<Process> {
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let (left, right) = text.rsplit_once(") ")?;
+    let name = left.split_once('(')?.1;
+    let mut words = right.split(' ');
+    let state = words.next()?.chars().next()?;
+    let parent = words.next()?.parse().ok()?;
+    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+    Some(Process { pid, parent, state, command: format!("{name} [{}]", arguments.trim_end()) })
+}
+
+/// Whether `pid` is there and not a zombie.
+#[must_use]
+pub fn is_alive(pid: i32) -> bool {
+    read(pid).is_some_and(|process| !matches!(process.state, 'Z' | 'X'))
+}
+
+/// All processes that descend from `ancestor`, itself not included.
+#[must_use]
+pub fn descendants(ancestor: i32) -> Vec<Process> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        if let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(read) {
+            all.insert(process.pid, process);
+        }
+    }
+    let is_below = |process: &Process| {
+        let mut parent = process.parent;
+        while parent > 1 && parent != ancestor {
+            parent = all.get(&parent).map_or(0, |process| process.parent);
+        }
+        parent == ancestor
+    };
+    all.values().filter(|process| is_below(process)).cloned().collect()
+}
+
+/// Sends SIGKILL to `pid`; that it is gone already is fine.
+pub fn kill_hard(pid: i32) {
+    match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Err(errno) => panic!("kill {pid}: {errno}"),
+    }
+}
+
+/// Collects every child that has ended; returns how many.
+pub fn reap() -> usize {
+    let mut count = 0;
+    loop {
+        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(_) => return count,
+            Ok(_) => count += 1,
+        }
+    }
+}
+
+/// Collects the child `pid` when it has ended; whether it had.
+pub fn reap_one(pid: i32) -> bool {
+    !matches!(waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+}

@@ -1,0 +1,320 @@
+//! The runner: forks a process for each case, watches its time, looks for leaks, and reports like `cargo test`.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+use crate::sandbox::SKIPPED;
+use crate::{Flavor, Sandbox, Subject, leak, process, sys};
+
+/// One case.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    name: &'static str,
+    body: fn(&Sandbox),
+    extension: bool,
+    known_gap: Option<&'static str>,
+    lacks: [Option<(Flavor, &'static str)>; 3],
+    seconds: u64,
+}
+
+/// A case with its default marks: every runtime must pass it, in a minute.
+#[must_use]
+pub const fn case(name: &'static str, body: fn(&Sandbox)) -> Case {
+    Case { name, body, extension: false, known_gap: None, lacks: [None; 3], seconds: 60 }
+}
+
+impl Case {
+    /// Only our runtime has this; the others skip it.
+    #[must_use]
+    pub const fn extension(mut self) -> Self {
+        self.extension = true;
+        self
+    }
+
+    /// Our runtime does not do this yet: the case counts as ignored while it fails, and as failed when it passes.
+    #[must_use]
+    pub const fn known_gap(mut self, reason: &'static str) -> Self {
+        self.known_gap = Some(reason);
+        self
+    }
+
+    /// Debian's runc cannot do this; the reason says since when runc can.
+    #[must_use]
+    pub const fn not_runc(mut self, reason: &'static str) -> Self {
+        self.lacks[0] = Some((Flavor::Runc, reason));
+        self
+    }
+
+    /// Debian's crun cannot do this.
+    #[must_use]
+    pub const fn not_crun(mut self, reason: &'static str) -> Self {
+        self.lacks[1] = Some((Flavor::Crun, reason));
+        self
+    }
+
+    /// Another time limit than a minute.
+    #[must_use]
+    pub const fn seconds(mut self, seconds: u64) -> Self {
+        self.seconds = seconds;
+        self
+    }
+
+    fn ignored_on(&self, flavor: Flavor) -> Option<String> {
+        if self.extension && flavor != Flavor::Orlop {
+            return Some("an extension of ours".into());
+        }
+        let (_, reason) = self.lacks.iter().flatten().find(|(lacking, _)| *lacking == flavor)?;
+        Some(format!("{flavor:?} lacks it: {reason}"))
+    }
+}
+
+/// Makes a list of cases from functions: `cases![plain, ours.extension(), long.seconds(300)]`.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident $(. $mark:ident ( $($argument:expr),* ))* ),* $(,)?) => {
+        &[ $( $crate::case(stringify!($name), $name) $( .$mark($($argument),*) )* ),* ]
+    };
+}
+
+/// What became of one case.
+enum Outcome {
+    Passed,
+    Ignored(String),
+    Failed(String),
+}
+
+/// The arguments that `cargo test` passes on.
+#[derive(Debug, Default)]
+struct Options {
+    filters: Vec<String>,
+    skips: Vec<String>,
+    exact: bool,
+    list: bool,
+    show_output: bool,
+}
+
+impl Options {
+    fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self::default();
+        let mut args = args.peekable();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--exact" => options.exact = true,
+                "--list" => options.list = true,
+                "--nocapture" | "--show-output" => options.show_output = true,
+                "--skip" => options.skips.extend(args.next()),
+                // One case runs at a time whatever is asked for; colours and formats are not offered.
+                "--test-threads" | "--format" | "--color" => drop(args.next()),
+                "--quiet" | "-q" | "--include-ignored" | "--ignored" => {}
+                flag if flag.starts_with("--test-threads=") || flag.starts_with("--color=") => {}
+                flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
+                _ => options.filters.push(arg),
+            }
+        }
+        Ok(options)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let matches = |pattern: &String| if self.exact { name == pattern } else { name.contains(pattern.as_str()) };
+        (self.filters.is_empty() || self.filters.iter().any(matches)) && !self.skips.iter().any(matches)
+    }
+}
+
+/// Runs the groups of cases that the arguments select and reports; the whole of a test program's `main`.
+#[must_use]
+pub fn run(program: &str, groups: &[(&str, &[Case])]) -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let all: Vec<(String, &Case)> = groups
+        .iter()
+        .flat_map(|(group, cases)| cases.iter().map(move |case| (format!("{group}::{}", case.name), case)))
+        .collect();
+    let chosen: Vec<_> = all.iter().filter(|(name, _)| options.wants(name)).collect();
+    if options.list {
+        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let subject = Subject::from_environment();
+    println!("\nrunning {} tests of {} ({})", chosen.len(), subject.path.display(), subject.version);
+    let run = Run::new(program, subject, options.show_output);
+    let started = Instant::now();
+    let (mut passed, mut failures, mut ignored) = (0, Vec::new(), Vec::new());
+    for (number, (name, case)) in chosen.iter().enumerate() {
+        print!("test {name} ... ");
+        std::io::stdout().flush().expect("stdout");
+        let begun = Instant::now();
+        let outcome = run.one(number, case);
+        let time = begun.elapsed().as_secs_f64();
+        match outcome {
+            Outcome::Passed => {
+                println!("ok ({time:.2}s)");
+                passed += 1;
+            }
+            Outcome::Ignored(reason) => {
+                println!("ignored, {reason}");
+                ignored.push((name, reason));
+            }
+            Outcome::Failed(text) => {
+                println!("FAILED ({time:.2}s)");
+                failures.push((name, text));
+            }
+        }
+    }
+    let at_end = run.finish();
+    if !at_end.is_empty() {
+        println!("left by the whole run: {at_end:#?}");
+    }
+    for (name, text) in &failures {
+        println!("\n---- {name} ----\n{}", text.trim_end());
+    }
+    if !failures.is_empty() {
+        println!("\nfailures:");
+        failures.iter().for_each(|(name, _)| println!("    {name}"));
+    }
+    if !ignored.is_empty() {
+        println!("\nignored, with reason:");
+        ignored.iter().for_each(|(name, reason)| println!("    {name}: {reason}"));
+    }
+    let failed = failures.len() + usize::from(!at_end.is_empty());
+    println!(
+        "\ntest result: {}. {passed} passed; {failed} failed; {} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        if failed == 0 { "ok" } else { "FAILED" },
+        ignored.len(),
+        all.len() - chosen.len(),
+        started.elapsed().as_secs_f64()
+    );
+    ExitCode::from(u8::from(failed > 0) * 101)
+}
+
+/// What all cases of one run share.
+struct Run {
+    subject: Subject,
+    base: PathBuf,
+    tag: String,
+    show_output: bool,
+    mounts_before: usize,
+}
+
+impl Run {
+    fn new(program: &str, subject: Subject, show_output: bool) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "these tests make containers as root");
+        sys::become_subreaper();
+        let tag = format!("orlopit-{}", std::process::id());
+        let base = std::env::temp_dir().join(format!("{tag}-{program}"));
+        fs::create_dir(&base).expect("base directory");
+        let cache = base.join("cache");
+        fs::create_dir(&cache).expect("cache directory");
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find(|path| Path::new(path).is_file());
+        fs::copy(busybox.expect("busybox (install the package busybox-static)"), cache.join("busybox"))
+            .expect("busybox");
+        fs::copy(env!("ORLOP_PROGRAM_PROBE"), cache.join("probe")).expect("probe");
+        let mounts_before = leak::mounts("").len();
+        Self { subject, base, tag, show_output, mounts_before }
+    }
+
+    /// Forks, watches and judges one case.
+    fn one(&self, number: usize, case: &Case) -> Outcome {
+        if let Some(reason) = case.ignored_on(self.subject.flavor) {
+            return Outcome::Ignored(reason);
+        }
+        let tag = format!("{}-{number}", self.tag);
+        let output = self.base.join(format!("{tag}.txt"));
+        let reason_file = self.base.join(format!("{tag}.reason"));
+        let status = self.fork_case(case, &tag, &output, &reason_file);
+        let text = fs::read_to_string(&output).unwrap_or_default();
+        if self.show_output {
+            print!("{text}");
+        }
+        self.clean_after(&tag);
+        let gap = case.known_gap.filter(|_| self.subject.flavor == Flavor::Orlop);
+        match (status, gap) {
+            (Ok(0), None) => Outcome::Passed,
+            (Ok(0), Some(reason)) => Outcome::Failed(format!("passes now: take the mark off (known gap: {reason})")),
+            (Ok(SKIPPED), _) => Outcome::Ignored(fs::read_to_string(&reason_file).unwrap_or_default()),
+            (_, Some(reason)) => Outcome::Ignored(format!("known gap: {reason}")),
+            (Ok(_), None) => Outcome::Failed(text),
+            (Err(how), None) => Outcome::Failed(format!("{how}\n{text}")),
+        }
+    }
+
+    /// The exit code of the case's process, or how it ended otherwise.
+    fn fork_case(&self, case: &Case, tag: &str, output: &Path, reason_file: &Path) -> Result<i32, String> {
+        let Some(child) = sys::fork() else { self.child(case, tag, output, reason_file) };
+        let until = Instant::now() + Duration::from_secs(case.seconds);
+        loop {
+            match waitpid(child, Some(WaitPidFlag::WNOHANG)).expect("waitpid") {
+                WaitStatus::StillAlive => {}
+                WaitStatus::Exited(_, code) => return Ok(code),
+                WaitStatus::Signaled(_, signal, _) => return Err(format!("ended by {signal}")),
+                other => return Err(format!("unexpected {other:?}")),
+            }
+            if Instant::now() > until {
+                let tree = process::descendants(child.as_raw());
+                let list: Vec<_> = tree.iter().map(|p| format!("  {} {} {}", p.pid, p.state, p.command)).collect();
+                process::kill_hard(child.as_raw());
+                waitpid(child, None).expect("waitpid");
+                return Err(format!("not done after {} s; its processes were\n{}", case.seconds, list.join("\n")));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The forked process: runs the case, looks for leaks, and ends with 0, [`SKIPPED`] or 101.
+    fn child(&self, case: &Case, tag: &str, output: &Path, reason_file: &Path) -> ! {
+        let file = File::create(output).expect("output of the case");
+        sys::redirect_output(file.as_fd());
+        sys::die_with_parent();
+        sys::become_subreaper();
+        let sandbox = Sandbox::enter(self.subject.clone(), tag.to_owned(), &self.base, reason_file.to_owned());
+        let body = std::panic::catch_unwind(AssertUnwindSafe(|| (case.body)(&sandbox)));
+        if body.is_err() {
+            sys::exit_now(101);
+        }
+        let mut roots = sandbox.more_roots.borrow().clone();
+        roots.push(sandbox.root.clone());
+        let left = leak::find(tag, &roots);
+        if !left.is_empty() {
+            eprintln!("left behind: {left:#?}");
+        }
+        sys::exit_now(if left.is_empty() { 0 } else { 101 });
+    }
+
+    /// Takes away whatever a case left, whether it was judged for it or not.
+    fn clean_after(&self, tag: &str) {
+        leak::clean(tag);
+        let dir = self.base.join(tag);
+        if dir.is_dir()
+            && let Err(error) = fs::remove_dir_all(&dir)
+        {
+            eprintln!("cannot remove {}: {error}", dir.display());
+        }
+    }
+
+    /// What the run as a whole left on the host; removes the run's directory.
+    fn finish(&self) -> Vec<String> {
+        let mut left = leak::find(&self.tag, &[]);
+        let mounts = leak::mounts(&self.tag);
+        left.extend(mounts.iter().map(|line| format!("mount {line}")));
+        let mounts_after = leak::mounts("").len();
+        if mounts_after != self.mounts_before {
+            let lines = BufReader::new(File::open("/proc/self/mountinfo").expect("mountinfo")).lines().count();
+            println!("note: the host's mount table went from {} to {lines} entries during the run", self.mounts_before);
+        }
+        if let Err(error) = fs::remove_dir_all(&self.base) {
+            left.push(format!("directory {}: {error}", self.base.display()));
+        }
+        left
+    }
+}

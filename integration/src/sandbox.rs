@@ -1,0 +1,207 @@
+//! What one case owns: a directory, a state root, a mount namespace, and a tag that all its names carry.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::{Cmd, Container, Flavor, Subject, leak, process, sys};
+
+/// The exit code by which a forked case tells that it was skipped.
+pub(crate) const SKIPPED: i32 = 77;
+
+/// The busybox applets that the root file system offers.
+const APPLETS: &[&str] = &[
+    "cat", "chmod", "chown", "cp", "cut", "date", "dd", "df", "dmesg", "echo", "env", "false", "find", "grep", "head",
+    "hostname", "id", "ip", "kill", "ln", "ls", "mkdir", "mkfifo", "mknod", "mount", "mv", "nc", "od", "ping",
+    "printf", "ps", "pwd", "readlink", "rm", "rmdir", "sed", "seq", "setsid", "sh", "sleep", "sort", "stat", "stty",
+    "sync", "tail", "test", "touch", "tr", "true", "tty", "umask", "umount", "uname", "usleep", "wc", "yes",
+];
+
+/// One case's surroundings.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// The runtime under test.
+    pub subject: Subject,
+    /// Part of every name this case makes.
+    pub tag: String,
+    /// The case's directory, removed afterwards.
+    pub dir: PathBuf,
+    /// The `--root` given to the runtime.
+    pub root: PathBuf,
+    /// Where the run keeps what all cases share.
+    cache: PathBuf,
+    commands: Cell<usize>,
+    reason_file: PathBuf,
+    /// More state roots to look through for leaks.
+    pub(crate) more_roots: RefCell<Vec<PathBuf>>,
+}
+
+impl Sandbox {
+    /// Enters a mount namespace of its own and makes the directory. Called in the forked child.
+    pub(crate) fn enter(subject: Subject, tag: String, base: &Path, reason_file: PathBuf) -> Self {
+        use nix::mount::{MntFlags, MsFlags, mount, umount2};
+        use nix::sched::{CloneFlags, unshare};
+        unshare(CloneFlags::CLONE_NEWNS).expect("unshare(CLONE_NEWNS); the tests need root");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make / private");
+        if subject.flavor == Flavor::Crun && Path::new("/sys/fs/cgroup/unified").is_dir() {
+            umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).expect("umount unified for crun");
+        }
+        let dir = base.join(&tag);
+        fs::create_dir(&dir).expect("case directory");
+        let root = dir.join("state");
+        Self {
+            subject,
+            tag,
+            root,
+            cache: base.join("cache"),
+            dir,
+            commands: Cell::new(0),
+            reason_file,
+            more_roots: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Ends the case as skipped; the run prints and counts the reason.
+    pub fn skip(&self, reason: &str) -> ! {
+        fs::write(&self.reason_file, reason).expect("reason file");
+        sys::exit_now(SKIPPED)
+    }
+
+    /// Skips the case unless `condition` holds.
+    pub fn need(&self, condition: bool, reason: &str) {
+        if !condition {
+            self.skip(reason);
+        }
+    }
+
+    /// Whether the runtime under test is of this family.
+    #[must_use]
+    pub fn is(&self, flavor: Flavor) -> bool {
+        self.subject.flavor == flavor
+    }
+
+    /// A path for files that belong to the next command.
+    fn next_files(&self) -> PathBuf {
+        self.commands.set(self.commands.get() + 1);
+        self.dir.join(format!("command-{}", self.commands.get()))
+    }
+
+    /// A command of the runtime: `RUNTIME --root ROOT ARGS…`.
+    pub fn cmd<S: AsRef<str>>(&self, args: &[S]) -> Cmd {
+        let root = self.root.display().to_string();
+        self.bare(&["--root", &root]).args(args.iter().map(|arg| arg.as_ref().to_owned()))
+    }
+
+    /// The same with `--log FILE --log-format json`; [`crate::Output::log`] has the lines.
+    pub fn logged<S: AsRef<str>>(&self, args: &[S]) -> Cmd {
+        let files = self.next_files();
+        let log = files.with_extension("log");
+        let root = self.root.display().to_string();
+        let path = log.display().to_string();
+        self.bare(&["--root", &root, "--log", &path, "--log-format", "json"])
+            .args(args.iter().map(|arg| arg.as_ref().to_owned()))
+            .log(log)
+    }
+
+    /// The runtime with no global options of ours.
+    pub fn bare(&self, args: &[&str]) -> Cmd {
+        Cmd::new(self.subject.path.as_os_str(), self.next_files()).args(args.iter().copied())
+    }
+
+    /// Another program.
+    pub fn program(&self, path: &str, args: &[&str]) -> Cmd {
+        Cmd::new(path.as_ref(), self.next_files()).args(args.iter().copied())
+    }
+
+    /// An id that carries the tag.
+    #[must_use]
+    pub fn id(&self, name: &str) -> String {
+        format!("{}-{name}", self.tag)
+    }
+
+    /// A bundle with a busybox root file system and the default config, and the id to run it under.
+    #[must_use]
+    pub fn container(&self, name: &str) -> Container<'_> {
+        Container::new(self, name)
+    }
+
+    /// Fills `rootfs` with busybox, the probe and the directories that mounts go on.
+    pub fn fill_rootfs(&self, rootfs: &Path) {
+        for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "root", "run", "home", "var", "usr/bin", "mnt"] {
+            fs::create_dir_all(rootfs.join(dir)).expect("rootfs directory");
+        }
+        fs::set_permissions(rootfs.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("mode of /tmp");
+        fs::hard_link(self.cache.join("busybox"), rootfs.join("bin/busybox")).expect("busybox");
+        fs::hard_link(self.cache.join("probe"), rootfs.join("probe")).expect("probe");
+        for applet in APPLETS {
+            symlink("busybox", rootfs.join("bin").join(applet)).expect("applet");
+        }
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n1:x:4242:4242::/home/one:/bin/sh\n";
+        fs::write(rootfs.join("etc/passwd"), passwd).expect("passwd");
+        fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\nextra:x:2000:user\n").expect("group");
+    }
+
+    /// A copy of the probe of its own, for cases that might damage it.
+    pub fn copy_probe(&self, to: &Path) {
+        fs::copy(self.cache.join("probe"), to).expect("copy of the probe");
+    }
+
+    /// Waits until `done` holds.
+    ///
+    /// # Panics
+    /// When it does not within ten seconds.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !done() {
+            assert!(Instant::now() < until, "not within 10 s: {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until the process `pid` has ended, and collects it if it was given to us.
+    #[track_caller]
+    pub fn wait_gone(&self, pid: i32) {
+        self.wait_until(&format!("end of process {pid}"), || {
+            process::reap_one(pid);
+            !process::is_alive(pid)
+        });
+    }
+
+    /// The directories of hierarchies in which a cgroup of this name stands.
+    #[must_use]
+    pub fn cgroups_of(&self, id: &str) -> Vec<PathBuf> {
+        leak::cgroup_mounts().into_iter().map(|mount| mount.join(id)).filter(|dir| dir.is_dir()).collect()
+    }
+
+    /// The directory of a v1 controller (or the v2 tree that has it) for the cgroup `name`.
+    #[must_use]
+    pub fn controller(&self, controller: &str, name: &str) -> Option<PathBuf> {
+        let v1 = Path::new("/sys/fs/cgroup").join(controller).join(name);
+        if v1.is_dir() {
+            return Some(v1);
+        }
+        let mut trees = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].iter().map(Path::new);
+        let tree = trees.find(|tree| {
+            let list = fs::read_to_string(tree.join("cgroup.controllers")).unwrap_or_default();
+            list.split_whitespace().any(|word| word == controller)
+        })?;
+        Some(tree.join(name))
+    }
+
+    /// Whether the host's kernel lets this process make a user namespace.
+    #[must_use]
+    pub fn has_user_namespaces(&self) -> bool {
+        fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|text| text.trim() != "0")
+    }
+}
+
+/// Whether this kernel has `name` in /proc/self/ns.
+#[must_use]
+pub fn kernel_has_namespace(name: &str) -> bool {
+    Path::new("/proc/self/ns").join(name).is_symlink()
+}

@@ -1,0 +1,81 @@
+//! The few calls into the kernel that need `unsafe`, wrapped.
+#![allow(unsafe_code, reason = "fork, descriptors handed to a child, and prctl have no safe form in std or nix")]
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::unistd::{ForkResult, Pid};
+
+/// Forks; `None` in the child.
+pub(crate) fn fork() -> Option<Pid> {
+    // SAFETY: the runner has one thread, so the child may go on using the allocator and std.
+    match unsafe { nix::unistd::fork() }.expect("fork") {
+        ForkResult::Parent { child } => Some(child),
+        ForkResult::Child => None,
+    }
+}
+
+/// Ends the process at once, without destructors: the end of a forked case.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` has no precondition.
+    unsafe { libc::_exit(code) }
+}
+
+/// Makes orphaned descendants children of this process instead of pid 1's.
+pub(crate) fn become_subreaper() {
+    // SAFETY: PR_SET_CHILD_SUBREAPER reads one integer.
+    let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    assert_eq!(result, 0, "prctl(PR_SET_CHILD_SUBREAPER)");
+}
+
+/// Makes this process die with its parent.
+pub(crate) fn die_with_parent() {
+    // SAFETY: PR_SET_PDEATHSIG reads one integer.
+    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    assert_eq!(result, 0, "prctl(PR_SET_PDEATHSIG)");
+}
+
+/// Points standard output and error at `fd`.
+pub(crate) fn redirect_output(fd: BorrowedFd<'_>) {
+    for target in 1..=2 {
+        // SAFETY: both numbers are open descriptors; dup2 replaces the target atomically.
+        let result = unsafe { libc::dup2(fd.as_raw_fd(), target) };
+        assert_eq!(result, target, "dup2");
+    }
+}
+
+/// Has `command` start with each of `fds` at the given number, and without close-on-exec.
+pub(crate) fn hand_over(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) {
+    if fds.is_empty() {
+        return;
+    }
+    // First out of the way of all targets, then into place: a source may have the number of another's target.
+    let place = move || {
+        for (source, target) in &fds {
+            // SAFETY: fcntl and dup2 on a descriptor that the closure owns; both are async-signal-safe.
+            let high = unsafe { libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 500) };
+            if high < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            // SAFETY: as above.
+            if unsafe { libc::dup2(high, *target) } < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes only async-signal-safe calls between fork and exec.
+    unsafe { command.pre_exec(place) };
+}
+
+/// Has `command` start as leader of a session of its own.
+pub(crate) fn new_session(command: &mut Command) {
+    // SAFETY: setsid is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setsid();
+            Ok(())
+        });
+    }
+}
