@@ -1,2 +1,27 @@
-//! The wire format between the runtime and the program that sets a container up from inside.
+//! What runs inside a new container until the container's own command takes over.
+//!
+//! The runtime does all the thinking: it writes an [`wire::Header`], a list of [`wire::Op`]s and their strings into one block of
+//! shared memory (the *arena*), and executes this crate's program (`main.rs`) from a sealed memfd in the new process. The program
+//! walks the operations in order and reports by number: how far it is, and which operation failed with which errno. It never
+//! allocates, locks, formats, logs, looks anything up or calls a C library, so it is as small as a process can be, and the binary
+//! that made the container is never reachable from within it.
+//!
+//! This crate has two users: the library `orlop` links it for [`wire`], and its build script compiles `main.rs` into the program.
 #![no_std]
+#![allow(
+    unsafe_code,
+    reason = "system calls and the shared arena are what this crate is for; each use argues its case"
+)]
+
+mod abi;
+mod console;
+mod copy;
+mod identity;
+mod join;
+mod mounts;
+mod resolve;
+mod sys;
+mod walk;
+pub mod wire;
+
+pub use walk::run;

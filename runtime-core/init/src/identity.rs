@@ -1,0 +1,145 @@
+//! Who the container's command is and what it may do.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use crate::abi::{
+    AT_EACCESS, EACCES, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS, O_PATH, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAP_AMBIENT_RAISE, PR_CAPBSET_DROP, PR_SET_KEEPCAPS, S_IFCHR, S_IFDIR,
+};
+use crate::sys::{self, CStr, Errno, Fd};
+use crate::walk::{Failure, Walker};
+use crate::wire::{List, Str, detail};
+
+impl Walker {
+    /// The user namespace's own root: without it nothing can be mounted in its name.
+    pub(crate) fn become_root(&self, set_groups: bool) -> Result<(), Failure> {
+        if set_groups {
+            sys::setgroups(0, &[])?;
+        }
+        sys::setresgid(0, 0, 0)?;
+        sys::setresuid(0, 0, 0)?;
+        // A change of ids unties this process from its parent's life.
+        self.die_with_parent()
+    }
+
+    pub(crate) fn user(
+        &self,
+        uid: u32,
+        gid: u32,
+        groups: List<u32>,
+        set_groups: bool,
+        umask: u32,
+    ) -> Result<(), Failure> {
+        // Capabilities are wanted after the change of user, to be cut to measure then.
+        sys::prctl(PR_SET_KEEPCAPS, 1, 0)?;
+        if set_groups {
+            let groups = self.arena.list(groups);
+            sys::setgroups(groups.len(), groups)?;
+        }
+        sys::setresgid(gid, gid, gid)?;
+        sys::setresuid(uid, uid, uid)?;
+        sys::prctl(PR_SET_KEEPCAPS, 0, 0)?;
+        sys::umask(umask)?;
+        self.die_with_parent()
+    }
+
+    pub(crate) fn chdir(path: CStr<'_>) -> Result<(), Failure> {
+        sys::chdir(path)?;
+        // CVE-2024-21626: a directory reached through a leaked descriptor lies outside the root, and its name does not begin
+        // with a slash then.
+        let mut name = [0u8; 4096];
+        sys::getcwd(&mut name, 4096)?;
+        if name.first() == Some(&b'/') { Ok(()) } else { Err(Failure::because(Errno(ENOENT), detail::OUTSIDE)) }
+    }
+
+    /// Finds the command among the candidates, as execvp(3) would, before anything is irrevocable.
+    pub(crate) fn find_program(&self) -> Result<(), Failure> {
+        const X_OK: usize = 1;
+        let header = self.arena.header();
+        let mut refused = None;
+        for (index, candidate) in self.arena.list(header.programs).iter().enumerate() {
+            let path = self.arena.str(*candidate);
+            match sys::faccessat2(Fd::CWD, path, X_OK, AT_EACCESS) {
+                Ok(_) => {
+                    // A directory passes for executable, and is never meant.
+                    let file = sys::openat2(Fd::CWD, path, O_PATH, 0, 0)?;
+                    let kind = sys::statx(file, CStr::EMPTY)?.kind();
+                    sys::close(file)?;
+                    if kind == S_IFDIR {
+                        refused = Some(Errno(crate::abi::EISDIR));
+                        continue;
+                    }
+                    header.program.store(index as u32, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(Errno(ENOENT | ENOTDIR)) => {}
+                Err(errno) => refused = Some(errno),
+            }
+        }
+        match refused {
+            Some(errno) => Err(errno.into()),
+            None => Err(Failure::because(Errno(ENOENT), detail::NOT_FOUND)),
+        }
+    }
+
+    /// Writes this process's pid, as its own namespace numbers it, over the digits that wait for it in `LISTEN_PID=`.
+    pub(crate) fn listen_pid(&self, at: Str) -> Result<(), Failure> {
+        let mut pid = sys::getpid()?;
+        let place = self.arena.bytes_mut(at);
+        let mut digits = [0u8; 20];
+        let mut count = 0;
+        while let Some(digit) = digits.get_mut(count) {
+            *digit = b'0' + (pid % 10) as u8;
+            count += 1;
+            pid /= 10;
+            if pid == 0 {
+                break;
+            }
+        }
+        let number = digits.get(..count).unwrap_or(&[]);
+        for (slot, digit) in place.iter().zip(number.iter().rev().chain(core::iter::repeat(&0))) {
+            slot.store(*digit, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Drops from the bounding set what is not kept.
+pub(crate) fn cap_bounding(keep: u64, last: u32) -> Result<(), Failure> {
+    for capability in (0..=last).filter(|capability| keep & (1 << capability) == 0) {
+        sys::prctl(PR_CAPBSET_DROP, capability as usize, 0)?;
+    }
+    Ok(())
+}
+
+/// Sets four of the five sets; the bounding set went before.
+pub(crate) fn capabilities(effective: u64, permitted: u64, inheritable: u64, ambient: u64) -> Result<(), Failure> {
+    sys::capset(effective, permitted, inheritable)?;
+    // The ambient set may hold what became ambient only to survive the execution of this program.
+    sys::prctl3(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0)?;
+    for capability in (0..64usize).filter(|capability| ambient & (1 << capability) != 0) {
+        sys::prctl3(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)?;
+    }
+    Ok(())
+}
+
+/// Gives the standard streams to the container's user, so that it can reopen them by /dev/stdout.
+pub(crate) fn own_stdio(uid: u32) -> Result<(), Failure> {
+    const KEEP: u32 = u32::MAX;
+    for fd in [Fd(0), Fd(1), Fd(2)] {
+        let Ok(status) = sys::statx(fd, CStr::EMPTY) else { continue };
+        let null = status.kind() == S_IFCHR && (status.rdev_major, status.rdev_minor) == (1, 3);
+        if null || status.uid == uid {
+            continue;
+        }
+        match sys::fchown(fd, uid, KEEP) {
+            // A socket, a stream of another user namespace, or a read-only file system: the stream works all the same.
+            Ok(_) | Err(Errno(EINVAL | EPERM | EROFS | EACCES)) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A byte of the arena that this program changes.
+pub(crate) type Cell = AtomicU8;

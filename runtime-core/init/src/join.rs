@@ -1,0 +1,116 @@
+//! Control groups, namespaces, and the talk with the runtime.
+
+use core::sync::atomic::Ordering;
+
+use crate::abi::{
+    CLONE_NEWTIME, ECONNRESET, EINTR, IFF_UP, O_DIRECTORY, O_PATH, O_WRONLY, PR_SET_PDEATHSIG, PROC_SUPER_MAGIC,
+    RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, SIGKILL, SIOCGIFFLAGS, SIOCSIFFLAGS,
+};
+use crate::sys::{self, CStr, Errno, Fd, close};
+use crate::walk::{Failure, Walker};
+use crate::wire::{Phase, Str, detail};
+
+impl Walker {
+    pub(crate) fn join_cgroups(&self) -> Result<(), Failure> {
+        for fd in self.arena.list(self.arena.header().tasks) {
+            sys::write(Fd(*fd), b"0", 1)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on as a sibling of this process: a pid namespace that was joined holds children only.
+    pub(crate) fn fork(&self, flags: u64) -> Result<(), Failure> {
+        let pid = sys::fork(flags)?;
+        if pid == 0 {
+            // The tie to the runtime's life is not inherited.
+            return self.die_with_parent();
+        }
+        self.arena.header().forked.store(pid as i32, Ordering::Release);
+        sys::exit(0)
+    }
+
+    /// Dies when the runtime dies before the container is handed over: nothing is left of a `create` that is killed half-way.
+    pub(crate) fn die_with_parent(&self) -> Result<(), Failure> {
+        if self.arena.header().die_with_parent == 1 {
+            sys::prctl(PR_SET_PDEATHSIG, SIGKILL, 0)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn time_offsets(&self, proc: Fd, lines: Str) -> Result<(), Failure> {
+        // clone3 with CLONE_NEWTIME would leave offsets that can no longer be written.
+        sys::unshare(CLONE_NEWTIME)?;
+        write_proc(proc, CStr::new(b"self/timens_offsets\0"), self.arena.str(lines).bytes())?;
+        // The namespace itself is a magic link, which a confined lookup rightly refuses: only its directory is looked up so.
+        let links =
+            sys::openat2(proc, CStr::new(b"self/ns\0"), O_PATH | O_DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_XDEV)?;
+        let namespace = sys::openat2(links, CStr::new(b"time_for_children\0"), 0, 0, 0)?;
+        sys::setns(namespace, CLONE_NEWTIME as u32)?;
+        close(namespace)?;
+        close(links)?;
+        Ok(())
+    }
+
+    /// Says `phase` and waits for the runtime's answer.
+    pub(crate) fn sync(&self, phase: Phase) -> Result<(), Failure> {
+        let socket = Fd(self.arena.header().sync);
+        sys::write(socket, &[phase as u8], 1)?;
+        let mut answer = [0u8; 1];
+        loop {
+            match sys::read(socket, &mut answer, 1) {
+                Ok(1) => break,
+                Err(Errno(EINTR)) => {}
+                // The runtime has given up or is gone.
+                Ok(_) => return Err(Errno(ECONNRESET).into()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        if phase == Phase::Ready {
+            sys::prctl(PR_SET_PDEATHSIG, 0, 0)?;
+            if self.leaves_runtime {
+                // Tells the runtime that it may end without taking this process along.
+                sys::close(socket)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Brings `lo` up in a new network namespace, which starts with it down.
+pub(crate) fn loopback() -> Result<(), Failure> {
+    #[repr(C)]
+    struct IfReq {
+        name: [u8; 16],
+        flags: u16,
+        rest: [u8; 22],
+    }
+    const AF_UNIX: usize = 1;
+    const DGRAM_CLOEXEC: usize = 2 | 0o2_000_000;
+    let socket = Fd(sys::socket(AF_UNIX, DGRAM_CLOEXEC, 0)? as i32);
+    let mut request = IfReq { name: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0", flags: 0, rest: [0; 22] };
+    // SAFETY: both requests take a struct ifreq of 40 bytes.
+    unsafe { sys::ioctl_with(socket, SIOCGIFFLAGS, &mut request) }?;
+    request.flags |= IFF_UP;
+    // SAFETY: as above.
+    unsafe { sys::ioctl_with(socket, SIOCSIFFLAGS, &mut request) }?;
+    close(socket)?;
+    Ok(())
+}
+
+/// Writes `data` to `path` below the procfs handle, in one write, and only if it really is on procfs.
+pub(crate) fn write_proc(proc: Fd, path: CStr<'_>, data: &[u8]) -> Result<(), Failure> {
+    // `self` is a link of procfs itself; a directory handle of procfs cannot hold any other.
+    let resolve = if path.bytes().starts_with(b"self/") {
+        RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
+    } else {
+        RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS
+    };
+    let file =
+        sys::openat2(proc, path, O_WRONLY, 0, resolve).map_err(|errno| Failure::because(errno, detail::TARGET))?;
+    if sys::filesystem(file)? != PROC_SUPER_MAGIC {
+        return Err(Failure::because(Errno(crate::abi::EPERM), detail::NOT_PROCFS));
+    }
+    sys::write(file, data, data.len())?;
+    close(file)?;
+    Ok(())
+}

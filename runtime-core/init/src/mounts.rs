@@ -1,0 +1,339 @@
+//! The root filesystem, built from detached mounts that are attached descriptor to descriptor.
+
+use crate::abi::{
+    AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, ELOOP, ENOENT, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE, FSCONFIG_SET_FLAG,
+    FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, MS_MOVE, MS_REC,
+    O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT,
+};
+use crate::resolve::{self, Make};
+use crate::sys::{self, CStr, Errno, Fd, close};
+use crate::walk::{Because, Failure, Walker};
+use crate::wire::{
+    Attr, COPY_SYMLINK, COPY_UP, DETAIL, List, NO_SYMLINK, OPTIONAL, Param, RECURSIVE, SOURCE_NOFOLLOW, Slot, Str,
+    detail,
+};
+
+/// A detached copy of the mount at `path` (`dir` itself when the path is empty).
+pub(crate) fn clone_tree(dir: Fd, path: CStr<'_>, flags: usize) -> sys::Result<Fd> {
+    let empty = if path.bytes().is_empty() { crate::abi::AT_EMPTY_PATH } else { 0 };
+    let flags = flags | empty | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    Ok(Fd(sys::open_tree(dir, path, flags)? as i32))
+}
+
+/// Attaches the detached mount `tree` to `target`.
+pub(crate) fn attach(tree: Fd, target: Fd) -> Result<(), Failure> {
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    sys::move_mount(tree, CStr::EMPTY, target, CStr::EMPTY, flags).because(detail::ATTACH)?;
+    Ok(())
+}
+
+impl Walker {
+    fn set_attrs(&self, mount: Fd, attrs: List<Attr>) -> Result<(), Failure> {
+        for attr in self.arena.list(attrs) {
+            let userns = (attr.userns != Slot::NONE).then(|| self.arena.slot(attr.userns));
+            sys::mount_setattr(mount, attr.recursive == 1, attr.set, attr.clear, attr.propagation, userns)
+                .because(detail::ATTRIBUTES)?;
+        }
+        Ok(())
+    }
+
+    /// Attaches the root filesystem on top of this namespace's root, from where it becomes the root.
+    pub(crate) fn rootfs(&mut self, tree: Slot, path: Str, attrs: List<Attr>) -> Result<(), Failure> {
+        let tree = if tree == Slot::NONE {
+            clone_tree(Fd::CWD, self.arena.str(path), AT_RECURSIVE).because(detail::SOURCE)?
+        } else {
+            self.arena.slot(tree)
+        };
+        self.set_attrs(tree, attrs)?;
+        sys::move_mount(tree, CStr::EMPTY, Fd::CWD, CStr::new(b"/\0"), MOVE_MOUNT_F_EMPTY_PATH)
+            .because(detail::ATTACH)?;
+        self.root = tree;
+        Ok(())
+    }
+
+    /// The target of a mount, made if it is missing.
+    fn target(&self, path: Str, no_links: bool, make: Make) -> Result<Fd, Failure> {
+        let path = self.arena.str(path);
+        let found = if no_links {
+            match resolve::open_no_links(self.root, path, O_PATH) {
+                Err(Errno(ELOOP)) => return Err(Failure::because(Errno(ELOOP), detail::SYMLINK)),
+                Err(Errno(ENOENT)) => resolve::open_or_make(self.root, path, make),
+                other => other,
+            }
+        } else {
+            resolve::open_or_make(self.root, path, make)
+        };
+        found.because(detail::TARGET)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parameters are the fields of one operation")]
+    pub(crate) fn mount(
+        &self,
+        target: Str,
+        fstype: Str,
+        source: Str,
+        params: List<Param>,
+        attr: u64,
+        flags: u32,
+        after: List<Attr>,
+    ) -> Result<(), Failure> {
+        let target = self.target(target, flags & NO_SYMLINK != 0, Make::Directory(0o755))?;
+        let context = Fd(sys::fsopen(self.arena.str(fstype), FSOPEN_CLOEXEC)? as i32);
+        if source.is_some() {
+            let key = CStr::new(b"source\0");
+            sys::fsconfig(context, FSCONFIG_SET_STRING, Some(key), Some(self.arena.str(source)))
+                .map_err(|errno| self.explain(context, errno))?;
+        }
+        for param in self.arena.list(params) {
+            let value = param.value.is_some().then(|| self.arena.str(param.value));
+            let command = if value.is_some() { FSCONFIG_SET_STRING } else { FSCONFIG_SET_FLAG };
+            sys::fsconfig(context, command, Some(self.arena.str(param.key)), value)
+                .map_err(|errno| self.explain(context, errno))?;
+        }
+        sys::fsconfig(context, FSCONFIG_CMD_CREATE, None, None).map_err(|errno| self.explain(context, errno))?;
+        let mount = Fd(sys::fsmount(context, FSMOUNT_CLOEXEC, attr)? as i32);
+        close(context)?;
+        if flags & COPY_UP != 0 {
+            self.copy_up(target, mount)?;
+        }
+        self.set_attrs(mount, after)?;
+        attach(mount, target)?;
+        close(mount)?;
+        close(target)?;
+        Ok(())
+    }
+
+    /// Takes what the kernel says about a file system context into the report.
+    fn explain(&self, context: Fd, errno: Errno) -> Failure {
+        let mut text = [0u8; DETAIL];
+        match sys::read(context, &mut text, DETAIL - 1) {
+            Ok(length) => {
+                self.arena.report_detail(text.get(..length).unwrap_or(&[]));
+                Failure::because(errno, detail::PARAMETER)
+            }
+            Err(_) => errno.into(),
+        }
+    }
+
+    pub(crate) fn classic_mount(
+        &self,
+        target: Str,
+        names: (Str, Str, Str),
+        flags: u64,
+        how: u32,
+    ) -> Result<(), Failure> {
+        let (fstype, source, data) = names;
+        let target = self.target(target, how & NO_SYMLINK != 0, Make::Directory(0o755))?;
+        // "." is the directory that was opened, whatever happens to its name.
+        sys::fchdir(target).because(detail::TARGET)?;
+        let here = CStr::new(b".\0");
+        sys::mount(self.arena.str(source), here, self.arena.str(fstype), flags as usize, self.arena.str(data))?;
+        sys::chdir(CStr::new(b"/\0"))?;
+        close(target)?;
+        Ok(())
+    }
+
+    pub(crate) fn bind(
+        &self,
+        tree: Slot,
+        source: Str,
+        target: Str,
+        flags: u32,
+        attrs: List<Attr>,
+    ) -> Result<(), Failure> {
+        let tree = if tree == Slot::NONE {
+            let recursive = if flags & RECURSIVE != 0 { AT_RECURSIVE } else { 0 };
+            let nofollow = if flags & (SOURCE_NOFOLLOW | COPY_SYMLINK) != 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
+            clone_tree(Fd::CWD, self.arena.str(source), recursive | nofollow).because(detail::SOURCE)?
+        } else {
+            self.arena.slot(tree)
+        };
+        let kind = sys::statx(tree, CStr::EMPTY).because(detail::SOURCE)?.kind();
+        if kind == S_IFLNK && flags & COPY_SYMLINK != 0 {
+            self.copy_link(tree, target)?;
+            close(tree)?;
+            return Ok(());
+        }
+        self.set_attrs(tree, attrs)?;
+        let no_links = flags & NO_SYMLINK != 0;
+        let make = if kind == S_IFDIR { Make::Directory(0o755) } else { Make::File };
+        let target = if flags & OPTIONAL != 0 {
+            match resolve::open(self.root, self.arena.str(target), O_PATH) {
+                Err(Errno(ENOENT)) => return Ok(()),
+                other => other.because(detail::TARGET)?,
+            }
+        } else if no_links && kind == S_IFLNK {
+            resolve::open(self.root, self.arena.str(target), O_PATH | O_NOFOLLOW).because(detail::TARGET)?
+        } else {
+            self.target(target, no_links, make)?
+        };
+        attach(tree, target)?;
+        close(tree)?;
+        close(target)?;
+        Ok(())
+    }
+
+    fn copy_link(&self, link: Fd, target: Str) -> Result<(), Failure> {
+        let mut text = [0u8; 4096];
+        let length = sys::readlinkat(link, CStr::EMPTY, &mut text, 4095).because(detail::SOURCE)?;
+        let points_to = CStr::new(text.get(..=length).unwrap_or(b"\0"));
+        let mut name = [0u8; 256];
+        let (parent, name) = resolve::parent(self.root, self.arena.str(target), &mut name).because(detail::TARGET)?;
+        match sys::symlinkat(points_to, parent, name) {
+            Ok(_) | Err(Errno(EEXIST)) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        close(parent)?;
+        Ok(())
+    }
+
+    pub(crate) fn set_attr(&self, target: Str, attrs: List<Attr>, flags: u32) -> Result<(), Failure> {
+        let found = resolve::open(self.root, self.arena.str(target), O_PATH);
+        let target = match found {
+            Err(Errno(ENOENT)) if flags & OPTIONAL != 0 => return Ok(()),
+            other => other.because(detail::TARGET)?,
+        };
+        self.set_attrs(target, attrs)?;
+        close(target)?;
+        Ok(())
+    }
+
+    pub(crate) fn make_dir(&self, path: Str, mode: u32) -> Result<(), Failure> {
+        let made = resolve::open_or_make(self.root, self.arena.str(path), Make::Directory(mode))?;
+        close(made)?;
+        Ok(())
+    }
+
+    pub(crate) fn device(&self, path: Str, mode: u32, number: (u32, u32), owner: (u32, u32)) -> Result<(), Failure> {
+        let mut name = [0u8; 256];
+        let (parent, name) = resolve::parent(self.root, self.arena.str(path), &mut name).because(detail::TARGET)?;
+        let (major, minor) = number;
+        let dev = u64::from(minor & 0xff) | u64::from(major & 0xfff) << 8 | u64::from(minor & !0xff) << 12;
+        match sys::mknodat(parent, name, mode, dev) {
+            Ok(_) => {}
+            Err(Errno(EEXIST)) => {
+                let there = sys::statx(parent, name)?;
+                let same = there.kind() == mode & S_IFMT
+                    && (!matches!(there.kind(), S_IFCHR | S_IFBLK) || (there.rdev_major, there.rdev_minor) == number);
+                if !same {
+                    return Err(Errno(EEXIST).into());
+                }
+                sys::fchmodat(parent, name, mode & 0o7777)?;
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        if owner != (0, 0) {
+            sys::fchownat(parent, name, owner.0, owner.1, AT_SYMLINK_NOFOLLOW)?;
+        }
+        close(parent)?;
+        Ok(())
+    }
+
+    pub(crate) fn symlink(&self, path: Str, target: Str, replace: bool) -> Result<(), Failure> {
+        let mut name = [0u8; 256];
+        let (parent, name) = resolve::parent(self.root, self.arena.str(path), &mut name).because(detail::TARGET)?;
+        let target = self.arena.str(target);
+        match sys::symlinkat(target, parent, name) {
+            Err(Errno(EEXIST)) if replace => {
+                sys::unlinkat(parent, name, 0)?;
+                sys::symlinkat(target, parent, name)?;
+            }
+            Ok(_) | Err(Errno(EEXIST)) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        close(parent)?;
+        Ok(())
+    }
+
+    /// Covers a path. One empty directory and one null device serve all masks: the first is attached, the others are its clones.
+    pub(crate) fn mask(&mut self, path: Str, null: Slot) -> Result<(), Failure> {
+        let target = match resolve::open(self.root, self.arena.str(path), O_PATH) {
+            Err(Errno(ENOENT | ENOTDIR)) => return Ok(()),
+            other => other.because(detail::TARGET)?,
+        };
+        let directory = sys::statx(target, CStr::EMPTY)?.kind() == S_IFDIR;
+        let cover = if directory { self.empty_dir } else { self.null };
+        let tree = match cover {
+            Some(attached) => clone_tree(attached, CStr::EMPTY, 0)?,
+            None if directory => empty_directory()?,
+            None => self.null_device(null)?,
+        };
+        attach(tree, target)?;
+        if directory && self.empty_dir.is_none() {
+            self.empty_dir = Some(tree);
+        } else if !directory && self.null.is_none() {
+            self.null = Some(tree);
+        } else {
+            close(tree)?;
+        }
+        close(target)?;
+        Ok(())
+    }
+
+    /// The host's null device, verified: CVE-2025-31133 is a container that put something else in its place.
+    fn null_device(&self, slot: Slot) -> Result<Fd, Failure> {
+        let tree = if slot == Slot::NONE {
+            clone_tree(Fd::CWD, CStr::new(b"/dev/null\0"), AT_SYMLINK_NOFOLLOW).because(detail::SOURCE)?
+        } else {
+            self.arena.slot(slot)
+        };
+        let status = sys::statx(tree, CStr::EMPTY)?;
+        if status.kind() != S_IFCHR || (status.rdev_major, status.rdev_minor) != (1, 3) {
+            return Err(Failure::because(Errno(EPERM), detail::SOURCE));
+        }
+        Ok(tree)
+    }
+
+    pub(crate) fn readonly(&self, path: Str) -> Result<(), Failure> {
+        let target = match resolve::open(self.root, self.arena.str(path), O_PATH) {
+            Err(Errno(ENOENT | ENOTDIR)) => return Ok(()),
+            other => other.because(detail::TARGET)?,
+        };
+        let tree = clone_tree(target, CStr::EMPTY, AT_RECURSIVE)?;
+        sys::mount_setattr(tree, true, MOUNT_ATTR_RDONLY, 0, 0, None).because(detail::ATTRIBUTES)?;
+        attach(tree, target)?;
+        close(tree)?;
+        close(target)?;
+        Ok(())
+    }
+
+    /// Makes the root filesystem the root; the old root is stacked upon it and goes.
+    pub(crate) fn pivot(&mut self) -> Result<(), Failure> {
+        let here = CStr::new(b".\0");
+        sys::fchdir(self.root)?;
+        sys::pivot_root(here, here)?;
+        sys::umount2(here, MNT_DETACH)?;
+        sys::chdir(CStr::new(b"/\0"))?;
+        Ok(())
+    }
+
+    /// For a root that is an initramfs, which cannot be pivoted: weaker, since the old mounts stay below.
+    pub(crate) fn move_root(&mut self) -> Result<(), Failure> {
+        let here = CStr::new(b".\0");
+        sys::fchdir(self.root)?;
+        sys::mount(here, CStr::new(b"/\0"), CStr::EMPTY, MS_MOVE, CStr::EMPTY)?;
+        sys::chroot(here)?;
+        sys::chdir(CStr::new(b"/\0"))?;
+        Ok(())
+    }
+
+    pub(crate) fn root_propagation(flags: u64, recursive: bool) -> Result<(), Failure> {
+        let flags = flags as usize | if recursive { MS_REC } else { 0 };
+        sys::mount(CStr::EMPTY, CStr::new(b"/\0"), CStr::EMPTY, flags, CStr::EMPTY)?;
+        Ok(())
+    }
+}
+
+/// An empty, read-only file system.
+fn empty_directory() -> Result<Fd, Failure> {
+    let context = Fd(sys::fsopen(CStr::new(b"tmpfs\0"), FSOPEN_CLOEXEC)? as i32);
+    for (key, value) in [(CStr::new(b"nr_inodes\0"), CStr::new(b"1\0")), (CStr::new(b"mode\0"), CStr::new(b"755\0"))] {
+        sys::fsconfig(context, FSCONFIG_SET_STRING, Some(key), Some(value))?;
+    }
+    sys::fsconfig(context, FSCONFIG_CMD_CREATE, None, None)?;
+    let attr = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    let mount = Fd(sys::fsmount(context, FSMOUNT_CLOEXEC, attr)? as i32);
+    close(context)?;
+    Ok(mount)
+}

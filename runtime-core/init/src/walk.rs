@@ -1,0 +1,322 @@
+//! The walk: one operation after the other, and a report by number when one fails.
+
+use core::sync::atomic::Ordering;
+
+use crate::abi::{CLONE_PARENT, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS};
+use crate::sys::{self, CStr, Errno, Fd};
+use crate::wire::{self, FAILED, Header, List, Op, Record, Slot, Str, detail};
+use crate::{identity, join};
+
+/// Why an operation failed: the errno, and what within the operation it befell (see [`detail`]).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failure {
+    errno: Errno,
+    reason: u32,
+}
+
+impl Failure {
+    pub(crate) fn because(errno: Errno, reason: u32) -> Self {
+        Self { errno, reason }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self { errno, reason: detail::CALL }
+    }
+}
+
+/// Says what within an operation a system call was for.
+pub(crate) trait Because<T> {
+    fn because(self, reason: u32) -> Result<T, Failure>;
+}
+
+impl<T> Because<T> for sys::Result<T> {
+    fn because(self, reason: u32) -> Result<T, Failure> {
+        self.map_err(|errno| Failure { errno, reason })
+    }
+}
+
+/// The mapped arena.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arena {
+    base: usize,
+    size: usize,
+}
+
+impl Arena {
+    fn map(fd: Fd) -> sys::Result<Self> {
+        let mut first = [0u8; 4];
+        sys::read(fd, &mut first, 4)?;
+        let size = u32::from_ne_bytes(first) as usize;
+        let base = sys::map_shared(fd, size)?;
+        sys::close(fd)?;
+        Ok(Self { base, size })
+    }
+
+    pub(crate) fn header(&self) -> &'static Header {
+        // SAFETY: the mapping begins with a Header that the runtime wrote; it is never unmapped, and its words that either side
+        // changes are atomics.
+        unsafe { &*(self.base as *const Header) }
+    }
+
+    /// Whether `count` elements of `size` bytes at `at` lie inside; everything that is read passes here.
+    fn inside(&self, at: u32, count: usize, size: usize) -> bool {
+        count.checked_mul(size).and_then(|bytes| bytes.checked_add(at as usize)).is_some_and(|end| end <= self.size)
+    }
+
+    pub(crate) fn list<T>(&self, list: List<T>) -> &'static [T] {
+        if list.len == 0 || !self.inside(list.at, list.len as usize, size_of::<T>()) {
+            return &[];
+        }
+        // SAFETY: inside the mapping, aligned by the writer, of a plain type, and never changed after it was written.
+        unsafe { core::slice::from_raw_parts((self.base + list.at as usize) as *const T, list.len as usize) }
+    }
+
+    pub(crate) fn str(&self, text: Str) -> CStr<'static> {
+        if !text.is_some() {
+            return CStr::EMPTY;
+        }
+        CStr::new(self.list(List { at: text.at, len: text.len + 1, of: core::marker::PhantomData }))
+    }
+
+    /// The bytes of a string that this program changes.
+    pub(crate) fn bytes_mut(&self, text: Str) -> &'static [identity::Cell] {
+        self.list(List { at: text.at, len: text.len, of: core::marker::PhantomData })
+    }
+
+    pub(crate) fn slot(&self, slot: Slot) -> Fd {
+        Fd(self.list(self.header().slots).get(slot.0 as usize).copied().unwrap_or(-1))
+    }
+
+    /// Leaves text for the runtime.
+    pub(crate) fn report_detail(&self, text: &[u8]) {
+        let place = self.base + core::mem::offset_of!(Header, detail);
+        let length = text.len().min(wire::DETAIL - 1);
+        // SAFETY: inside the header's `detail`, which nobody reads before the report is marked complete.
+        unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), place as *mut u8, length) };
+    }
+}
+
+/// What the walk has made so far.
+#[derive(Debug)]
+pub(crate) struct Walker {
+    pub(crate) arena: Arena,
+    /// The root filesystem.
+    pub(crate) root: Fd,
+    /// The container's end of its terminal.
+    pub(crate) console: Option<Fd>,
+    /// An attached empty directory, for masks.
+    pub(crate) empty_dir: Option<Fd>,
+    /// An attached null device, for masks.
+    pub(crate) null: Option<Fd>,
+    /// Whether this process goes on without the runtime after it is ready.
+    pub(crate) leaves_runtime: bool,
+}
+
+/// Walks the arena behind `fd`. Ends by executing the container's command, or with status 1 after a report.
+pub fn run(fd: i32) -> ! {
+    const CLOSE_RANGE_CLOEXEC: usize = 4;
+    let Ok(arena) = Arena::map(Fd(fd)) else { sys::exit(1) };
+    let header = arena.header();
+    let operations = arena.list(header.ops);
+    let waits = operations.iter().any(|record| matches!(record.op, Op::WaitStart { .. }));
+    let mut walker = Walker { arena, root: Fd(-1), console: None, empty_dir: None, null: None, leaves_runtime: waits };
+    let begin = || -> Result<(), Failure> {
+        sys::close_range(header.first_private_fd as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC)?;
+        walker.die_with_parent()?;
+        sys::prctl(PR_SET_NAME, CStr::new(b"orlop:init\0").arg(), 0)?;
+        // Modes are given exactly.
+        sys::umask(0)?;
+        sys::reset_signals();
+        Ok(())
+    };
+    if let Err(failure) = begin() {
+        fail(arena, failure);
+    }
+    for (index, record) in operations.iter().enumerate() {
+        header.progress.store(index as u32, Ordering::Relaxed);
+        if let Err(failure) = walker.step(record) {
+            fail(arena, failure);
+        }
+    }
+    sys::exit(1)
+}
+
+fn fail(arena: Arena, failure: Failure) -> ! {
+    let header = arena.header();
+    header.errno.store(failure.errno.0, Ordering::Relaxed);
+    header.reason.store(failure.reason, Ordering::Relaxed);
+    header.state.store(FAILED, Ordering::Release);
+    sys::exit(1)
+}
+
+impl Walker {
+    fn step(&mut self, record: &Record) -> Result<(), Failure> {
+        let arena = self.arena;
+        match record.op {
+            Op::JoinCgroups => self.join_cgroups(),
+            Op::Dumpable(value) => done(sys::prctl(PR_SET_DUMPABLE, value as usize, 0)),
+            Op::Setns { fd, flags } => done(sys::setns(arena.slot(fd), flags)),
+            Op::Unshare { flags } => done(sys::unshare(flags as usize)),
+            Op::Fork { flags } => self.fork(flags | CLONE_PARENT),
+            Op::TimeOffsets { proc, lines } => self.time_offsets(arena.slot(proc), lines),
+            Op::Sync { phase } => self.sync(phase),
+            Op::BecomeRoot { setgroups } => self.become_root(setgroups == 1),
+            Op::Setsid => done(sys::setsid()),
+            Op::Loopback => join::loopback(),
+            Op::JoinKeyring { name } => done(sys::join_session_keyring(1, arena.str(name))),
+            Op::Hostname { name } => {
+                let name = arena.str(name).bytes();
+                done(sys::sethostname(name, name.len()))
+            }
+            Op::Domainname { name } => {
+                let name = arena.str(name).bytes();
+                done(sys::setdomainname(name, name.len()))
+            }
+            Op::WriteProc { proc, path, data, .. } => {
+                join::write_proc(arena.slot(proc), arena.str(path), arena.str(data).bytes())
+            }
+            _ => self.step_mounts(record),
+        }
+    }
+
+    fn step_mounts(&mut self, record: &Record) -> Result<(), Failure> {
+        match record.op {
+            Op::Propagation { flags } => Self::root_propagation(flags, true),
+            Op::Rootfs { tree, path, attrs } => self.rootfs(tree, path, attrs),
+            Op::CurrentRoot => {
+                self.root = sys::openat2(Fd::CWD, CStr::new(b"/\0"), crate::abi::O_PATH, 0, 0)?;
+                Ok(())
+            }
+            Op::Mount { target, fstype, source, params, attr, flags, after } => {
+                self.mount(target, fstype, source, params, attr, flags, after)
+            }
+            Op::ClassicMount { target, fstype, source, data, flags, how } => {
+                self.classic_mount(target, (fstype, source, data), flags, how)
+            }
+            Op::Bind { tree, source, target, flags, attrs } => self.bind(tree, source, target, flags, attrs),
+            Op::SetAttr { target, attrs, flags } => self.set_attr(target, attrs, flags),
+            Op::MakeDir { path, mode } => self.make_dir(path, mode),
+            Op::Device { path, mode, major, minor, uid, gid } => self.device(path, mode, (major, minor), (uid, gid)),
+            Op::Symlink { path, target, replace } => self.symlink(path, target, replace == 1),
+            Op::Mask { path, null } => self.mask(path, null),
+            Op::Readonly { path } => self.readonly(path),
+            Op::Console { socket, rows, cols, bind, uid } => {
+                self.console(self.arena.slot(socket), (rows, cols), bind == 1, uid)
+            }
+            Op::Pivot => self.pivot(),
+            Op::MoveRoot => self.move_root(),
+            Op::RootPropagation { flags, recursive } => Self::root_propagation(flags, recursive == 1),
+            _ => self.step_process(record),
+        }
+    }
+
+    fn step_process(&mut self, record: &Record) -> Result<(), Failure> {
+        let arena = self.arena;
+        match record.op {
+            Op::Rlimits { limits } => arena
+                .list(limits)
+                .iter()
+                .try_for_each(|limit| done(sys::setrlimit(limit.resource, limit.soft, limit.hard))),
+            Op::Personality { domain } => done(sys::personality(domain)),
+            Op::Scheduler { attr } => done(sys::sched_setattr(&attr)),
+            Op::IoPriority { value } => done(sys::ioprio_set(1, 0, value)),
+            Op::Affinity { mask } | Op::FinalAffinity { mask } => {
+                let mask = arena.list(mask);
+                done(sys::sched_setaffinity(0, mask.len(), mask))
+            }
+            Op::MemoryPolicy { mode, mask, bits } => done(sys::set_mempolicy(mode, arena.list(mask), bits)),
+            Op::OwnStdio { uid } => identity::own_stdio(uid),
+            Op::UseConsole => self.use_console(),
+            Op::CapBounding { keep, last } => identity::cap_bounding(keep, last),
+            Op::User { uid, gid, groups, set_groups, umask } => self.user(uid, gid, groups, set_groups == 1, umask),
+            Op::Capabilities { effective, permitted, inheritable, ambient } => {
+                identity::capabilities(effective, permitted, inheritable, ambient)
+            }
+            Op::Chdir { path } => Self::chdir(arena.str(path)),
+            Op::NoNewPrivs => done(sys::prctl(PR_SET_NO_NEW_PRIVS, 1, 0)),
+            Op::FindProgram => self.find_program(),
+            Op::ListenPid { at } => self.listen_pid(at),
+            Op::WaitStart { fifo } => self.wait_start(arena.slot(fifo)),
+            Op::Seccomp { filter, flags, listener } => self.seccomp(filter, flags, listener == 1),
+            Op::Execute => self.execute(),
+            // Every variant has its arm in one of the three functions.
+            _ => Err(Errno(crate::abi::ENOSYS).into()),
+        }
+    }
+
+    /// Waits, for as long as it takes, for `start`.
+    fn wait_start(&self, fifo: Fd) -> Result<(), Failure> {
+        let mut byte = [0u8; 1];
+        loop {
+            match sys::read(fifo, &mut byte, 1) {
+                Ok(1) => return Ok(()),
+                Err(Errno(crate::abi::EINTR)) => {}
+                Ok(_) => return Err(Errno(crate::abi::ECONNRESET).into()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Installs the filter. From here on only `execve` may be called: the profile may kill on anything else.
+    fn seccomp(&self, filter: List<wire::Bpf>, flags: u32, listener: bool) -> Result<(), Failure> {
+        let fd = sys::seccomp(self.arena.list(filter), flags)?;
+        if listener {
+            let header = self.arena.header();
+            header.listener.store(fd as i32 + 1, Ordering::Release);
+            while header.listener_taken.load(Ordering::Acquire) == 0 {
+                core::hint::spin_loop();
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&self) -> Result<(), Failure> {
+        let header = self.arena.header();
+        let pointers = (self.arena.base + header.pointers.at as usize) as *mut u64;
+        let (argv, envp) = (self.arena.list(header.argv), self.arena.list(header.envp));
+        let ends = [argv.len(), argv.len() + 1 + envp.len()];
+        if (header.pointers.len as usize) < ends[1] + 1 {
+            return Err(Errno(crate::abi::EINVAL).into());
+        }
+        for (index, text) in argv.iter().chain(core::iter::once(&Str::NONE)).chain(envp).enumerate() {
+            let pointer = if text.is_some() { (self.arena.base + text.at as usize) as u64 } else { 0 };
+            // SAFETY: the array has room for argv, envp and two nulls, as checked above; only this program touches it.
+            unsafe { pointers.add(index).write(pointer) };
+        }
+        // SAFETY: as above.
+        unsafe { pointers.add(ends[1]).write(0) };
+        let program = header.program.load(Ordering::Relaxed) as usize;
+        let path = self.arena.list(header.programs).get(program).copied().unwrap_or(Str::NONE);
+        let path = self.arena.str(path);
+        // SAFETY: both arrays were just filled, each with a null at its end.
+        let errno = unsafe { sys::execve(path, pointers, pointers.add(ends[0] + 1)) };
+        if errno == Errno(crate::abi::ENOENT) {
+            return Err(self.explain_missing(path));
+        }
+        Err(errno.into())
+    }
+
+    /// The file was there a moment ago: it is its interpreter that is missing, and the file's first bytes name it.
+    ///
+    /// The report is made before the file is read, since a seccomp profile may kill on that.
+    fn explain_missing(&self, path: CStr<'_>) -> Failure {
+        let header = self.arena.header();
+        header.errno.store(crate::abi::ENOENT, Ordering::Relaxed);
+        header.reason.store(detail::INTERPRETER, Ordering::Relaxed);
+        header.state.store(FAILED, Ordering::Release);
+        let mut text = [0u8; wire::DETAIL];
+        if let Ok(file) = sys::openat2(Fd::CWD, path, 0, 0, 0)
+            && let Ok(length) = sys::read(file, &mut text, wire::DETAIL - 1)
+        {
+            self.arena.report_detail(text.get(..length).unwrap_or(&[]));
+        }
+        Failure::because(Errno(crate::abi::ENOENT), detail::INTERPRETER)
+    }
+}
+
+fn done(result: sys::Result<usize>) -> Result<(), Failure> {
+    result?;
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! The arena: what the runtime writes and the program inside the container reads, and the few words that go the other way.
+//!
+//! Both sides are built from this file by the same compiler for the same target, so `repr(C)` is all the contract there is. Every
+//! string in the arena is followed by a NUL byte. Offsets count from the arena's first byte.
+
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicI32, AtomicU32};
+
+/// A string in the arena; a NUL follows its `len` bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Str {
+    /// Offset of the first byte; 0 means "no string" (the header is there).
+    pub at: u32,
+    /// Bytes without the NUL.
+    pub len: u32,
+}
+
+impl Str {
+    /// No string at all, as opposed to an empty one.
+    pub const NONE: Self = Self { at: 0, len: 0 };
+
+    /// Whether there is a string.
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self.at != 0
+    }
+}
+
+/// An array in the arena, aligned for `T`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct List<T> {
+    /// Offset of the first element.
+    pub at: u32,
+    /// Number of elements.
+    pub len: u32,
+    /// What the elements are.
+    pub of: PhantomData<T>,
+}
+
+impl<T> Clone for List<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for List<T> {}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { at: 0, len: 0, of: PhantomData }
+    }
+}
+
+/// A file descriptor that the runtime opens before the process is made, by its place in [`Header::slots`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// No descriptor: the program opens the path itself.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+/// A point at which the program tells the runtime where it is and waits for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// A new user namespace waits for its id maps.
+    MapIds = 1,
+    /// The process is to be put into its systemd scope.
+    Attach = 2,
+    /// The namespaces exist: network devices, hooks.
+    Namespaces = 3,
+    /// All is set up but the command; limits, state and pid file come now.
+    Ready = 4,
+}
+
+/// One `mount_setattr(2)` call.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Attr {
+    /// `MOUNT_ATTR_*` to set.
+    pub set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub clear: u64,
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`, `MS_UNBINDABLE` or 0.
+    pub propagation: u64,
+    /// The user namespace that `MOUNT_ATTR_IDMAP` takes.
+    pub userns: Slot,
+    /// 1: the whole tree below as well.
+    pub recursive: u32,
+}
+
+/// One `fsconfig(2)` parameter.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Param {
+    /// Its name.
+    pub key: Str,
+    /// Its value; none: a flag.
+    pub value: Str,
+}
+
+/// A resource limit (`setrlimit(2)`).
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Rlimit {
+    /// `RLIMIT_*`.
+    pub resource: u32,
+    /// Keeps the following words aligned.
+    pub pad: u32,
+    /// The soft limit.
+    pub soft: u64,
+    /// The hard limit.
+    pub hard: u64,
+}
+
+/// `struct sched_attr` of `sched_setattr(2)`, version 0.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct SchedAttr {
+    /// Size of this structure.
+    pub size: u32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// For `SCHED_OTHER` and `SCHED_BATCH`.
+    pub nice: i32,
+    /// For `SCHED_FIFO` and `SCHED_RR`.
+    pub priority: u32,
+    /// Nanoseconds, `SCHED_DEADLINE`.
+    pub runtime: u64,
+    /// Nanoseconds, `SCHED_DEADLINE`.
+    pub deadline: u64,
+    /// Nanoseconds, `SCHED_DEADLINE`.
+    pub period: u64,
+}
+
+/// A BPF instruction (`struct sock_filter`).
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Bpf {
+    /// Operation.
+    pub code: u16,
+    /// Jump if true.
+    pub jt: u8,
+    /// Jump if false.
+    pub jf: u8,
+    /// Operand.
+    pub k: u32,
+}
+
+/// `Bind::flags` and `Mount::flags`: also mount what is mounted below the source.
+pub const RECURSIVE: u32 = 1;
+/// `Mount::flags`: the last component of the target must not be a symbolic link.
+pub const NO_SYMLINK: u32 = 1 << 1;
+/// `Mount::flags`: copy what the target directory holds into the new file system.
+pub const COPY_UP: u32 = 1 << 2;
+/// `Bind::flags`: a target that does not exist is left alone, without an error.
+pub const OPTIONAL: u32 = 1 << 3;
+/// `Bind::flags`: a source path whose last component is a symbolic link is not followed.
+pub const SOURCE_NOFOLLOW: u32 = 1 << 4;
+/// `Bind::flags`: a source that is a symbolic link is copied as a link instead of being mounted.
+pub const COPY_SYMLINK: u32 = 1 << 5;
+
+/// What the program does, one kernel-facing action each. All paths are inside the root filesystem unless said otherwise.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, u32)]
+#[allow(missing_docs, reason = "the fields are the parameters of the call that the variant names")]
+pub enum Op {
+    /// Writes `0` into each of [`Header::tasks`]: a single-threaded process that moves itself takes no lock that waits for RCU.
+    JoinCgroups,
+    /// `prctl(PR_SET_DUMPABLE)`: 0 before anything that processes of an existing container could trace.
+    Dumpable(u32),
+    /// `setns(2)` by a namespace fd or a pidfd.
+    Setns { fd: Slot, flags: u32 },
+    /// `unshare(2)`.
+    Unshare { flags: u32 },
+    /// A new process with these clone flags, as a sibling, goes on; this one ends. A joined pid namespace takes effect so.
+    Fork { flags: u64 },
+    /// A time namespace with these lines of `timens_offsets`.
+    TimeOffsets { proc: Slot, lines: Str },
+    /// Tells the runtime and waits for its answer.
+    Sync { phase: Phase },
+    /// Becomes user and group 0 of the user namespace.
+    BecomeRoot { setgroups: u32 },
+    /// `setsid(2)`.
+    Setsid,
+    /// Brings the loopback device up.
+    Loopback,
+    /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`.
+    JoinKeyring { name: Str },
+
+    /// Sets the propagation of every mount of the namespace.
+    Propagation { flags: u64 },
+    /// Attaches the root filesystem: a detached tree, or a host path.
+    Rootfs { tree: Slot, path: Str, attrs: List<Attr> },
+    /// Takes the current root as the root filesystem (`exec`, or a joined mount namespace).
+    CurrentRoot,
+    /// Mounts a new file system.
+    Mount { target: Str, fstype: Str, source: Str, params: List<Param>, attr: u64, flags: u32, after: List<Attr> },
+    /// `mount(2)` on kernels that lack the mount API.
+    ClassicMount { target: Str, fstype: Str, source: Str, data: Str, flags: u64, how: u32 },
+    /// Bind mounts a detached tree, or a host path.
+    Bind { tree: Slot, source: Str, target: Str, flags: u32, attrs: List<Attr> },
+    /// Changes the attributes of the mount at a path.
+    SetAttr { target: Str, attrs: List<Attr>, flags: u32 },
+    /// Makes a directory and its parents.
+    MakeDir { path: Str, mode: u32 },
+    /// Makes a device node, or leaves the same one alone.
+    Device { path: Str, mode: u32, major: u32, minor: u32, uid: u32, gid: u32 },
+    /// Makes a symbolic link; an existing one is left alone. `replace`: another file in its place is removed first.
+    Symlink { path: Str, target: Str, replace: u32 },
+    /// Hides a path under an empty, read-only directory or file; one that does not exist needs no hiding.
+    Mask { path: Str, null: Slot },
+    /// Makes a path read-only; one that does not exist needs no protection.
+    Readonly { path: Str },
+    /// Opens a terminal in the container's devpts, sends its master to the socket, and keeps the other end.
+    Console { socket: Slot, rows: u16, cols: u16, bind: u32, uid: u32 },
+    /// `pivot_root(2)` into the root filesystem, and the old root goes.
+    Pivot,
+    /// `MS_MOVE` and `chroot(2)`, for a root that cannot be pivoted.
+    MoveRoot,
+    /// The root's propagation as the container shall see it.
+    RootPropagation { flags: u64, recursive: u32 },
+
+    /// `sethostname(2)`.
+    Hostname { name: Str },
+    /// `setdomainname(2)`.
+    Domainname { name: Str },
+    /// Writes a file below the private procfs handle.
+    WriteProc { proc: Slot, path: Str, data: Str, what: ProcFile },
+    /// `setrlimit(2)`.
+    Rlimits { limits: List<Rlimit> },
+    /// `personality(2)`.
+    Personality { domain: u64 },
+    /// `sched_setattr(2)`.
+    Scheduler { attr: SchedAttr },
+    /// `ioprio_set(2)`.
+    IoPriority { value: u32 },
+    /// `sched_setaffinity(2)` with this bit mask; an empty one is no call at all.
+    Affinity { mask: List<u8> },
+    /// `set_mempolicy(2)`.
+    MemoryPolicy { mode: u32, mask: List<u64>, bits: u64 },
+
+    /// Gives the terminal or the standard streams to the container's user.
+    OwnStdio { uid: u32 },
+    /// Takes the terminal as controlling terminal and standard streams.
+    UseConsole,
+    /// Drops every capability that is not in `keep` from the bounding set.
+    CapBounding { keep: u64, last: u32 },
+    /// `setgroups(2)`, `setresgid(2)`, `setresuid(2)`, `umask(2)`, keeping capabilities.
+    User { uid: u32, gid: u32, groups: List<u32>, set_groups: u32, umask: u32 },
+    /// `capset(2)` and the ambient set.
+    Capabilities { effective: u64, permitted: u64, inheritable: u64, ambient: u64 },
+    /// `chdir(2)`, and a check that it did not lead outside.
+    Chdir { path: Str },
+    /// `prctl(PR_SET_NO_NEW_PRIVS)`.
+    NoNewPrivs,
+    /// Finds the command among the candidates of [`Header::programs`].
+    FindProgram,
+    /// Sets `LISTEN_PID` in the environment, at this place, to the pid.
+    ListenPid { at: Str },
+    /// Waits for a byte on the FIFO that `start` writes.
+    WaitStart { fifo: Slot },
+    /// `sched_setaffinity(2)` as the very last thing (`execCPUAffinity.final`).
+    FinalAffinity { mask: List<u8> },
+    /// `seccomp(2)`. `listener` 1: wait, without a system call, until the runtime has taken the listener.
+    Seccomp { filter: List<Bpf>, flags: u32, listener: u32 },
+    /// `execve(2)`.
+    Execute,
+}
+
+/// What a write below /proc is for, so that its failure is named rightly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ProcFile {
+    /// A sysctl.
+    Sysctl,
+    /// `oom_score_adj`.
+    OomScoreAdj,
+    /// An AppArmor or SELinux label.
+    Label,
+}
+
+/// An operation and where it comes from.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Record {
+    /// JSON pointer of the config field behind it.
+    pub field: Str,
+    /// What to do.
+    pub op: Op,
+}
+
+/// [`Header::state`]: at work.
+pub const WORKING: u32 = 0;
+/// [`Header::state`]: an operation failed; the report is complete.
+pub const FAILED: u32 = 1;
+
+/// Bytes of [`Header::detail`].
+pub const DETAIL: usize = 256;
+
+/// The arena's first bytes.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Header {
+    /// Bytes of the whole arena.
+    pub size: u32,
+    /// Index of the operation at work. Written by the program.
+    pub progress: AtomicU32,
+    /// [`WORKING`] or [`FAILED`]. Written by the program, last of all.
+    pub state: AtomicU32,
+    /// The errno of the failure. Written by the program.
+    pub errno: AtomicI32,
+    /// What within the operation failed, see [`detail`]. Written by the program.
+    pub reason: AtomicU32,
+    /// The process that goes on after [`Op::Fork`]. Written by the program.
+    pub forked: AtomicI32,
+    /// The number of the seccomp listener in the program's fd table, plus 1. Written by the program.
+    pub listener: AtomicI32,
+    /// 1 once the runtime has the listener. Written by the runtime.
+    pub listener_taken: AtomicU32,
+    /// Which candidate of `programs` was found. Written by the program.
+    pub program: AtomicU32,
+    /// The socket on which [`Op::Sync`] speaks.
+    pub sync: i32,
+    /// The first fd that the command does not inherit.
+    pub first_private_fd: u32,
+    /// 1: die when the runtime dies, until [`Phase::Ready`] is answered.
+    pub die_with_parent: u32,
+    /// The operations.
+    pub ops: List<Record>,
+    /// File descriptors by [`Slot`].
+    pub slots: List<i32>,
+    /// The fds of [`Op::JoinCgroups`].
+    pub tasks: List<i32>,
+    /// Candidates for the command's path, in PATH's order.
+    pub programs: List<Str>,
+    /// Arguments.
+    pub argv: List<Str>,
+    /// Environment.
+    pub envp: List<Str>,
+    /// Room for `argv.len + envp.len + 2` pointers.
+    pub pointers: List<u64>,
+    /// What the kernel said besides an errno (the log of a file system context, the first bytes of a script). NUL-terminated.
+    pub detail: [u8; DETAIL],
+}
+
+/// Values of [`Header::reason`].
+pub mod detail {
+    /// The operation itself.
+    pub const CALL: u32 = 0;
+    /// Opening or making the target.
+    pub const TARGET: u32 = 1;
+    /// Opening the source.
+    pub const SOURCE: u32 = 2;
+    /// Setting mount attributes.
+    pub const ATTRIBUTES: u32 = 3;
+    /// Attaching the mount.
+    pub const ATTACH: u32 = 4;
+    /// The target is a symbolic link where none is allowed.
+    pub const SYMLINK: u32 = 5;
+    /// A file system parameter: `detail` holds what the kernel said.
+    pub const PARAMETER: u32 = 6;
+    /// The directory lies outside the root filesystem.
+    pub const OUTSIDE: u32 = 7;
+    /// No candidate exists.
+    pub const NOT_FOUND: u32 = 8;
+    /// A candidate exists, but its interpreter does not: `detail` holds the file's first bytes.
+    pub const INTERPRETER: u32 = 9;
+    /// The terminal is not one of the container's devpts.
+    pub const NOT_DEVPTS: u32 = 10;
+    /// The fd to write is not on procfs.
+    pub const NOT_PROCFS: u32 = 11;
+    /// Sending the terminal's master.
+    pub const SEND: u32 = 12;
+    /// Copying up what the target holds.
+    pub const COPY: u32 = 13;
+}
