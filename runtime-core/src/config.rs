@@ -1,12 +1,16 @@
 //! config.json: loading it, checking it, and the tables of names that it uses.
 
 mod capabilities;
+mod load;
 mod model;
 pub mod mount_options;
 mod names;
+mod schema;
 mod text;
+mod watch;
 
 pub use capabilities::{CAPABILITIES, CapabilitySet, capability_number};
+pub use load::{load, load_process, unknown_fields};
 pub use model::{
     Capabilities, Config, ConsoleSize, CpuAffinity, Device, Hook, Hooks, IdMapping, IntelRdt, IoPriority, Linux,
     MemoryPolicy, Mount, Namespace, NetDevice, Personality, Process, ResourceLimit, Root, Scheduler, TimeOffset, User,
@@ -15,30 +19,8 @@ pub use names::{
     Clock, DeviceType, IoPriorityClass, MemoryPolicyFlag, MemoryPolicyMode, Named, NamespaceType, PersonalityDomain,
     Propagation, Rlimit, SchedulerFlag, SchedulerPolicy,
 };
+pub use schema::{UnknownField, field_patterns};
 pub use text::{Pairs, Text};
-
-use crate::{Error, Kind, Result, Step};
-
-/// Reads a config from the bytes of config.json, which it borrows.
-///
-/// # Errors
-/// [`Kind::InvalidConfig`] with the JSON pointer of the fault.
-pub fn load(bytes: &[u8]) -> Result<Config<'_>> {
-    read(bytes)
-}
-
-/// Reads the `process` object of a file given to exec, which it borrows.
-///
-/// # Errors
-/// [`Kind::InvalidConfig`] with the JSON pointer of the fault.
-pub fn load_process(bytes: &[u8]) -> Result<Process<'_>> {
-    read(bytes)
-}
-
-fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Error::new(Kind::InvalidConfig, Step::LoadConfig).detail(error.to_string()))
-}
 
 #[cfg(test)]
 mod tests {

@@ -42,6 +42,9 @@ pub struct Config<'a> {
     /// What only Linux has.
     #[serde(borrow)]
     pub linux: Option<Box<Linux<'a>>>,
+    /// Whether the file has fields that are not in this model; [`super::unknown_fields`] tells which.
+    #[serde(skip)]
+    pub has_unknown_fields: bool,
 }
 
 /// The root file system (`/root`).
@@ -51,7 +54,7 @@ pub struct Root<'a> {
     #[serde(borrow)]
     pub path: Text<'a>,
     /// Whether the container sees it read-only.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub readonly: bool,
 }
 
@@ -95,7 +98,7 @@ pub struct IdMapping {
 #[derive(Debug, Deserialize)]
 pub struct Process<'a> {
     /// Whether it gets a terminal.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub terminal: bool,
     /// The terminal's size in characters.
     #[serde(rename = "consoleSize")]
@@ -122,7 +125,7 @@ pub struct Process<'a> {
     #[serde(default, deserialize_with = "or_empty")]
     pub rlimits: Vec<ResourceLimit>,
     /// Whether execve(2) can no longer grant rights.
-    #[serde(default, rename = "noNewPrivileges")]
+    #[serde(default, deserialize_with = "or_empty", rename = "noNewPrivileges")]
     pub no_new_privileges: bool,
     /// The AppArmor profile it is executed under.
     #[serde(borrow, default, deserialize_with = "filled", rename = "apparmorProfile")]
@@ -156,10 +159,10 @@ pub struct ConsoleSize {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct User {
     /// The user id.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub uid: u32,
     /// The group id.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub gid: u32,
     /// The file mode creation mask; `None` leaves the caller's.
     pub umask: Option<u32>,
@@ -206,22 +209,22 @@ pub struct Scheduler {
     /// The policy.
     pub policy: SchedulerPolicy,
     /// The nice value, -20 to 19, for SCHED_OTHER and SCHED_BATCH.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub nice: i32,
     /// The static priority for SCHED_FIFO and SCHED_RR.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub priority: i32,
     /// Flags.
     #[serde(default, deserialize_with = "or_empty")]
     pub flags: Vec<SchedulerFlag>,
     /// SCHED_DEADLINE's budget per period, in nanoseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub runtime: u64,
     /// SCHED_DEADLINE's relative deadline, in nanoseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub deadline: u64,
     /// SCHED_DEADLINE's period, in nanoseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub period: u64,
 }
 
@@ -355,10 +358,10 @@ pub struct Namespace<'a> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct TimeOffset {
     /// Seconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub secs: i64,
     /// Nanoseconds, added to the seconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub nanosecs: u32,
 }
 
@@ -372,10 +375,10 @@ pub struct Device<'a> {
     #[serde(rename = "type")]
     pub kind: DeviceType,
     /// The major number; no meaning for a fifo.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub major: u32,
     /// The minor number; no meaning for a fifo.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub minor: u32,
     /// Its mode; `None`: 0666, as for every other runtime.
     #[serde(rename = "fileMode")]
@@ -410,7 +413,7 @@ pub struct IntelRdt<'a> {
     #[serde(borrow, default, deserialize_with = "filled", rename = "memBwSchema")]
     pub mem_bw_schema: Option<Text<'a>>,
     /// Whether a monitoring group is made.
-    #[serde(default, rename = "enableMonitoring")]
+    #[serde(default, deserialize_with = "or_empty", rename = "enableMonitoring")]
     pub enable_monitoring: bool,
 }
 
@@ -444,4 +447,68 @@ fn propagation<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Opti
     let Some(name) = filled(deserializer)? else { return Ok(None) };
     let unknown = || D::Error::invalid_value(serde::de::Unexpected::Str(&name), &Propagation::WHAT);
     Propagation::from_name(&name).map(Some).ok_or_else(unknown)
+}
+
+/// The fields that serde expects of each struct, by the name that schema.txt has for it.
+#[cfg(test)]
+pub(super) fn field_names() -> Vec<(&'static str, &'static [&'static str])> {
+    use serde::de::{Error, Visitor};
+
+    /// A deserializer that fails at once with the names of the fields it is asked for.
+    struct Probe<'p>(&'p std::cell::Cell<Option<(&'static str, &'static [&'static str])>>);
+
+    impl<'de> serde::Deserializer<'de> for Probe<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(Self::Error::custom("not a struct"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            name: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Self::Error> {
+            self.0.set(Some((name, fields)));
+            Err(Self::Error::custom("seen"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    macro_rules! all {
+        ($($kind:ty,)+) => { vec![$({
+            let seen = std::cell::Cell::new(None);
+            assert!(<$kind>::deserialize(Probe(&seen)).is_err());
+            seen.get().expect("a struct")
+        },)+] };
+    }
+    all![
+        Config<'_>,
+        Root<'_>,
+        Mount<'_>,
+        IdMapping,
+        Process<'_>,
+        ConsoleSize,
+        User,
+        Capabilities<'_>,
+        ResourceLimit,
+        Scheduler,
+        IoPriority,
+        CpuAffinity<'_>,
+        Hooks<'_>,
+        Hook<'_>,
+        Linux<'_>,
+        Namespace<'_>,
+        TimeOffset,
+        Device<'_>,
+        NetDevice<'_>,
+        IntelRdt<'_>,
+        Personality<'_>,
+        MemoryPolicy<'_>,
+    ]
 }
