@@ -1,0 +1,324 @@
+//! One container's cgroup: its directories in every hierarchy, behind one type.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use crate::dir::Dir;
+use crate::error::{Error, Kind, Result};
+use crate::layout::{Layout, V1_CONTROLLERS};
+use crate::path;
+use crate::record::{Driver, Record, Spec};
+use crate::sys;
+
+/// The cgroup of one container, in all hierarchies it is part of.
+///
+/// Directories are opened when first needed and then kept; nothing is resolved twice. Dropping it closes them and changes nothing
+/// else.
+#[derive(Debug)]
+pub struct Cgroup {
+    pub(crate) record: Record,
+    pub(crate) parts: Vec<Part>,
+    /// Made by this object, and no process has joined it yet as far as this object knows.
+    pub(crate) fresh: bool,
+    /// Unit properties to start the scope with.
+    pub(crate) properties: Vec<crate::systemd::Property>,
+    pub(crate) owner: Option<crate::record::Owner>,
+}
+
+/// One hierarchy's directory of a cgroup.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// v1 controllers; none for the v2 tree.
+    pub(crate) controllers: Vec<String>,
+    pub(crate) path: String,
+    dir: OnceLock<Dir>,
+    tasks: OnceLock<OwnedFd>,
+    /// Files read while the cgroup was made. They are closed with it, not one by one: the clone should not wait for that.
+    pub(crate) opened: Vec<OwnedFd>,
+}
+
+/// How a new process gets into the cgroup.
+///
+/// A process that is cloned with `CLONE_INTO_CGROUP`, or that writes `0` to v1 `tasks` files while it has a single thread, enters
+/// without the kernel's wait for an RCU grace period; moving a process by its id costs that wait for every hierarchy.
+#[derive(Debug)]
+pub struct Join<'a> {
+    /// Pass this to clone3 with `CLONE_INTO_CGROUP`.
+    pub clone_into: Option<BorrowedFd<'a>>,
+    /// The child writes `0` to each of these before anything else.
+    pub tasks: Vec<BorrowedFd<'a>>,
+    /// While the child waits, call [`Cgroup::attach`] with its id: systemd makes the cgroup around it.
+    pub attach: bool,
+}
+
+impl Part {
+    pub(crate) fn new(controllers: Vec<String>, path: String) -> Self {
+        Self { controllers, path, dir: OnceLock::new(), tasks: OnceLock::new(), opened: Vec::new() }
+    }
+
+    pub(crate) fn is_unified(&self) -> bool {
+        self.controllers.is_empty()
+    }
+
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+
+    pub(crate) fn dir(&self) -> Result<&Dir> {
+        if let Some(dir) = self.dir.get() {
+            return Ok(dir);
+        }
+        let dir = Dir::open(&self.path)?;
+        Ok(self.dir.get_or_init(|| dir))
+    }
+
+    /// The directory, or none when the cgroup is gone.
+    pub(crate) fn dir_if_there(&self) -> Result<Option<&Dir>> {
+        match self.dir() {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn tasks(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(tasks) = self.tasks.get() {
+            return Ok(tasks.as_fd());
+        }
+        let path = format!("{}/tasks", self.path);
+        let tasks =
+            sys::open(sys::At::Absolute, &path, libc::O_WRONLY).map_err(|errno| Error::os("open", errno).on(path))?;
+        Ok(self.tasks.get_or_init(|| tasks).as_fd())
+    }
+}
+
+impl Cgroup {
+    /// Works out where the cgroup of `spec` will be, and makes nothing. Write the record to disk before [`create`](Self::create),
+    /// and a crash in between leaves nothing that cannot be cleaned up.
+    ///
+    /// It reads `/proc/self/cgroup` when the path is relative, and asks the user's systemd for its cgroup when rootless under
+    /// systemd; otherwise it makes no system call.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidPath`] for a malformed path, [`Kind::Bus`] when the user's manager does not answer.
+    pub fn plan(layout: &Layout, spec: &Spec<'_>) -> Result<Record> {
+        Record::plan(layout, spec)
+    }
+
+    /// Makes the cgroup of a planned record. Under systemd nothing is made before [`attach`](Self::attach).
+    ///
+    /// On failure what was made is removed again.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when there is such a cgroup with processes in it, [`Kind::Frozen`] and [`Kind::Threaded`] when it could not
+    /// be joined, [`Kind::NotDelegated`] when it must not be made.
+    pub fn create(record: Record, spec: &Spec<'_>) -> Result<Self> {
+        let mut cgroup = Self::open(record);
+        cgroup.fresh = true;
+        cgroup.owner = spec.owner;
+        match cgroup.record.driver {
+            Driver::Cgroupfs => crate::create::make(&mut cgroup)?,
+            Driver::Systemd => {
+                cgroup.properties.clone_from(&spec.properties);
+                crate::systemd::check_vacant(&cgroup)?;
+            }
+        }
+        Ok(cgroup)
+    }
+
+    /// The cgroup of a record; makes no system call, and does not look whether it is still there.
+    #[must_use]
+    pub fn open(record: Record) -> Self {
+        let mut parts: Vec<Part> = Vec::new();
+        for controller in V1_CONTROLLERS {
+            let Some(path) = record.paths.get(controller) else { continue };
+            match parts.iter_mut().find(|part| part.path == *path) {
+                Some(part) => part.controllers.push(controller.to_owned()),
+                None => parts.push(Part::new(vec![controller.to_owned()], path.clone())),
+            }
+        }
+        if let Some(path) = record.paths.get("") {
+            parts.push(Part::new(Vec::new(), path.clone()));
+        }
+        Self { record, parts, fresh: false, properties: Vec::new(), owner: None }
+    }
+
+    /// What to keep in the state file.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// How a new process gets in.
+    ///
+    /// # Errors
+    /// [`Kind::Frozen`] when a process put into the cgroup would never run, [`Kind::NotFound`] when it is gone.
+    pub fn join(&self) -> Result<Join<'_>> {
+        let mut join = Join { clone_into: None, tasks: Vec::new(), attach: false };
+        if self.fresh && self.record.driver == Driver::Systemd {
+            join.attach = true;
+            return Ok(join);
+        }
+        if !self.fresh && self.is_frozen()? {
+            return Err(Error::new(Kind::Frozen, "join the cgroup")
+                .on(self.main_path())
+                .detail("it is frozen, so a process put into it would never run")
+                .hint("resume the container first"));
+        }
+        for part in &self.parts {
+            if part.is_unified() {
+                join.clone_into = Some(part.dir()?.as_fd());
+            } else {
+                join.tasks.push(part.tasks()?);
+            }
+        }
+        Ok(join)
+    }
+
+    /// The cgroup at `path` below this one, for an `exec` into it; it must be there. With controllers given, only those
+    /// hierarchies use the sub-cgroup, and all others stay with this one (v1 only).
+    ///
+    /// # Errors
+    /// [`Kind::InvalidPath`] for a path that leaves this cgroup, [`Kind::Unsupported`] for an unknown controller.
+    pub fn sub(&self, controllers: &[&str], path: &str) -> Result<Self> {
+        let inside = match path.trim_matches('/') {
+            "" => String::new(),
+            path => format!("/{}", path::clean(path, "check the sub-cgroup path")?),
+        };
+        if let Some(unknown) = controllers.iter().find(|name| !self.record.paths.contains_key(**name)) {
+            return Err(Error::new(Kind::Unsupported, "find the sub-cgroup")
+                .on(path)
+                .detail(format!("the container has no hierarchy with controller {unknown:?}")));
+        }
+        let mut record = self.record.clone();
+        for part in &self.parts {
+            if controllers.is_empty()
+                || controllers.iter().any(|name| part.has(name) || (part.is_unified() && name.is_empty()))
+            {
+                for path in record.paths.values_mut().filter(|path| **path == part.path) {
+                    path.push_str(&inside);
+                }
+            }
+        }
+        record.made.clear();
+        record.driver = Driver::Cgroupfs;
+        record.unit = None;
+        Ok(Self::open(record))
+    }
+
+    /// Moves a process (all its threads) into the cgroup. Under systemd, a new cgroup is made around it.
+    ///
+    /// This is the slow way in; see [`Join`].
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when the process or the cgroup is gone; under systemd also [`Kind::Bus`] and [`Kind::Timeout`].
+    pub fn attach(&mut self, pid: i32) -> Result<()> {
+        if self.record.unit.is_some() {
+            crate::systemd::attach(self, pid)?;
+        } else {
+            self.move_into(pid, |_| true)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn move_into(&self, pid: i32, wanted: impl Fn(&Part) -> bool) -> Result<()> {
+        for part in self.parts.iter().filter(|part| wanted(part)) {
+            let mut tries = 0;
+            loop {
+                match part.dir()?.write("cgroup.procs", &pid.to_string()) {
+                    Ok(()) => break,
+                    // A process that is still being forked cannot be moved yet.
+                    Err(error) if error.is(libc::EINVAL) && tries < 5 => {
+                        tries += 1;
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                    }
+                    Err(error) if error.is(libc::ESRCH) => {
+                        return Err(error.kind_is(Kind::NotFound).detail("no such process"));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The part in the v2 tree.
+    pub(crate) fn unified(&self) -> Option<&Part> {
+        self.parts.iter().find(|part| part.is_unified())
+    }
+
+    /// The part in the v1 hierarchy of `controller`.
+    pub(crate) fn v1(&self, controller: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| part.has(controller))
+    }
+
+    /// The part that stands for the whole: the v2 tree when it has all, else the freezer's or the first hierarchy.
+    pub(crate) fn main(&self) -> Option<&Part> {
+        ["freezer", "devices", "pids"].iter().find_map(|name| self.v1(name)).or_else(|| self.parts.first())
+    }
+
+    pub(crate) fn main_path(&self) -> &str {
+        self.main().map_or("(no cgroup)", |part| part.path.as_str())
+    }
+
+    /// All processes in the cgroup and below it, as the caller sees their ids, ascending.
+    ///
+    /// # Errors
+    /// [`Kind::System`] when it cannot be read; a cgroup that is gone has no processes.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let mut all = Vec::new();
+        if let Some(dir) = self.main().map(Part::dir_if_there).transpose()?.flatten() {
+            collect(dir, &mut all)?;
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Whether no process is left in the cgroup and below it.
+    ///
+    /// # Errors
+    /// [`Kind::System`] when it cannot be read; a cgroup that is gone is empty.
+    pub fn is_empty(&self) -> Result<bool> {
+        if self.record.is_v2() {
+            let Some(dir) = self.unified().map(Part::dir_if_there).transpose()?.flatten() else {
+                return Ok(true);
+            };
+            let events = dir.read_if_there("cgroup.events")?;
+            return Ok(events.is_none_or(|text| crate::dir::keyed(&text, "populated") != Some(1)));
+        }
+        Ok(self.processes()?.is_empty())
+    }
+
+    /// How often the kernel's OOM killer killed a process in the cgroup or below it; none without the memory controller.
+    ///
+    /// # Errors
+    /// [`Kind::System`] when the file cannot be read.
+    pub fn oom_kills(&self) -> Result<Option<u64>> {
+        let (part, file) = match (self.v1("memory"), self.unified()) {
+            (Some(part), _) => (part, "memory.oom_control"),
+            (None, Some(part)) => (part, "memory.events"),
+            (None, None) => return Ok(None),
+        };
+        let Some(dir) = part.dir_if_there()? else { return Ok(None) };
+        Ok(dir.read_if_there(file)?.and_then(|text| crate::dir::keyed(&text, "oom_kill")))
+    }
+}
+
+/// Adds the processes of a cgroup and all below it.
+pub(crate) fn collect(dir: &Dir, all: &mut Vec<i32>) -> Result<()> {
+    match dir.processes() {
+        Ok(found) => all.extend(found),
+        // Removed while we look.
+        Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    for name in dir.children()? {
+        match dir.child(&name) {
+            Ok(child) => collect(&child, all)?,
+            Err(error) if error.kind() == Kind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! Making a cgroup: directories, controllers, the checks that a process could live in it.
+
+use std::os::fd::AsFd;
+
+use crate::cgroup::{Cgroup, Part};
+use crate::dir::{Dir, keyed};
+use crate::error::{Error, Kind, Result};
+use crate::sys::{self, At, Errno};
+
+/// The controllers a container is expected to have. When all are there, nothing is done about others until a limit needs one: on
+/// most hosts this saves every write to an ancestor.
+const EXPECTED: [&str; 5] = ["cpuset", "cpu", "io", "memory", "pids"];
+
+/// Makes all directories of `cgroup`. What was made is noted in its record, and removed again on failure.
+pub(crate) fn make(cgroup: &mut Cgroup) -> Result<()> {
+    let mut made = Vec::new();
+    let mount = cgroup.record.unified_mount.clone();
+    let (rootless, explicit) = (cgroup.record.rootless, cgroup.record.explicit);
+    let mut missing = Vec::new();
+    let mut outcome = Ok(());
+    for (index, part) in cgroup.parts.iter_mut().enumerate() {
+        let result = if part.is_unified() {
+            make_unified(part, mount.as_deref().unwrap_or(crate::layout::DEFAULT_ROOT), &mut made)
+        } else {
+            make_v1(part, &mut made)
+        };
+        match result {
+            Ok(()) => {}
+            Err(error) if rootless && !explicit && is_denied(&error) => missing.push(index),
+            Err(error) => {
+                outcome = Err(if is_denied(&error) { denied(error, rootless) } else { error });
+                break;
+            }
+        }
+    }
+    let outcome = outcome.and_then(|()| delegate(cgroup));
+    if let Err(error) = outcome {
+        undo(&made);
+        return Err(error);
+    }
+    for index in missing.into_iter().rev() {
+        let part = cgroup.parts.remove(index);
+        cgroup.record.paths.retain(|_, path| *path != part.path);
+    }
+    cgroup.record.made = made;
+    Ok(())
+}
+
+fn is_denied(error: &Error) -> bool {
+    error.is(libc::EACCES) || error.is(libc::EPERM) || error.is(libc::EROFS)
+}
+
+fn denied(error: Error, rootless: bool) -> Error {
+    let hint = if rootless {
+        "nothing is delegated to this user there; use the systemd driver with a user session, or have an administrator delegate a cgroup"
+    } else {
+        "the cgroup file system is not writable for this process"
+    };
+    error.kind_is(Kind::NotDelegated).hint(hint)
+}
+
+fn undo(made: &[String]) {
+    for path in made.iter().rev() {
+        // The first failure is what the caller gets to see; a directory that cannot be removed has become someone else's.
+        sys::rmdir(At::Absolute, path).ok();
+    }
+}
+
+/// Makes a directory and whatever is missing above it. True when the directory itself is new.
+pub(crate) fn make_path(path: &str, made: &mut Vec<String>) -> Result<bool> {
+    let fail = |errno| Error::os("create the cgroup", errno).on(path);
+    // A parent may be removed by another runtime between our two steps, so it is tried more than once.
+    for _ in 0..4 {
+        match sys::mkdir(At::Absolute, path) {
+            Ok(()) => {
+                made.push(path.to_owned());
+                return Ok(true);
+            }
+            Err(Errno(libc::EEXIST)) => return Ok(false),
+            Err(Errno(libc::ENOENT)) => {
+                let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) else {
+                    return Err(fail(Errno(libc::ENOENT)));
+                };
+                make_path(parent, made)?;
+            }
+            Err(errno @ Errno(libc::EOPNOTSUPP)) => return Err(threaded(fail(errno))),
+            Err(errno @ Errno(libc::EAGAIN)) => {
+                return Err(fail(errno).hint("cgroup.max.descendants or cgroup.max.depth of an ancestor is reached"));
+            }
+            Err(errno) => return Err(fail(errno)),
+        }
+    }
+    Err(fail(Errno(libc::ENOENT)))
+}
+
+fn threaded(error: Error) -> Error {
+    error
+        .kind_is(Kind::Threaded)
+        .hint("an ancestor is threaded, so only threads can live below it; choose another cgroupsPath")
+}
+
+fn frozen(path: &str) -> Error {
+    Error::new(Kind::Frozen, "create the cgroup")
+        .on(path)
+        .detail("it or a cgroup above it is frozen, so a process put into it would never run")
+        .hint("thaw it, or choose another cgroupsPath")
+}
+
+fn occupied(path: &str, count: usize) -> Error {
+    let processes = if count == 1 { "1 process".to_owned() } else { format!("{count} processes") };
+    Error::new(Kind::Busy, "create the cgroup")
+        .on(path)
+        .detail(format!("it is there already and not empty: {processes} found"))
+        .hint("choose another cgroupsPath, or remove the container it belongs to")
+}
+
+fn make_unified(part: &mut Part, mount: &str, made: &mut Vec<String>) -> Result<()> {
+    let new = make_path(&part.path, made)?;
+    let path = part.path.clone();
+    let dir = part.dir()?;
+    let mut opened = Vec::with_capacity(2);
+    let mut text = |file: &str| -> Result<String> {
+        let fail = |errno| dir.error("read", file, errno);
+        let fd = dir.open_file(file, libc::O_RDONLY).map_err(fail)?;
+        let mut buffer = [0_u8; 1024];
+        let count = sys::read(fd.as_fd(), &mut buffer).map_err(fail)?;
+        opened.push(fd);
+        Ok(String::from_utf8_lossy(buffer.get(..count).unwrap_or_default()).into_owned())
+    };
+    let events = text("cgroup.events")?;
+    let controllers = text("cgroup.controllers")?;
+    if !new && keyed(&events, "populated") == Some(1) {
+        let mut all = Vec::new();
+        crate::cgroup::collect(dir, &mut all)?;
+        return Err(occupied(&path, all.len()));
+    }
+    if keyed(&events, "frozen") == Some(1) {
+        return Err(frozen(&path));
+    }
+    let has = |name: &str| controllers.split_whitespace().any(|one| one == name);
+    if !EXPECTED.iter().all(|name| has(name)) {
+        enable(mount, &path, |_| true)?;
+        check_type(dir)?;
+    }
+    part.opened = opened;
+    Ok(())
+}
+
+fn check_type(dir: &Dir) -> Result<()> {
+    let kind = dir.read_if_there("cgroup.type")?.unwrap_or_default();
+    match kind.trim() {
+        "" | "domain" | "domain threaded" => Ok(()),
+        kind => Err(threaded(
+            Error::new(Kind::Threaded, "create the cgroup").on(dir.path()).detail(format!("its type is {kind:?}")),
+        )),
+    }
+}
+
+/// Hands on, from the mount down to the parent of `leaf`, every wanted controller that the cgroup has and its children have not.
+/// Only what is missing is written. An ancestor that refuses is no error here: when a limit needs the controller, that is one.
+pub(crate) fn enable(mount: &str, leaf: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let Some(inside) = leaf.strip_prefix(mount).map(|inside| inside.trim_matches('/')) else {
+        return Ok(());
+    };
+    let mut dir = Dir::open(mount)?;
+    for name in inside.split('/') {
+        let (Some(have), Some(given)) =
+            (dir.read_if_there("cgroup.controllers")?, dir.read_if_there("cgroup.subtree_control")?)
+        else {
+            return Ok(());
+        };
+        let missing: Vec<String> = have
+            .split_whitespace()
+            .filter(|name| wanted(name) && !given.split_whitespace().any(|one| one == *name))
+            .map(|name| format!("+{name}"))
+            .collect();
+        if have.trim().is_empty() {
+            return Ok(());
+        }
+        // All in one write first; one by one when some cannot (cpu with realtime processes about, domain controllers in a
+        // threaded tree, a cgroup with processes of its own).
+        if !missing.is_empty()
+            && dir.try_write("cgroup.subtree_control", &missing.join(" ")).is_err()
+            && missing.len() > 1
+        {
+            for one in &missing {
+                dir.try_write("cgroup.subtree_control", one).ok();
+            }
+        }
+        dir = match dir.child(name) {
+            Ok(child) => child,
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(())
+}
+
+fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<()> {
+    let before = made.len();
+    let new = make_path(&part.path, made)?;
+    if let Err(error) = part.tasks() {
+        if error.kind() == Kind::NotFound {
+            return Err(error.kind_is(Kind::Unsupported).detail("no cgroup hierarchy is mounted there"));
+        }
+        return Err(error);
+    }
+    if part.has("cpuset") {
+        let first = made.get(before).cloned().unwrap_or_else(|| part.path.clone());
+        fill_cpuset(&first, &part.path)?;
+    }
+    if !new {
+        let mut all = Vec::new();
+        crate::cgroup::collect(part.dir()?, &mut all)?;
+        if !all.is_empty() {
+            return Err(occupied(&part.path, all.len()));
+        }
+    }
+    if part.has("freezer") && part.dir()?.read_if_there("freezer.state")?.is_some_and(|state| state.trim() != "THAWED")
+    {
+        return Err(frozen(&part.path));
+    }
+    Ok(())
+}
+
+/// A v1 cpuset starts without CPUs and memory nodes, and no process can join it then. Gives every cgroup from `first`, the topmost
+/// new one, down to `leaf` what its parent has, unless it has some already.
+fn fill_cpuset(first: &str, leaf: &str) -> Result<()> {
+    let Some((top, _)) = first.rsplit_once('/') else { return Ok(()) };
+    let mut dir = Dir::open(top)?;
+    let mut names = leaf.strip_prefix(top).unwrap_or_default().split('/').filter(|name| !name.is_empty());
+    // Hosts that mount the hierarchy with `noprefix` (Android) leave the prefix out.
+    let prefix = if dir.try_read("cpuset.cpus").is_ok() { "cpuset." } else { "" };
+    let files = [format!("{prefix}cpus"), format!("{prefix}mems")];
+    let values = [dir.read(&files[0])?, dir.read(&files[1])?];
+    for name in names.by_ref() {
+        dir = dir.child(name)?;
+        for (file, value) in files.iter().zip(&values) {
+            if dir.read(file)?.trim().is_empty() {
+                dir.write(file, value.trim())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the cgroup to the owner of the container's user namespace: the directory and the files the kernel lists for that.
+pub(crate) fn delegate(cgroup: &Cgroup) -> Result<()> {
+    let (Some(owner), Some(part)) = (cgroup.owner, cgroup.unified().filter(|_| cgroup.record.is_v2())) else {
+        return Ok(());
+    };
+    let dir = part.dir()?;
+    let gid = owner.gid.unwrap_or(u32::MAX);
+    let chown = |file: &str| sys::chown(dir.at(), file, owner.uid, gid);
+    chown("").map_err(|errno| Error::os("give the cgroup to its owner", errno).on(dir.path()))?;
+    for file in delegated_files().lines() {
+        match chown(file) {
+            // The list is of all files any kernel configuration could have.
+            Ok(()) | Err(Errno(libc::ENOENT)) => {}
+            Err(errno) => return Err(dir.error("give to the cgroup's owner", file, errno)),
+        }
+    }
+    Ok(())
+}
+
+/// The files a delegate may write, as the kernel names them; for kernels before 4.15 the list of cgroups(7).
+fn delegated_files() -> String {
+    let read = || {
+        let fd = sys::open(At::Absolute, "/sys/kernel/cgroup/delegate", libc::O_RDONLY)?;
+        sys::read_to_end(fd.as_fd())
+    };
+    match read() {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned(),
+    }
+}

@@ -1,0 +1,108 @@
+//! Putting device rules into force: files on v1, a program on v2.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::{RuleSet, program::program};
+use crate::dir::Dir;
+use crate::error::{Error, Kind, Result};
+use crate::sys::{Errno, bpf};
+
+/// Writes the steps from what `devices.list` says to `target`, and checks the outcome.
+pub(crate) fn write_v1(dir: &Dir, target: &RuleSet) -> Result<()> {
+    let current = read_v1(dir)?;
+    for step in current.steps_to(target) {
+        let file = if step.allow { "devices.allow" } else { "devices.deny" };
+        dir.write(file, &step.line).map_err(|error| error.field("/devices"))?;
+    }
+    // A parent that denies more than this cgroup allows makes the kernel refuse or drop rules; in allow mode the list tells.
+    let now = read_v1(dir)?;
+    if now.default_allow != target.default_allow || (!target.default_allow && now != *target) {
+        return Err(Error::new(Kind::System, "set the device rules of")
+            .on(dir.path())
+            .field("/devices")
+            .detail("the kernel kept other rules than those written; a parent cgroup may deny some of these devices"));
+    }
+    Ok(())
+}
+
+pub(crate) fn read_v1(dir: &Dir) -> Result<RuleSet> {
+    let text = dir.read("devices.list")?;
+    RuleSet::from_list(&text).ok_or_else(|| dir.malformed("devices.list", &text))
+}
+
+/// What was attached before, for putting it back.
+#[derive(Debug)]
+pub(crate) struct Previous(Option<OwnedFd>);
+
+/// Loads the program for `target` and attaches it, in place of the one that is there: at no moment is there no filter.
+///
+/// A `fresh` cgroup was made just now, so nothing can be attached to it and nobody asks.
+pub(crate) fn attach_v2(dir: &Dir, target: &RuleSet, fresh: bool) -> Result<Previous> {
+    let fail = |errno| {
+        Error::os("attach the device filter to", errno).on(dir.path()).field("/devices").hint(
+            "without it the container could use every device; it needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and a kernel \
+             with CONFIG_CGROUP_BPF",
+        )
+    };
+    let mut old = if fresh { Vec::new() } else { attached(dir)? };
+    if old.is_empty() && target.allows_everything() {
+        return Ok(Previous(None));
+    }
+    let new = load(dir, target)?;
+    if old.len() == 1 {
+        let previous = old.pop();
+        match bpf::attach(dir.as_fd(), new.as_fd(), previous.as_ref().map(AsFd::as_fd)) {
+            Ok(()) => return Ok(Previous(previous)),
+            // No BPF_F_REPLACE before kernel 5.6: attach first, then detach, so that both are in force for a moment, never none.
+            Err(Errno(libc::EINVAL)) => old.extend(previous),
+            Err(errno) => return Err(fail(errno)),
+        }
+    }
+    bpf::attach(dir.as_fd(), new.as_fd(), None).map_err(fail)?;
+    let mut previous = None;
+    for program in old {
+        bpf::detach(dir.as_fd(), program.as_fd()).map_err(fail)?;
+        previous = Some(program);
+    }
+    Ok(Previous(previous))
+}
+
+/// Attaches what was there before [`attach_v2`] in place of what is there now.
+pub(crate) fn restore_v2(dir: &Dir, previous: Previous) -> Result<()> {
+    let fail = |errno| Error::os("restore the device filter of", errno).on(dir.path()).field("/devices");
+    let now = attached(dir)?;
+    match (&previous.0, now.as_slice()) {
+        (Some(previous), [one]) => bpf::attach(dir.as_fd(), previous.as_fd(), Some(one.as_fd())).map_err(fail),
+        (Some(previous), _) => bpf::attach(dir.as_fd(), previous.as_fd(), None).map_err(fail),
+        (None, now) => now.iter().try_for_each(|program| bpf::detach(dir.as_fd(), program.as_fd()).map_err(fail)),
+    }
+}
+
+fn load(dir: &Dir, target: &RuleSet) -> Result<OwnedFd> {
+    let code = program(target);
+    bpf::load(&code, &mut []).or_else(|errno| {
+        // Once more with the verifier's log, for the message.
+        let mut log = vec![0_u8; 64 * 1024];
+        bpf::load(&code, &mut log).map_err(|_| {
+            let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default())
+                .trim()
+                .replace('\n', " | ");
+            let error = Error::os("load the device filter for", errno).on(dir.path()).field("/devices");
+            if text.is_empty() { error } else { error.detail(text) }
+        })
+    })
+}
+
+fn attached(dir: &Dir) -> Result<Vec<OwnedFd>> {
+    let fail = |errno| Error::os("list the device filters of", errno).on(dir.path()).field("/devices");
+    let mut programs = Vec::new();
+    for id in bpf::attached(dir.as_fd()).map_err(fail)? {
+        match bpf::by_id(id) {
+            Ok(program) => programs.push(program),
+            // Gone meanwhile, or labelled so that it may not be touched: a further program only denies more, so it can stay.
+            Err(Errno(libc::ENOENT | libc::EACCES | libc::EPERM)) => {}
+            Err(errno) => return Err(fail(errno)),
+        }
+    }
+    Ok(programs)
+}

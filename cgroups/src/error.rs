@@ -1,0 +1,233 @@
+//! The one error type: what was done, on which file, with which value, because of which field, and what helps.
+
+use std::fmt;
+
+/// A result whose error is [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a caller can do about an error, coarsely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A field of the resources object has a value that can never be applied.
+    InvalidResources,
+    /// `cgroupsPath`, a sub-cgroup path, a slice or a unit name is malformed.
+    InvalidPath,
+    /// This host or this cgroup layout cannot do what was asked: a controller or a file is missing.
+    Unsupported,
+    /// The cgroup, or a controller in it, is not delegated to this user.
+    NotDelegated,
+    /// The cgroup is already used by other processes, or cannot be removed because it is still used.
+    Busy,
+    /// The cgroup or one of its ancestors is frozen: a process put into it would never run.
+    Frozen,
+    /// The cgroup or one of its ancestors is threaded: no process with domain controllers can live in it.
+    Threaded,
+    /// A new limit is below what is used already, and the update asked to be refused in that case.
+    BelowUsage,
+    /// The cgroup is gone.
+    NotFound,
+    /// A deadline passed.
+    Timeout,
+    /// No bus answers, or systemd refused the request.
+    Bus,
+    /// The kernel refused; see [`Error::errno`].
+    System,
+}
+
+/// Why an operation on a cgroup failed.
+///
+/// The text is one line, for example
+/// `write "1048576" to /sys/fs/cgroup/web/memory.max (/memory/limit): device or resource busy`.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    action: &'static str,
+    path: Option<String>,
+    value: Option<String>,
+    pointer: Option<String>,
+    detail: Option<String>,
+    errno: Option<i32>,
+    hint: Option<String>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, action: &'static str) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            action,
+            path: None,
+            value: None,
+            pointer: None,
+            detail: None,
+            errno: None,
+            hint: None,
+        }))
+    }
+
+    pub(crate) fn os(action: &'static str, errno: crate::sys::Errno) -> Self {
+        let kind = match errno.0 {
+            libc::ENOENT | libc::ENODEV => Kind::NotFound,
+            libc::EBUSY => Kind::Busy,
+            _ => Kind::System,
+        };
+        let mut error = Self::new(kind, action);
+        error.0.errno = Some(errno.0);
+        error
+    }
+
+    pub(crate) fn resources(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidResources, "check the resources").field(pointer).detail(detail)
+    }
+
+    pub(crate) fn on(mut self, path: impl Into<String>) -> Self {
+        self.0.path = Some(path.into());
+        self
+    }
+
+    pub(crate) fn of_value(mut self, value: impl Into<String>) -> Self {
+        self.0.value = Some(value.into());
+        self
+    }
+
+    pub(crate) fn field(mut self, pointer: impl Into<String>) -> Self {
+        let pointer = pointer.into();
+        if !pointer.is_empty() {
+            self.0.pointer = Some(pointer);
+        }
+        self
+    }
+
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn kind_is(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    pub(crate) fn is(&self, errno: i32) -> bool {
+        self.0.errno == Some(errno)
+    }
+
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// What was being done, for example `write` or `create the cgroup`.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        self.0.action
+    }
+
+    /// The file, directory or unit it was done on.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.0.path.as_deref()
+    }
+
+    /// The value that was written.
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        self.0.value.as_deref()
+    }
+
+    /// The field behind it as a JSON pointer relative to `linux.resources`, for example `/memory/limit`.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&str> {
+        self.0.pointer.as_deref()
+    }
+
+    /// The kernel's errno number, when there is one.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        self.0.errno
+    }
+
+    /// What is wrong in words, where the errno alone does not say it.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
+    /// What would help, when it is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+}
+
+/// An errno in words, lower case as engines match it ("no such file or directory").
+fn errno_text(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if !second.is_ascii_uppercase() => first.to_lowercase().chain(chars).collect(),
+        _ => text.to_owned(),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        f.write_str(inner.action)?;
+        if let Some(value) = &inner.value {
+            write!(f, " {value:?} to")?;
+        }
+        if let Some(path) = &inner.path {
+            write!(f, " {path}")?;
+        }
+        if let Some(pointer) = &inner.pointer {
+            write!(f, " ({pointer})")?;
+        }
+        if let Some(detail) = &inner.detail {
+            write!(f, ": {detail}")?;
+        }
+        if let Some(errno) = inner.errno {
+            write!(f, ": {}", errno_text(errno))?;
+        }
+        if let Some(hint) = &inner.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Errno;
+
+    #[test]
+    fn text_names_action_value_file_field_errno_and_remedy() {
+        let error = Error::os("write", Errno(libc::EBUSY))
+            .of_value("4096")
+            .on("/sys/fs/cgroup/c/memory.max")
+            .field("/memory/limit")
+            .hint("raise it");
+        assert_eq!(
+            error.to_string(),
+            "write \"4096\" to /sys/fs/cgroup/c/memory.max (/memory/limit): device or resource busy; raise it"
+        );
+        assert_eq!(error.kind(), Kind::Busy);
+    }
+}

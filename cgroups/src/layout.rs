@@ -1,0 +1,175 @@
+//! What this host has: which kind of control groups, mounted where.
+
+use std::os::fd::AsFd;
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::{self, At};
+
+/// Where control groups are mounted unless told otherwise.
+pub const DEFAULT_ROOT: &str = "/sys/fs/cgroup";
+
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+
+/// The controllers of cgroup v1 that a container joins, in the order in which they are set up. `cpuset` is first because a process
+/// cannot join it before its CPUs are set, `freezer` late so that nothing freezes half way.
+pub(crate) const V1_CONTROLLERS: [&str; 15] = [
+    "cpuset",
+    "devices",
+    "memory",
+    "cpu",
+    "cpuacct",
+    "pids",
+    "blkio",
+    "hugetlb",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "freezer",
+    "rdma",
+    "misc",
+    "name=systemd",
+];
+
+/// The kind of control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// Controllers in hierarchies of their own.
+    V1,
+    /// Controllers in v1 hierarchies, and a v2 tree beside them for tracking and freezing.
+    Hybrid,
+    /// One v2 tree with all controllers.
+    V2,
+}
+
+/// One mounted v1 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Its controllers, for example `cpu` and `cpuacct`, or `name=systemd`.
+    pub controllers: Vec<String>,
+    /// The absolute path of its mount point.
+    pub mount: String,
+}
+
+/// What the host has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    version: Version,
+    hierarchies: Vec<Hierarchy>,
+    unified: Option<String>,
+}
+
+impl Layout {
+    /// Looks at `/sys/fs/cgroup`: one system call on a v2 host, five on others.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] when no control groups are mounted, [`Kind::System`] when they cannot be looked at.
+    pub fn detect() -> Result<Self> {
+        Self::detect_at(DEFAULT_ROOT)
+    }
+
+    /// Like [`detect`](Self::detect), for control groups mounted below another directory.
+    ///
+    /// # Errors
+    /// As for [`detect`](Self::detect).
+    pub fn detect_at(root: &str) -> Result<Self> {
+        const ACTION: &str = "look for control groups at";
+        let magic = sys::filesystem(root).map_err(|errno| {
+            Error::os(ACTION, errno).on(root).hint("mount cgroup2 there, or run where control groups are mounted")
+        })?;
+        if magic == CGROUP2_MAGIC {
+            return Ok(Self::v2(root));
+        }
+        let dir = sys::open(At::Absolute, root, libc::O_RDONLY | libc::O_DIRECTORY)
+            .map_err(|errno| Error::os(ACTION, errno).on(root))?;
+        let names = sys::entries(dir.as_fd()).map_err(|errno| Error::os(ACTION, errno).on(root))?;
+        let mut hierarchies: Vec<Hierarchy> =
+            names.iter().filter(|entry| entry.is_dir).filter_map(|entry| hierarchy(root, &entry.name)).collect();
+        hierarchies.sort_by_key(|hierarchy| hierarchy.controllers.iter().filter_map(|name| rank(name)).min());
+        let unified = names
+            .iter()
+            .find(|entry| entry.is_dir && entry.name == "unified")
+            .map(|_| format!("{root}/unified"))
+            .filter(|path| sys::filesystem(path) == Ok(CGROUP2_MAGIC));
+        if hierarchies.is_empty() && unified.is_none() {
+            return Err(Error::new(Kind::Unsupported, ACTION)
+                .on(root)
+                .detail("no cgroup hierarchy is mounted there")
+                .hint("mount cgroup2 there, or run where control groups are mounted"));
+        }
+        let version = if unified.is_some() { Version::Hybrid } else { Version::V1 };
+        Ok(Self { version, hierarchies, unified })
+    }
+
+    /// A v2 host whose tree is mounted at `root`.
+    #[must_use]
+    pub fn v2(root: &str) -> Self {
+        Self { version: Version::V2, hierarchies: Vec::new(), unified: Some(root.to_owned()) }
+    }
+
+    /// A host with v1 hierarchies, and possibly a v2 tree beside them.
+    #[must_use]
+    pub fn v1(hierarchies: Vec<Hierarchy>, unified: Option<String>) -> Self {
+        let version = if unified.is_some() { Version::Hybrid } else { Version::V1 };
+        Self { version, hierarchies, unified }
+    }
+
+    /// The kind of control groups.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The v1 hierarchies in the order in which they are set up; none on a v2 host.
+    #[must_use]
+    pub fn hierarchies(&self) -> &[Hierarchy] {
+        &self.hierarchies
+    }
+
+    /// Where the v2 tree is mounted, if it is.
+    #[must_use]
+    pub fn unified(&self) -> Option<&str> {
+        self.unified.as_deref()
+    }
+
+    /// The v1 hierarchy that has `controller`.
+    #[must_use]
+    pub fn hierarchy(&self, controller: &str) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
+    }
+}
+
+fn rank(controller: &str) -> Option<usize> {
+    V1_CONTROLLERS.iter().position(|known| *known == controller)
+}
+
+/// The hierarchy mounted at a directory of this name, if it is one a container joins.
+fn hierarchy(root: &str, name: &str) -> Option<Hierarchy> {
+    let controllers: Vec<String> = match name {
+        "systemd" => vec!["name=systemd".to_owned()],
+        _ => name.split(',').map(str::to_owned).collect(),
+    };
+    controllers
+        .iter()
+        .all(|controller| rank(controller).is_some())
+        .then(|| Hierarchy { controllers, mount: format!("{root}/{name}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_names_give_controllers() {
+        let table: [(&str, Option<Vec<&str>>); 5] = [
+            ("cpu,cpuacct", Some(vec!["cpu", "cpuacct"])),
+            ("systemd", Some(vec!["name=systemd"])),
+            ("unified", None),
+            ("memory", Some(vec!["memory"])),
+            ("lost+found", None),
+        ];
+        for (name, expected) in table {
+            let found = hierarchy("/r", name).map(|one| one.controllers);
+            assert_eq!(found, expected.map(|names| names.into_iter().map(str::to_owned).collect()), "{name}");
+        }
+    }
+}

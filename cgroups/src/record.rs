@@ -1,0 +1,264 @@
+//! What a container's cgroup is to be, and what it is: [`Spec`] in, [`Record`] out and into the state file.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::layout::{Layout, Version};
+use crate::path;
+use crate::sys::{self, At};
+use crate::systemd::Property;
+use std::os::fd::AsFd;
+
+/// Who makes the cgroup.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// This crate, by mkdir.
+    #[default]
+    Cgroupfs,
+    /// systemd, as a scope (or slice) asked for over the bus.
+    Systemd,
+}
+
+/// Who owns a delegated cgroup: host ids of the container's root user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// Host user id.
+    pub uid: u32,
+    /// Host group id; none leaves the group as it is, which is what runc does.
+    pub gid: Option<u32>,
+}
+
+/// Which cgroup a container gets.
+#[derive(Debug, Clone, Default)]
+pub struct Spec<'a> {
+    /// The container's id, used for a name when no path is given.
+    pub id: &'a str,
+    /// `linux.cgroupsPath`: a path (absolute below the mount, or relative to the caller's own cgroup), or `slice:prefix:name`
+    /// under systemd.
+    pub cgroups_path: Option<&'a str>,
+    /// Who makes it.
+    pub driver: Driver,
+    /// The caller has no right to cgroups but what is delegated to it. Without an explicit path and without limits the container
+    /// then runs in the caller's cgroup if none can be made, as with runc; under systemd the user's own manager is asked.
+    pub rootless: bool,
+    /// Further properties of the systemd unit; see [`Property::from_annotation`].
+    pub properties: Vec<Property>,
+    /// To whom the cgroup is delegated, for a container with a user namespace and a writable cgroup mount (v2 only).
+    pub owner: Option<Owner>,
+}
+
+/// The systemd unit of a cgroup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name, a scope or a slice.
+    pub name: String,
+    /// The slice it is in; empty for the manager's default.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub slice: String,
+    /// It belongs to the user's manager, not to the system's.
+    #[serde(default)]
+    pub user: bool,
+}
+
+/// Where a container's cgroup is, for the state file: enough to find it, work on it and remove it.
+///
+/// A record may be written before the cgroup is made (from [`Cgroup::plan`](crate::Cgroup::plan)), so that a crash in between
+/// leaves something to clean up by; [`made`](Self::made) then is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Who made it.
+    #[serde(default)]
+    pub driver: Driver,
+    /// Absolute paths by controller, and under the empty name the path in the v2 tree: what runc calls `cgroup_paths`.
+    #[serde(default)]
+    pub paths: BTreeMap<String, String>,
+    /// Where the v2 tree is mounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unified_mount: Option<String>,
+    /// The unit, under systemd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+    /// The directories that were made for it, parents first: these and no others are removed with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<String>,
+    /// See [`Spec::rootless`].
+    #[serde(default)]
+    pub rootless: bool,
+    /// A path was asked for, so a cgroup that cannot be made is an error even without limits.
+    #[serde(default)]
+    pub explicit: bool,
+}
+
+impl Record {
+    /// Works out where the cgroup of `spec` will be; changes nothing.
+    pub(crate) fn plan(layout: &Layout, spec: &Spec<'_>) -> Result<Self> {
+        let explicit = spec.cgroups_path.is_some_and(|path| !path.is_empty());
+        let mut record = Self {
+            driver: spec.driver,
+            unified_mount: layout.unified().map(str::to_owned),
+            rootless: spec.rootless,
+            explicit,
+            ..Self::default()
+        };
+        match spec.driver {
+            Driver::Cgroupfs => record.plan_paths(layout, spec)?,
+            Driver::Systemd => record.plan_unit(layout, spec)?,
+        }
+        Ok(record)
+    }
+
+    fn plan_paths(&mut self, layout: &Layout, spec: &Spec<'_>) -> Result<()> {
+        const WHAT: &str = "check the cgroups path";
+        let wanted = match spec.cgroups_path.filter(|path| !path.is_empty()) {
+            Some(path) => path::clean(path, WHAT)?,
+            None => path::clean(spec.id, WHAT)?,
+        };
+        let own = if wanted.starts_with('/') { None } else { Some(own_cgroups()?) };
+        let below = |mount: &str, controller: &str| match &own {
+            None => Ok(format!("{mount}{wanted}")),
+            Some(own) => relative(own, mount, controller, &wanted),
+        };
+        for hierarchy in layout.hierarchies() {
+            for controller in &hierarchy.controllers {
+                self.paths.insert(controller.clone(), below(&hierarchy.mount, controller)?);
+            }
+        }
+        if let Some(mount) = layout.unified() {
+            self.paths.insert(String::new(), below(mount, "")?);
+        }
+        Ok(())
+    }
+
+    fn plan_unit(&mut self, layout: &Layout, spec: &Spec<'_>) -> Result<()> {
+        if spec.rootless && layout.version() != Version::V2 {
+            return Err(Error::new(Kind::Unsupported, "plan the systemd scope").detail(
+                "a rootless container under systemd needs cgroup v2: v1 controllers cannot be delegated safely",
+            ));
+        }
+        let named = path::unit_path(spec.cgroups_path, spec.id)?;
+        let default = if spec.rootless { "user.slice" } else { "system.slice" };
+        let slice = if named.slice.is_empty() { default } else { &named.slice };
+        let mut inside = path::expand_slice(slice)?;
+        if spec.rootless {
+            inside = format!("{}{inside}", crate::systemd::user_manager_cgroup()?);
+        }
+        let inside = if named.unit.ends_with(".slice") {
+            if spec.rootless {
+                format!("{}{}", crate::systemd::user_manager_cgroup()?, path::expand_slice(&named.unit)?)
+            } else {
+                path::expand_slice(&named.unit)?
+            }
+        } else {
+            format!("{inside}/{}", named.unit)
+        };
+        for hierarchy in layout.hierarchies() {
+            for controller in &hierarchy.controllers {
+                self.paths.insert(controller.clone(), format!("{}{inside}", hierarchy.mount));
+            }
+        }
+        if let Some(mount) = layout.unified() {
+            self.paths.insert(String::new(), format!("{mount}{inside}"));
+        }
+        self.unit = Some(Unit { name: named.unit, slice: slice.to_owned(), user: spec.rootless });
+        Ok(())
+    }
+
+    /// Whether the container has a cgroup of its own in the v2 tree, and in nothing else.
+    #[must_use]
+    pub fn is_v2(&self) -> bool {
+        self.paths.len() == 1 && self.paths.contains_key("")
+    }
+
+    /// The path under which `controller` is found: its v1 hierarchy, else the v2 tree.
+    #[must_use]
+    pub fn path(&self, controller: &str) -> Option<&str> {
+        self.paths.get(controller).or_else(|| self.paths.get("")).map(String::as_str)
+    }
+}
+
+fn own_cgroups() -> Result<String> {
+    const FILE: &str = "/proc/self/cgroup";
+    let fail = |errno| Error::os("read", errno).on(FILE);
+    let fd = sys::open(At::Absolute, FILE, libc::O_RDONLY).map_err(fail)?;
+    let bytes = sys::read_to_end(fd.as_fd()).map_err(fail)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A relative path starts at the caller's own cgroup on v1, and beside it on v2, where a cgroup with processes cannot have
+/// children with controllers. runc does likewise.
+fn relative(own: &str, mount: &str, controller: &str, wanted: &str) -> Result<String> {
+    const WHAT: &str = "find the caller's own cgroup";
+    let here = path::own_cgroup(own, controller).unwrap_or("/");
+    let start = match controller {
+        "" => here.rsplit_once('/').map_or("", |(parent, _)| parent),
+        _ => here.trim_end_matches('/'),
+    };
+    // A caller in another cgroup namespace sees itself outside, as /../x.
+    let start = if start.is_empty() { String::new() } else { path::clean(start, WHAT)? };
+    Ok(format!("{mount}{start}/{wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Hierarchy;
+
+    fn hybrid() -> Layout {
+        let one = |names: &[&str], dir: &str| Hierarchy {
+            controllers: names.iter().map(|name| (*name).to_owned()).collect(),
+            mount: format!("/cg/{dir}"),
+        };
+        Layout::v1(
+            vec![one(&["cpu", "cpuacct"], "cpu,cpuacct"), one(&["name=systemd"], "systemd")],
+            Some("/cg/unified".to_owned()),
+        )
+    }
+
+    #[test]
+    fn absolute_paths_lie_below_every_mount() {
+        let spec = Spec { id: "c1", cgroups_path: Some("/docker/c1"), ..Spec::default() };
+        let record = Record::plan(&hybrid(), &spec).unwrap();
+        let found: Vec<_> = record.paths.iter().map(|(name, path)| format!("{name}={path}")).collect();
+        assert_eq!(
+            found,
+            [
+                "=/cg/unified/docker/c1",
+                "cpu=/cg/cpu,cpuacct/docker/c1",
+                "cpuacct=/cg/cpu,cpuacct/docker/c1",
+                "name=systemd=/cg/systemd/docker/c1"
+            ]
+        );
+        assert!(record.explicit && record.made.is_empty());
+    }
+
+    #[test]
+    fn systemd_paths_follow_the_slice() {
+        let spec = Spec { id: "c1", cgroups_path: Some("a-b.slice:x:c1"), driver: Driver::Systemd, ..Spec::default() };
+        let record = Record::plan(&Layout::v2("/cg"), &spec).unwrap();
+        assert_eq!(record.paths[""], "/cg/a.slice/a-b.slice/x-c1.scope");
+        let record = Record::plan(&Layout::v2("/cg"), &Spec { cgroups_path: None, ..spec }).unwrap();
+        assert_eq!(record.paths[""], "/cg/system.slice/orlop-c1.scope");
+        assert_eq!(record.unit.unwrap().slice, "system.slice");
+    }
+
+    #[test]
+    fn relative_paths_start_at_or_beside_the_caller() {
+        let own = "4:memory:/a/b\n2:pids:/\n0::/u/s\n";
+        let table = [("memory", Some("/m/a/b/c1")), ("pids", Some("/m/c1")), ("", Some("/m/u/c1"))];
+        for (controller, expected) in table {
+            assert_eq!(relative(own, "/m", controller, "c1").ok().as_deref(), expected, "{controller}");
+        }
+        assert!(relative("0::/../x/y\n", "/m", "", "c1").is_err());
+    }
+
+    #[test]
+    fn records_survive_the_state_file() {
+        let spec = Spec { id: "c1", cgroups_path: Some("/x"), ..Spec::default() };
+        let record = Record::plan(&hybrid(), &spec).unwrap();
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+}
