@@ -2,6 +2,8 @@
 //!
 //! Files and not pipes, because a created container keeps the runtime's standard output open after the runtime has ended.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{OwnedFd, RawFd};
@@ -15,6 +17,16 @@ use crate::{process, sys};
 
 /// How long a single command may take before it counts as hung, in seconds.
 pub const DEADLINE: u64 = 20;
+
+thread_local! {
+    /// The commands that run and that somebody will wait for.
+    static EXPECTED: RefCell<BTreeSet<i32>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// The children that a [`Running`] waits for.
+pub(crate) fn expected_children() -> BTreeSet<i32> {
+    EXPECTED.with_borrow(Clone::clone)
+}
 
 /// A command to run.
 #[derive(Debug)]
@@ -170,6 +182,7 @@ impl Cmd {
         self.command.stdin(input).stdout(output).stderr(errors);
         sys::hand_over(&mut self.command, self.fds);
         let child = self.command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.text));
+        EXPECTED.with_borrow_mut(|set| set.insert(i32::try_from(child.id()).expect("a pid")));
         Running { child, text: self.text, files: self.files, log: self.log, deadline: self.deadline }
     }
 
@@ -237,6 +250,7 @@ impl Running {
 
     fn output(self, status: std::process::ExitStatus) -> Output {
         use std::os::unix::process::ExitStatusExt;
+        EXPECTED.with_borrow_mut(|set| set.remove(&self.pid()));
         let code = status.code().or_else(|| status.signal().map(|signal| 1000 + signal)).unwrap_or(-1);
         let log = self.log.as_deref().map(read_log).unwrap_or_default();
         Output {

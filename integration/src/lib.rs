@@ -21,6 +21,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the runner reports on the terminal")]
 
 pub mod command;
+pub mod console;
 pub mod container;
 pub mod leak;
 pub mod process;

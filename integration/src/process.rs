@@ -78,7 +78,16 @@ pub fn reap() -> usize {
     }
 }
 
-/// Collects the child `pid` when it has ended; whether it had.
-pub fn reap_one(pid: i32) -> bool {
-    !matches!(waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+/// Collects those ended children that no [`crate::command::Running`] waits for: processes that were given to this one.
+///
+/// A pid namespace's first process does not end before every other process of it was collected by its parent.
+pub fn reap_orphans() {
+    let own = i32::try_from(std::process::id()).expect("a pid");
+    let expected = crate::command::expected_children();
+    for process in descendants(own) {
+        if process.parent == own && process.state == 'Z' && !expected.contains(&process.pid) {
+            // Gone already when another call was faster; there is nothing to do then.
+            let _status = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
+        }
+    }
 }

@@ -277,6 +277,7 @@ impl Run {
         sys::redirect_output(file.as_fd());
         sys::die_with_parent();
         sys::become_subreaper();
+        std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
         let sandbox = Sandbox::enter(self.subject.clone(), tag.to_owned(), &self.base, reason_file.to_owned());
         let body = std::panic::catch_unwind(AssertUnwindSafe(|| (case.body)(&sandbox)));
         if body.is_err() {

@@ -167,7 +167,7 @@ impl Sandbox {
     #[track_caller]
     pub fn wait_gone(&self, pid: i32) {
         self.wait_until(&format!("end of process {pid}"), || {
-            process::reap_one(pid);
+            process::reap_orphans();
             !process::is_alive(pid)
         });
     }

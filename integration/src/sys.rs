@@ -71,11 +71,7 @@ pub(crate) fn hand_over(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) {
 
 /// Has `command` start as leader of a session of its own.
 pub(crate) fn new_session(command: &mut Command) {
-    // SAFETY: setsid is async-signal-safe.
-    unsafe {
-        command.pre_exec(|| {
-            libc::setsid();
-            Ok(())
-        });
-    }
+    let lead = || nix::unistd::setsid().map(drop).map_err(std::io::Error::from);
+    // SAFETY: setsid is async-signal-safe, and the closure does nothing else.
+    unsafe { command.pre_exec(lead) };
 }

@@ -4,12 +4,27 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    clippy::too_many_lines,
     reason = "a test fails by panicking"
 )]
 #![allow(missing_docs, reason = "the cases are named after what they check")]
 
+mod exec;
+mod hooks;
+mod namespaces;
+mod process;
+mod sockets;
 mod verbs;
 
 fn main() -> std::process::ExitCode {
-    orlop_integration::run("lifecycle", &[("verbs", verbs::CASES)])
+    let groups = [
+        ("verbs", verbs::CASES),
+        ("exec", exec::CASES),
+        ("process", process::CASES),
+        ("sockets", sockets::CASES),
+        ("hooks", hooks::CASES),
+        ("namespaces", namespaces::CASES),
+    ];
+    orlop_integration::run("lifecycle", &groups)
 }

@@ -1,0 +1,353 @@
+//! exec: a further process in a container.
+
+use std::fs;
+
+use orlop_integration::{Case, Container, Flavor, Sandbox, cases, process};
+use serde_json::{Value, json};
+
+pub(crate) const CASES: &[Case] = cases![
+    exit_codes_and_output,
+    killed_by_a_signal_gives_128_and_its_number,
+    a_missing_command_is_an_error_that_engines_know,
+    joins_every_namespace,
+    joins_the_cgroup,
+    works_in_a_created_container,
+    refused_in_an_unknown_container,
+    refused_in_a_stopped_container,
+    refused_in_a_paused_container.not_crun("waits until it is resumed"),
+    ignore_paused_waits_for_the_resume.not_crun("no such flag"),
+    takes_env_cwd_and_user,
+    takes_additional_groups.not_crun("no such flag"),
+    takes_capabilities,
+    takes_no_new_privileges,
+    a_process_file_says_it_all,
+    a_process_file_may_be_standard_input.not_crun("reads files only").not_runc("reads files only").extension(),
+    detached_gives_the_pid,
+    standard_input_is_passed,
+    forwards_signals,
+    passes_descriptors,
+    passes_descriptors_from_three,
+    environment_of_the_container_is_the_default.not_crun("--env replaces the environment"),
+    cwd_is_made_in_the_container_never_on_the_host,
+    many_at_once,
+    leaves_no_zombie_in_the_container,
+    exit_of_a_child_is_not_taken_for_the_commands,
+    unknown_flag_is_refused,
+    without_a_command_is_refused,
+    sub_cgroup.not_crun("lets a path out, until crun 1.29"),
+];
+
+fn paused<'a>(t: &'a Sandbox) -> Container<'a> {
+    let c = t.container("a");
+    c.run_paused();
+    c
+}
+
+fn exit_codes_and_output(t: &Sandbox) {
+    let c = paused(t);
+    for code in [0, 1, 7, 126, 255] {
+        c.exec(&[], &["sh", "-c", &format!("echo out; echo err >&2; exit {code}")]).code(code);
+    }
+    let out = c.exec(&[], &["sh", "-c", "echo out; echo err >&2"]);
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("out\n", "err\n"));
+    c.end();
+}
+
+fn killed_by_a_signal_gives_128_and_its_number(t: &Sandbox) {
+    let c = paused(t);
+    c.exec(&[], &["sh", "-c", "kill -KILL $$"]).code(137);
+    c.exec(&[], &["sh", "-c", "kill -TERM $$"]).code(143);
+    c.exec(&[], &["sh", "-c", "kill -USR1 $$"]).code(138);
+    c.end();
+}
+
+fn a_missing_command_is_an_error_that_engines_know(t: &Sandbox) {
+    let c = paused(t);
+    let code = 255;
+    let out = c.exec(&[], &["/no/such/command"]).code(code);
+    assert!(out.stderr.to_lowercase().contains("no such file or directory"), "{}", out.stderr);
+    let out = c.exec(&[], &["no-such-command"]).code(code);
+    assert!(out.stderr.contains("executable file") && out.stderr.contains("not found in"), "{}", out.stderr);
+    let out = c.exec(&[], &["/etc/passwd"]).code(code);
+    assert!(out.stderr.to_lowercase().contains("permission denied"), "{}", out.stderr);
+    c.end();
+}
+
+fn joins_every_namespace(t: &Sandbox) {
+    let c = t.container("a");
+    c.namespace("cgroup").map_users(100_000, 65536);
+    c.run_paused();
+    let pid = c.pid();
+    let facts = c.exec_facts(&[]);
+    for (name, link) in facts["namespaces"].as_object().unwrap() {
+        let of_first = fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+        assert_eq!(link, of_first.to_str().unwrap(), "{name}");
+    }
+    c.end();
+}
+
+fn joins_the_cgroup(t: &Sandbox) {
+    let c = paused(t);
+    c.exec(&["--detach"], &["/probe", "pause"]).ok();
+    for dir in t.cgroups_of(&c.id) {
+        let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap();
+        // The v2 tree of a hybrid host is used by some runtimes only; where it is, it holds both.
+        if !procs.is_empty() {
+            assert_eq!(procs.lines().count(), 2, "{}", dir.display());
+        }
+    }
+    c.end();
+}
+
+fn works_in_a_created_container(t: &Sandbox) {
+    let c = t.container("a");
+    c.args(&["/probe", "pause"]).create().ok();
+    assert_eq!(c.exec(&[], &["echo", "early"]).ok().stdout, "early\n");
+    c.start().ok();
+    c.end();
+}
+
+fn refused_in_an_unknown_container(t: &Sandbox) {
+    t.logged(&["exec", &t.id("none"), "true"]).run().fails();
+}
+
+fn refused_in_a_stopped_container(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_detached().ok();
+    t.wait_until("stopped", || c.status() == "stopped");
+    c.exec(&[], &["true"]).fails();
+    c.delete().ok();
+}
+
+fn refused_in_a_paused_container(t: &Sandbox) {
+    let c = paused(t);
+    c.simple("pause", &[], &[]).ok();
+    c.exec(&[], &["true"]).fails();
+    c.simple("resume", &[], &[]).ok();
+    c.exec(&[], &["true"]).ok();
+    c.end();
+}
+
+fn ignore_paused_waits_for_the_resume(t: &Sandbox) {
+    let c = paused(t);
+    c.simple("pause", &[], &[]).ok();
+    let waiting = c.simple_cmd("exec", &["--ignore-paused"], &["echo", "thawed"]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    c.simple("resume", &[], &[]).ok();
+    assert_eq!(waiting.wait().ok().stdout, "thawed\n");
+    c.end();
+}
+
+fn takes_env_cwd_and_user(t: &Sandbox) {
+    let c = paused(t);
+    let facts = c.exec_facts(&["--env", "A=1", "--env", "B=two words", "--cwd", "/tmp", "--user", "1000:2000"]);
+    let env: Vec<&str> = facts["env"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+    assert!(env.contains(&"A=1") && env.contains(&"B=two words"), "{env:?}");
+    assert_eq!(facts["cwd"], "/tmp");
+    assert_eq!((&facts["uid"], &facts["gid"]), (&json!(1000), &json!(2000)));
+    let facts = c.exec_facts(&["-u", "1000"]);
+    assert_eq!((&facts["uid"], &facts["gid"]), (&json!(1000), &json!(0)), "no gid given means 0");
+    c.end();
+}
+
+fn takes_additional_groups(t: &Sandbox) {
+    let c = paused(t);
+    let facts = c.exec_facts(&["--user", "1000:1000", "--additional-gids", "2000", "--additional-gids", "3000"]);
+    let mut groups: Vec<u64> = facts["groups"].as_array().unwrap().iter().map(|g| g.as_u64().unwrap()).collect();
+    groups.sort_unstable();
+    groups.retain(|gid| *gid != 1000);
+    assert_eq!(groups, [2000, 3000]);
+    c.end();
+}
+
+/// A set of the probe's status as a number.
+pub(crate) fn set(facts: &Value, name: &str) -> u64 {
+    u64::from_str_radix(facts["status"][name].as_str().unwrap(), 16).unwrap()
+}
+
+fn takes_capabilities(t: &Sandbox) {
+    let c = paused(t);
+    let facts = c.exec_facts(&["--cap", "CAP_NET_RAW"]);
+    for name in ["CapBnd", "CapPrm", "CapEff"] {
+        assert_ne!(set(&facts, name) & (1 << 13), 0, "{name}");
+    }
+    assert_eq!(set(&facts, "CapInh"), 0, "CVE-2022-29162: exec must not add to the inheritable set");
+    c.end();
+}
+
+fn takes_no_new_privileges(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/process/noNewPrivileges", json!(false)).run_paused();
+    assert_eq!(c.exec_facts(&[])["status"]["NoNewPrivs"], "0");
+    assert_eq!(c.exec_facts(&["--no-new-privs"])["status"]["NoNewPrivs"], "1");
+    c.end();
+}
+
+fn process_file(t: &Sandbox) -> String {
+    let path = t.dir.join("process.json");
+    let process = json!({
+        "terminal": false, "cwd": "/tmp", "args": ["/probe", "facts"], "env": ["PATH=/bin", "FROM=file"],
+        "user": { "uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 0o77 },
+        "rlimits": [{ "type": "RLIMIT_CORE", "soft": 100, "hard": 200 }],
+        "noNewPrivileges": true,
+        "capabilities": { "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"] }
+    });
+    fs::write(&path, process.to_string()).unwrap();
+    path.display().to_string()
+}
+
+fn check_process_file(facts: &Value) {
+    assert_eq!((&facts["uid"], &facts["gid"], &facts["cwd"]), (&json!(5), &json!(6), &json!("/tmp")));
+    assert_eq!(facts["groups"], json!([7, 8]));
+    assert_eq!(facts["rlimits"]["RLIMIT_CORE"], json!([100, 200]));
+    assert_eq!(facts["status"]["NoNewPrivs"], "1");
+    assert_eq!(set(facts, "CapBnd"), 1 << 5);
+    assert!(facts["env"].as_array().unwrap().contains(&json!("FROM=file")));
+}
+
+fn a_process_file_says_it_all(t: &Sandbox) {
+    let c = paused(t);
+    let path = process_file(t);
+    let facts = t.logged(&["exec", "--process", &path, &c.id]).run().ok().json();
+    check_process_file(&facts);
+    if t.is(Flavor::Orlop) {
+        assert_eq!(facts["status"]["Umask"], "0077", "runc 1.1 ignores it here");
+    }
+    let facts = t.logged(&["exec", "-p", &path, &c.id]).run().ok().json();
+    check_process_file(&facts);
+    c.end();
+}
+
+fn a_process_file_may_be_standard_input(t: &Sandbox) {
+    let c = paused(t);
+    let text = fs::read(process_file(t)).unwrap();
+    check_process_file(&t.logged(&["exec", "--process", "-", &c.id]).stdin(text).run().ok().json());
+    c.end();
+}
+
+fn detached_gives_the_pid(t: &Sandbox) {
+    let c = paused(t);
+    let file = t.dir.join("exec.pid");
+    c.exec(&["--detach", "--pid-file", &file.display().to_string()], &["/probe", "pause"]).ok();
+    let pid: i32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    let found = process::read(pid).unwrap();
+    assert!(found.command.contains("/probe pause"), "{}", found.command);
+    assert_eq!(found.parent, i32::try_from(std::process::id()).unwrap());
+    process::kill_hard(pid);
+    t.wait_gone(pid);
+    assert_eq!(c.status(), "running");
+    c.end();
+}
+
+fn standard_input_is_passed(t: &Sandbox) {
+    let c = paused(t);
+    assert_eq!(c.simple_cmd("exec", &[], &["cat"]).stdin("to cat\n").run().ok().stdout, "to cat\n");
+    c.end();
+}
+
+fn forwards_signals(t: &Sandbox) {
+    let c = paused(t);
+    let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.02; done";
+    let exec = c.simple_cmd("exec", &[], &["sh", "-c", script]).spawn();
+    t.wait_until("ready", || exec.stdout().contains("ready"));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(exec.pid()), nix::sys::signal::Signal::SIGTERM).unwrap();
+    let _ = exec.wait().code(9);
+    c.end();
+}
+
+fn passes_descriptors(t: &Sandbox) {
+    let c = paused(t);
+    let file = fs::File::create(t.dir.join("passed")).unwrap();
+    let out =
+        c.simple_cmd("exec", &["--preserve-fds", "1"], &["sh", "-c", "echo through >&3"]).fd(file.into(), 3).run();
+    let _ = out.ok();
+    assert_eq!(fs::read_to_string(t.dir.join("passed")).unwrap(), "through\n");
+    c.end();
+}
+
+fn passes_descriptors_from_three(t: &Sandbox) {
+    let c = paused(t);
+    let mut command = c.simple_cmd("exec", &["--preserve-fds=2"], &["/probe", "facts"]);
+    for fd in [3, 4] {
+        let file = fs::File::create(t.dir.join(format!("passed{fd}"))).unwrap();
+        command = command.fd(file.into(), fd);
+    }
+    let facts = command.run().ok().json();
+    let numbers: Vec<&String> = facts["fds"].as_object().unwrap().keys().collect();
+    assert_eq!(numbers, ["0", "1", "2", "3", "4"]);
+    c.end();
+}
+
+fn environment_of_the_container_is_the_default(t: &Sandbox) {
+    let c = t.container("a");
+    c.push("/process/env", json!("MARK=container")).run_paused();
+    let facts = c.exec_facts(&["--env", "X=1"]);
+    let env = facts["env"].as_array().unwrap();
+    assert!(env.contains(&json!("MARK=container")) && env.contains(&json!("X=1")), "{env:?}");
+    assert!(env.iter().any(|v| v.as_str().unwrap().starts_with("HOME=")), "{env:?}");
+    c.end();
+}
+
+fn cwd_is_made_in_the_container_never_on_the_host(t: &Sandbox) {
+    let c = paused(t);
+    let name = format!("/tmp/{}-cwd", t.tag);
+    let _either_made_or_refused = c.exec(&["--cwd", &name], &["pwd"]);
+    assert!(!std::path::Path::new(&name).is_dir(), "made on the host");
+    c.end();
+}
+
+fn many_at_once(t: &Sandbox) {
+    let c = paused(t);
+    let all: Vec<_> = (0..20).map(|_| c.simple_cmd("exec", &[], &["sh", "-c", "exit 3"]).spawn()).collect();
+    for exec in all {
+        let _ = exec.wait().code(3);
+    }
+    c.end();
+}
+
+fn leaves_no_zombie_in_the_container(t: &Sandbox) {
+    let c = paused(t);
+    for _ in 0..5 {
+        c.exec(&[], &["true"]).ok();
+    }
+    let procs = c.exec(&[], &["sh", "-c", "grep -l '^State:.Z' /proc/[0-9]*/status; true"]).ok().stdout;
+    assert_eq!(procs, "");
+    c.end();
+}
+
+fn exit_of_a_child_is_not_taken_for_the_commands(t: &Sandbox) {
+    let c = paused(t);
+    c.exec(&[], &["sh", "-c", "(exit 1) & (exit 2) & sleep 0.1; exit 5"]).code(5);
+    c.end();
+}
+
+fn unknown_flag_is_refused(t: &Sandbox) {
+    let c = paused(t);
+    c.exec(&["--no-such-flag"], &["true"]).fails();
+    c.end();
+}
+
+fn without_a_command_is_refused(t: &Sandbox) {
+    let c = paused(t);
+    c.exec(&[], &[]).fails();
+    c.end();
+}
+
+fn sub_cgroup(t: &Sandbox) {
+    let c = paused(t);
+    let dirs = t.cgroups_of(&c.id);
+    for dir in &dirs {
+        fs::create_dir(dir.join("sub")).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if dir.join(file).is_file() {
+                fs::copy(dir.join(file), dir.join("sub").join(file)).unwrap();
+            }
+        }
+    }
+    c.exec(&["--cgroup", "sub", "--detach"], &["/probe", "pause"]).ok();
+    let dir = t.controller("memory", &c.id).unwrap();
+    assert_eq!(fs::read_to_string(dir.join("sub/cgroup.procs")).unwrap().lines().count(), 1);
+    c.exec(&["--cgroup", "../.."], &["true"]).fails();
+    c.exec(&["--cgroup", "none-such"], &["true"]).fails();
+    c.end();
+}
