@@ -1,6 +1,8 @@
 //! config.json: loading it, checking it, and the tables of names that it uses.
 
 mod capabilities;
+mod check;
+mod lists;
 mod load;
 mod model;
 pub mod mount_options;
@@ -10,6 +12,8 @@ mod text;
 mod watch;
 
 pub use capabilities::{CAPABILITIES, CapabilitySet, capability_number};
+pub use check::{CheckOptions, Warning, check, check_process, granted, mapped, sysctl_file};
+pub use lists::parse_list;
 pub use load::{load, load_process, unknown_fields};
 pub use model::{
     Capabilities, Config, ConsoleSize, CpuAffinity, Device, Hook, Hooks, IdMapping, IntelRdt, IoPriority, Linux,
@@ -21,6 +25,11 @@ pub use names::{
 };
 pub use schema::{UnknownField, field_patterns};
 pub use text::{Pairs, Text};
+
+/// The oldest version of runtime-spec whose configs are understood.
+pub const OLDEST_SPEC: &str = "1.0.0";
+/// The newest version of runtime-spec whose configs are understood.
+pub const NEWEST_SPEC: &str = "1.3.0";
 
 #[cfg(test)]
 mod tests {

@@ -1,29 +1,30 @@
-//! Every config that a real engine wrote loads.
+//! Every config that a real engine wrote loads, is right, and has no field that is not known.
 
 use std::fs;
 use std::path::PathBuf;
 
 use orlop::config;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/engine-configs")
-}
-
 #[test]
-fn every_file_written_by_an_engine_loads() {
+fn every_file_written_by_an_engine_loads_and_is_right() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/engine-configs");
     let mut count = 0;
-    for entry in fs::read_dir(folder()).unwrap() {
+    for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let bytes = fs::read(&path).unwrap();
-        let result = if name.ends_with(".process.json") {
-            config::load_process(&bytes).map(drop)
+        let warnings = if name.ends_with(".process.json") {
+            let process = config::load_process(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+            config::check_process(&process)
         } else if name.ends_with(".resources.json") {
             continue;
         } else {
-            config::load(&bytes).map(drop)
+            let config = config::load(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(!config.has_unknown_fields, "{name}: {:?}", config::unknown_fields(&bytes));
+            config::check(&config, config::CheckOptions::default())
         };
-        assert!(result.is_ok(), "{name}: {result:?}");
+        let warnings = warnings.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(warnings, [], "{name}");
         count += 1;
     }
     assert!(count > 30, "only {count} files were read");

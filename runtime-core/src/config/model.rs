@@ -271,6 +271,21 @@ pub struct Hooks<'a> {
     pub poststop: Vec<Hook<'a>>,
 }
 
+impl<'a> Hooks<'a> {
+    /// All hooks, by the name of their kind, in the order in which the kinds run.
+    #[must_use]
+    pub fn by_kind(&self) -> [(&'static str, &[Hook<'a>]); 6] {
+        [
+            ("prestart", &self.prestart),
+            ("createRuntime", &self.create_runtime),
+            ("createContainer", &self.create_container),
+            ("startContainer", &self.start_container),
+            ("poststart", &self.poststart),
+            ("poststop", &self.poststop),
+        ]
+    }
+}
+
 /// A hook (`/hooks/KIND/N`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Hook<'a> {

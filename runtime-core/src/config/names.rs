@@ -6,7 +6,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// A closed set of names: each value has exactly one name.
 pub trait Named: Copy + Sized + 'static {
-    /// What the set is, for messages: "namespace type".
+    /// What the set is, for messages, without an article: "namespace type".
     const WHAT: &'static str;
     /// All values with their names, in the order in which `features` prints them.
     const ALL: &'static [(&'static str, Self)];
@@ -86,7 +86,7 @@ macro_rules! closed_set {
 
 closed_set! {
     /// The kinds of namespaces (`/linux/namespaces/N/type`); the number is the CLONE_NEW* flag.
-    NamespaceType, "a namespace type", {
+    NamespaceType, "namespace type", {
         Cgroup = "cgroup" => 0x0200_0000,
         Ipc = "ipc" => 0x0800_0000,
         Mount = "mount" => 0x0002_0000,
@@ -100,7 +100,7 @@ closed_set! {
 
 closed_set! {
     /// Mount propagation (`/linux/rootfsPropagation`, and options of mounts); the number is the MS_* flags.
-    Propagation, "a mount propagation", {
+    Propagation, "mount propagation", {
         Private = "private" => 1 << 18,
         Rprivate = "rprivate" => (1 << 18) | (1 << 14),
         Rshared = "rshared" => (1 << 20) | (1 << 14),
@@ -114,7 +114,7 @@ closed_set! {
 
 closed_set! {
     /// Resource limits (`/process/rlimits/N/type`); the number is the RLIMIT_* of asm-generic, which x86, Arm and RISC-V use.
-    Rlimit, "a resource limit", {
+    Rlimit, "resource limit", {
         As = "RLIMIT_AS" => 9,
         Core = "RLIMIT_CORE" => 4,
         Cpu = "RLIMIT_CPU" => 0,
@@ -136,7 +136,7 @@ closed_set! {
 
 closed_set! {
     /// Kinds of device nodes (`/linux/devices/N/type`); the number is the S_IF* of mknod(2).
-    DeviceType, "a device type", {
+    DeviceType, "device type", {
         Block = "b" => 0o060_000,
         Char = "c" => 0o020_000,
         UnbufferedChar = "u" => 0o020_000,
@@ -146,7 +146,7 @@ closed_set! {
 
 closed_set! {
     /// Scheduling policies (`/process/scheduler/policy`).
-    SchedulerPolicy, "a scheduling policy", {
+    SchedulerPolicy, "scheduling policy", {
         Other = "SCHED_OTHER" => 0,
         Fifo = "SCHED_FIFO" => 1,
         Rr = "SCHED_RR" => 2,
@@ -159,7 +159,7 @@ closed_set! {
 
 closed_set! {
     /// Flags of sched_setattr(2) (`/process/scheduler/flags/N`).
-    SchedulerFlag, "a scheduler flag", {
+    SchedulerFlag, "scheduler flag", {
         ResetOnFork = "SCHED_FLAG_RESET_ON_FORK" => 0x01,
         Reclaim = "SCHED_FLAG_RECLAIM" => 0x02,
         DlOverrun = "SCHED_FLAG_DL_OVERRUN" => 0x04,
@@ -172,7 +172,7 @@ closed_set! {
 
 closed_set! {
     /// I/O scheduling classes (`/process/ioPriority/class`), as ioprio_set(2) numbers them.
-    IoPriorityClass, "an I/O priority class", {
+    IoPriorityClass, "I/O priority class", {
         Rt = "IOPRIO_CLASS_RT" => 1,
         Be = "IOPRIO_CLASS_BE" => 2,
         Idle = "IOPRIO_CLASS_IDLE" => 3,
@@ -181,7 +181,7 @@ closed_set! {
 
 closed_set! {
     /// Execution domains (`/linux/personality/domain`), as personality(2) numbers them.
-    PersonalityDomain, "an execution domain", {
+    PersonalityDomain, "execution domain", {
         Linux = "LINUX" => 0,
         Linux32 = "LINUX32" => 8,
     }
@@ -189,7 +189,7 @@ closed_set! {
 
 closed_set! {
     /// NUMA memory policies (`/linux/memoryPolicy/mode`), as set_mempolicy(2) numbers them.
-    MemoryPolicyMode, "a memory policy mode", {
+    MemoryPolicyMode, "memory policy mode", {
         Default = "MPOL_DEFAULT" => 0,
         Preferred = "MPOL_PREFERRED" => 1,
         Bind = "MPOL_BIND" => 2,
@@ -202,7 +202,7 @@ closed_set! {
 
 closed_set! {
     /// Flags of a NUMA memory policy (`/linux/memoryPolicy/flags/N`), as set_mempolicy(2) numbers them.
-    MemoryPolicyFlag, "a memory policy flag", {
+    MemoryPolicyFlag, "memory policy flag", {
         NumaBalancing = "MPOL_F_NUMA_BALANCING" => 1 << 13,
         RelativeNodes = "MPOL_F_RELATIVE_NODES" => 1 << 14,
         StaticNodes = "MPOL_F_STATIC_NODES" => 1 << 15,
@@ -211,7 +211,7 @@ closed_set! {
 
 closed_set! {
     /// Clocks of a time namespace (the keys of `/linux/timeOffsets`), as /proc/PID/timens_offsets names them.
-    Clock, "a clock of a time namespace", {
+    Clock, "time namespace clock", {
         Monotonic = "monotonic" => 1,
         Boottime = "boottime" => 7,
     }

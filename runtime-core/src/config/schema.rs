@@ -105,7 +105,11 @@ impl fmt::Display for Kind {
         match self {
             Self::Bool => f.write_str("true or false"),
             Self::Text => f.write_str("a string"),
-            Self::Set(set) => f.write_str(closed_set(set).0),
+            Self::Set(set) => {
+                let what = closed_set(set).0;
+                let article = if what.starts_with(['I', 'e']) { "an" } else { "a" };
+                write!(f, "{article} {what}")
+            }
             Self::Unsigned(bits) => write!(f, "an unsigned {bits}-bit number"),
             Self::Signed(bits) => write!(f, "a signed {bits}-bit number"),
             Self::Object(_) | Self::Map { .. } => f.write_str("an object"),
@@ -131,7 +135,7 @@ fn closed_set(name: &str) -> (&'static str, Vec<&'static str>) {
         "Rlimit" => of::<Rlimit>(),
         "SchedulerFlag" => of::<SchedulerFlag>(),
         "SchedulerPolicy" => of::<SchedulerPolicy>(),
-        _ => ("a known name", Vec::new()),
+        _ => ("name", Vec::new()),
     }
 }
 
@@ -263,7 +267,7 @@ impl Walk<'_> {
             Some(name) => format!("did you mean {name:?}?"),
             None => format!("known: {}", names.join(", ")),
         };
-        self.fault(format!("expected {what}, found {text:?}"), Some(hint));
+        self.fault(format!("invalid {what} {text:?}"), Some(hint));
     }
 
     fn whole(&mut self, number: i128) {
@@ -314,7 +318,11 @@ impl Walk<'_> {
     }
 
     fn missing(&mut self) {
-        self.fault(format!("required, but missing: {}", self.kind), None);
+        let detail = match self.kind {
+            Kind::Set(set) => format!("invalid {}: none is given", closed_set(set).0),
+            kind => format!("required, but missing: {kind}"),
+        };
+        self.fault(detail, None);
     }
 }
 
