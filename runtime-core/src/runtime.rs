@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::ContainerId;
+
 /// Who makes a container's control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CgroupDriver {
@@ -26,6 +28,14 @@ pub struct Runtime {
     pub cgroup_driver: CgroupDriver,
     /// Whether to make do without root's rights: `None` finds out (not root, or root only in a user namespace).
     pub rootless: Option<bool>,
+}
+
+impl Runtime {
+    /// The directory that holds the state of the container `id`.
+    #[must_use]
+    pub fn container_dir(&self, id: &ContainerId) -> PathBuf {
+        self.root.join(id.as_str())
+    }
 }
 
 impl Default for Runtime {

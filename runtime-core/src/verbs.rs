@@ -35,11 +35,18 @@ pub struct Container {
     id: ContainerId,
     pid: HostPid,
     pidfd: OwnedFd,
+    warnings: Vec<String>,
 }
 
 impl Container {
-    pub(crate) fn new(id: ContainerId, pid: HostPid, pidfd: OwnedFd) -> Self {
-        Self { id, pid, pidfd }
+    pub(crate) fn new(id: ContainerId, pid: HostPid, pidfd: OwnedFd, warnings: Vec<String>) -> Self {
+        Self { id, pid, pidfd, warnings }
+    }
+
+    /// What the caller should know although the operation succeeded (an unknown field or capability), one line each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The container's id.

@@ -14,6 +14,8 @@ pub struct CreateOptions {
     pub config: Option<PathBuf>,
     /// A Unix socket to which the terminal's master fd is sent; needed when `process.terminal` is set.
     pub console_socket: Option<PathBuf>,
+    /// An already connected Unix socket to which the terminal's master fd is sent instead; closed unused without a terminal.
+    pub console: Option<OwnedFd>,
     /// A Unix socket to which the pidfd of the container's init is sent.
     pub pidfd_socket: Option<PathBuf>,
     /// A file that gets the pid of the container's init.
@@ -22,8 +24,13 @@ pub struct CreateOptions {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
-    /// How many further fds, 3 and up, the command inherits (after those of LISTEN_FDS).
+    /// How many sockets, 3 and up, the command inherits as its own LISTEN_FDS (sd_listen_fds(3)).
+    pub listen_fds: u32,
+    /// How many further fds the command inherits, after those of `listen_fds`.
     pub preserve_fds: u32,
+    /// Make the directory `notify` in the container's state directory and show it to the container as `/run/notify`, with
+    /// NOTIFY_SOCKET in its environment; the caller binds `notify/notify.sock` there before `start` (sd_notify(3)).
+    pub notify_socket: bool,
     /// The command's standard input, output and error; `None`: the caller's own.
     pub stdio: Option<[OwnedFd; 3]>,
 }

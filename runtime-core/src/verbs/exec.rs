@@ -43,6 +43,8 @@ pub struct ExecOptions {
     pub ignore_paused: bool,
     /// A Unix socket to which the terminal's master fd is sent.
     pub console_socket: Option<PathBuf>,
+    /// An already connected Unix socket to which the terminal's master fd is sent instead; closed unused without a terminal.
+    pub console: Option<OwnedFd>,
     /// A Unix socket to which the pidfd of the process is sent.
     pub pidfd_socket: Option<PathBuf>,
     /// A file that gets the pid of the process.
@@ -71,6 +73,7 @@ impl ExecOptions {
             cgroup: Vec::new(),
             ignore_paused: false,
             console_socket: None,
+            console: None,
             pidfd_socket: None,
             pid_file: None,
             preserve_fds: 0,
