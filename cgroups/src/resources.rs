@@ -86,6 +86,7 @@ pub struct Resources<'a> {
 #[serde(default)]
 pub struct DeviceRule<'a> {
     /// Allowed or denied.
+    #[serde(deserialize_with = "null_is_default")]
     pub allow: bool,
     /// `c`, `b`, or `a` for both; empty or absent means `a`.
     #[serde(rename = "type", borrow, deserialize_with = "text", skip_serializing_if = "str::is_empty")]
@@ -213,7 +214,7 @@ pub struct BlockIo {
 
 /// The weight of one block device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct WeightDevice {
     /// Major number.
     pub major: i64,
@@ -229,7 +230,6 @@ pub struct WeightDevice {
 
 /// The throttle of one block device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct ThrottleDevice {
     /// Major number.
     pub major: i64,
@@ -241,10 +241,10 @@ pub struct ThrottleDevice {
 
 /// The limit of one huge page size.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct HugepageLimit<'a> {
     /// Page size in the kernel's words: `64KB`, `2MB`, `1GB`.
-    #[serde(borrow, deserialize_with = "text")]
+    #[serde(borrow)]
     pub page_size: Cow<'a, str>,
     /// Limit in bytes.
     pub limit: u64,
@@ -264,10 +264,9 @@ pub struct Network<'a> {
 
 /// The priority of packets on one interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct InterfacePriority<'a> {
     /// Interface name in the runtime's network namespace.
-    #[serde(borrow, deserialize_with = "text")]
+    #[serde(borrow)]
     pub name: Cow<'a, str>,
     /// Priority.
     pub priority: u32,

@@ -14,7 +14,7 @@ mod watch;
 pub use capabilities::{CAPABILITIES, CapabilitySet, capability_number};
 pub use check::{CheckOptions, Warning, check, check_process, granted, mapped, sysctl_file};
 pub use lists::parse_list;
-pub use load::{load, load_process, unknown_fields};
+pub use load::{load, load_process, load_resources, unknown_fields};
 pub use model::{
     Capabilities, Config, ConsoleSize, CpuAffinity, Device, Hook, Hooks, IdMapping, IntelRdt, IoPriority, Linux,
     MemoryPolicy, Mount, Namespace, NetDevice, Personality, Process, ResourceLimit, Root, Scheduler, TimeOffset, User,

@@ -17,14 +17,19 @@ fn every_file_written_by_an_engine_loads_and_is_right() {
             let process = config::load_process(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
             config::check_process(&process)
         } else if name.ends_with(".resources.json") {
-            continue;
+            config::load_resources(&bytes).map(|_| Vec::new())
         } else {
             let config = config::load(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(!config.has_unknown_fields, "{name}: {:?}", config::unknown_fields(&bytes));
             config::check(&config, config::CheckOptions::default())
         };
         let warnings = warnings.unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(warnings, [], "{name}");
+        // That Podman asks for ambient capabilities without making them inheritable.
+        if name == "podman4-2.json" {
+            assert!(warnings.iter().all(|warning| warning.pointer == "/process/capabilities/ambient"), "{warnings:?}");
+        } else {
+            assert_eq!(warnings, [], "{name}");
+        }
         count += 1;
     }
     assert!(count > 30, "only {count} files were read");

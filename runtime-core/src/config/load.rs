@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use orlop_cgroups::Resources;
 use serde::Deserialize;
 
 use super::model::{Config, Process};
@@ -26,6 +27,14 @@ pub fn load(bytes: &[u8]) -> Result<Config<'_>> {
 /// As [`load`]; pointers are relative to the process.
 pub fn load_process(bytes: &[u8]) -> Result<Process<'_>> {
     read(bytes, "Process").map(|(process, _)| process)
+}
+
+/// Reads the `resources` object of a file given to update, which it borrows.
+///
+/// # Errors
+/// As [`load`]; pointers are relative to the resources.
+pub fn load_resources(bytes: &[u8]) -> Result<Resources<'_>> {
+    read(bytes, "Resources").map(|(resources, _)| resources)
 }
 
 /// The fields in a config's bytes that runtime-spec does not have; empty when the bytes are not JSON.

@@ -2,6 +2,7 @@
 //!
 //! Lists and maps that are absent, `null` or empty are all the empty list. Strings that mean "not set" when empty are `None` then.
 
+use orlop_cgroups::Resources;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -328,7 +329,7 @@ pub struct Linux<'a> {
     pub cgroups_path: Option<Text<'a>>,
     /// Limits.
     #[serde(borrow)]
-    pub resources: Option<&'a RawValue>,
+    pub resources: Option<Box<Resources<'a>>>,
     /// The propagation of the container's root mount.
     #[serde(default, deserialize_with = "propagation", rename = "rootfsPropagation")]
     pub rootfs_propagation: Option<Propagation>,

@@ -114,24 +114,20 @@ fn check_capabilities(capabilities: &Capabilities<'_>, at: &str, findings: &mut 
         }
     }
     let [_, effective, _, _, ambient] = granted(capabilities);
-    for name in names(capabilities.effective.mask & !effective) {
-        findings.warn(
-            format!("{at}/capabilities/effective"),
-            format!("can't grant effective capability CAP_{name}: it is not in the permitted set"),
-        );
-    }
-    for name in names(capabilities.ambient.mask & !ambient) {
-        findings.warn(
-            format!("{at}/capabilities/ambient"),
-            format!(
-                "can't raise ambient capability CAP_{name}: it is not in both the permitted and the inheritable set"
-            ),
-        );
+    let left_out = [
+        (capabilities.effective.mask & !effective, "effective", "grant", "the permitted set"),
+        (capabilities.ambient.mask & !ambient, "ambient", "raise", "both the permitted and the inheritable set"),
+    ];
+    for (mask, set, verb, needed) in left_out.into_iter().filter(|(mask, ..)| *mask != 0) {
+        let names = names(mask).join(", ");
+        let detail = format!("can't {verb} {set} capability {names}: it is not in {needed}");
+        findings.warn(format!("{at}/capabilities/{set}"), detail);
     }
 }
 
-fn names(mask: u64) -> impl Iterator<Item = &'static str> {
-    CAPABILITIES.iter().enumerate().filter(move |(number, _)| mask & (1 << number) != 0).map(|(_, name)| *name)
+fn names(mask: u64) -> Vec<String> {
+    let numbered = CAPABILITIES.iter().enumerate();
+    numbered.filter(|(number, _)| mask & (1 << number) != 0).map(|(_, name)| format!("CAP_{name}")).collect()
 }
 
 fn check_limits(process: &Process<'_>, at: &str, findings: &mut Findings) {
