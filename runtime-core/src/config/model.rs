@@ -3,8 +3,8 @@
 //! Lists and maps that are absent, `null` or empty are all the empty list. Strings that mean "not set" when empty are `None` then.
 
 use orlop_cgroups::Resources;
+use orlop_seccomp::Profile;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::capabilities::CapabilitySet;
 use super::names::{
@@ -338,7 +338,7 @@ pub struct Linux<'a> {
     pub sysctl: Pairs<Text<'a>, Text<'a>>,
     /// The system call filter.
     #[serde(borrow)]
-    pub seccomp: Option<&'a RawValue>,
+    pub seccomp: Option<Box<Profile<'a>>>,
     /// Paths in the container that cannot be read.
     #[serde(borrow, default, deserialize_with = "or_empty", rename = "maskedPaths")]
     pub masked_paths: Vec<Text<'a>>,
