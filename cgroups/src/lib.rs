@@ -33,17 +33,20 @@ mod create;
 mod devices;
 mod dir;
 mod error;
+mod events;
 mod layout;
 mod life;
 mod path;
 mod record;
 mod resources;
+pub mod stats;
 mod sys;
 mod systemd;
 mod writes;
 
 pub use cgroup::{Cgroup, Join};
 pub use error::{Error, Kind, Result};
+pub use events::{Event, Events, PressureKind, PressureTrigger};
 pub use layout::{DEFAULT_ROOT, Hierarchy, Layout, Version};
 pub use life::{FREEZE_TIMEOUT, REMOVE_TIMEOUT};
 pub use record::{Driver, Owner, Record, Spec, Unit};
@@ -51,5 +54,6 @@ pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources, ThrottleDevice,
     WeightDevice,
 };
+pub use stats::Stats;
 pub use systemd::Property;
 pub use writes::{Absent, Place, Write, writes};

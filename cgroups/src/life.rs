@@ -27,9 +27,17 @@ impl Cgroup {
     /// # Errors
     /// [`Kind::Timeout`] when they did not within [`FREEZE_TIMEOUT`]; everything runs again then.
     pub fn freeze(&self) -> Result<()> {
+        self.freeze_within(FREEZE_TIMEOUT)
+    }
+
+    /// Like [`freeze`](Self::freeze), with another bound.
+    ///
+    /// # Errors
+    /// As for [`freeze`](Self::freeze).
+    pub fn freeze_within(&self, timeout: Duration) -> Result<()> {
         let part = self.freezer()?;
         let dir = part.dir()?;
-        let outcome = if part.is_unified() { freeze_v2(dir) } else { freeze_v1(dir) };
+        let outcome = if part.is_unified() { freeze_v2(dir, timeout) } else { freeze_v1(dir, timeout) };
         outcome.inspect_err(|_| {
             // Half frozen is worse than running; the first failure is what counts.
             drop(write_state(dir, part, false));
@@ -195,11 +203,19 @@ impl Cgroup {
     /// # Errors
     /// [`Kind::Busy`] with the processes that are left; otherwise the first failure, after everything has been tried.
     pub fn remove(&self) -> Result<()> {
+        self.remove_within(REMOVE_TIMEOUT)
+    }
+
+    /// Like [`remove`](Self::remove), with another bound.
+    ///
+    /// # Errors
+    /// As for [`remove`](Self::remove).
+    pub fn remove_within(&self, timeout: Duration) -> Result<()> {
         let mut outcome = match &self.record.unit {
             Some(unit) => crate::systemd::stop(unit),
             None => Ok(()),
         };
-        let end = Instant::now() + REMOVE_TIMEOUT;
+        let end = Instant::now() + timeout;
         for part in self.parts.iter().rev() {
             outcome = outcome.and(remove_tree(&part.path, end));
         }
@@ -234,9 +250,9 @@ fn timed_out(dir: &Dir, action: &'static str, timeout: Duration) -> Error {
         .hint("a process may hang in the kernel (state D)")
 }
 
-fn freeze_v2(dir: &Dir) -> Result<()> {
+fn freeze_v2(dir: &Dir, timeout: Duration) -> Result<()> {
     dir.write("cgroup.freeze", "1")?;
-    wait_events(dir, "frozen", 1, FREEZE_TIMEOUT, "freeze")
+    wait_events(dir, "frozen", 1, timeout, "freeze")
 }
 
 /// Waits until `key` in `cgroup.events` has `value`. The kernel wakes pollers of that file, so there is no polling by time.
@@ -280,8 +296,8 @@ fn wait_events(dir: &Dir, key: &str, value: u64, timeout: Duration, action: &'st
 
 /// The v1 freezer cannot freeze reliably while processes fork: it stays in FREEZING until asked again. The pattern of retries and
 /// short thaws follows runc's, found by experiment there.
-fn freeze_v1(dir: &Dir) -> Result<()> {
-    let end = Instant::now() + FREEZE_TIMEOUT;
+fn freeze_v1(dir: &Dir, timeout: Duration) -> Result<()> {
+    let end = Instant::now() + timeout;
     let mut round = 0_u32;
     loop {
         dir.write("freezer.state", "FROZEN")?;
@@ -291,7 +307,7 @@ fn freeze_v1(dir: &Dir) -> Result<()> {
             other => return Err(dir.malformed("freezer.state", other)),
         }
         if Instant::now() >= end {
-            return Err(timed_out(dir, "freeze", FREEZE_TIMEOUT));
+            return Err(timed_out(dir, "freeze", timeout));
         }
         round += 1;
         if round % 50 == 49 {

@@ -1,6 +1,7 @@
 //! What a container's cgroup is to be, and what it is: [`Spec`] in, [`Record`] out and into the state file.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,6 @@ use crate::layout::{Layout, Version};
 use crate::path;
 use crate::sys::{self, At};
 use crate::systemd::Property;
-use std::os::fd::AsFd;
 
 /// Who makes the cgroup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +170,27 @@ impl Record {
     #[must_use]
     pub fn is_v2(&self) -> bool {
         self.paths.len() == 1 && self.paths.contains_key("")
+    }
+
+    /// Whether the container itself has been frozen (a frozen cgroup above does not count, as with runc). One file is read; a
+    /// cgroup or freezer that is not there is not frozen.
+    ///
+    /// # Errors
+    /// [`Kind::System`] when the file cannot be read.
+    pub fn is_paused(&self) -> Result<bool> {
+        let (path, file) = match (self.paths.get("freezer"), self.paths.get("")) {
+            (Some(path), _) => (path, "freezer.self_freezing"),
+            (None, Some(path)) => (path, "cgroup.freeze"),
+            (None, None) => return Ok(false),
+        };
+        let path = format!("{path}/{file}");
+        let mut buffer = [0_u8; 16];
+        let read = sys::open(At::Absolute, &path, libc::O_RDONLY).and_then(|fd| sys::read(fd.as_fd(), &mut buffer));
+        match read {
+            Ok(_) => Ok(buffer.first() == Some(&b'1')),
+            Err(sys::Errno(libc::ENOENT | libc::ENODEV)) => Ok(false),
+            Err(errno) => Err(Error::os("read", errno).on(path)),
+        }
     }
 
     /// The path under which `controller` is found: its v1 hierarchy, else the v2 tree.

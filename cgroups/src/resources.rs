@@ -115,10 +115,10 @@ pub struct Memory {
     /// Limit of memory and swap together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap: Option<i64>,
-    /// Kernel memory; the kernel has no such limit any more, so it has no effect, as in runc.
+    /// Kernel memory (cgroup v1 before kernel 5.16 only; newer ones refuse).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<i64>,
-    /// Kernel TCP buffer memory; deprecated by the specification and without effect, as in runc.
+    /// Kernel TCP buffer memory (cgroup v1 only).
     #[serde(rename = "kernelTCP", skip_serializing_if = "Option::is_none")]
     pub kernel_tcp: Option<i64>,
     /// Tendency to swap, 0 to 100 (cgroup v1 only).

@@ -157,6 +157,11 @@ pub(crate) struct Entry {
 /// The entries of an open directory by getdents64(2), without `.` and `..`. Names that are not UTF-8 are left out: no cgroup that
 /// this crate makes or a controller is named like that.
 pub(crate) fn entries(dir: BorrowedFd<'_>) -> SysResult<Vec<Entry>> {
+    // The descriptor may have been listed before.
+    // SAFETY: lseek takes no pointers.
+    if unsafe { libc::lseek(dir.as_raw_fd(), 0, libc::SEEK_SET) } < 0 {
+        return Err(errno());
+    }
     let mut all = Vec::new();
     let mut buffer = vec![0_u8; 8192];
     loop {
@@ -262,4 +267,11 @@ pub(crate) fn epoll_wait(epoll: BorrowedFd<'_>, timeout_ms: i32) -> SysResult<Ve
 pub(crate) fn effective_uid() -> u32 {
     // SAFETY: geteuid takes no pointers and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// `sysconf(_SC_CLK_TCK)`: the ticks per second of times in /proc and `cpuacct.stat`.
+pub(crate) fn clock_ticks() -> u64 {
+    // SAFETY: sysconf takes no pointers.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).ok().filter(|ticks| (1..=1_000_000_000).contains(ticks)).unwrap_or(100)
 }

@@ -20,13 +20,17 @@ fn life() {
         "cpu":{"shares":512,"quota":50000,"period":100000,"cpus":"0"},"pids":{"limit":77},"blockIO":{}}"#;
     let resources: Resources<'_> = serde_json::from_str(text).unwrap();
     let applied = cgroup.apply(&resources);
+    println!("{}", serde_json::to_string_pretty(&cgroup.stats().unwrap()).unwrap());
+    let mut events = cgroup.events(&[]).unwrap();
     let processes = cgroup.processes();
     let frozen = cgroup.freeze();
     let is = cgroup.is_frozen();
     let thawed = cgroup.thaw();
     cgroup.kill_all().unwrap();
     child.wait().unwrap();
+    println!("{:?}", events.next(Some(std::time::Duration::from_secs(1))));
     let removed = cgroup.remove();
+    println!("{:?}", events.next(Some(std::time::Duration::from_secs(1))));
     attached.unwrap();
     applied.unwrap();
     frozen.unwrap();

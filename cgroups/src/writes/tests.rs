@@ -63,7 +63,12 @@ const CASES: &[Case] = &[
             "set a limit (/memory/disableOOMKiller): cgroup v2 cannot disable the OOM killer; memory.high in unified throttles",
         ),
     ),
-    (r#"{"memory":{"useHierarchy":true,"kernel":1,"kernelTCP":2}}"#, Ok(&[]), Ok(&[])),
+    (r#"{"memory":{"useHierarchy":true,"kernel":-1,"kernelTCP":0}}"#, Ok(&[]), Ok(&[])),
+    (
+        r#"{"memory":{"kernel":1,"kernelTCP":2}}"#,
+        Ok(&["memory.kmem.limit_in_bytes=1", "memory.kmem.tcp.limit_in_bytes=2"]),
+        Err("set a limit (/memory/kernel): cgroup v2 has no limit of its own for kernel memory, it counts as memory"),
+    ),
     (
         r#"{"cpu":{"shares":512,"quota":50000,"period":100000,"burst":10000,"cpus":"0-1","mems":"0"}}"#,
         Ok(&[

@@ -28,6 +28,13 @@ pub(super) fn memory(memory: &Memory, list: &mut Vec<Write<'_>>) -> Result<()> {
     if let Some(reservation) = size(memory.reservation, "/memory/reservation")? {
         list.push(Write::new(MEMORY, "memory.soft_limit_in_bytes", reservation.to_string(), "/memory/reservation"));
     }
+    // The kernel still has the files; for the first one it answers ENOTSUPP since 5.16, which then is the error.
+    if let Some(kernel @ 1..) = memory.kernel {
+        list.push(Write::new(MEMORY, "memory.kmem.limit_in_bytes", kernel.to_string(), "/memory/kernel"));
+    }
+    if let Some(tcp) = size(memory.kernel_tcp, "/memory/kernelTCP")? {
+        list.push(Write::new(MEMORY, "memory.kmem.tcp.limit_in_bytes", tcp.to_string(), "/memory/kernelTCP"));
+    }
     if memory.disable_oom_killer == Some(true) {
         list.push(Write::new(MEMORY, "memory.oom_control", "1", "/memory/disableOOMKiller"));
     }

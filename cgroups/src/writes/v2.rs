@@ -36,6 +36,11 @@ pub(super) fn memory(memory: &Memory, list: &mut Vec<Write<'_>>) -> Result<()> {
     if memory.swappiness.is_some_and(|swappiness| swappiness != u64::MAX) {
         return Err(refuse("/memory/swappiness", "cgroup v2 has no swappiness per cgroup"));
     }
+    for (limit, pointer) in [(memory.kernel, "/memory/kernel"), (memory.kernel_tcp, "/memory/kernelTCP")] {
+        if limit.is_some_and(|limit| limit > 0) {
+            return Err(refuse(pointer, "cgroup v2 has no limit of its own for kernel memory, it counts as memory"));
+        }
+    }
     if memory.disable_oom_killer == Some(true) {
         return Err(refuse(
             "/memory/disableOOMKiller",
