@@ -1,2 +1,127 @@
 //! `orlop`: a runc-compatible OCI container runtime.
-fn main() {}
+//!
+//! This program turns a command line into a call of the `orlop` library, and the result into text and an exit status. What
+//! is accepted is declared once, in the table ([`table`]); each command has one file in [`verbs`].
+
+mod completion;
+mod failure;
+mod foreground;
+mod help;
+mod log;
+mod man;
+mod notify;
+mod parse;
+mod session;
+mod signals;
+mod sys;
+mod table;
+mod terminal;
+mod verbs;
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+use crate::log::Log;
+use crate::parse::Args;
+use crate::session::Session;
+use crate::table::Command;
+use crate::verbs::Verb;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
+    ExitCode::from(dispatch(&words))
+}
+
+/// Carries out one command line and returns the exit status.
+fn dispatch(words: &[&OsStr]) -> u8 {
+    let log = match parse::parse(verbs::GLOBAL, words).and_then(|global| Ok((Session::open_log(&global)?, global))) {
+        Ok((log, global)) => return with_log(&global, &log),
+        Err(failure) => (Log::default(), failure),
+    };
+    report(&log.0, None, None, &log.1)
+}
+
+fn with_log(global: &Args<'_>, log: &Log) -> u8 {
+    let words = global.words();
+    let shown = match words.split_first() {
+        _ if global.switch("version") => verbs::print(&verbs::version()),
+        None => verbs::print(&help::program()),
+        Some((first, rest)) if *first == "help" || *first == "h" => topic(rest),
+        Some(_) if global.help() => topic(words),
+        Some(_) => return verb(global, words, log),
+    };
+    shown.unwrap_or_else(|failure| report(log, None, None, &failure))
+}
+
+/// `orlop help [COMMAND]`.
+fn topic(words: &[&OsStr]) -> Result<u8, Failure> {
+    match words.first() {
+        None => verbs::print(&help::program()),
+        Some(_) => verbs::print(&help::command(lookup(words)?.0.command)),
+    }
+}
+
+/// The command that `words` begin with, and the words after its name.
+fn lookup<'w, 'a>(words: &'w [&'a OsStr]) -> Result<(Verb, &'w [&'a OsStr]), Failure> {
+    let text = |index: usize| words.get(index).and_then(|word| word.to_str());
+    let first = text(0).unwrap_or_default();
+    if let Some(verb) = verbs::find(first, text(1)) {
+        let count = verb.command.name().split(' ').count();
+        return Ok((verb, words.get(count..).unwrap_or_default()));
+    }
+    let followers: Vec<&str> = verbs::all().filter_map(|c| c.name().strip_prefix(first)?.strip_prefix(' ')).collect();
+    if !followers.is_empty() {
+        return Err(Failure::usage(format!("{first} what? one of {}", followers.join(", "))));
+    }
+    let near = parse::nearest(first, verbs::all().map(Command::name));
+    let hint = near.map(|near| format!(", did you mean {near}?")).unwrap_or_default();
+    let word = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    Err(Failure::usage(format!("unknown command {word:?}{hint}")))
+}
+
+fn verb(global: &Args<'_>, words: &[&OsStr], log: &Log) -> u8 {
+    let (verb, rest) = match lookup(words) {
+        Ok(found) => found,
+        Err(failure) => return report(log, None, None, &failure),
+    };
+    let command = verb.command;
+    let args = match parse::parse(command, rest) {
+        Ok(args) => args,
+        Err(failure) => return report(log, Some(command), None, &failure),
+    };
+    let done = if args.help() {
+        verbs::print(&help::command(command))
+    } else {
+        Session::new(global, log).and_then(|session| {
+            global.all_read()?;
+            (verb.run)(&session, &args)
+        })
+    };
+    done.unwrap_or_else(|failure| report(log, Some(command), args.object(), &failure))
+}
+
+/// Tells why `command` failed, and returns the exit status: 255 for `exec` (as runc has it, so that 1 can be the command's
+/// own), 1 for all else and for wrong usage.
+fn report(log: &Log, command: Option<Command>, object: Option<&OsStr>, failure: &Failure) -> u8 {
+    let name = command.map_or("", Command::name);
+    let mut message = String::new();
+    if !name.is_empty() {
+        message.push_str(name);
+        if let Some(object) = object.filter(|_| !failure.is_usage()) {
+            message.push(' ');
+            message.push_str(&object.to_string_lossy());
+        }
+        message.push_str(": ");
+    }
+    message.push_str(&failure.to_string());
+    if failure.is_usage() {
+        message.push_str(&format!(
+            " (see orlop {}--help)",
+            if name.is_empty() { String::new() } else { format!("{name} ") }
+        ));
+    }
+    log.fail(&message);
+    if name == "exec" && !failure.is_usage() { u8::MAX } else { 1 }
+}

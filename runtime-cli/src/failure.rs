@@ -1,0 +1,66 @@
+//! Why a command ended without success.
+
+use std::fmt;
+
+/// What is printed, and what the caller sees.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The command line itself is wrong.
+    Usage,
+    /// The command was understood and failed.
+    Failed,
+}
+
+impl Failure {
+    /// The command line is wrong: the message points to the help.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), kind: Kind::Usage }
+    }
+
+    /// The command failed.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), kind: Kind::Failed }
+    }
+
+    /// The operating system refused `what`.
+    pub(crate) fn os(what: impl fmt::Display, errno: nix::errno::Errno) -> Self {
+        Self::new(format!("{what}: {}", lower(errno.desc())))
+    }
+
+    /// The standard library refused `what`.
+    pub(crate) fn io(what: impl fmt::Display, error: &std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(errno) => Self::os(what, nix::errno::Errno::from_raw(errno)),
+            None => Self::new(format!("{what}: {error}")),
+        }
+    }
+
+    /// Whether the command line was at fault.
+    pub(crate) fn is_usage(&self) -> bool {
+        self.kind == Kind::Usage
+    }
+}
+
+/// Engines match errno texts in lower case ("no such file or directory").
+fn lower(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+impl From<orlop::Error> for Failure {
+    fn from(error: orlop::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

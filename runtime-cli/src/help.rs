@@ -1,0 +1,129 @@
+//! `--help`, printed from the table.
+
+use std::fmt::Write;
+
+use crate::table::{Command, Flag, HELP};
+use crate::verbs;
+
+/// Where the explanations of flags begin.
+const COLUMN: usize = 30;
+/// Where lines end.
+const WIDTH: usize = 100;
+
+/// Help for one command.
+pub(crate) fn command(command: Command) -> String {
+    let mut text = String::new();
+    put(&mut text, format_args!("Usage: orlop {}{}\n\n", command.name(), usage(command)));
+    put(&mut text, format_args!("{}\n", sentence(command.about())));
+    flags(&mut text, "Flags", command);
+    rest(&mut text, command);
+    text
+}
+
+/// Help for the program: its commands and global flags.
+pub(crate) fn program() -> String {
+    let mut text = String::new();
+    put(
+        &mut text,
+        format_args!("Usage: orlop {}\n\n{}\n\nCommands:\n", verbs::GLOBAL.operands(), sentence(verbs::GLOBAL.about())),
+    );
+    for command in verbs::all() {
+        put(&mut text, format_args!("  {:<17} {}\n", command.name(), command.about()));
+    }
+    flags(&mut text, "Global flags, before the command", verbs::GLOBAL);
+    rest(&mut text, verbs::GLOBAL);
+    text
+}
+
+fn usage(command: Command) -> String {
+    let flags = if command.flags().next().is_some() { " [FLAGS]" } else { "" };
+    let operands = command.operands();
+    if operands.is_empty() { flags.to_owned() } else { format!("{flags} {operands}") }
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// A flag as help and man pages show it: `-b, --bundle DIR`.
+pub(crate) fn synopsis(flag: Flag) -> String {
+    let short = flag.short.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
+    let value = flag.value.map(|value| format!(" {value}")).unwrap_or_default();
+    format!("{short}--{}{value}{}", flag.long, if flag.many { "..." } else { "" })
+}
+
+fn flags(text: &mut String, title: &str, command: Command) {
+    put(text, format_args!("\n{title}:\n"));
+    for flag in command.flags().chain([HELP]).filter(|flag| !flag.refused) {
+        let names = synopsis(flag);
+        // At least two spaces between the columns, else the explanation begins on a line of its own.
+        if names.len() + 4 > COLUMN {
+            put(text, format_args!("  {names}\n{:COLUMN$}", ""));
+        } else {
+            put(text, format_args!("  {names:0$}", COLUMN - 2));
+        }
+        wrap(text, flag.help, COLUMN);
+    }
+}
+
+/// Writes `words` from the current column on, broken at [`WIDTH`] with the next lines indented to `column`.
+fn wrap(text: &mut String, words: &str, column: usize) {
+    let mut at = column;
+    for (index, word) in words.split(' ').enumerate() {
+        if index > 0 && at + 1 + word.len() > WIDTH {
+            put(text, format_args!("\n{:column$}", ""));
+            at = column;
+        } else if index > 0 {
+            text.push(' ');
+            at += 1;
+        }
+        text.push_str(word);
+        at += word.len();
+    }
+    text.push('\n');
+}
+
+fn rest(text: &mut String, command: Command) {
+    for paragraph in command.details() {
+        put(text, format_args!("\n{paragraph}\n"));
+    }
+    put(text, format_args!("\nExamples:\n"));
+    for line in command.examples() {
+        put(text, format_args!("  {line}\n"));
+    }
+}
+
+fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    text.write_fmt(arguments).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_delete_reads_so() {
+        let delete = verbs::find("delete", None).unwrap().command;
+        assert_eq!(command(delete), include_str!("../tests/data/help-delete.txt"));
+    }
+
+    #[test]
+    fn no_line_of_any_help_is_too_long() {
+        for each in verbs::all() {
+            for line in command(each).lines() {
+                assert!(line.len() <= 110, "{}: {line}", each.name());
+            }
+        }
+    }
+
+    #[test]
+    fn the_program_help_names_every_command_and_no_refused_flag() {
+        let text = program();
+        for each in verbs::all() {
+            assert!(text.contains(&format!("\n  {} ", each.name())), "{}", each.name());
+        }
+        assert!(!text.contains("--criu"));
+    }
+}

@@ -1,0 +1,85 @@
+//! The few system calls that neither the standard library nor nix wraps safely.
+#![allow(unsafe_code, reason = "each function wraps one system call and says why it is sound")]
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+/// The size of a terminal's window in rows and columns (and pixels, unused).
+pub(crate) type WindowSize = libc::winsize;
+
+/// Receives one file descriptor over the Unix socket `socket`; `None` when the peer closed it without sending one.
+pub(crate) fn receive_fd(socket: BorrowedFd<'_>) -> nix::Result<Option<OwnedFd>> {
+    // The sender adds at least one byte: a message without data cannot carry a file descriptor.
+    let mut name = [0_u8; 4096];
+    let mut iov = [std::io::IoSliceMut::new(&mut name)];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            // SAFETY: the kernel has just made these descriptors for this message alone, so nobody else owns them; all are
+            // taken, so that none is leaked if there should be several.
+            let owned: Vec<OwnedFd> = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
+            return Ok(owned.into_iter().next());
+        }
+    }
+    Ok(None)
+}
+
+/// The window size of the terminal `tty` (ioctl_tty(2), TIOCGWINSZ).
+pub(crate) fn window_size(tty: BorrowedFd<'_>) -> nix::Result<WindowSize> {
+    let mut size = MaybeUninit::<WindowSize>::zeroed();
+    // SAFETY: TIOCGWINSZ writes one `struct winsize` to the address, which points to one.
+    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCGWINSZ, size.as_mut_ptr()) })?;
+    // SAFETY: zeroed bytes are a valid `winsize`, whatever of it the kernel wrote.
+    Ok(unsafe { size.assume_init() })
+}
+
+/// Sets the window size of the terminal `tty` (ioctl_tty(2), TIOCSWINSZ); its foreground processes get SIGWINCH.
+pub(crate) fn set_window_size(tty: BorrowedFd<'_>, size: &WindowSize) -> nix::Result<()> {
+    let size: *const WindowSize = size;
+    // SAFETY: TIOCSWINSZ only reads one `struct winsize` from the address, which comes from a reference.
+    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, size) }).map(drop)
+}
+
+/// Opens the other end of the pseudoterminal whose master is `master` (ioctl_tty(2), TIOCGPTPEER; Linux 4.13), without a path
+/// and so in whatever mount namespace its devpts lies.
+pub(crate) fn open_peer(master: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes its argument by value: flags for open(2).
+    let fd = Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: the call succeeded, so `fd` is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends `signal` to the process behind `pidfd` (pidfd_send_signal(2); Linux 5.1).
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed (the kernel fills it in as for kill(2)); the other arguments are plain numbers.
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) };
+    Errno::result(done).map(drop)
+}
+
+/// Opens a pidfd of the process `pid` (pidfd_open(2); Linux 5.3).
+pub(crate) fn open_pidfd(pid: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: both arguments are plain numbers.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the call succeeded, so `fd` is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Marks a descriptor of this process non-blocking.
+pub(crate) fn set_nonblocking(fd: impl AsFd) -> nix::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(fd.as_fd(), FcntlArg::F_GETFL)?);
+    fcntl(fd.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
+}

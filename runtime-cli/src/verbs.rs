@@ -1,0 +1,136 @@
+//! The commands: each file holds its block of the table and carries it out.
+
+mod completion;
+mod create;
+mod delete;
+mod events;
+mod exec;
+mod features;
+mod gc;
+mod kill;
+mod launch;
+mod list;
+mod man;
+mod pause;
+mod plan;
+mod ps;
+mod refused;
+mod resume;
+mod run;
+mod seccomp_dump;
+mod seccomp_explain;
+mod spec;
+mod start;
+mod state;
+mod try_;
+mod update;
+mod validate;
+mod version;
+
+use std::io::Write;
+
+use crate::failure::Failure;
+use crate::parse::Args;
+use crate::session::Session;
+use crate::table::Command;
+
+/// Carries out a command; the number is the process's exit status.
+pub(crate) type Run = fn(&Session<'_>, &Args<'_>) -> Result<u8, Failure>;
+
+/// A command and the code behind it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verb {
+    /// Its block of the table.
+    pub(crate) command: Command,
+    /// What carries it out.
+    pub(crate) run: Run,
+}
+
+/// The program itself: the flags that come before the command.
+pub(crate) const GLOBAL: Command = Command(
+    "orlop: [FLAGS] COMMAND [ARGUMENT...]
+run OCI containers, with the command line of runc
+
+--root DIR | where containers are kept (default: /run/orlop, or $XDG_RUNTIME_DIR/orlop when not root)
+--log FILE | append messages to this file, or to journald:NAME or syslog:NAME, and not to standard error
+--log-format text|json | how messages are written (default: text)
+--log-level error|warning|info|debug | the least grave messages to write (default: warning)
+--debug | the same as --log-level debug
+--systemd-cgroup | have systemd make the cgroups; cgroupsPath is then SLICE:PREFIX:NAME
+--cgroup-manager cgroupfs|systemd | who makes the cgroups (crun's name for --systemd-cgroup)
+--rootless true|false|auto | make do without the right to set up cgroups (default: auto)
+--criu PATH ! criu is looked up in PATH
+-v, --version | show the version
+
+A container is made from a bundle: a directory with a config.json (OCI runtime specification) and a root
+file system. \"orlop spec\" writes a config.json to begin with; \"orlop try\" needs neither.
+
+Exit status: that of the container's command for run and exec in the foreground (128+N when signal N ended
+it); 0 for success; 1 for a failure, 255 for one of exec.
+
+$ orlop try
+  a shell in a container that sees a copy of this machine's own files
+$ orlop run -b /srv/web web1
+  run the container web1 from the bundle /srv/web
+$ orlop list
+$ orlop help run
+",
+);
+
+/// All commands in the order of the help.
+const NAMES: &str = "create start run exec kill delete state list ps pause resume update events spec features \
+                     try plan validate gc seccomp.dump seccomp.explain checkpoint restore completion man version";
+
+/// All commands, in the order of the help.
+pub(crate) fn all() -> impl Iterator<Item = Command> {
+    NAMES
+        .split_whitespace()
+        .filter_map(|name| match name.split_once('.') {
+            Some((first, second)) => find(first, Some(second)),
+            None => find(name, None),
+        })
+        .map(|verb| verb.command)
+}
+
+/// The command called `first`, or `first second` for those of two words.
+pub(crate) fn find(first: &str, second: Option<&str>) -> Option<Verb> {
+    let (command, run): (Command, Run) = match (first, second) {
+        ("create", _) => (create::COMMAND, create::run),
+        ("start", _) => (start::COMMAND, start::run),
+        ("run", _) => (run::COMMAND, run::run),
+        ("exec", _) => (exec::COMMAND, exec::run),
+        ("kill", _) => (kill::COMMAND, kill::run),
+        ("delete", _) => (delete::COMMAND, delete::run),
+        ("state", _) => (state::COMMAND, state::run),
+        ("list", _) => (list::COMMAND, list::run),
+        ("ps", _) => (ps::COMMAND, ps::run),
+        ("pause", _) => (pause::COMMAND, pause::run),
+        ("resume", _) => (resume::COMMAND, resume::run),
+        ("update", _) => (update::COMMAND, update::run),
+        ("events", _) => (events::COMMAND, events::run),
+        ("spec", _) => (spec::COMMAND, spec::run),
+        ("features", _) => (features::COMMAND, features::run),
+        ("try", _) => (try_::COMMAND, try_::run),
+        ("plan", _) => (plan::COMMAND, plan::run),
+        ("validate", _) => (validate::COMMAND, validate::run),
+        ("gc", _) => (gc::COMMAND, gc::run),
+        ("seccomp", Some("dump")) => (seccomp_dump::COMMAND, seccomp_dump::run),
+        ("seccomp", Some("explain")) => (seccomp_explain::COMMAND, seccomp_explain::run),
+        ("checkpoint", _) => (refused::CHECKPOINT, refused::run),
+        ("restore", _) => (refused::RESTORE, refused::run),
+        ("completion", _) => (completion::COMMAND, completion::run),
+        ("man", _) => (man::COMMAND, man::run),
+        ("version", _) => (version::COMMAND, version::run),
+        _ => return None,
+    };
+    Some(Verb { command, run })
+}
+
+pub(crate) use version::text as version;
+
+/// Writes `text` to standard output.
+pub(crate) fn print(text: &str) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map(|()| 0).map_err(|error| Failure::io("write to standard output", &error))
+}

@@ -1,0 +1,20 @@
+//! `orlop features`.
+
+use crate::failure::Failure;
+use crate::parse::Args;
+use crate::session::Session;
+use crate::table::Command;
+
+pub(super) const COMMAND: Command = Command(
+    "features:
+print what this runtime supports as JSON
+
+The format is features.md of the OCI runtime specification.
+
+$ orlop features
+",
+);
+
+pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
+    Err(Failure::new("pending"))
+}

@@ -1,0 +1,56 @@
+//! The flags that `create` and `run` share.
+
+use std::ffi::OsStr;
+
+use orlop::CreateOptions;
+
+use crate::failure::Failure;
+use crate::parse::Args;
+
+/// These flags' lines in the table.
+macro_rules! launch_flags {
+    () => {
+        "-b, --bundle DIR | the bundle directory (default: the current directory)
+-f, --config FILE | another file than config.json, relative to the bundle
+--console-socket SOCKET | send the terminal's master to this Unix socket
+--pidfd-socket SOCKET | send a pidfd of the container's init to this Unix socket
+--pid-file FILE | write the pid of the container's init to this file
+--no-pivot | use MS_MOVE and chroot instead of pivot_root, for a root file system on an initramfs
+--no-new-keyring | keep the caller's session keyring
+--preserve-fds N | let the command inherit N further file descriptors, after those of LISTEN_FDS
+"
+    };
+}
+pub(super) use launch_flags;
+
+/// What the shared flags and the environment say.
+pub(super) fn options(args: &Args<'_>) -> Result<CreateOptions, Failure> {
+    Ok(CreateOptions {
+        bundle: args.path("bundle").unwrap_or_else(|| ".".into()),
+        config: args.path("config"),
+        console_socket: args.path("console-socket"),
+        pidfd_socket: args.path("pidfd-socket"),
+        pid_file: args.path("pid-file"),
+        no_pivot: args.switch("no-pivot"),
+        no_new_keyring: args.switch("no-new-keyring"),
+        preserve_fds: args.number("preserve-fds")?.unwrap_or(0),
+        listen_fds: listen_fds(std::process::id()),
+        notify_socket: notify_socket().is_some(),
+        ..CreateOptions::default()
+    })
+}
+
+/// The service manager's socket, when this program was started by one (sd_notify(3)).
+pub(super) fn notify_socket() -> Option<std::ffi::OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
+}
+
+/// How many sockets the service manager passed to this process (sd_listen_fds(3)): none if they were meant for another.
+fn listen_fds(pid: u32) -> u32 {
+    let number =
+        |name: &str| std::env::var_os(name).as_deref().and_then(OsStr::to_str).and_then(|text| text.parse().ok());
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(meant), Some(count)) if meant == pid => count,
+        _ => 0,
+    }
+}

@@ -1,0 +1,26 @@
+//! `orlop man`.
+
+use std::path::Path;
+
+use crate::failure::Failure;
+use crate::parse::Args;
+use crate::session::Session;
+use crate::table::Command;
+
+pub(super) const COMMAND: Command = Command(
+    "man: DIR
+write the manual pages into a directory
+
+$ orlop man /usr/local/share/man/man8
+$ man orlop-run
+",
+);
+
+pub(super) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let dir = Path::new(args.operand()?);
+    for (name, text) in crate::man::pages() {
+        let path = dir.join(name);
+        std::fs::write(&path, text).map_err(|error| Failure::io(format_args!("write {}", path.display()), &error))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,19 @@
+//! `orlop resume`.
+
+use crate::failure::Failure;
+use crate::parse::Args;
+use crate::session::Session;
+use crate::table::Command;
+
+pub(super) const COMMAND: Command = Command(
+    "resume: ID
+let a paused container go on
+
+$ orlop pause web1
+$ orlop resume web1
+",
+);
+
+pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
+    Err(Failure::new("pending"))
+}

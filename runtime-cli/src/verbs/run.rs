@@ -1,0 +1,104 @@
+//! `orlop run`.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use orlop::{Container, ContainerId, CreateOptions, RunOptions, StartOptions};
+
+use crate::failure::Failure;
+use crate::foreground;
+use crate::notify::Proxy;
+use crate::parse::Args;
+use crate::session::{Session, container_id};
+use crate::signals::Signals;
+use crate::table::Command;
+use crate::verbs::launch;
+
+pub(super) const COMMAND: Command = Command(concat!(
+    "run: ID
+create and start a container, and stay with it until it ends
+
+",
+    launch::launch_flags!(),
+    "-d, --detach | return as soon as the command has been executed
+--keep | do not delete the container when it has ended
+--no-subreaper | do not adopt the container's orphaned processes
+",
+    "
+In the foreground, signals are passed on to the container's init, its terminal (process.terminal in the
+config) is connected to this one, and the exit status is the command's own: 128+N when signal N ended it.
+
+$ orlop run -b /srv/web web1
+$ orlop run --detach --pid-file /run/web1.pid -b /srv/web web1 </dev/null >web1.log 2>&1
+"
+));
+
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let options = launch::options(args)?;
+    let (detach, keep, no_subreaper) = (args.switch("detach"), args.switch("keep"), args.switch("no-subreaper"));
+    let id = container_id(args.operand()?)?;
+    if detach {
+        let (container, notify) = launched(session, &id, options)?;
+        if let Some(notify) = notify {
+            notify.until_ready(session, container.as_fd(), container.pid().get())?;
+        }
+        return Ok(0);
+    }
+    if options.console_socket.is_some() {
+        return Err(Failure::usage("--console-socket is for --detach: in the foreground the terminal is this one"));
+    }
+    if !no_subreaper {
+        let adopted = nix::sys::prctl::set_child_subreaper(true);
+        adopted.map_err(|errno| Failure::os("become a child subreaper", errno))?;
+    }
+    attended(session, &id, options, keep)
+}
+
+/// Runs the container in the foreground.
+fn attended(session: &Session<'_>, id: &ContainerId, options: CreateOptions, keep: bool) -> Result<u8, Failure> {
+    let signals = Signals::take()?;
+    let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
+    let options = CreateOptions { console: Some(theirs.into()), ..options };
+    let (container, notify) = launched(session, id, options)?;
+    let ended = foreground::attend(session, &signals, &container, &ours, notify);
+    if ended.is_err() {
+        // Nobody is left to watch over it: it must not go on unseen.
+        crate::sys::send_signal(container.as_fd(), libc::SIGKILL).ok();
+    }
+    let deleted = if keep && ended.is_ok() { Ok(()) } else { delete(session, id) };
+    let exit = ended?;
+    if let Err(failure) = deleted {
+        session.warn(&format!("delete {id}: {failure}"));
+    }
+    Ok(exit.shell_code())
+}
+
+fn delete(session: &Session<'_>, id: &ContainerId) -> Result<(), Failure> {
+    super::delete::one(session, id, true)
+}
+
+/// Creates and starts the container; with a service manager, its socket is there before the command is executed.
+fn launched(
+    session: &Session<'_>,
+    id: &ContainerId,
+    create: CreateOptions,
+) -> Result<(Container, Option<Proxy>), Failure> {
+    let Some(host) = launch::notify_socket() else {
+        let container = orlop::run(&session.runtime, id, RunOptions { create })?;
+        session.warn_all(container.warnings());
+        return Ok((container, None));
+    };
+    let container = orlop::create(&session.runtime, id, create)?;
+    session.warn_all(container.warnings());
+    let started = Proxy::bind(&session.runtime, id, &host).and_then(|proxy| {
+        orlop::start(&session.runtime, id, &StartOptions::default())?;
+        Ok(proxy)
+    });
+    match started {
+        Ok(proxy) => Ok((container, Some(proxy))),
+        Err(failure) => match delete(session, id) {
+            Ok(()) => Err(failure),
+            Err(further) => Err(Failure::new(format!("{failure}; then delete: {further}"))),
+        },
+    }
+}

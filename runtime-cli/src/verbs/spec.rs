@@ -1,0 +1,26 @@
+//! `orlop spec`.
+
+use crate::failure::Failure;
+use crate::parse::Args;
+use crate::session::Session;
+use crate::table::Command;
+
+pub(super) const COMMAND: Command = Command(
+    "spec:
+write a config.json to begin with
+
+-b, --bundle DIR | the directory to write it into (default: the current directory)
+-f, --file FILE | write this file instead of config.json
+--rootless | for a container that is run without root's rights
+
+The container runs sh with few capabilities, a read-only root file system and all namespaces. An existing file
+is left alone.
+
+$ mkdir -p box/rootfs && tar -C box/rootfs -xf busybox.tar
+$ orlop spec -b box && orlop run -b box box1
+",
+);
+
+pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
+    Err(Failure::new("pending"))
+}
