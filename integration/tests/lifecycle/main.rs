@@ -10,10 +10,13 @@
 )]
 #![allow(missing_docs, reason = "the cases are named after what they check")]
 
+mod cli;
 mod exec;
 mod hooks;
+mod mounts;
 mod namespaces;
 mod process;
+mod resources;
 mod sockets;
 mod verbs;
 
@@ -25,6 +28,9 @@ fn main() -> std::process::ExitCode {
         ("sockets", sockets::CASES),
         ("hooks", hooks::CASES),
         ("namespaces", namespaces::CASES),
+        ("mounts", mounts::CASES),
+        ("resources", resources::CASES),
+        ("cli", cli::CASES),
     ];
     orlop_integration::run("lifecycle", &groups)
 }

@@ -1,0 +1,563 @@
+//! The root file system and what is mounted on it: types, options, propagation, devices, masked and read-only paths.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use orlop_integration::{Case, Container, Sandbox, cases};
+use serde_json::{Value, json};
+
+pub(crate) const CASES: &[Case] = cases![
+    root_is_writable_unless_said,
+    root_read_only,
+    root_by_absolute_and_by_relative_path,
+    root_that_is_missing_is_an_error,
+    the_hosts_tree_is_gone,
+    no_pivot_hides_the_hosts_tree_too,
+    nothing_shows_in_the_hosts_mount_namespace,
+    tmpfs_options,
+    flags_are_set,
+    access_time_flags,
+    symfollow_flag.not_runc("since runc 1.2").not_crun("no such option"),
+    bind_of_a_directory_and_of_a_file,
+    bind_makes_its_destination,
+    bind_read_only,
+    bind_is_not_recursive_and_rbind_is,
+    bind_of_a_missing_source_is_an_error,
+    bind_with_relative_source_is_relative_to_the_bundle,
+    recursive_read_only,
+    recursive_flags.not_crun("fails on this kernel"),
+    propagation_of_a_mount,
+    propagation_of_the_root.not_runc("makes it private"),
+    root_propagation_default_keeps_mounts_in,
+    propagation_unknown_is_refused.not_crun("ignores it"),
+    later_mounts_cover_earlier_ones,
+    destination_through_a_symlink_stays_inside.not_crun("refuses it"),
+    destination_with_dots_stays_inside,
+    tmpcopyup,
+    idmapped_bind.not_runc("since runc 1.2"),
+    idmapped_bind_with_own_mapping.not_runc("since runc 1.2").not_crun("since crun 1.9"),
+    unknown_mount_option_is_an_error.not_crun("names neither"),
+    unknown_file_system_is_an_error,
+    proc_and_sysfs_are_the_containers,
+    devpts_is_private,
+    cgroup_mount_shows_the_own_cgroup,
+    cgroup_mount_with_namespace,
+    default_devices_and_links,
+    extra_devices,
+    device_with_wrong_type_is_refused.not_crun("accepts it"),
+    masked_paths,
+    masked_path_that_is_missing_is_fine,
+    read_only_paths,
+    remount_option,
+    mount_data_is_passed,
+    overlay_by_mount_entry,
+    dev_from_the_host.not_runc("leaves the host's /dev/console covered; not compared").not_crun("not compared"),
+    user_namespace_mounts,
+];
+
+/// The topmost mount at `dest`, as the probe saw it.
+fn mount_at<'a>(facts: &'a Value, dest: &str) -> &'a Value {
+    let list = facts["mounts"].as_array().unwrap();
+    list.iter()
+        .rev()
+        .find(|mount| mount["dest"] == dest)
+        .unwrap_or_else(|| panic!("nothing is mounted on {dest}: {list:#?}"))
+}
+
+fn options<'a>(facts: &'a Value, dest: &str) -> Vec<&'a str> {
+    mount_at(facts, dest)["options"].as_str().unwrap().split(',').collect()
+}
+
+fn root_is_writable_unless_said(t: &Sandbox) {
+    let c = t.container("a");
+    c.remove("/root/readonly").sh("echo x > /written").run().ok();
+    assert!(c.rootfs().join("written").is_file());
+}
+
+fn root_read_only(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/root/readonly", json!(true)).sh("echo x > /written").run().fails();
+    assert!(!c.rootfs().join("written").is_file());
+    assert!(options(&c.facts(), "/").contains(&"ro"));
+    c.mount("tmpfs", "tmpfs", "/tmp", &[]).sh("echo x > /tmp/written && echo fine").run().ok();
+}
+
+fn root_by_absolute_and_by_relative_path(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/root/path", json!(c.rootfs().display().to_string())).run().ok();
+    c.set("/root/path", json!("./rootfs")).run().ok();
+    c.set("/root/path", json!("rootfs/")).run().ok();
+}
+
+fn root_that_is_missing_is_an_error(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/root/path", json!("no-such-directory")).run().code(1);
+    c.set("/root/path", json!("config.json")).run().code(1);
+}
+
+fn the_hosts_tree_is_gone(t: &Sandbox) {
+    let c = t.container("a");
+    let facts = c.facts();
+    let list = facts["mounts"].as_array().unwrap();
+    assert_eq!(list.iter().filter(|mount| mount["dest"] == "/").count(), 1, "{list:#?}");
+    let expected = ["/", "/proc", "/dev", "/sys"];
+    for mount in list {
+        let dest = mount["dest"].as_str().unwrap();
+        let known = expected.contains(&dest) || ["/proc/", "/dev/", "/sys/"].iter().any(|top| dest.starts_with(top));
+        assert!(known, "unexpected mount {mount}");
+    }
+    c.sh("ls /; ls /..").run().ok();
+}
+
+fn no_pivot_hides_the_hosts_tree_too(t: &Sandbox) {
+    let c = t.container("a");
+    let out = c.sh("ls /bin/busybox && ls /.. | head -3").run_cmd(&["--no-pivot"]).run().ok();
+    assert!(out.stdout.contains("bin"), "{}", out.stdout);
+}
+
+fn nothing_shows_in_the_hosts_mount_namespace(t: &Sandbox) {
+    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let c = t.container("a");
+    c.run_paused();
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    c.end();
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+}
+
+fn tmpfs_options(t: &Sandbox) {
+    let c = t.container("a");
+    c.mount("tmpfs", "scratch", "/scratch", &["size=1m", "mode=1711", "uid=7", "gid=8", "nosuid"]);
+    // One run only: the second one finds the directory there, and runc then takes that one's mode.
+    let out = c.sh("stat -c '%a %u %g' /scratch; grep ' /scratch ' /proc/self/mountinfo").run().ok();
+    let lines: Vec<&str> = out.stdout.lines().collect();
+    assert_eq!(lines[0], "1711 7 8");
+    assert!(lines[1].contains("- tmpfs scratch ") && lines[1].contains("size=1024k"), "{}", lines[1]);
+}
+
+fn flags_are_set(t: &Sandbox) {
+    let c = t.container("a");
+    c.mount("tmpfs", "tmpfs", "/one", &["nosuid", "nodev", "noexec", "ro"]);
+    c.mount("tmpfs", "tmpfs", "/two", &["suid", "dev", "exec", "rw"]);
+    let facts = c.facts();
+    for flag in ["nosuid", "nodev", "noexec", "ro"] {
+        assert!(options(&facts, "/one").contains(&flag), "{flag}");
+        assert!(!options(&facts, "/two").contains(&flag), "{flag}");
+    }
+}
+
+fn access_time_flags(t: &Sandbox) {
+    let c = t.container("a");
+    for flag in ["noatime", "relatime", "nodiratime"] {
+        c.mount("tmpfs", "tmpfs", &format!("/{flag}"), &[flag]);
+    }
+    c.mount("tmpfs", "tmpfs", "/strict", &["strictatime"]);
+    let facts = c.facts();
+    for flag in ["noatime", "relatime", "nodiratime"] {
+        assert!(options(&facts, &format!("/{flag}")).contains(&flag), "{flag}");
+    }
+    let strict = options(&facts, "/strict");
+    assert!(!strict.contains(&"relatime") && !strict.contains(&"noatime"), "{strict:?}");
+}
+
+fn symfollow_flag(t: &Sandbox) {
+    let c = t.container("a");
+    c.mount("tmpfs", "tmpfs", "/plain", &["nosymfollow"]);
+    assert!(options(&c.facts(), "/plain").contains(&"nosymfollow"));
+}
+
+fn shared_dir(t: &Sandbox, name: &str) -> String {
+    let dir = t.dir.join(name);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("file"), format!("in {name}\n")).unwrap();
+    dir.display().to_string()
+}
+
+fn bind_of_a_directory_and_of_a_file(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    fs::create_dir(c.rootfs().join("data")).unwrap();
+    fs::write(c.rootfs().join("one"), "").unwrap();
+    c.mount("bind", &dir, "/data", &["bind"]).mount("none", &format!("{dir}/file"), "/one", &["rbind"]);
+    assert_eq!(c.sh("cat /data/file /one; echo new > /data/new").run().ok().stdout, "in shared\nin shared\n");
+    assert_eq!(fs::read_to_string(Path::new(&dir).join("new")).unwrap(), "new\n");
+}
+
+fn bind_makes_its_destination(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    c.mount("bind", &dir, "/not/there/yet", &["bind"]).mount("bind", &format!("{dir}/file"), "/nor/this", &["bind"]);
+    assert_eq!(c.sh("cat /not/there/yet/file /nor/this").run().ok().stdout, "in shared\nin shared\n");
+}
+
+fn bind_read_only(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    c.mount("bind", &dir, "/data", &["rbind", "ro", "nosuid", "nodev", "noexec"]);
+    c.sh("echo x > /data/new").run().fails();
+    let facts = c.facts();
+    for flag in ["ro", "nosuid", "nodev", "noexec"] {
+        assert!(options(&facts, "/data").contains(&flag), "{flag}");
+    }
+    fs::write(Path::new(&dir).join("host"), "still writable on the host").unwrap();
+}
+
+fn with_submount(t: &Sandbox) -> String {
+    let dir = shared_dir(t, "outer");
+    let inner = format!("{dir}/inner");
+    fs::create_dir(&inner).unwrap();
+    nix::mount::mount(Some("inner"), inner.as_str(), Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>)
+        .unwrap();
+    fs::write(format!("{inner}/deep"), "deep\n").unwrap();
+    dir
+}
+
+fn bind_is_not_recursive_and_rbind_is(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = with_submount(t);
+    c.mount("bind", &dir, "/flat", &["bind"]).mount("bind", &dir, "/full", &["rbind"]);
+    assert_eq!(c.sh("ls /flat/inner; cat /full/inner/deep").run().ok().stdout, "deep\n");
+}
+
+fn bind_of_a_missing_source_is_an_error(t: &Sandbox) {
+    let c = t.container("a");
+    let out = c.mount("bind", "/no/such/source", "/data", &["bind"]).run().code(1);
+    assert!(
+        out.stderr.contains("/no/such/source") && out.stderr.to_lowercase().contains("no such file"),
+        "{}",
+        out.stderr
+    );
+}
+
+fn bind_with_relative_source_is_relative_to_the_bundle(t: &Sandbox) {
+    let c = t.container("a");
+    fs::create_dir(c.bundle.join("beside")).unwrap();
+    fs::write(c.bundle.join("beside/file"), "beside\n").unwrap();
+    c.mount("bind", "beside", "/data", &["bind"]);
+    assert_eq!(c.sh("cat /data/file").run().ok().stdout, "beside\n");
+}
+
+fn recursive_read_only(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = with_submount(t);
+    c.mount("bind", &dir, "/data", &["rbind", "rro"]);
+    let facts = c.facts();
+    assert!(options(&facts, "/data").contains(&"ro") && options(&facts, "/data/inner").contains(&"ro"));
+    c.sh("echo x > /data/inner/new").run().fails();
+}
+
+fn recursive_flags(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = with_submount(t);
+    c.mount("bind", &dir, "/data", &["rbind", "rnosuid", "rnodev", "rnoexec", "rnoatime"]);
+    let facts = c.facts();
+    for flag in ["nosuid", "nodev", "noexec", "noatime"] {
+        assert!(options(&facts, "/data/inner").contains(&flag), "{flag}");
+    }
+}
+
+fn propagation_of_a_mount(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    let none = None::<&str>;
+    nix::mount::mount(Some(dir.as_str()), dir.as_str(), none, nix::mount::MsFlags::MS_BIND, none).unwrap();
+    nix::mount::mount(none, dir.as_str(), none, nix::mount::MsFlags::MS_SHARED, none).unwrap();
+    for kind in ["private", "slave", "unbindable"] {
+        c.mount("bind", &dir, &format!("/{kind}"), &["bind", kind]);
+    }
+    c.mount("bind", &dir, "/rshared", &["rbind", "rshared"]);
+    let facts = c.set("/linux/rootfsPropagation", json!("shared")).facts();
+    let at = |dest: &str| mount_at(&facts, dest)["propagation"].as_str().unwrap().to_owned();
+    assert_eq!(at("/private"), "");
+    assert!(at("/slave").starts_with("master:"), "{}", at("/slave"));
+    assert_eq!(at("/unbindable"), "unbindable");
+    assert!(at("/rshared").starts_with("shared:"), "{}", at("/rshared"));
+}
+
+fn propagation_of_the_root(t: &Sandbox) {
+    for (value, word) in [("shared", "shared:"), ("private", ""), ("unbindable", "unbindable")] {
+        let c = t.container(value);
+        let facts = c.set("/linux/rootfsPropagation", json!(value)).facts();
+        let found = mount_at(&facts, "/")["propagation"].as_str().unwrap();
+        assert!(if word.is_empty() { found.is_empty() } else { found.starts_with(word) }, "{value}: {found}");
+    }
+    let c = t.container("slave");
+    let found = c.set("/linux/rootfsPropagation", json!("slave")).facts();
+    let found = mount_at(&found, "/")["propagation"].as_str().unwrap().to_owned();
+    assert!(!found.contains("shared"), "{found}");
+}
+
+fn root_propagation_default_keeps_mounts_in(t: &Sandbox) {
+    let c = t.container("a");
+    let none = None::<&str>;
+    nix::mount::mount(none, "/", none, nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED, none).unwrap();
+    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for set in ["effective", "permitted", "bounding"] {
+        c.push(&format!("/process/capabilities/{set}"), json!("CAP_SYS_ADMIN"));
+    }
+    c.sh("mount -t tmpfs inner /mnt && exec /probe pause").run_detached().ok();
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    c.end();
+}
+
+fn propagation_unknown_is_refused(t: &Sandbox) {
+    t.container("a").set("/linux/rootfsPropagation", json!("sideways")).run().code(1);
+}
+
+fn later_mounts_cover_earlier_ones(t: &Sandbox) {
+    let c = t.container("a");
+    c.mount("tmpfs", "first", "/data", &[]).mount("tmpfs", "second", "/data/sub", &[]).mount(
+        "tmpfs",
+        "third",
+        "/data",
+        &[],
+    );
+    assert_eq!(mount_at(&c.facts(), "/data")["source"], "third");
+}
+
+fn destination_through_a_symlink_stays_inside(t: &Sandbox) {
+    let c = t.container("a");
+    let canary = shared_dir(t, "canary");
+    symlink(&canary, c.rootfs().join("absolute")).unwrap();
+    symlink("../../../../../../../../etc", c.rootfs().join("upward")).unwrap();
+    c.mount("tmpfs", "inside", "/absolute/made", &[]).mount("tmpfs", "inside", "/upward/made", &[]);
+    let facts = c.facts();
+    assert_eq!(mount_at(&facts, &format!("{canary}/made"))["source"], "inside", "resolved in the root");
+    assert_eq!(mount_at(&facts, "/etc/made")["source"], "inside");
+    assert!(!Path::new(&canary).join("made").is_dir(), "made on the host");
+    assert!(!Path::new("/etc/made").is_dir(), "made on the host");
+}
+
+fn destination_with_dots_stays_inside(t: &Sandbox) {
+    let c = t.container("a");
+    c.mount("tmpfs", "inside", &format!("/../../..{}/dots", t.dir.display()), &[]);
+    let out = c.sh("grep -c inside /proc/self/mountinfo").run().ok();
+    assert_eq!(out.stdout, "1\n");
+    assert!(!t.dir.join("dots").is_dir());
+}
+
+fn tmpcopyup(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = c.rootfs().join("filled");
+    fs::create_dir_all(dir.join("sub")).unwrap();
+    fs::write(dir.join("sub/file"), "copied\n").unwrap();
+    fs::set_permissions(dir.join("sub/file"), fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("sub/file", dir.join("link")).unwrap();
+    c.mount("tmpfs", "tmpfs", "/filled", &["tmpcopyup"]);
+    let out = c.sh("cat /filled/link; stat -c %a /filled/sub/file; echo x > /filled/new").run().ok();
+    assert_eq!(out.stdout, "copied\n640\n");
+    assert!(!dir.join("new").is_file(), "the copy is what is written");
+}
+
+fn idmapped_bind(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    std::os::unix::fs::chown(Path::new(&dir).join("file"), Some(0), Some(0)).unwrap();
+    c.map_users(100_000, 65536);
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    c.push(
+        "/mounts",
+        json!({"type": "bind", "source": dir, "destination": "/data", "options": ["bind", "idmap"],
+            "uidMappings": map, "gidMappings": map}),
+    );
+    let out = c.sh("stat -c '%u %g' /data/file; echo x > /data/new").run();
+    if out.stderr.contains("invalid argument") || out.stderr.contains("not supported") {
+        t.skip("this file system cannot be id-mapped");
+    }
+    assert_eq!(out.ok().stdout, "0 0\n");
+    assert_eq!(fs::metadata(Path::new(&dir).join("new")).unwrap().uid(), 0, "on disk it is root's");
+}
+
+fn idmapped_bind_with_own_mapping(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    std::os::unix::fs::chown(Path::new(&dir).join("file"), Some(5), Some(5)).unwrap();
+    let map = json!([{"containerID": 5, "hostID": 1005, "size": 1}]);
+    c.push(
+        "/mounts",
+        json!({"type": "bind", "source": dir, "destination": "/data", "options": ["bind", "idmap"],
+            "uidMappings": map, "gidMappings": map}),
+    );
+    assert_eq!(c.sh("stat -c '%u %g' /data/file").run().ok().stdout, "1005 1005\n");
+}
+
+fn unknown_mount_option_is_an_error(t: &Sandbox) {
+    let out = t.container("a").mount("tmpfs", "tmpfs", "/data", &["no-such-option"]).run().code(1);
+    assert!(out.stderr.contains("/data") || out.stderr.contains("no-such-option"), "{}", out.stderr);
+}
+
+fn unknown_file_system_is_an_error(t: &Sandbox) {
+    let out = t.container("a").mount("no-such-fs", "x", "/data", &[]).run().code(1);
+    assert!(
+        out.stderr.to_lowercase().contains("no such device") || out.stderr.contains("no-such-fs"),
+        "{}",
+        out.stderr
+    );
+}
+
+fn proc_and_sysfs_are_the_containers(t: &Sandbox) {
+    let c = t.container("a");
+    let out = c.sh("ls -d /proc/[0-9]* | wc -l; ls /sys/class/net").run().ok();
+    let words: Vec<&str> = out.stdout.split_whitespace().collect();
+    assert!(words[0].parse::<u32>().unwrap() <= 4, "{words:?}");
+    assert_eq!(words[1..], ["lo"]);
+}
+
+fn devpts_is_private(t: &Sandbox) {
+    let c = t.container("a");
+    let out = c.sh("ls /dev/pts; ls -l /dev/ptmx; stat -c %a /dev/pts/ptmx").run().ok();
+    assert!(
+        out.stdout.starts_with("ptmx\n") && out.stdout.contains("pts/ptmx") && out.stdout.ends_with("666\n"),
+        "{}",
+        out.stdout
+    );
+}
+
+fn cgroup_mount_shows_the_own_cgroup(t: &Sandbox) {
+    let c = t.container("a");
+    let out = c.sh("cat /sys/fs/cgroup/memory/cgroup.procs 2>/dev/null || cat /sys/fs/cgroup/cgroup.procs").run().ok();
+    assert!(out.stdout.lines().any(|line| line == "1"), "{:?}", out.stdout);
+    c.sh("if [ -d /sys/fs/cgroup/memory ]; then mkdir /sys/fs/cgroup/memory/x; else mkdir /sys/fs/cgroup/x; fi")
+        .run()
+        .fails();
+}
+
+fn cgroup_mount_with_namespace(t: &Sandbox) {
+    let c = t.container("a");
+    c.namespace("cgroup");
+    let out = c.sh("cat /sys/fs/cgroup/memory/cgroup.procs 2>/dev/null || cat /sys/fs/cgroup/cgroup.procs").run().ok();
+    assert!(out.stdout.lines().any(|line| line == "1"), "{:?}", out.stdout);
+}
+
+fn default_devices_and_links(t: &Sandbox) {
+    let c = t.container("a");
+    let out = c
+        .sh("for d in null zero full random urandom tty; do stat -c '%F %t:%T %a' /dev/$d; done; \
+             for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done; \
+             echo x > /dev/null && head -c 1 /dev/zero | wc -c")
+        .run()
+        .ok();
+    let lines: Vec<&str> = out.stdout.lines().collect();
+    let devices = ["1:3", "1:5", "1:7", "1:8", "1:9", "5:0"].map(|n| format!("character special file {n} 666"));
+    assert_eq!(lines[..6], devices);
+    assert_eq!(lines[6..10], ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"]);
+    assert!(lines[10].ends_with("pts/ptmx"), "{}", lines[10]);
+    assert_eq!(lines[11], "1");
+}
+
+fn extra_devices(t: &Sandbox) {
+    let c = t.container("a");
+    c.set(
+        "/linux/devices",
+        json!([
+            {"path": "/dev/char", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 7, "gid": 8},
+            {"path": "/dev/block", "type": "b", "major": 7, "minor": 99},
+            {"path": "/dev/deep/pipe", "type": "p", "fileMode": 0o600}
+        ]),
+    );
+    let out = c.sh("stat -c '%F %t:%T %a %u %g' /dev/char; stat -c '%F' /dev/block /dev/deep/pipe").run().ok();
+    assert_eq!(out.stdout, "character special file 1:5 640 7 8\nblock special file\nfifo\n");
+}
+
+fn device_with_wrong_type_is_refused(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/devices", json!([{"path": "/dev/x", "type": "z", "major": 1, "minor": 5}])).run().code(1);
+}
+
+fn masked_paths(t: &Sandbox) {
+    let c = t.container("a");
+    fs::create_dir_all(c.rootfs().join("secret/dir")).unwrap();
+    fs::write(c.rootfs().join("secret/file"), "secret").unwrap();
+    fs::write(c.rootfs().join("secret/dir/file"), "secret").unwrap();
+    c.push("/linux/maskedPaths", json!("/secret/file")).push("/linux/maskedPaths", json!("/secret/dir"));
+    let out = c
+        .sh("cat /secret/file | wc -c; ls /secret/dir | wc -l; cat /proc/kcore | wc -c; ls /sys/firmware | wc -l")
+        .run()
+        .ok();
+    assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "0", "0"]);
+    c.sh("echo x > /secret/dir/new").run().fails();
+}
+
+fn masked_path_that_is_missing_is_fine(t: &Sandbox) {
+    t.container("a")
+        .push("/linux/maskedPaths", json!("/no/such/path"))
+        .push("/linux/readonlyPaths", json!("/nor/this"))
+        .run()
+        .ok();
+}
+
+fn read_only_paths(t: &Sandbox) {
+    let c = t.container("a");
+    fs::create_dir(c.rootfs().join("fixed")).unwrap();
+    c.push("/linux/readonlyPaths", json!("/fixed"));
+    c.sh("echo x > /fixed/new").run().fails();
+    c.sh("echo 1 > /proc/sys/net/ipv4/ip_forward").run().fails();
+    let facts = c.facts();
+    for path in ["/fixed", "/proc/sys"] {
+        assert!(options(&facts, path).contains(&"ro"), "{path}");
+    }
+}
+
+fn remount_option(t: &Sandbox) {
+    let c = t.container("a");
+    c.mount("tmpfs", "tmpfs", "/data", &["nosuid"]).mount("tmpfs", "tmpfs", "/data", &["remount", "ro", "nosuid"]);
+    assert!(options(&c.facts(), "/data").contains(&"ro"));
+}
+
+fn mount_data_is_passed(t: &Sandbox) {
+    let c = t.container("a");
+    c.mount("proc", "proc", "/proc2", &["hidepid=2"]);
+    fs::create_dir(c.rootfs().join("proc2")).unwrap();
+    let facts = c.facts();
+    let text = mount_at(&facts, "/proc2")["super"].as_str().unwrap();
+    assert!(text.contains("hidepid=invisible") || text.contains("hidepid=2"), "{text}");
+}
+
+fn overlay_by_mount_entry(t: &Sandbox) {
+    let c = t.container("a");
+    let (lower, upper, work) = (shared_dir(t, "lower"), shared_dir(t, "upper"), t.dir.join("work"));
+    fs::create_dir(&work).unwrap();
+    fs::write(format!("{lower}/below"), "below\n").unwrap();
+    let data = format!("lowerdir={lower},upperdir={upper},workdir={}", work.display());
+    let parts: Vec<&str> = data.split(',').collect();
+    c.mount("overlay", "overlay", "/merged", &parts);
+    let out = c.sh("cat /merged/below; echo x > /merged/new").run();
+    if out.stderr.to_lowercase().contains("no such device") {
+        t.skip("this kernel has no overlay file system");
+    }
+    assert_eq!(out.ok().stdout, "below\n");
+    assert!(Path::new(&upper).join("new").is_file());
+}
+
+fn dev_from_the_host(t: &Sandbox) {
+    let before = fs::metadata("/dev/null").unwrap().ino();
+    let count = || fs::read_dir("/dev").unwrap().count();
+    let entries = count();
+    let c = t.container("a");
+    c.edit(|spec| {
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+        mounts.push(json!({"type": "bind", "source": "/dev", "destination": "/dev", "options": ["rbind"]}));
+    });
+    c.run().ok();
+    assert_eq!((fs::metadata("/dev/null").unwrap().ino(), count()), (before, entries), "the host's /dev was touched");
+}
+
+fn user_namespace_mounts(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    c.map_users(100_000, 65536).mount("bind", &dir, "/data", &["rbind", "ro"]).mount(
+        "tmpfs",
+        "tmpfs",
+        "/scratch",
+        &["size=1m"],
+    );
+    let facts = c.facts();
+    assert!(options(&facts, "/data").contains(&"ro"));
+    owner_is_root(&c);
+}
+
+fn owner_is_root(c: &Container<'_>) {
+    let out = c.sh("stat -c %u /scratch /dev /dev/pts /dev/shm").run().ok();
+    assert_eq!(out.stdout, "0\n0\n0\n0\n");
+}

@@ -1,0 +1,344 @@
+//! Control groups as a container's user sees them: limits, update, pause, events, ps.
+
+use std::fs;
+use std::path::PathBuf;
+
+use orlop_integration::{Case, Container, Sandbox, cases};
+use serde_json::{Value, json};
+
+pub(crate) const CASES: &[Case] = cases![
+    limits_of_the_config_are_set,
+    memory_limit_kills,
+    pids_limit_holds,
+    small_limits_start.not_runc("needs more memory to start").not_crun("not compared"),
+    pids_limit_of_one_starts.not_runc("needs threads to start").not_crun("needs more"),
+    update_by_flags,
+    update_by_file_and_standard_input.not_crun("reads files only"),
+    update_is_refused_for_an_unknown_container,
+    update_with_a_wrong_value_is_refused,
+    update_survives_in_the_state.not_crun("not compared"),
+    update_of_a_stopped_container_is_refused.not_crun("accepts it"),
+    pause_and_resume,
+    pause_refuses_what_does_not_run,
+    resume_refuses_what_is_not_paused.not_crun("accepts it"),
+    kill_reaches_a_paused_container_after_resume,
+    cgroup_path_of_several_parts,
+    cgroup_path_relative,
+    two_containers_may_not_share_a_cgroup.not_crun("lets them"),
+    without_a_cgroup_path,
+    device_rules,
+    events_stats.not_crun("no such command"),
+    events_stream_ends_with_the_container.not_crun("no such command"),
+    events_tell_oom.not_crun("no such command"),
+    ps_json,
+    ps_table.not_crun("pids only"),
+    unified_needs_v2.not_runc("ignores it here").not_crun("not compared"),
+];
+
+/// The first of these files of a controller's directory that exists; v1's names first, then v2's.
+fn value(t: &Sandbox, c: &Container<'_>, controller: &str, files: &[&str]) -> String {
+    let dir = directory(t, c, controller);
+    let path = files.iter().map(|file| dir.join(file)).find(|path| path.is_file());
+    let path = path.unwrap_or_else(|| panic!("none of {files:?} in {}", dir.display()));
+    fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+fn directory(t: &Sandbox, c: &Container<'_>, controller: &str) -> PathBuf {
+    match t.controller(controller, &c.id) {
+        Some(dir) => dir,
+        None => t.skip(&format!("this host has no {controller} controller")),
+    }
+}
+
+const MEMORY: &[&str] = &["memory.limit_in_bytes", "memory.max"];
+const PIDS: &[&str] = &["pids.max"];
+
+fn limits_of_the_config_are_set(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/memory", json!({"limit": 67_108_864, "reservation": 33_554_432}));
+    c.set("/linux/resources/pids", json!({"limit": 77}));
+    c.set("/linux/resources/cpu", json!({"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0", "mems": "0"}));
+    c.run_paused();
+    assert_eq!(value(t, &c, "memory", MEMORY), "67108864");
+    assert_eq!(value(t, &c, "memory", &["memory.soft_limit_in_bytes", "memory.low"]), "33554432");
+    assert_eq!(value(t, &c, "pids", PIDS), "77");
+    assert_eq!(value(t, &c, "cpuset", &["cpuset.cpus"]), "0");
+    let cpu = value(t, &c, "cpu", &["cpu.cfs_quota_us", "cpu.max"]);
+    assert!(cpu == "50000" || cpu == "50000 100000", "{cpu}");
+    if directory(t, &c, "cpu").join("cpu.shares").is_file() {
+        assert_eq!(value(t, &c, "cpu", &["cpu.shares"]), "512");
+    }
+    c.end();
+}
+
+fn memory_limit_kills(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/memory", json!({"limit": 20_971_520, "swap": 20_971_520}));
+    c.args(&["/probe", "alloc", "104857600"]).run().code(137);
+}
+
+fn pids_limit_holds(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/pids", json!({"limit": 20}));
+    let out = c.sh("for i in $(seq 30); do sleep 5 & done; echo all").run();
+    assert!(out.stderr.contains("fork"), "{out:?}");
+}
+
+fn small_limits_start(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/memory", json!({"limit": 524_288})).args(&["/probe", "exit", "0"]);
+    c.run().ok();
+}
+
+fn pids_limit_of_one_starts(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/pids", json!({"limit": 1})).args(&["/probe", "exit", "0"]).run().ok();
+}
+
+fn update_by_flags(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/memory", json!({"limit": 67_108_864})).run_paused();
+    c.simple("update", &["--memory", "33554432", "--pids-limit", "55"], &[]).ok();
+    assert_eq!(value(t, &c, "memory", MEMORY), "33554432");
+    assert_eq!(value(t, &c, "pids", PIDS), "55");
+    c.simple("update", &["--cpu-quota", "30000", "--cpu-period", "60000"], &[]).ok();
+    let cpu = value(t, &c, "cpu", &["cpu.cfs_quota_us", "cpu.max"]);
+    assert!(cpu == "30000" || cpu == "30000 60000", "{cpu}");
+    c.simple("update", &["--cpuset-cpus", "1"], &[]).ok();
+    assert_eq!(value(t, &c, "cpuset", &["cpuset.cpus"]), "1");
+    c.simple("update", &["--memory", "-1", "--memory-swap", "-1"], &[]).ok();
+    let memory = value(t, &c, "memory", MEMORY);
+    assert!(memory == "max" || memory.parse::<u64>().is_ok_and(|n| n > 1 << 40), "{memory}");
+    c.end();
+}
+
+fn update_by_file_and_standard_input(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_paused();
+    let path = t.dir.join("resources.json");
+    fs::write(&path, r#"{"pids": {"limit": 44}}"#).unwrap();
+    c.simple("update", &["--resources", &path.display().to_string()], &[]).ok();
+    assert_eq!(value(t, &c, "pids", PIDS), "44");
+    let _ = c.simple_cmd("update", &["-r", "-"], &[]).stdin(r#"{"pids": {"limit": 43}}"#).run().ok();
+    assert_eq!(value(t, &c, "pids", PIDS), "43");
+    let _ = c.simple_cmd("update", &["--resources=-"], &[]).stdin(r#"{"memory": {"limit": 50331648}}"#).run().ok();
+    assert_eq!(value(t, &c, "memory", MEMORY), "50331648");
+    c.end();
+}
+
+fn update_is_refused_for_an_unknown_container(t: &Sandbox) {
+    t.logged(&["update", "--pids-limit", "5", &t.id("none")]).run().code(1);
+}
+
+fn update_with_a_wrong_value_is_refused(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/pids", json!({"limit": 77})).run_paused();
+    c.simple("update", &["--pids-limit", "many"], &[]).fails();
+    c.simple("update", &["--cpuset-cpus", "999"], &[]).fails();
+    c.simple("update", &["--no-such-limit", "5"], &[]).fails();
+    assert_eq!(value(t, &c, "pids", PIDS), "77");
+    c.end();
+}
+
+fn update_survives_in_the_state(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/pids", json!({"limit": 77})).run_paused();
+    c.simple("update", &["--pids-limit", "33"], &[]).ok();
+    c.simple("update", &["--memory", "67108864"], &[]).ok();
+    assert_eq!(value(t, &c, "pids", PIDS), "33", "the second update must not undo the first");
+    c.end();
+}
+
+fn update_of_a_stopped_container_is_refused(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_detached().ok();
+    t.wait_until("stopped", || c.status() == "stopped");
+    c.simple("update", &["--pids-limit", "33"], &[]).fails();
+    c.delete().ok();
+}
+
+fn pause_and_resume(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("while :; do echo x >> /tmp/ticks; sleep 0.01; done").run_detached().ok();
+    let ticks = || fs::metadata(c.rootfs().join("tmp/ticks")).map_or(0, |file| file.len());
+    t.wait_until("it ticks", || ticks() > 4);
+    c.simple("pause", &[], &[]).ok();
+    assert_eq!(c.status(), "paused");
+    let before = ticks();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert_eq!(ticks(), before);
+    c.simple("resume", &[], &[]).ok();
+    assert_eq!(c.status(), "running");
+    t.wait_until("it ticks again", || ticks() > before);
+    c.end();
+}
+
+fn pause_refuses_what_does_not_run(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_detached().ok();
+    t.wait_until("stopped", || c.status() == "stopped");
+    c.simple("pause", &[], &[]).fails();
+    c.delete().ok();
+    c.simple("pause", &[], &[]).fails();
+}
+
+fn resume_refuses_what_is_not_paused(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_paused();
+    c.simple("resume", &[], &[]).fails();
+    c.end();
+}
+
+fn kill_reaches_a_paused_container_after_resume(t: &Sandbox) {
+    let c = t.container("a");
+    let pid = c.run_paused();
+    c.simple("pause", &[], &[]).ok();
+    c.kill("KILL").ok();
+    // SIGKILL may thaw it by itself; other signals wait.
+    if c.status() == "paused" {
+        c.simple("resume", &[], &[]).ok();
+    }
+    t.wait_gone(pid);
+    c.delete().ok();
+}
+
+fn cgroup_path_of_several_parts(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/cgroupsPath", json!(format!("/{}/inner/most", c.id))).run_paused();
+    let dir = directory(t, &c, "memory").join("inner/most");
+    assert_eq!(fs::read_to_string(dir.join("cgroup.procs")).unwrap().lines().count(), 1);
+    c.end();
+    // Parents are the engine's: left, or removed when empty.
+    for dir in orlop_integration::leak::cgroups(&c.id) {
+        fs::remove_dir(dir).unwrap();
+    }
+}
+
+fn cgroup_path_relative(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/cgroupsPath", json!(c.id.clone())).run_paused();
+    assert!(!orlop_integration::leak::cgroups(&c.id).is_empty());
+    c.end();
+}
+
+fn two_containers_may_not_share_a_cgroup(t: &Sandbox) {
+    let first = t.container("first");
+    first.run_paused();
+    let second = t.container("second");
+    second.set("/linux/cgroupsPath", json!(format!("/{}", first.id))).args(&["/probe", "pause"]);
+    // runc 1.1 only warns; ours must refuse.
+    let out = second.run_detached();
+    if t.is(orlop_integration::Flavor::Orlop) {
+        assert_eq!(out.code, 1, "{}", out.stderr);
+    } else {
+        second.delete_force().ok();
+    }
+    if first.status() == "running" {
+        first.kill("KILL").ok();
+    }
+    first.delete_force().ok();
+}
+
+fn without_a_cgroup_path(t: &Sandbox) {
+    let c = t.container("a");
+    c.remove("/linux/cgroupsPath").run_paused();
+    assert!(!orlop_integration::leak::cgroups(&c.id).is_empty());
+    c.end();
+}
+
+fn device_rules(t: &Sandbox) {
+    let c = t.container("a");
+    for set in ["effective", "permitted", "bounding"] {
+        c.push(&format!("/process/capabilities/{set}"), json!("CAP_MKNOD"));
+    }
+    c.push("/linux/resources/devices", json!({"allow": true, "type": "c", "major": 99, "minor": 99, "access": "rm"}));
+    let script = "/probe mknod /tmp/none 20644 99 99; /probe open /tmp/none 0; /probe open /tmp/none 1; \
+                  /probe mknod /tmp/mem 20644 1 1; /probe mknod /tmp/disk 60644 8 0; /probe open /tmp/mem 0; cat /dev/null";
+    let out = c.sh(script).run().ok();
+    let lines: Vec<&str> = out.stdout.lines().collect();
+    assert_eq!(lines[0], "ok 0", "mknod of an allowed device");
+    assert_eq!(lines[1], "errno 6", "reading was allowed, so that the lack of a driver shows");
+    assert_eq!(lines[2], "errno 1", "writing was not allowed");
+    // A device that may be neither read, written nor made.
+    assert!(lines[5] == "errno 1" || lines[5] == "errno 2", "{}", lines[5]);
+}
+
+fn events_stats(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/memory", json!({"limit": 67_108_864})).run_paused();
+    let event: Value = c.simple("events", &["--stats"], &[]).ok().json();
+    assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(c.id)));
+    let data = &event["data"];
+    assert!(data["memory"]["usage"]["usage"].as_u64().unwrap() > 0, "{event}");
+    assert_eq!(data["memory"]["usage"]["limit"], 67_108_864);
+    assert_eq!(data["pids"]["current"], 1);
+    assert!(data["cpu"]["usage"]["total"].is_u64(), "{event}");
+    c.end();
+}
+
+fn events_stream_ends_with_the_container(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_paused();
+    let events = c.simple_cmd("events", &["--interval", "100ms"], &[]).spawn();
+    t.wait_until("two events", || events.stdout().lines().count() >= 2);
+    for line in events.stdout().lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["type"], "stats");
+    }
+    c.end();
+    let _ = events.wait().ok();
+}
+
+fn events_tell_oom(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/memory", json!({"limit": 20_971_520, "swap": 20_971_520}));
+    c.sh("while [ ! -e /tmp/go ]; do sleep 0.02; done; /probe alloc 104857600; exec /probe pause").run_detached().ok();
+    let events = c.simple_cmd("events", &["--interval", "100s"], &[]).spawn();
+    t.wait_until("the stream has begun", || !events.stdout().is_empty() || events_are_watched(events.pid()));
+    fs::write(c.rootfs().join("tmp/go"), "").unwrap();
+    t.wait_until("an oom event", || events.stdout().contains("\"type\":\"oom\""));
+    c.end();
+    let _ = events.wait();
+}
+
+/// Whether a process holds an eventfd or inotify descriptor already.
+fn events_are_watched(pid: i32) -> bool {
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|fds| {
+        fds.flatten().any(|fd| {
+            fs::read_link(fd.path()).is_ok_and(|path| {
+                let text = path.display().to_string();
+                text.contains("eventfd") || text.contains("inotify") || text.contains("memory.")
+            })
+        })
+    })
+}
+
+fn ps_json(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("/probe pause & exec /probe pause").run_detached().ok();
+    t.wait_until("both run", || c.simple("ps", &["--format", "json"], &[]).ok().json().as_array().unwrap().len() == 2);
+    let pids = c.simple("ps", &["-f", "json"], &[]).ok().json();
+    assert!(pids.as_array().unwrap().contains(&json!(c.pid())), "{pids}");
+    c.end();
+    c.simple("ps", &["--format", "json"], &[]).fails();
+}
+
+fn ps_table(t: &Sandbox) {
+    let c = t.container("a");
+    let pid = c.run_paused().to_string();
+    let out = c.simple("ps", &[], &[]).ok();
+    let lines: Vec<&str> = out.stdout.lines().collect();
+    assert!(lines[0].contains("PID") && lines[0].contains("CMD"), "{}", lines[0]);
+    assert_eq!(lines.len(), 2);
+    assert!(lines[1].contains(&pid) && lines[1].contains("/probe pause"), "{}", lines[1]);
+    let out = c.simple("ps", &[], &["-o", "pid,comm"]).ok();
+    assert!(out.stdout.contains(&pid) && out.stdout.contains("probe"), "{}", out.stdout);
+    c.end();
+}
+
+fn unified_needs_v2(t: &Sandbox) {
+    let c = t.container("a");
+    let out = c.set("/linux/resources/unified", json!({"no.such_file": "1"})).run().code(1);
+    assert!(out.stderr.contains("no.such_file") || out.stderr.contains("unified"), "{}", out.stderr);
+}
