@@ -1,7 +1,9 @@
 //! config.json: loading it, checking it, and the tables of names that it uses.
 
+mod annotations;
 mod capabilities;
 mod check;
+mod default;
 mod lists;
 mod load;
 mod model;
@@ -11,9 +13,13 @@ mod schema;
 mod text;
 mod watch;
 
+pub use annotations::{ANNOTATIONS, AnnotationSupport, annotation};
 pub use capabilities::{CAPABILITIES, CapabilitySet, capability_number};
+pub(crate) use check::check_all;
 pub use check::{CheckOptions, Warning, check, check_process, granted, mapped, sysctl_file};
+pub use default::{DefaultConfig, default_config};
 pub use lists::parse_list;
+pub(crate) use load::faults;
 pub use load::{load, load_process, load_resources, unknown_fields};
 pub use model::{
     Capabilities, Config, ConsoleSize, CpuAffinity, Device, Hook, Hooks, IdMapping, IntelRdt, IoPriority, Linux,

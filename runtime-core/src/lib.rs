@@ -15,6 +15,12 @@ pub use runtime::{CgroupDriver, Runtime};
 pub use step::Step;
 pub use verbs::create::{CreateOptions, create};
 pub use verbs::exec::{ExecOptions, ExecProcess, exec};
+pub use verbs::features::{
+    CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures, MountExtensions,
+    SeccompFeatures, features,
+};
 pub use verbs::run::{RunOptions, run};
+pub use verbs::spec::{SpecOptions, spec};
 pub use verbs::start::{StartOptions, start};
+pub use verbs::validate::{Finding, Severity, ValidateOptions, validate, validate_config};
 pub use verbs::{Container, Exit};

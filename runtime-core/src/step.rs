@@ -8,6 +8,8 @@ pub enum Step {
     LoadConfig,
     /// Checking values against runtime-spec, the kernel and each other.
     CheckConfig,
+    /// Writing a config.json.
+    WriteConfig,
     /// Checking the arguments of the call.
     CheckArguments,
     /// Finding the container's state.
@@ -123,6 +125,7 @@ impl Step {
         match self {
             Self::LoadConfig => "load config",
             Self::CheckConfig => "check config",
+            Self::WriteConfig => "write config",
             Self::CheckArguments => "check arguments",
             Self::FindContainer => "find container",
             Self::ClaimId => "claim id",

@@ -2,8 +2,11 @@
 
 pub mod create;
 pub mod exec;
+pub mod features;
 pub mod run;
+pub mod spec;
 pub mod start;
+pub mod validate;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

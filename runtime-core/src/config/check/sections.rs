@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use super::ids::check_id;
 use super::process::check_variable;
 use super::{CheckOptions, Findings, below, check_no_nul};
+use crate::config::annotations::{AnnotationSupport, annotation};
 use crate::config::lists::{count, parse_list};
 use crate::config::model::{Config, Hook, Linux};
 use crate::config::names::{DeviceType, MemoryPolicyFlag, MemoryPolicyMode, NamespaceType};
@@ -23,6 +24,9 @@ pub(super) fn check_top(config: &Config<'_>, findings: &mut Findings) {
     for (key, _) in &config.annotations {
         if key.is_empty() {
             findings.error("/annotations/", "an annotation's name must not be empty");
+        }
+        if let Some(AnnotationSupport::Refused(reason)) = annotation(key) {
+            findings.error(below("/annotations", key), format!("this annotation would have no effect: {reason}"));
         }
     }
 }

@@ -1,0 +1,190 @@
+//! `validate`: checks a bundle without running it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::{self, CheckOptions, Config};
+use crate::{Error, Kind, Result, Step};
+
+/// What `validate` is told.
+#[derive(Debug, Clone, Default)]
+pub struct ValidateOptions {
+    /// The bundle directory.
+    pub bundle: PathBuf,
+    /// Another file than `config.json` in the bundle (relative to it) or anywhere (absolute).
+    pub config: Option<PathBuf>,
+    /// Take fields that runtime-spec does not have for errors, and what has no effect as well.
+    pub strict: bool,
+    /// For a container that is run without root's rights.
+    pub rootless: bool,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The container would be made, but not quite as the config says.
+    Warning,
+    /// The container would be refused (or, with `strict`, should be).
+    Error,
+}
+
+/// Something `validate` found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The config field as a JSON pointer, when it is about one.
+    pub pointer: Option<String>,
+    /// The whole message on one line.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.severity {
+            Severity::Warning => "warning: ",
+            Severity::Error => "error: ",
+        })?;
+        f.write_str(&self.message)
+    }
+}
+
+/// Checks a bundle's config and its root file system; finds all that is wrong, not only the first.
+///
+/// An empty list means that nothing is; findings that are all warnings, that the container would be made.
+///
+/// # Errors
+/// [`Kind::System`] when the config cannot be read at all.
+pub fn validate(options: &ValidateOptions) -> Result<Vec<Finding>> {
+    let path = options.bundle.join(options.config.as_deref().unwrap_or("config.json".as_ref()));
+    let bytes =
+        std::fs::read(&path).map_err(|error| Error::io(Step::LoadConfig, &error).object(path.display().to_string()))?;
+    let mut findings = validate_config(&bytes, options);
+    if let Ok(config) = config::load(&bytes) {
+        check_rootfs(&config, options, &mut findings);
+    }
+    Ok(findings)
+}
+
+/// Checks the bytes of a config.json alone.
+#[must_use]
+pub fn validate_config(bytes: &[u8], options: &ValidateOptions) -> Vec<Finding> {
+    let config = match config::load(bytes) {
+        Ok(config) => config,
+        Err(_) => return config::faults(bytes).iter().map(error).collect(),
+    };
+    let doubtful = if options.strict { Severity::Error } else { Severity::Warning };
+    let check = CheckOptions { rootless: options.rootless, no_pivot: false };
+    let checked = config::check_all(&config, check);
+    let mut findings: Vec<Finding> = checked.errors.iter().map(error).collect();
+    findings.extend(checked.warnings.into_iter().map(|warning| Finding {
+        severity: doubtful,
+        message: warning.to_string(),
+        pointer: Some(warning.pointer),
+    }));
+    if config.has_unknown_fields {
+        findings.extend(config::unknown_fields(bytes).into_iter().map(|field| Finding {
+            severity: doubtful,
+            message: field.to_string(),
+            pointer: Some(field.pointer),
+        }));
+    }
+    check_seccomp(&config, &mut findings);
+    findings
+}
+
+fn error(error: &Error) -> Finding {
+    Finding { severity: Severity::Error, pointer: error.pointer().map(str::to_owned), message: error.to_string() }
+}
+
+fn check_seccomp(config: &Config<'_>, findings: &mut Vec<Finding>) {
+    let Some(profile) = config.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()) else { return };
+    if profile.is_disabled() {
+        return;
+    }
+    if let Err(wrong) = orlop_seccomp::compile(profile, &orlop_seccomp::Options::default()) {
+        let fault = Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
+            .field(format!("/linux/seccomp{}", wrong.pointer()))
+            .detail(wrong.message());
+        findings.push(error(&fault));
+    }
+}
+
+fn check_rootfs(config: &Config<'_>, options: &ValidateOptions, findings: &mut Vec<Finding>) {
+    let path = options.bundle.join(config.root.path.as_str());
+    let fault = match std::fs::metadata(&path) {
+        Ok(meta) if meta.is_dir() => return,
+        Ok(_) => Error::os(Step::OpenRootfs, libc::ENOTDIR),
+        Err(wrong) => Error::io(Step::OpenRootfs, &wrong),
+    };
+    findings.push(error(&fault.object(path.display().to_string()).field("/root/path")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DefaultConfig, default_config};
+
+    fn lines(text: &str, strict: bool) -> Vec<String> {
+        let options = ValidateOptions { strict, ..ValidateOptions::default() };
+        validate_config(text.as_bytes(), &options).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn strict_turns_warnings_into_errors() {
+        let text = default_config(DefaultConfig::default()).replace("\"hostname\"", "\"hostnam\"");
+        assert_eq!(lines(&text, false), ["warning: unknown field /hostnam (did you mean \"hostname\"?)"]);
+        assert_eq!(lines(&text, true), ["error: unknown field /hostnam (did you mean \"hostname\"?)"]);
+    }
+
+    #[test]
+    fn all_faults_are_found_at_once() {
+        let text = default_config(DefaultConfig::default());
+        assert_eq!(lines(&text, true), [""; 0]);
+        let wrong_types =
+            text.replace("\"uid\": 0", "\"uid\": \"zero\"").replace("\"readonly\": true", "\"readonly\": 1");
+        assert_eq!(
+            lines(&wrong_types, false),
+            [
+                "error: load config (config /process/user/uid): expected an unsigned 32-bit number, found string \"zero\"",
+                "error: load config (config /root/readonly): expected true or false, found 1",
+            ]
+        );
+        let wrong_values =
+            text.replace("\"cwd\": \"/\"", "\"cwd\": \"tmp\"").replace("\"soft\": 1024", "\"soft\": 1025");
+        assert_eq!(
+            lines(&wrong_values, false),
+            [
+                "error: check config (config /process/cwd): cwd must be an absolute path, not \"tmp\"",
+                "error: check config (config /process/rlimits/0/soft): soft limit 1025 is above the hard limit 1024",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_seccomp_rule_is_checked_too() {
+        let seccomp = r#""linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "NO"}]},"#;
+        let text = default_config(DefaultConfig::default()).replace("\"linux\": {", seccomp);
+        let found = lines(&text, false);
+        assert!(
+            found[0].starts_with("error: compile seccomp profile (config /linux/seccomp/syscalls/0/action): "),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_root_file_system_must_be_a_directory() {
+        let bundle = std::env::temp_dir().join(format!("orlop-validate-{}", std::process::id()));
+        std::fs::create_dir(&bundle).unwrap();
+        std::fs::write(bundle.join("config.json"), default_config(DefaultConfig::default())).unwrap();
+        let options = ValidateOptions { bundle: bundle.clone(), ..ValidateOptions::default() };
+        let without = validate(&options);
+        std::fs::create_dir(bundle.join("rootfs")).unwrap();
+        let with = validate(&options);
+        std::fs::remove_dir_all(&bundle).unwrap();
+        assert_eq!(with.unwrap(), []);
+        let without = without.unwrap();
+        assert_eq!(without.len(), 1);
+        assert!(without[0].message.ends_with("(config /root/path): no such file or directory"), "{without:?}");
+    }
+}
