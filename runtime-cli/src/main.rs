@@ -3,6 +3,9 @@
 //! This program turns a command line into a call of the `orlop` library, and the result into text and an exit status. What
 //! is accepted is declared once, in the table ([`table`]); each command has one file in [`verbs`].
 
+#![cfg_attr(not(test), no_main)]
+
+mod allocator;
 mod completion;
 mod failure;
 mod foreground;
@@ -13,13 +16,14 @@ mod notify;
 mod parse;
 mod session;
 mod signals;
+#[cfg(not(test))]
+mod start;
 mod sys;
 mod table;
 mod terminal;
 mod verbs;
 
-use std::ffi::{OsStr, OsString};
-use std::process::ExitCode;
+use std::ffi::OsStr;
 
 use crate::failure::Failure;
 use crate::log::Log;
@@ -28,13 +32,11 @@ use crate::session::Session;
 use crate::table::Command;
 use crate::verbs::Verb;
 
-fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
-    ExitCode::from(dispatch(&words))
-}
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator::new();
 
 /// Carries out one command line and returns the exit status.
+#[cfg_attr(test, allow(dead_code, reason = "the test harness has its own entry point"))]
 fn dispatch(words: &[&OsStr]) -> u8 {
     let log = match parse::parse(verbs::GLOBAL, words).and_then(|global| Ok((Session::open_log(&global)?, global))) {
         Ok((log, global)) => return with_log(&global, &log),

@@ -27,8 +27,6 @@ mod update;
 mod validate;
 mod version;
 
-use std::io::Write;
-
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
@@ -128,9 +126,16 @@ pub(crate) fn find(first: &str, second: Option<&str>) -> Option<Verb> {
 
 pub(crate) use version::text as version;
 
-/// Writes `text` to standard output.
+/// Writes `text` to standard output. Unbuffered: the program ends without flushing anything.
 pub(crate) fn print(text: &str) -> Result<u8, Failure> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map(|()| 0).map_err(|error| Failure::io("write to standard output", &error))
+    let stdout = std::io::stdout();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match nix::unistd::write(&stdout, rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::os("write to standard output", errno)),
+        }
+    }
+    Ok(0)
 }
