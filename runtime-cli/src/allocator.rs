@@ -227,7 +227,7 @@ mod tests {
                 _ => 1 + (seed >> 8) as usize % 600,
             };
             let layout = Layout::from_size_align(size, 1 << ((seed >> 5) % 7)).unwrap();
-            let fill = round as u8;
+            let fill = u8::try_from(round % 256).unwrap();
             // SAFETY: the layout's size is not zero.
             let block = unsafe { heap.alloc_zeroed(layout) };
             assert!(!block.is_null() && block.addr() % layout.align() == 0);

@@ -15,6 +15,7 @@ $ orlop features
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    args.operands()?;
+    super::print(&(orlop::features().to_json() + "\n"))
 }

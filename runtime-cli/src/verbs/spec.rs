@@ -1,5 +1,7 @@
 //! `orlop spec`.
 
+use orlop::SpecOptions;
+
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
@@ -21,6 +23,13 @@ $ orlop spec -b box && orlop run -b box box1
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let options = SpecOptions {
+        bundle: args.path("bundle").unwrap_or_default(),
+        file: args.path("file"),
+        rootless: args.switch("rootless"),
+    };
+    args.operands()?;
+    orlop::spec(&options)?;
+    Ok(0)
 }

@@ -1,5 +1,9 @@
 //! `orlop validate`.
 
+use std::path::PathBuf;
+
+use orlop::{Severity, ValidateOptions};
+
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
@@ -12,11 +16,24 @@ check the configuration of a bundle without running it
 -f, --config FILE | another file than config.json, relative to the bundle
 --strict | also refuse unknown fields, and what this host cannot honour
 
+Prints what it finds, one line each. Exit status 1 if any of it is an error.
+
 $ orlop validate /srv/web
 $ orlop validate --strict /srv/web
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let (config, strict) = (args.path("config"), args.switch("strict"));
+    let bundle = args.operands()?.first().map(PathBuf::from).unwrap_or_default();
+    let rootless = session.runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root());
+    let findings = orlop::validate(&ValidateOptions { bundle, config, strict, rootless })?;
+    let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+    super::print(&text)?;
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    match errors {
+        0 => Ok(0),
+        1 => Err(Failure::new("1 error found")),
+        count => Err(Failure::new(format!("{count} errors found"))),
+    }
 }
