@@ -62,9 +62,9 @@ impl Cgroup {
             outcome = self.set_devices(&devices, Some(&mut undo));
         }
         outcome = outcome.and_then(|()| self.write_all(&writes, Some(&mut undo)));
-        // systemd comes last: its properties cannot be read back in one go, and it only repeats what the files say by now.
+        // systemd comes after the files, which can be taken back; then the files once more, since it rounds some values.
         if outcome.is_ok() && self.record.unit.is_some() {
-            outcome = crate::systemd::set_properties(self, resources);
+            outcome = crate::systemd::set_properties(self, resources).and_then(|()| self.write_all(&writes, None));
         }
         outcome.map_err(|error| match self.take_back(undo) {
             Ok(()) => error,

@@ -165,6 +165,11 @@ impl Cgroup {
                 .detail("it is frozen, so a process put into it would never run")
                 .hint("resume the container first"));
         }
+        // A user may not clone from a session into the user manager's tree: their common ancestor is root's.
+        if self.record.unit.as_ref().is_some_and(|unit| unit.user) {
+            join.attach = true;
+            return Ok(join);
+        }
         for part in &self.parts {
             if part.is_unified() {
                 join.clone_into = Some(part.dir()?.as_fd());

@@ -46,6 +46,34 @@ pub(crate) fn make(cgroup: &mut Cgroup) -> Result<()> {
     Ok(())
 }
 
+/// Completes a v2 cgroup that systemd has made.
+pub(crate) fn adopt(cgroup: &Cgroup) -> Result<()> {
+    if let (Some(part), Some(mount)) = (cgroup.unified(), &cgroup.record.unified_mount) {
+        let have = part.dir()?.read("cgroup.controllers")?;
+        if !EXPECTED.iter().all(|name| have.split_whitespace().any(|one| one == *name)) {
+            enable(mount, &part.path, |_| true)?;
+        }
+    }
+    delegate(cgroup)
+}
+
+/// Makes the v1 directories beside those that systemd has made.
+pub(crate) fn make_beside(cgroup: &mut Cgroup) -> Result<()> {
+    let mut made = Vec::new();
+    for part in cgroup.parts.iter().filter(|part| !part.is_unified() && !part.has("name=systemd")) {
+        let outcome = make_path(&part.path, &mut made).and_then(|_| {
+            let first = made.iter().find(|path| part.path.starts_with(path.as_str())).unwrap_or(&part.path);
+            if part.has("cpuset") { fill_cpuset(first, &part.path) } else { Ok(()) }
+        });
+        if let Err(error) = outcome {
+            undo(&made);
+            return Err(error);
+        }
+    }
+    cgroup.record.made = made;
+    Ok(())
+}
+
 fn is_denied(error: &Error) -> bool {
     error.is(libc::EACCES) || error.is(libc::EPERM) || error.is(libc::EROFS)
 }

@@ -167,15 +167,51 @@ impl Error {
     }
 }
 
-/// An errno in words, lower case as engines match it ("no such file or directory").
+/// Texts of the errno values that cgroup files, mounts and sockets give, lower case as engines match them. The C library's own differ
+/// between libraries.
+const TEXTS: [(i32, &str); 36] = [
+    (libc::EPERM, "operation not permitted"),
+    (libc::ENOENT, "no such file or directory"),
+    (libc::ESRCH, "no such process"),
+    (libc::EINTR, "interrupted system call"),
+    (libc::EIO, "input/output error"),
+    (libc::ENXIO, "no such device or address"),
+    (libc::E2BIG, "argument list too long"),
+    (libc::EBADF, "bad file descriptor"),
+    (libc::EAGAIN, "resource temporarily unavailable"),
+    (libc::ENOMEM, "cannot allocate memory"),
+    (libc::EACCES, "permission denied"),
+    (libc::EFAULT, "bad address"),
+    (libc::EBUSY, "device or resource busy"),
+    (libc::EEXIST, "file exists"),
+    (libc::ENODEV, "no such device"),
+    (libc::ENOTDIR, "not a directory"),
+    (libc::EISDIR, "is a directory"),
+    (libc::EINVAL, "invalid argument"),
+    (libc::ENFILE, "too many open files in system"),
+    (libc::EMFILE, "too many open files"),
+    (libc::ENOSPC, "no space left on device"),
+    (libc::EROFS, "read-only file system"),
+    (libc::EPIPE, "broken pipe"),
+    (libc::ERANGE, "numerical result out of range"),
+    (libc::EDEADLK, "resource deadlock avoided"),
+    (libc::ENAMETOOLONG, "file name too long"),
+    (libc::ENOSYS, "function not implemented"),
+    (libc::ENOTEMPTY, "directory not empty"),
+    (libc::ELOOP, "too many levels of symbolic links"),
+    (libc::EOVERFLOW, "value too large for defined data type"),
+    (libc::EILSEQ, "invalid or incomplete multibyte or wide character"),
+    (libc::EOPNOTSUPP, "operation not supported"),
+    (libc::ECONNRESET, "connection reset by peer"),
+    (libc::ECONNREFUSED, "connection refused"),
+    (libc::ETIMEDOUT, "connection timed out"),
+    // ENOTSUPP, which the kernel keeps to itself but for a few cgroup files.
+    (524, "operation not supported"),
+];
+
 fn errno_text(errno: i32) -> String {
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    match (chars.next(), chars.clone().next()) {
-        (Some(first), Some(second)) if !second.is_ascii_uppercase() => first.to_lowercase().chain(chars).collect(),
-        _ => text.to_owned(),
-    }
+    let known = TEXTS.iter().find(|(number, _)| *number == errno);
+    known.map_or_else(|| format!("errno {errno}"), |(_, text)| (*text).to_owned())
 }
 
 impl fmt::Display for Error {

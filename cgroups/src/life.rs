@@ -211,11 +211,8 @@ impl Cgroup {
     /// # Errors
     /// As for [`remove`](Self::remove).
     pub fn remove_within(&self, timeout: Duration) -> Result<()> {
-        let mut outcome = match &self.record.unit {
-            Some(unit) => crate::systemd::stop(unit),
-            None => Ok(()),
-        };
         let end = Instant::now() + timeout;
+        let mut outcome = crate::systemd::stop(self, timeout);
         for part in self.parts.iter().rev() {
             outcome = outcome.and(remove_tree(&part.path, end));
         }

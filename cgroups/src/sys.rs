@@ -204,7 +204,6 @@ pub(crate) fn kill(pid: i32, signal: i32) -> SysResult<()> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Wait {
     Readable,
-    Writable,
     /// A change of a kernel file such as `cgroup.events`.
     Changed,
 }
@@ -213,7 +212,6 @@ pub(crate) enum Wait {
 pub(crate) fn poll(fd: BorrowedFd<'_>, wait: Wait, timeout_ms: i32) -> SysResult<bool> {
     let events = match wait {
         Wait::Readable => libc::POLLIN,
-        Wait::Writable => libc::POLLOUT,
         Wait::Changed => libc::POLLPRI,
     };
     let mut one = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
@@ -243,7 +241,6 @@ pub(crate) fn epoll() -> SysResult<OwnedFd> {
 pub(crate) fn epoll_add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, wait: Wait, key: u64) -> SysResult<()> {
     let flags = match wait {
         Wait::Readable => libc::EPOLLIN,
-        Wait::Writable => libc::EPOLLOUT,
         Wait::Changed => libc::EPOLLPRI,
     };
     let mut event = libc::epoll_event { events: flags.cast_unsigned(), u64: key };
@@ -261,12 +258,6 @@ pub(crate) fn epoll_wait(epoll: BorrowedFd<'_>, timeout_ms: i32) -> SysResult<Ve
         Err(_) if errno().0 == libc::EINTR => Ok(Vec::new()),
         Err(_) => Err(errno()),
     }
-}
-
-/// The effective user id.
-pub(crate) fn effective_uid() -> u32 {
-    // SAFETY: geteuid takes no pointers and cannot fail.
-    unsafe { libc::geteuid() }
 }
 
 /// `sysconf(_SC_CLK_TCK)`: the ticks per second of times in /proc and `cpuacct.stat`.

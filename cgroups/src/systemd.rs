@@ -1,29 +1,338 @@
-//! systemd: scopes and slices over the bus.
+//! The systemd driver: a transient scope (or slice) for each container, made and changed over the bus.
 
+mod bus;
+mod properties;
+mod text;
+mod value;
+
+use std::fmt;
+use std::time::Duration;
+
+use self::bus::{Connection, Failure, Manager, Whose};
+use self::value::Value;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result};
 use crate::record::Unit;
 use crate::resources::Resources;
 
-/// One property of a unit.
+/// One property of a systemd unit, from an annotation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Property {}
+pub struct Property {
+    name: String,
+    value: Value,
+}
 
-fn later() -> Error {
-    Error::new(Kind::Unsupported, "use the systemd driver").detail("this build does not have it yet")
+/// How annotations that are unit properties begin.
+const ANNOTATION: &str = "org.systemd.property.";
+
+impl Property {
+    fn new(name: impl Into<String>, value: Value) -> Self {
+        Self { name: name.into(), value }
+    }
+
+    /// Reads an annotation such as `org.systemd.property.TimeoutStopUSec` = `uint64 123456789`; none for any other annotation. The
+    /// value is in GVariant's text format, and a name in `Sec` with a number of seconds becomes the one in `USec`, as with runc.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidResources`] for a name with other than letters, or a value that is none. The pointer is the annotation's name.
+    pub fn from_annotation(key: &str, text: &str) -> Result<Option<Self>> {
+        let Some(name) = key.strip_prefix(ANNOTATION) else {
+            return Ok(None);
+        };
+        let refuse = |detail: String| Error::new(Kind::InvalidResources, "read the annotation").on(key).detail(detail);
+        if name.len() < 3 || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+            return Err(refuse(
+                "the name of a property has at least three letters, and nothing but letters".to_owned(),
+            ));
+        }
+        let value = text::parse(text).map_err(refuse)?;
+        match name.strip_suffix("Sec").filter(|stem| stem.ends_with(|last: char| last.is_ascii_lowercase())) {
+            Some(stem) => {
+                let microseconds =
+                    microseconds(&value).ok_or_else(|| refuse("a number of seconds is wanted".to_owned()))?;
+                Ok(Some(Self::new(format!("{stem}USec"), Value::Uint64(microseconds))))
+            }
+            None => Ok(Some(Self::new(name, value))),
+        }
+    }
+
+    /// The property's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For the wire: `(sv)`.
+    fn pair(&self) -> Value {
+        Value::Struct(vec![Value::string(&self.name), Value::variant(self.value.clone())])
+    }
 }
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=", self.name)?;
+        show(&self.value, f)
+    }
+}
+
+fn show(value: &Value, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let list = |items: &[Value], f: &mut fmt::Formatter<'_>| {
+        items.iter().enumerate().try_for_each(|(index, item)| {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            show(item, f)
+        })
+    };
+    match value {
+        Value::Byte(number) => write!(f, "{number}"),
+        Value::Bool(flag) => write!(f, "{flag}"),
+        Value::Int16(number) => write!(f, "{number}"),
+        Value::Uint16(number) => write!(f, "{number}"),
+        Value::Int32(number) => write!(f, "{number}"),
+        Value::Uint32(number) => write!(f, "{number}"),
+        Value::Int64(number) => write!(f, "{number}"),
+        Value::Uint64(u64::MAX) => f.write_str("infinity"),
+        Value::Uint64(number) => write!(f, "{number}"),
+        Value::Double(number) => write!(f, "{number}"),
+        Value::String(text) | Value::ObjectPath(text) | Value::Signature(text) => write!(f, "{text:?}"),
+        Value::Array(_, items) => {
+            f.write_str("[")?;
+            list(items, f)?;
+            f.write_str("]")
+        }
+        Value::Struct(items) => {
+            f.write_str("(")?;
+            list(items, f)?;
+            f.write_str(")")
+        }
+        Value::DictEntry(entry) => {
+            show(&entry.0, f)?;
+            f.write_str(": ")?;
+            show(&entry.1, f)
+        }
+        Value::Variant(inner) => show(inner, f),
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "negative and huge spans are refused before"
+)]
+fn microseconds(seconds: &Value) -> Option<u64> {
+    const MILLION: u64 = 1_000_000;
+    let whole = match seconds {
+        Value::Byte(number) => u64::from(*number),
+        Value::Int16(number) => u64::try_from(*number).ok()?,
+        Value::Uint16(number) => u64::from(*number),
+        Value::Int32(number) => u64::try_from(*number).ok()?,
+        Value::Uint32(number) => u64::from(*number),
+        Value::Int64(number) => u64::try_from(*number).ok()?,
+        Value::Uint64(number) => *number,
+        Value::Double(number) if (0.0..1e12).contains(number) => return Some((number * 1e6) as u64),
+        _ => return None,
+    };
+    whole.checked_mul(MILLION)
+}
+
+fn connect(user: bool) -> Result<Connection> {
+    Connection::open(if user { Whose::User } else { Whose::System })
+}
+
+/// The cgroup of the user's manager, for example `/user.slice/user-1000.slice/user@1000.service`.
 pub(crate) fn user_manager_cgroup() -> Result<String> {
-    Err(later())
+    let mut manager = connect(true)?;
+    let path = manager_property(&mut manager, "ControlGroup")?;
+    crate::path::clean(&path, "read the user manager's cgroup")
 }
-pub(crate) fn check_vacant(_: &Cgroup) -> Result<()> {
-    Err(later())
+
+fn manager_property(manager: &mut dyn Manager, name: &str) -> Result<String> {
+    let arguments = [Value::string("org.freedesktop.systemd1.Manager"), Value::string(name)];
+    let body = manager.call("Properties.Get", &arguments).map_err(Failure::into_error)?;
+    match body.first() {
+        Some(Value::Variant(value)) => value.as_str().map(str::to_owned),
+        _ => None,
+    }
+    .ok_or_else(|| Error::new(Kind::Bus, "ask systemd").detail(format!("no property {name}")))
 }
-pub(crate) fn attach(_: &mut Cgroup, _: i32) -> Result<()> {
-    Err(later())
+
+/// The leading number of a version such as `257.5-1`, `v245` or `252-rc1`; 0 when there is none.
+fn version_number(text: &str) -> u32 {
+    let digits = text.trim_start_matches(['"', 'v']);
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits.get(..end).and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
-pub(crate) fn set_properties(_: &Cgroup, _: &Resources<'_>) -> Result<()> {
-    Err(later())
+
+fn version(manager: &mut dyn Manager) -> Result<u32> {
+    manager_property(manager, "Version").map(|text| version_number(&text))
 }
-pub(crate) fn stop(_: &Unit) -> Result<()> {
-    Err(later())
+
+/// Refuses a cgroup that is there already with processes in it; otherwise systemd would say only that the unit exists.
+pub(crate) fn check_vacant(cgroup: &Cgroup) -> Result<()> {
+    match cgroup.processes()?.len() {
+        0 => Ok(()),
+        count => Err(Error::new(Kind::Busy, "create the cgroup")
+            .on(cgroup.main_path())
+            .detail(format!("it is there already and not empty: {count} processes found"))
+            .hint("choose another cgroupsPath, or remove the container it belongs to")),
+    }
 }
+
+/// Makes the unit around `pid` if the cgroup is new, else adds the process to it.
+pub(crate) fn attach(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
+    let Some(unit) = cgroup.record.unit.clone() else { return Ok(()) };
+    let mut manager = connect(unit.user)?;
+    let id =
+        u32::try_from(pid).map_err(|_| Error::new(Kind::NotFound, "attach the process").detail("no such process"))?;
+    if cgroup.fresh {
+        let list = start_properties(&unit, id, &cgroup.properties);
+        start(&mut manager, &unit, &list)?;
+        if let Err(error) = complete(cgroup, pid) {
+            // The first failure is what counts.
+            stop_unit(&mut manager, &unit).ok();
+            return Err(error);
+        }
+        cgroup.fresh = false;
+        return Ok(());
+    }
+    let arguments =
+        [Value::string(&unit.name), Value::string("/"), Value::Array("u".to_owned(), vec![Value::Uint32(id)])];
+    manager.call("AttachProcessesToUnit", &arguments).map_err(|failure| failure.into_error().on(&unit.name))?;
+    cgroup.move_into(pid, |part| !part.is_unified() && !part.has("name=systemd"))
+}
+
+/// What a container's unit is started with; the same as runc's.
+fn start_properties(unit: &Unit, pid: u32, further: &[Property]) -> Vec<Property> {
+    let mut list = vec![Property::new("Description", Value::string(format!("container {}", unit.name)))];
+    if unit.name.ends_with(".slice") {
+        list.push(Property::new("Wants", Value::Array("s".to_owned(), vec![Value::string(&unit.slice)])));
+    } else {
+        list.push(Property::new("Slice", Value::string(&unit.slice)));
+        list.push(Property::new("Delegate", Value::Bool(true)));
+        list.push(Property::new("PIDs", Value::Array("u".to_owned(), vec![Value::Uint32(pid)])));
+    }
+    // Without accounting systemd would not hand the controllers down.
+    for name in ["MemoryAccounting", "CPUAccounting", "IOAccounting", "TasksAccounting"] {
+        list.push(Property::new(name, Value::Bool(true)));
+    }
+    list.push(Property::new("DefaultDependencies", Value::Bool(false)));
+    list.extend(further.iter().cloned());
+    list
+}
+
+/// Starts the unit and waits until it runs. A failed unit of that name, left over from before, is cleared away once.
+fn start(manager: &mut dyn Manager, unit: &Unit, list: &[Property]) -> Result<()> {
+    let arguments = [
+        Value::string(&unit.name),
+        Value::string("replace"),
+        Value::Array("(sv)".to_owned(), list.iter().map(Property::pair).collect()),
+        Value::Array("(sa(sv))".to_owned(), Vec::new()),
+    ];
+    let mut again = true;
+    let body = loop {
+        match manager.call("StartTransientUnit", &arguments) {
+            Ok(body) => break body,
+            Err(failure) if failure.is("UnitExists") && again => {
+                again = false;
+                reset_failed(manager, &unit.name);
+            }
+            Err(failure) => {
+                let exists = failure.is("UnitExists");
+                let error = failure.into_error().on(&unit.name);
+                return Err(if exists {
+                    error.kind_is(Kind::Busy).hint("choose another cgroupsPath, or remove the container it belongs to")
+                } else {
+                    error
+                });
+            }
+        }
+    };
+    match finish(manager, &body)?.as_str() {
+        "done" => Ok(()),
+        result => {
+            reset_failed(manager, &unit.name);
+            Err(Error::new(Kind::Bus, "start the systemd unit")
+                .on(&unit.name)
+                .detail(format!("the job ended as {result:?}")))
+        }
+    }
+}
+
+/// Waits for the job that a call has returned.
+fn finish(manager: &mut dyn Manager, body: &[Value]) -> Result<String> {
+    let job = body.first().and_then(Value::as_str);
+    let job = job.ok_or_else(|| Error::new(Kind::Bus, "ask systemd").detail("it named no job"))?;
+    manager.job(job)
+}
+
+/// A failed unit keeps its name until it is reset. That there is none is the usual case, so no answer matters.
+fn reset_failed(manager: &mut dyn Manager, name: &str) {
+    manager.call("ResetFailedUnit", &[Value::string(name)]).ok();
+}
+
+/// What systemd leaves to do: controllers it has not handed down, v1 hierarchies it does not know, ownership.
+fn complete(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
+    if cgroup.record.is_v2() {
+        crate::create::adopt(cgroup)?;
+    } else {
+        crate::create::make_beside(cgroup)?;
+        cgroup.move_into(pid, |part| !part.is_unified() && !part.has("name=systemd"))?;
+    }
+    if cgroup.is_frozen()? {
+        return Err(Error::new(Kind::Frozen, "create the cgroup")
+            .on(cgroup.main_path())
+            .detail("its slice is frozen, so the container would never run")
+            .hint("thaw the slice, or choose another"));
+    }
+    Ok(())
+}
+
+/// Tells systemd the limits that it has properties for.
+pub(crate) fn set_properties(cgroup: &Cgroup, resources: &Resources<'_>) -> Result<()> {
+    let Some(unit) = &cgroup.record.unit else { return Ok(()) };
+    let v2 = cgroup.record.is_v2();
+    // Asked without a version first: most calls need none, and some none at all.
+    let needs_version = resources.cpu.is_some() || !resources.unified.is_empty();
+    if !needs_version && properties::properties(resources, v2, 0)?.is_empty() {
+        return Ok(());
+    }
+    let mut manager = connect(unit.user)?;
+    let version = if needs_version { version(&mut manager)? } else { 0 };
+    let list = properties::properties(resources, v2, version)?;
+    if list.is_empty() {
+        return Ok(());
+    }
+    let pairs = Value::Array("(sv)".to_owned(), list.iter().map(Property::pair).collect());
+    manager
+        .call("SetUnitProperties", &[Value::string(&unit.name), Value::Bool(true), pairs])
+        .map(drop)
+        .map_err(|failure| failure.into_error().on(&unit.name))
+}
+
+/// Stops the unit of a cgroup without processes. systemd would kill those, in its own time.
+pub(crate) fn stop(cgroup: &Cgroup, timeout: Duration) -> Result<()> {
+    let Some(unit) = &cgroup.record.unit else { return Ok(()) };
+    if !cgroup.wait_empty(timeout)? {
+        let count = cgroup.processes()?.len();
+        return Err(Error::new(Kind::Busy, "stop the systemd unit")
+            .on(&unit.name)
+            .detail(format!("{count} processes are in it")));
+    }
+    let mut manager = connect(unit.user)?;
+    stop_unit(&mut manager, unit)
+}
+
+fn stop_unit(manager: &mut dyn Manager, unit: &Unit) -> Result<()> {
+    let outcome = match manager.call("StopUnit", &[Value::string(&unit.name), Value::string("replace")]) {
+        Ok(body) => finish(manager, &body).map(drop),
+        // An empty scope goes by itself.
+        Err(failure) if failure.is("NoSuchUnit") => Ok(()),
+        Err(failure) => Err(failure.into_error().on(&unit.name)),
+    };
+    reset_failed(manager, &unit.name);
+    outcome
+}
+
+#[cfg(test)]
+mod tests;
