@@ -1,8 +1,14 @@
 //! Orlop: a low-level OCI container runtime as a library.
 
 pub mod config;
+mod control;
 mod error;
+#[allow(dead_code, reason = "create, start and exec, which use the rest of it, are being written")]
+mod hooks;
 mod id;
+mod lifecycle;
+mod pidfd;
+mod procfs;
 mod runtime;
 #[allow(dead_code, unused_imports, reason = "the verbs that use the rest of it are being written")]
 mod state;
@@ -14,13 +20,20 @@ pub use id::{ContainerId, HostPid};
 pub use runtime::{CgroupDriver, Runtime};
 pub use step::Step;
 pub use verbs::create::{CreateOptions, create};
+pub use verbs::delete::{DeleteOptions, delete};
 pub use verbs::exec::{ExecOptions, ExecProcess, exec};
 pub use verbs::features::{
     CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures, MountExtensions,
     SeccompFeatures, features,
 };
+pub use verbs::gc::{Collected, GcOptions, gc};
+pub use verbs::kill::{KillOptions, Signal, kill};
+pub use verbs::list::{Listing, list};
+pub use verbs::pause::{pause, resume};
+pub use verbs::ps::ps;
 pub use verbs::run::{RunOptions, run};
 pub use verbs::spec::{SpecOptions, spec};
 pub use verbs::start::{StartOptions, start};
+pub use verbs::state::{ContainerState, Status, state};
 pub use verbs::validate::{Finding, Severity, ValidateOptions, validate, validate_config};
 pub use verbs::{Container, Exit};

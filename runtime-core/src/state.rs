@@ -37,6 +37,9 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 /// `running`: `start` removes it once the command has been executed, `run` never makes it.
 pub(crate) const EXEC_FIFO: &str = "exec.fifo";
 
+/// Before the id in the name of a directory whose container is deleted but for its poststop hooks. No id can have it.
+const PARKED: char = '~';
+
 /// How long a verb waits for another one that works on the same container.
 pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 /// How often a claim is tried again after a clean-up has removed the directory under it.
@@ -88,7 +91,8 @@ impl Store {
     pub(crate) fn claim(&self, id: &ContainerId, record: &Record, config: &[u8]) -> Result<Claim> {
         for _ in 0..CLAIM_ATTEMPTS {
             if let Some(dir) = self.make_directory(id)? {
-                let claim = Claim { entry: Some(Locked { root: self.duplicate_root()?, dir, id: id.clone() }) };
+                let claim =
+                    Claim { entry: Some(Locked { root: self.duplicate_root()?, dir, id: id.clone(), parked: false }) };
                 let entry = claim.locked()?;
                 // Nobody reads a state file that is not there yet, so the first one is written in place.
                 write_new(entry.dir.as_fd(), STATE_FILE, &record.to_json()?, id)?;
@@ -150,17 +154,39 @@ impl Store {
 
     /// Locks the container `id`, whatever state its record is in; [`Kind::Timeout`] when `deadline` passes.
     pub(crate) fn lock_until(&self, id: &ContainerId, deadline: Instant) -> Result<Locked> {
-        let dir = lock_until(self.directory(id)?, id, deadline)?;
+        self.lock_directory(self.directory(id)?, id, false, deadline)
+    }
+
+    /// Locks what a `delete` has parked of `id`, at once; [`Kind::Timeout`] when that `delete` is still at it.
+    pub(crate) fn lock_parked(&self, id: &ContainerId) -> Result<Locked> {
+        match openat(&self.root, parked_name(id).as_str(), DIRECTORY, Mode::empty()) {
+            Ok(dir) => self.lock_directory(dir, id, true, Instant::now()),
+            Err(Errno::ENOENT) => Err(not_found(id)),
+            Err(errno) => Err(Error::os(Step::FindContainer, errno as i32).object(parked_name(id))),
+        }
+    }
+
+    fn lock_directory(&self, dir: OwnedFd, id: &ContainerId, parked: bool, deadline: Instant) -> Result<Locked> {
+        let dir = lock_until(dir, id, deadline)?;
         let linked =
             is_linked(dir.as_fd()).map_err(|errno| Error::os(Step::FindContainer, errno as i32).object(id.as_str()))?;
         if !linked {
             return Err(not_found(id));
         }
-        Ok(Locked { root: self.duplicate_root()?, dir, id: id.clone() })
+        Ok(Locked { root: self.duplicate_root()?, dir, id: id.clone(), parked })
     }
 
     /// The ids of all directories in the state root, sorted.
     pub(crate) fn ids(&self) -> Result<Vec<ContainerId>> {
+        self.names(|name| ContainerId::new(name).ok())
+    }
+
+    /// The ids of which a `delete` has parked something, sorted.
+    pub(crate) fn parked(&self) -> Result<Vec<ContainerId>> {
+        self.names(|name| name.strip_prefix(PARKED).and_then(|id| ContainerId::new(id).ok()))
+    }
+
+    fn names(&self, wanted: impl Fn(&str) -> Option<ContainerId>) -> Result<Vec<ContainerId>> {
         let failed = |errno: Errno| Error::os(Step::ReadState, errno as i32).object("the state root");
         let readable = openat(&self.root, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
         let mut directory = nix::dir::Dir::from_fd(readable).map_err(failed)?;
@@ -171,9 +197,7 @@ impl Store {
             if entry.file_type().is_some_and(|kind| kind != nix::dir::Type::Directory) {
                 continue;
             }
-            if let Some(id) = entry.file_name().to_str().ok().and_then(|name| ContainerId::new(name).ok()) {
-                ids.push(id);
-            }
+            ids.extend(entry.file_name().to_str().ok().and_then(&wanted));
         }
         ids.sort();
         Ok(ids)
@@ -210,6 +234,17 @@ impl Entry {
         has_fifo(self.dir.as_fd(), &self.id)
     }
 
+    /// Locks the container as long as the result lives; [`Kind::NotFound`] when it was deleted meanwhile.
+    pub(crate) fn lock(&self) -> Result<Flock<OwnedFd>> {
+        let failed = |errno: Errno| Error::os(Step::FindContainer, errno as i32).object(self.id.as_str());
+        let dir = openat(&self.dir, ".", DIRECTORY, Mode::empty()).map_err(|errno| match errno {
+            Errno::ENOENT => not_found(&self.id),
+            errno => failed(errno),
+        })?;
+        let dir = lock_until(dir, &self.id, Instant::now() + LOCK_DEADLINE)?;
+        if is_linked(dir.as_fd()).map_err(failed)? { Ok(dir) } else { Err(not_found(&self.id)) }
+    }
+
     /// The uid that owns the directory, and with it the container.
     pub(crate) fn owner(&self) -> Result<u32> {
         let stat =
@@ -224,6 +259,7 @@ pub(crate) struct Locked {
     root: OwnedFd,
     dir: Flock<OwnedFd>,
     id: ContainerId,
+    parked: bool,
 }
 
 impl Locked {
@@ -273,26 +309,48 @@ impl Locked {
         }
     }
 
+    /// Gives the id free, while what is left to do for the container stays on disk under a name that is no id.
+    pub(crate) fn park(mut self) -> Result<Self> {
+        let to = parked_name(&self.id);
+        match renameat(&self.root, self.name().as_str(), &self.root, to.as_str()) {
+            Ok(()) => {
+                self.parked = true;
+                Ok(self)
+            }
+            Err(errno) => Err(Error::os(Step::RemoveState, errno as i32).object(self.id.as_str())),
+        }
+    }
+
+    /// The directory's name.
+    fn name(&self) -> String {
+        if self.parked { parked_name(&self.id) } else { self.id.as_str().to_owned() }
+    }
+
     /// Removes the directory with all that is in it. The state file goes last, so that a remove that is killed half-way can
     /// be done again by anyone.
     pub(crate) fn remove(self) -> Result<()> {
         let failed = |errno: Errno| Error::os(Step::RemoveState, errno as i32).object(self.id.as_str());
+        let name = self.name();
         // The usual files by name: no walk on the way that every container takes.
-        for name in [EXEC_FIFO, CONFIG_FILE, STATE_FILE] {
-            match unlinkat(self.dir(), name, UnlinkatFlags::NoRemoveDir) {
+        for file in [EXEC_FIFO, CONFIG_FILE, STATE_FILE] {
+            match unlinkat(self.dir(), file, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => {}
                 Err(errno) => return Err(failed(errno)),
             }
         }
-        match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
+        match unlinkat(&self.root, name.as_str(), UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
-                remove_contents(self.dir.as_fd(), 0).map_err(failed)?;
-                unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir).map_err(failed)
+                remove_contents(self.dir(), 0).map_err(failed)?;
+                unlinkat(&self.root, name.as_str(), UnlinkatFlags::RemoveDir).map_err(failed)
             }
             Err(errno) => Err(failed(errno)),
         }
     }
+}
+
+fn parked_name(id: &ContainerId) -> String {
+    format!("{PARKED}{id}")
 }
 
 /// A new container's directory, locked, which goes when this is dropped unless it is kept.

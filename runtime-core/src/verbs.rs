@@ -1,11 +1,18 @@
 //! The verbs: one file and one public function each.
 
 pub mod create;
+pub mod delete;
 pub mod exec;
 pub mod features;
+pub mod gc;
+pub mod kill;
+pub mod list;
+pub mod pause;
+pub mod ps;
 pub mod run;
 pub mod spec;
 pub mod start;
+pub mod state;
 pub mod validate;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{ContainerId, Error, HostPid, Kind, Result, Step};
 
@@ -55,7 +55,7 @@ pub(crate) struct IntelRdtRecord {
 }
 
 /// What is known of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {
     /// The id.
     pub(crate) id: String,
@@ -75,8 +75,8 @@ pub(crate) struct Record {
     pub(crate) init: Option<InitProcess>,
     /// The namespaces that are not the runtime's.
     pub(crate) namespaces: Vec<NamespaceRecord>,
-    /// Its control groups, as `orlop_cgroups` records them; `None` when it has none of its own.
-    pub(crate) cgroup: Option<serde_json::Value>,
+    /// Its control groups; `None` when it has none of its own.
+    pub(crate) cgroup: Option<orlop_cgroups::Record>,
     /// Its place in resctrl, when the config asks for one.
     pub(crate) intel_rdt: Option<IntelRdtRecord>,
     /// Whether it was made without root's rights.
@@ -86,7 +86,7 @@ pub(crate) struct Record {
     /// Whether the config has poststop hooks, so that `delete` need not read it to know.
     pub(crate) poststop_hooks: bool,
     /// The resources as `update` left them; `None` while those of the config hold.
-    pub(crate) resources: Option<serde_json::Value>,
+    pub(crate) resources: Option<Box<orlop_cgroups::Resources<'static>>>,
 }
 
 impl Record {
@@ -163,7 +163,7 @@ struct Wire {
     #[serde(default)]
     namespaces: Vec<NamespaceRecord>,
     #[serde(default)]
-    cgroup: Option<serde_json::Value>,
+    cgroup: Option<orlop_cgroups::Record>,
     #[serde(default)]
     intel_rdt: Option<IntelRdtRecord>,
     #[serde(default)]
@@ -172,8 +172,16 @@ struct Wire {
     no_new_keyring: bool,
     #[serde(default)]
     poststop_hooks: bool,
-    #[serde(default)]
-    resources: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "owned_resources")]
+    resources: Option<Box<orlop_cgroups::Resources<'static>>>,
+}
+
+/// Resources that borrow nothing from the file they are read from.
+fn owned_resources<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Box<orlop_cgroups::Resources<'static>>>, D::Error> {
+    let resources = Option::<orlop_cgroups::Resources<'de>>::deserialize(deserializer)?;
+    Ok(resources.map(|resources| Box::new(resources.into_owned())))
 }
 
 impl From<Wire> for Record {

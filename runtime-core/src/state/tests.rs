@@ -54,12 +54,18 @@ fn full_record(id: &ContainerId) -> Record {
             NamespaceRecord { kind: "pid".into(), path: None },
             NamespaceRecord { kind: "network".into(), path: Some("/var/run/netns/x".into()) },
         ],
-        cgroup: Some(serde_json::json!({"paths": {"": "/sys/fs/cgroup/x"}})),
+        cgroup: Some(orlop_cgroups::Record {
+            paths: [(String::new(), "/sys/fs/cgroup/x".to_owned())].into(),
+            ..orlop_cgroups::Record::default()
+        }),
         intel_rdt: Some(IntelRdtRecord { path: "/sys/fs/resctrl/x".into(), monitoring_path: None, owned: true }),
         rootless: true,
         no_new_keyring: true,
         poststop_hooks: true,
-        resources: Some(serde_json::json!({"pids": {"limit": 5}})),
+        resources: Some(Box::new(orlop_cgroups::Resources {
+            pids: Some(orlop_cgroups::Pids { limit: Some(5) }),
+            ..orlop_cgroups::Resources::default()
+        })),
         ..Record::intent(id)
     }
 }

@@ -1,0 +1,106 @@
+//! A container's control groups, as its record names them.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, readlinkat};
+use orlop_cgroups::Cgroup;
+
+use crate::procfs::Procfs;
+use crate::state::Record;
+use crate::{Error, HostPid, Kind, Result, Step, pidfd};
+
+/// The name of the memfd that the program which sets a container up is executed from, as /proc/PID/exe shows it.
+const INIT_EXE: &[u8] = b"/memfd:orlop-init";
+
+impl Error {
+    /// A failure of the cgroups crate, with its pointer made one into config.json.
+    pub(crate) fn cgroup(error: &orlop_cgroups::Error) -> Self {
+        let kind = match error.kind() {
+            orlop_cgroups::Kind::InvalidResources | orlop_cgroups::Kind::InvalidPath => Kind::InvalidConfig,
+            orlop_cgroups::Kind::Unsupported | orlop_cgroups::Kind::NotDelegated => Kind::Unsupported,
+            orlop_cgroups::Kind::Timeout => Kind::Timeout,
+            orlop_cgroups::Kind::Frozen => Kind::WrongStatus,
+            _ => Kind::System,
+        };
+        let mut made = match error.errno() {
+            Some(errno) => Self::os(Step::Cgroup, errno).kind_is(kind),
+            None => Self::new(kind, Step::Cgroup),
+        };
+        let mut object = error.action().to_owned();
+        if let Some(value) = error.value() {
+            object.push_str(&format!(" {value:?} to"));
+        }
+        if let Some(path) = error.path() {
+            object.push_str(&format!(" {path}"));
+        }
+        made = made.object(object);
+        if let Some(pointer) = error.pointer() {
+            made = made.field(format!("/linux/resources{pointer}"));
+        }
+        if let Some(reason) = error.reason() {
+            made = made.detail(reason);
+        }
+        if let Some(remedy) = error.remedy() {
+            made = made.hint(remedy);
+        }
+        made
+    }
+}
+
+/// The control groups of the container, when it has any of its own. No system call.
+pub(crate) fn open(record: &Record) -> Option<Cgroup> {
+    record.cgroup.clone().map(Cgroup::open)
+}
+
+/// As [`open`], for an operation that cannot do without.
+pub(crate) fn require(record: &Record) -> Result<Cgroup> {
+    open(record).ok_or_else(|| {
+        Error::new(Kind::Unsupported, Step::Cgroup)
+            .object(record.id.as_str())
+            .detail("the container has no cgroup of its own")
+            .hint("a rootless container gets one where control groups are delegated to the user")
+    })
+}
+
+/// Whether the container's processes are frozen.
+pub(crate) fn is_frozen(record: &Record) -> Result<bool> {
+    open(record).map_or(Ok(false), |cgroup| cgroup.is_frozen().map_err(|error| Error::cgroup(&error)))
+}
+
+/// Whether the process is still the program that sets a container up, which waits or works, and not yet the container's
+/// command. Nothing can be said of a process that nobody may look at, or that ends just now.
+pub(crate) fn is_init_program(procfs: &Procfs, pid: HostPid) -> nix::Result<bool> {
+    let path = std::ffi::CString::new(pid.to_string()).unwrap_or_default();
+    let directory = procfs.open_file(&path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    let exe = readlinkat(directory, "exe")?;
+    Ok(exe.as_encoded_bytes().starts_with(INIT_EXE))
+}
+
+/// Kills what a `create` that died has left in the cgroup it was making: the program that sets containers up, and nothing else.
+/// The cgroup was only planned, so processes in it may as well be someone's who was there before.
+pub(crate) fn kill_unfinished(cgroup: &Cgroup) -> Result<()> {
+    let pids = cgroup.processes().map_err(|error| Error::cgroup(&error))?;
+    if pids.is_empty() {
+        return Ok(());
+    }
+    let procfs = Procfs::open()?;
+    for pid in pids.into_iter().filter_map(HostPid::new) {
+        let failed = |errno: Errno| Error::os(Step::Signal, errno as i32).object(format!("process {pid}"));
+        // The pidfd first: what is then looked up by pid is the same process, or the signal goes nowhere.
+        let process = match pidfd::open(pid) {
+            Ok(process) => process,
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => continue,
+            Err(errno) => return Err(failed(errno)),
+        };
+        match is_init_program(&procfs, pid) {
+            Ok(true) => match pidfd::send_signal(process.as_fd(), libc::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(failed(errno)),
+            },
+            Ok(false) | Err(Errno::ENOENT | Errno::ESRCH) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What a container is doing, told from facts: its process, its freezer, its FIFO. The state file says only what cannot change.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::procfs::Procfs;
+use crate::state::{Entry, InitProcess, Locked, Phase, Record};
+use crate::verbs::state::Status;
+use crate::{Error, HostPid, Kind, Result, Step, control, pidfd};
+
+impl InitProcess {
+    /// What identifies the process behind `pidfd`, whose pid is `pid`: the inode of the pidfd where the kernel has such, else
+    /// the start time.
+    pub(crate) fn of(pid: HostPid, pidfd: BorrowedFd<'_>) -> Result<Self> {
+        let inode = pidfd::inode(pidfd).map_err(|errno| Error::os(Step::WriteState, errno as i32))?;
+        let start_time = if inode.is_some() { None } else { Procfs::open()?.start_time(pid)? };
+        Ok(Self { pid, pidfd_inode: inode, start_time })
+    }
+
+    /// A pidfd of this very process, or `None` when it has ended: also when it waits to be reaped, and when its pid has gone to
+    /// another.
+    pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
+        let failed =
+            |errno: Errno| Error::os(Step::FindContainer, errno as i32).object(format!("process {}", self.pid));
+        let pidfd = match pidfd::open(self.pid) {
+            Ok(pidfd) => pidfd,
+            // EINVAL, and ENOENT since Linux 6.17: the number now means a thread of another process.
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(failed(errno)),
+        };
+        let same = match (self.pidfd_inode, self.start_time) {
+            (Some(inode), _) => pidfd::inode(pidfd.as_fd()).map_err(failed)? == Some(inode),
+            // Read after the pidfd was opened: if the time is right, the pidfd is, since the pid was still in use.
+            (None, Some(time)) => Procfs::open()?.start_time(self.pid)? == Some(time),
+            (None, None) => false,
+        };
+        if !same || pidfd::has_ended(pidfd.as_fd()).map_err(failed)? {
+            return Ok(None);
+        }
+        Ok(Some(pidfd))
+    }
+}
+
+/// The facts about a container at one moment.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Its status.
+    pub(crate) status: Status,
+    /// Its first process, unless that has ended.
+    pub(crate) init: Option<OwnedFd>,
+}
+
+/// The facts about a container that may be changing.
+pub(crate) fn facts(entry: &Entry) -> Result<Facts> {
+    facts_of(&entry.record, || entry.has_exec_fifo())
+}
+
+/// The facts about a container that only this caller changes.
+pub(crate) fn facts_locked(locked: &Locked, record: &Record) -> Result<Facts> {
+    facts_of(record, || locked.has_exec_fifo())
+}
+
+/// In the order of cost: most questions end at the process.
+fn facts_of(record: &Record, has_fifo: impl FnOnce() -> Result<bool>) -> Result<Facts> {
+    if record.phase == Phase::Creating {
+        return Ok(Facts { status: Status::Creating, init: None });
+    }
+    let Some(init) = record.init.as_ref().map(InitProcess::open).transpose()?.flatten() else {
+        return Ok(Facts { status: Status::Stopped, init: None });
+    };
+    let status = if control::is_frozen(record)? {
+        Status::Paused
+    } else if has_fifo()? && is_waiting(record)? {
+        Status::Created
+    } else {
+        Status::Running
+    };
+    Ok(Facts { status, init: Some(init) })
+}
+
+/// Whether a container with a FIFO really waits at it: a `start` that was killed may have let the command be executed without
+/// removing the FIFO.
+fn is_waiting(record: &Record) -> Result<bool> {
+    let Some(init) = record.init else {
+        return Ok(false);
+    };
+    match control::is_init_program(&Procfs::open()?, init.pid) {
+        Ok(waiting) => Ok(waiting),
+        // Nobody may look at it (another user's, or hidden), or it ends just now: the FIFO is the better witness.
+        Err(Errno::EACCES | Errno::EPERM | Errno::ENOENT | Errno::ESRCH) => Ok(true),
+        Err(errno) => Err(Error::os(Step::FindContainer, errno as i32).object(format!("/proc/{}/exe", init.pid))),
+    }
+}
+
+/// The error of an operation that needs a live container, in the words engines look for.
+pub(crate) fn not_running(record: &Record) -> Error {
+    Error::new(Kind::WrongStatus, Step::FindContainer).object(record.id.as_str()).detail("container not running")
+}

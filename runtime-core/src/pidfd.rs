@@ -1,0 +1,113 @@
+//! Process file descriptors: a process named once and for all, however often its pid is used again.
+#![allow(unsafe_code, reason = "pidfd_open and pidfd_send_signal, which nix does not have")]
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::fstatfs;
+
+use crate::HostPid;
+
+/// The file system type of pidfds since Linux 6.9 (`PID_FS_MAGIC` of linux/magic.h); before, they share one anonymous inode.
+const PID_FS_MAGIC: i64 = 0x5049_4446;
+
+/// `pidfd_open(2)`, Linux 5.3. The fd is close-on-exec by itself.
+pub(crate) fn open(pid: HostPid) -> nix::Result<OwnedFd> {
+    // SAFETY: two integers go in; nothing of this program's memory is involved.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get(), 0) };
+    let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this fd for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `pidfd_send_signal(2)`, Linux 5.1. Signal 0 only asks.
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()> {
+    let info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: the fd is open as long as it is borrowed, and a null siginfo is what the call documents for "as kill(2)".
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
+    Errno::result(result).map(drop)
+}
+
+/// The inode that no other process since boot has; `None` before Linux 6.9.
+pub(crate) fn inode(pidfd: BorrowedFd<'_>) -> nix::Result<Option<u64>> {
+    // The type of the field differs between C libraries.
+    #[allow(clippy::unnecessary_cast, reason = "it is i64 with one C library and u64 with another")]
+    let kind = fstatfs(pidfd)?.filesystem_type().0 as i64;
+    if kind == PID_FS_MAGIC { Ok(Some(fstat(pidfd)?.st_ino)) } else { Ok(None) }
+}
+
+/// Whether all threads of the process have ended; it may still wait to be reaped.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> nix::Result<bool> {
+    loop {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], PollTimeout::ZERO) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Waits until the process has ended; `false` when `deadline` passes before.
+pub(crate) fn wait_until(pidfd: BorrowedFd<'_>, deadline: Instant) -> nix::Result<bool> {
+    loop {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], timeout_until(deadline)) {
+            Ok(0) if Instant::now() >= deadline => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// What is left until `deadline` as `poll(2)` counts it: milliseconds, rounded up so that a short rest is not a busy loop.
+pub(crate) fn timeout_until(deadline: Instant) -> PollTimeout {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let milliseconds = left.as_micros().div_ceil(1000);
+    PollTimeout::try_from(i32::try_from(milliseconds).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
+}
+
+/// The pidfd of a process this program has started and not yet waited for, whose pid therefore cannot mean another.
+pub(crate) fn of_child(child: &std::process::Child) -> nix::Result<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(HostPid::new).ok_or(Errno::ESRCH)?;
+    open(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_alive_until_it_ends_and_then_for_ever_ended() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let pidfd = of_child(&child).unwrap();
+        assert!(!has_ended(pidfd.as_fd()).unwrap());
+        assert!(!wait_until(pidfd.as_fd(), Instant::now() + Duration::from_millis(5)).unwrap());
+        send_signal(pidfd.as_fd(), 0).unwrap();
+        send_signal(pidfd.as_fd(), libc::SIGKILL).unwrap();
+        assert!(wait_until(pidfd.as_fd(), Instant::now() + Duration::from_secs(10)).unwrap());
+        assert!(has_ended(pidfd.as_fd()).unwrap(), "a zombie has ended");
+        child.wait().unwrap();
+        assert!(has_ended(pidfd.as_fd()).unwrap());
+        assert_eq!(send_signal(pidfd.as_fd(), 0), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn the_inode_belongs_to_the_process_not_to_the_fd() {
+        let own = HostPid::new(nix::unistd::getpid().as_raw()).unwrap();
+        let (one, two) = (open(own).unwrap(), open(own).unwrap());
+        let parent = open(HostPid::new(nix::unistd::getppid().as_raw()).unwrap()).unwrap();
+        match inode(one.as_fd()).unwrap() {
+            Some(inode_of_one) => {
+                assert_eq!(inode(two.as_fd()).unwrap(), Some(inode_of_one));
+                assert_ne!(inode(parent.as_fd()).unwrap(), Some(inode_of_one));
+            }
+            None => eprintln!("skipped the_inode_belongs_to_the_process_not_to_the_fd: needs Linux 6.9"),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Access to /proc through one handle that is known to be procfs, and never through a path below it that could lead elsewhere.
+//!
+//! A mount or a link that somebody put below /proc has turned many a runtime's write into another one's damage (CVE-2019-16884,
+//! CVE-2025-52881). The handle is checked to be the root of a procfs; every lookup below it stays on that very mount and follows
+//! no link.
+#![allow(unsafe_code, reason = "openat2, which nix offers only without its resolve flags' types on some C libraries")]
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use crate::{Error, HostPid, Result, Step};
+
+/// The inode of a procfs's root (`PROC_ROOT_INO` of linux/proc_fs.h): a bind mount of a directory below it has another.
+const PROC_ROOT_INODE: u64 = 1;
+
+/// `RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS` of linux/openat2.h.
+const CONFINED: u64 = 0x08 | 0x01 | 0x04 | 0x02;
+
+/// `struct open_how` of linux/openat2.h.
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// The root of a procfs.
+#[derive(Debug)]
+pub(crate) struct Procfs {
+    root: OwnedFd,
+}
+
+impl Procfs {
+    /// Opens /proc and makes sure that it is one.
+    pub(crate) fn open() -> Result<Self> {
+        let failed = |errno: Errno| Error::os(Step::ProbeHost, errno as i32).object("/proc");
+        let root =
+            open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
+        let magic = fstatfs(&root).map_err(failed)?.filesystem_type();
+        if magic != PROC_SUPER_MAGIC || fstat(&root).map_err(failed)?.st_ino != PROC_ROOT_INODE {
+            return Err(Error::os(Step::ProbeHost, libc::EXDEV)
+                .object("/proc")
+                .detail("is not the root of a procfs")
+                .hint("mount procfs there"));
+        }
+        Ok(Self { root })
+    }
+
+    /// Opens a file below it, close-on-exec, on the same mount and through no link.
+    pub(crate) fn open_file(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
+        let flags = u64::from((flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).bits().unsigned_abs());
+        let how = OpenHow { flags, mode: 0, resolve: CONFINED };
+        // SAFETY: the path is NUL-terminated, and `how` is a struct open_how of the size that is passed along; the kernel only
+        // reads both, during the call.
+        let result = unsafe {
+            libc::syscall(libc::SYS_openat2, self.root.as_raw_fd(), path.as_ptr(), &raw const how, size_of::<OpenHow>())
+        };
+        let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
+        // SAFETY: the kernel has just made this fd for us and nobody else knows it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Reads a file below it.
+    pub(crate) fn read(&self, path: &CStr) -> nix::Result<Vec<u8>> {
+        let mut file = File::from(self.open_file(path, OFlag::O_RDONLY)?);
+        let mut bytes = Vec::with_capacity(1024);
+        file.read_to_end(&mut bytes).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+        Ok(bytes)
+    }
+
+    /// When the process started, in clock ticks since boot; `None` when there is no such process.
+    pub(crate) fn start_time(&self, pid: HostPid) -> Result<Option<u64>> {
+        let object = || format!("/proc/{pid}/stat");
+        let path = std::ffi::CString::new(format!("{pid}/stat")).unwrap_or_default();
+        match self.read(&path) {
+            Ok(stat) => parse_start_time(&stat).map(Some).ok_or_else(|| {
+                Error::os(Step::ReadState, libc::EINVAL).object(object()).detail("cannot be understood")
+            }),
+            Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+            Err(errno) => Err(Error::os(Step::ReadState, errno as i32).object(object())),
+        }
+    }
+}
+
+impl AsFd for Procfs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+/// Field 22 of /proc/PID/stat. The second field is the command's name in parentheses, which may itself hold any character, so
+/// fields are counted from its end.
+fn parse_start_time(stat: &[u8]) -> Option<u64> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_is_found_whatever_the_command_is_called() {
+        for (stat, time) in [
+            ("1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 77 9 10", Some(77)),
+            ("1 (a) S 1) R 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 78 9 10", Some(78)),
+            ("1 (x\n) Z 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 79", Some(79)),
+            ("1 (init) S 0", None),
+            ("", None),
+            ("1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 x", None),
+        ] {
+            assert_eq!(parse_start_time(stat.as_bytes()), time, "{stat}");
+        }
+    }
+
+    #[test]
+    fn lookups_stay_on_procfs_and_follow_no_link() {
+        let procfs = Procfs::open().unwrap();
+        let pid = HostPid::new(nix::unistd::getpid().as_raw()).unwrap();
+        assert!(procfs.start_time(pid).unwrap().is_some_and(|ticks| ticks > 0));
+        assert!(procfs.start_time(HostPid::new(i32::MAX).unwrap()).unwrap().is_none());
+        for (path, errno) in
+            [(c"self/stat", Errno::ELOOP), (c"../etc/passwd", Errno::EXDEV), (c"/etc/passwd", Errno::EXDEV)]
+        {
+            assert_eq!(procfs.open_file(path, OFlag::O_RDONLY).unwrap_err(), errno, "{path:?}");
+        }
+    }
+}

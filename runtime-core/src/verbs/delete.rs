@@ -1,0 +1,239 @@
+//! `delete`: takes away everything a container holds.
+//!
+//! Every step may have been done before by a `delete` that was killed: what is gone already is no error, and what remains is
+//! found from the state directory, which goes last. So `delete --force`, repeated, comes to an end from wherever it starts.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use orlop_cgroups::{Cgroup, Driver, Layout, Spec};
+
+use crate::hooks::{self, HookKind, HookState, InRuntime};
+use crate::state::{IntelRdtRecord, Locked, Phase, Record, Store, not_found};
+use crate::verbs::state::Status;
+use crate::{CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Step, config, control, lifecycle, pidfd};
+
+/// What `delete` is told.
+#[derive(Debug, Clone)]
+pub struct DeleteOptions {
+    /// Kill the container if it is running; that there is no such container is then no error, and a damaged state file no
+    /// obstacle.
+    pub force: bool,
+    /// How long to wait for another operation on the container, and again for its processes to end.
+    pub deadline: Duration,
+}
+
+impl Default for DeleteOptions {
+    fn default() -> Self {
+        Self { force: false, deadline: Duration::from_secs(10) }
+    }
+}
+
+/// Deletes the container `id`: its processes, control groups, resctrl groups and state; then runs its poststop hooks.
+///
+/// A `created` container is killed first, as runc does. The result holds what went wrong with poststop hooks, which by
+/// runtime-spec does not count as a failure but is to be logged.
+///
+/// # Errors
+/// [`Kind::NotFound`] when there is no such container, unless `force` is set; [`Kind::WrongStatus`] when it is running or paused
+/// and `force` is not set; [`Kind::Timeout`] when a deadline passes. Otherwise the first thing that could not be removed, with
+/// the others after it: all are tried, and `delete` may be called again.
+pub fn delete(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> Result<Vec<Error>> {
+    match delete_existing(runtime, id, options) {
+        Err(error) if options.force && error.kind() == Kind::NotFound => finish_parked(runtime, id),
+        result => result,
+    }
+}
+
+fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> Result<Vec<Error>> {
+    let store = Store::open(runtime)?.ok_or_else(|| not_found(id))?;
+    let locked = store.lock_until(id, Instant::now() + options.deadline)?;
+    let record = match locked.record() {
+        Ok(Some(record)) => record,
+        // Its create died before it had made anything, so there was no container.
+        Ok(None) => return locked.remove().and_then(|()| if options.force { Ok(vec![]) } else { Err(not_found(id)) }),
+        Err(error) if options.force && error.kind() == Kind::State => return delete_damaged(runtime, locked),
+        Err(error) => return Err(error),
+    };
+    let facts = lifecycle::facts_locked(&locked, &record)?;
+    if matches!(facts.status, Status::Running | Status::Paused) && !options.force {
+        return Err(Error::new(Kind::WrongStatus, Step::Delete)
+            .detail(format!("cannot delete container {id} that is not stopped: {}", facts.status))
+            .hint("kill it first, or use `delete --force`"));
+    }
+    if let Some(init) = facts.init {
+        kill_init(&record, &init, options.deadline)?;
+    }
+    tear_down(locked, &record)
+}
+
+/// Kills the container's first process, and with it all others where they share its pid namespace.
+fn kill_init(record: &Record, init: &OwnedFd, deadline: Duration) -> Result<()> {
+    let failed = |errno: Errno| Error::os(Step::Signal, errno as i32).object(format!("init of {}", record.id));
+    match pidfd::send_signal(init.as_fd(), libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(failed(errno)),
+    }
+    if let Some(cgroup) = control::open(record) {
+        // What is frozen does not die; what is thawed twice takes no harm.
+        match cgroup.is_frozen().and_then(|frozen| if frozen { cgroup.thaw() } else { Ok(()) }) {
+            Err(error) if error.kind() != orlop_cgroups::Kind::NotFound => return Err(Error::cgroup(&error)),
+            _ => {}
+        }
+    }
+    if pidfd::wait_until(init.as_fd(), Instant::now() + deadline).map_err(failed)? {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Timeout, Step::Delete)
+        .object(record.id.as_str())
+        .detail("container init still running")
+        .hint("it may hang in the kernel (state D)"))
+}
+
+/// Removes everything but processes in the pid namespace of a live init: there is none when this is called.
+pub(crate) fn tear_down(locked: Locked, record: &Record) -> Result<Vec<Error>> {
+    // Before anything goes: with a config that cannot be read, the hooks would be lost in silence.
+    let config = if record.poststop_hooks { Some(locked.config()?) } else { None };
+    let mut failures = Failures::default();
+    if let Some(cgroup) = control::open(record) {
+        failures.add(remove_cgroup(&cgroup, record));
+    }
+    if let Some(intel_rdt) = &record.intel_rdt {
+        failures.add(remove_intel_rdt(intel_rdt));
+    }
+    failures.into_result()?;
+    match config {
+        None => locked.remove().map(|()| vec![]),
+        // The specification has poststop hooks run when the container is deleted. Should this process be killed meanwhile, the
+        // parked directory tells `gc`, or the next `delete --force`, to run them.
+        Some(config) => {
+            let parked = park(locked)?;
+            let warnings = run_poststop(record, &config);
+            parked.remove().map(|()| warnings)
+        }
+    }
+}
+
+fn park(locked: Locked) -> Result<Locked> {
+    let id = locked.id().clone();
+    match locked.park() {
+        Err(error) if error.errno().is_some_and(|errno| errno == libc::ENOTEMPTY || errno == libc::EEXIST) => {
+            Err(error
+                .detail(format!("an earlier container {id} has poststop hooks left to run"))
+                .hint("run `orlop gc`"))
+        }
+        result => result,
+    }
+}
+
+fn run_poststop(record: &Record, config: &[u8]) -> Vec<Error> {
+    let config = match config::load(config) {
+        Ok(config) => config,
+        Err(error) => return vec![error.kind_is(Kind::Hook)],
+    };
+    let Some(hooks) = config.hooks else {
+        return Vec::new();
+    };
+    let state = HookState::of(record, Status::Stopped, None);
+    // The bundle may be gone by now; a hook then starts at the root.
+    let bundle = Path::new(&record.bundle);
+    let cwd = if bundle.is_dir() { bundle } else { Path::new("/") };
+    hooks::run_all(HookKind::Poststop, &hooks.poststop, &state, &InRuntime { cwd })
+}
+
+/// Ends what a killed `delete` of `id` has begun: poststop hooks that are left to run.
+pub(crate) fn finish_parked(runtime: &Runtime, id: &ContainerId) -> Result<Vec<Error>> {
+    let Some(store) = Store::open(runtime)? else {
+        return Ok(Vec::new());
+    };
+    let parked = match store.lock_parked(id) {
+        Ok(parked) => parked,
+        // Nothing was parked, or the `delete` that did is at work on it.
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Timeout) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let warnings = match (parked.record()?, parked.config()) {
+        (Some(record), Ok(config)) => run_poststop(&record, &config),
+        // The hooks were run, and the directory was half removed.
+        _ => Vec::new(),
+    };
+    parked.remove().map(|()| warnings)
+}
+
+fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
+    let failed = |error: orlop_cgroups::Error| Error::cgroup(&error);
+    if record.phase == Phase::Creating {
+        control::kill_unfinished(cgroup)?;
+    } else if !record.has_own_pid_namespace() {
+        // Its init is gone, the others need not be.
+        cgroup.kill_all().map_err(failed)?;
+    }
+    match cgroup.remove() {
+        // An exec may have been on its way into the namespaces when they went.
+        Err(error) if error.kind() == orlop_cgroups::Kind::Busy && record.phase == Phase::Created => {
+            cgroup.kill_all().map_err(failed)?;
+            cgroup.remove().map_err(failed)
+        }
+        result => result.map_err(failed),
+    }
+}
+
+fn remove_intel_rdt(intel_rdt: &IntelRdtRecord) -> Result<()> {
+    let owned = intel_rdt.owned.then_some(&intel_rdt.path);
+    for path in intel_rdt.monitoring_path.iter().chain(owned) {
+        match unlinkat(nix::fcntl::AT_FDCWD, path.as_str(), UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(Error::os(Step::SetUpIntelRdt, errno as i32).object(format!("remove {path}"))),
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a container whose state file cannot be read: its cgroup is where the copy of its config says.
+fn delete_damaged(runtime: &Runtime, locked: Locked) -> Result<Vec<Error>> {
+    let config = locked.config().ok();
+    let config = config.as_deref().and_then(|bytes| config::load(bytes).ok());
+    if let Some(config) = config {
+        let path = config.linux.as_ref().and_then(|linux| linux.cgroups_path.as_ref());
+        let spec = Spec {
+            id: locked.id().as_str(),
+            cgroups_path: path.map(|path| path.as_str()),
+            driver: match runtime.cgroup_driver {
+                CgroupDriver::Cgroupfs => Driver::Cgroupfs,
+                CgroupDriver::Systemd => Driver::Systemd,
+            },
+            rootless: runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root()),
+            ..Spec::default()
+        };
+        let failed = |error: orlop_cgroups::Error| Error::cgroup(&error);
+        let record = Layout::detect().and_then(|layout| Cgroup::plan(&layout, &spec)).map_err(failed)?;
+        let cgroup = Cgroup::open(record);
+        cgroup.kill_all().and_then(|()| cgroup.remove()).map_err(failed)?;
+    }
+    locked.remove().map(|()| vec![])
+}
+
+/// The failures of steps that are all tried: the first, and then the others.
+#[derive(Debug, Default)]
+struct Failures(Option<Error>);
+
+impl Failures {
+    fn add(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.0 = Some(match self.0.take() {
+                Some(first) => first.and(error),
+                None => error,
+            });
+        }
+    }
+
+    fn into_result(self) -> Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! `state`: what a container is and what it is doing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::lifecycle;
+use crate::state::{Entry, Store};
+use crate::{ContainerId, Result, Runtime};
+
+/// The status of a container, as runc uses the words of runtime-spec's `runtime.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Status {
+    /// `create` is at work on it, or died at it.
+    Creating,
+    /// Its environment is made; its command waits for `start`.
+    Created,
+    /// Its command is being executed.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Its first process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What `state` prints and `list` lists: runtime-spec's state with runc's additions. Serialized, it is runc's JSON, in runc's
+/// order; `annotations` is absent when empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ContainerState {
+    /// The `ociVersion` of the container's config.
+    pub oci_version: String,
+    /// The id.
+    pub id: String,
+    /// The pid of its first process as the caller's pid namespace numbers it; 0 when it is stopped or still creating.
+    pub pid: i32,
+    /// The status.
+    pub status: Status,
+    /// The absolute path of the bundle.
+    pub bundle: String,
+    /// The absolute path of the root file system.
+    pub rootfs: String,
+    /// When it was created: RFC 3339, UTC, up to nine decimals.
+    pub created: String,
+    /// The config's annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "sorted")]
+    pub annotations: BTreeMap<String, String>,
+    /// The name of the user that owns the state directory, or `#uid`; empty from [`state()`], as in runc.
+    pub owner: String,
+}
+
+fn sorted<S: Serializer>(map: &BTreeMap<String, String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_map(map)
+}
+
+/// The state of the container `id`.
+///
+/// # Errors
+/// [`crate::Kind::NotFound`] when there is none; [`crate::Kind::State`] when its state file is damaged.
+pub fn state(runtime: &Runtime, id: &ContainerId) -> Result<ContainerState> {
+    let entry = Store::find(runtime, id)?;
+    describe(entry, String::new())
+}
+
+/// The state of a container whose record is read.
+pub(crate) fn describe(entry: Entry, owner: String) -> Result<ContainerState> {
+    let status = lifecycle::facts(&entry)?.status;
+    let record = entry.record;
+    let pid = match status {
+        Status::Stopped | Status::Creating => 0,
+        _ => record.init.map_or(0, |init| init.pid.get()),
+    };
+    Ok(ContainerState {
+        oci_version: record.oci_version,
+        id: record.id,
+        pid,
+        status,
+        bundle: record.bundle,
+        rootfs: record.rootfs,
+        created: record.created,
+        annotations: record.annotations,
+        owner,
+    })
+}
