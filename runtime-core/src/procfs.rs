@@ -5,13 +5,13 @@
 //! no link.
 #![allow(unsafe_code, reason = "openat2, which nix offers only without its resolve flags' types on some C libraries")]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
@@ -20,8 +20,10 @@ use crate::{Error, HostPid, Result, Step};
 /// The inode of a procfs's root (`PROC_ROOT_INO` of linux/proc_fs.h): a bind mount of a directory below it has another.
 const PROC_ROOT_INODE: u64 = 1;
 
-/// `RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS` of linux/openat2.h.
-const CONFINED: u64 = 0x08 | 0x01 | 0x04 | 0x02;
+/// `RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS` of linux/openat2.h.
+const BENEATH: u64 = 0x08 | 0x01 | 0x02;
+/// The same with `RESOLVE_NO_SYMLINKS`.
+const CONFINED: u64 = BENEATH | 0x04;
 
 /// `struct open_how` of linux/openat2.h.
 #[repr(C)]
@@ -55,8 +57,12 @@ impl Procfs {
 
     /// Opens a file below it, close-on-exec, on the same mount and through no link.
     pub(crate) fn open_file(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
+        self.open_resolved(path, flags, CONFINED)
+    }
+
+    fn open_resolved(&self, path: &CStr, flags: OFlag, resolve: u64) -> nix::Result<OwnedFd> {
         let flags = u64::from((flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).bits().unsigned_abs());
-        let how = OpenHow { flags, mode: 0, resolve: CONFINED };
+        let how = OpenHow { flags, mode: 0, resolve };
         // SAFETY: the path is NUL-terminated, and `how` is a struct open_how of the size that is passed along; the kernel only
         // reads both, during the call.
         let result = unsafe {
@@ -75,10 +81,49 @@ impl Procfs {
         Ok(bytes)
     }
 
+    /// The handle itself, for a child that works below it; it says nothing of a path and can only be used with the same care.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.root
+    }
+
+    /// Writes a file below it in a single write, as files of procfs demand.
+    pub(crate) fn write(&self, path: &str, bytes: &[u8]) -> nix::Result<()> {
+        let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+        let file = self.open_file(&path, OFlag::O_WRONLY)?;
+        if fstatfs(&file)?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Err(Errno::EXDEV);
+        }
+        match nix::unistd::write(&file, bytes)? {
+            count if count == bytes.len() => Ok(()),
+            _ => Err(Errno::EIO),
+        }
+    }
+
+    /// Opens a namespace of a process by its name below /proc/PID/ns (`net`, `pid_for_children`).
+    pub(crate) fn open_namespace(&self, pid: HostPid, name: &str) -> Result<OwnedFd> {
+        self.namespace(&format!("{pid}/ns"), name, CONFINED)
+    }
+
+    /// Opens a namespace of the calling thread.
+    pub(crate) fn open_own_namespace(&self, name: &str) -> Result<OwnedFd> {
+        // A link of procfs itself: it is right even where /proc belongs to another pid namespace than this process.
+        self.namespace("thread-self/ns", name, BENEATH)
+    }
+
+    /// A namespace is a magic link, which the confined lookup rightly refuses: only its directory is looked up so.
+    fn namespace(&self, directory: &str, name: &str, resolve: u64) -> Result<OwnedFd> {
+        let open = || {
+            let path = CString::new(directory).map_err(|_| Errno::EINVAL)?;
+            let links = self.open_resolved(&path, OFlag::O_PATH | OFlag::O_DIRECTORY, resolve)?;
+            openat(links, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        };
+        open().map_err(|errno| Error::os(Step::JoinNamespace, errno as i32).object(format!("/proc/{directory}/{name}")))
+    }
+
     /// When the process started, in clock ticks since boot; `None` when there is no such process.
     pub(crate) fn start_time(&self, pid: HostPid) -> Result<Option<u64>> {
         let object = || format!("/proc/{pid}/stat");
-        let path = std::ffi::CString::new(format!("{pid}/stat")).unwrap_or_default();
+        let path = CString::new(format!("{pid}/stat")).unwrap_or_default();
         match self.read(&path) {
             Ok(stat) => parse_start_time(&stat).map(Some).ok_or_else(|| {
                 Error::os(Step::ReadState, libc::EINVAL).object(object()).detail("cannot be understood")
@@ -119,6 +164,17 @@ mod tests {
         ] {
             assert_eq!(parse_start_time(stat.as_bytes()), time, "{stat}");
         }
+    }
+
+    #[test]
+    fn namespaces_are_opened_and_files_written() {
+        let procfs = Procfs::open().unwrap();
+        let pid = HostPid::new(nix::unistd::getpid().as_raw()).unwrap();
+        let inode = |fd: OwnedFd| fstat(fd).unwrap().st_ino;
+        assert_eq!(inode(procfs.open_namespace(pid, "net").unwrap()), inode(procfs.open_own_namespace("net").unwrap()));
+        assert!(procfs.open_own_namespace("no such").is_err());
+        procfs.write(&format!("{pid}/comm"), b"renamed").unwrap();
+        assert_eq!(procfs.write("sys/no/such", b"1"), Err(Errno::ENOENT));
     }
 
     #[test]
