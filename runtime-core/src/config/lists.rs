@@ -30,8 +30,7 @@ fn parse_number(text: &str, last: u32) -> Result<u32, String> {
 }
 
 /// How many different numbers the ranges hold.
-#[must_use]
-pub fn count(ranges: &[RangeInclusive<u32>]) -> u64 {
+pub(super) fn count(ranges: &[RangeInclusive<u32>]) -> u64 {
     let mut sorted: Vec<(u32, u32)> = ranges.iter().map(|range| (*range.start(), *range.end())).collect();
     sorted.sort_unstable();
     let mut total = 0;

@@ -183,12 +183,17 @@ pub fn field_patterns() -> Vec<String> {
     all
 }
 
-/// The name most like `wrong`, when it is like it at all: at most a third of the letters differ.
+/// The name most like `wrong`, when it is like it at all: it holds it, or at most a third of the letters differ.
 pub(super) fn nearest(wrong: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let wrong = wrong.to_ascii_lowercase();
+    let far = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        if wrong.len() >= 3 && name.contains(&wrong) { 0 } else { distance(&wrong, &name) }
+    };
     known
-        .map(|name| (distance(&wrong.to_ascii_lowercase(), &name.to_ascii_lowercase()), name))
+        .map(|name| (far(name), name))
         .min_by_key(|(far, _)| *far)
-        .filter(|(far, name)| *far <= name.len().max(3) / 3)
+        .filter(|(far, name)| *far < name.len() && *far <= name.len().max(3) / 3)
         .map(|(_, name)| name)
 }
 
@@ -254,7 +259,11 @@ impl Walk<'_> {
         match self.kind {
             Kind::Text => {}
             Kind::Set(set) => self.name_of(set, text),
-            _ => self.wrong(format_args!("string {text:?}")),
+            // A long string would hide the message, and may be a secret.
+            _ => match text.char_indices().nth(40) {
+                Some((end, _)) => self.wrong(format_args!("string {:?}…", text.get(..end).unwrap_or_default())),
+                None => self.wrong(format_args!("string {text:?}")),
+            },
         }
     }
 
