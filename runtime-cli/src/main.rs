@@ -14,13 +14,16 @@ mod log;
 mod man;
 mod notify;
 mod parse;
+mod pattern;
 mod session;
 mod signals;
 #[cfg(not(test))]
 mod start;
 mod sys;
 mod table;
+mod tabular;
 mod terminal;
+mod units;
 mod verbs;
 
 use std::ffi::OsStr;

@@ -11,6 +11,7 @@ mod kill;
 mod launch;
 mod list;
 mod man;
+mod matching;
 mod pause;
 mod plan;
 mod ps;

@@ -1,9 +1,12 @@
 //! `orlop delete`.
 
+use orlop::{ContainerId, DeleteOptions};
+
 use crate::failure::Failure;
 use crate::parse::Args;
-use crate::session::Session;
+use crate::session::{Session, container_id};
 use crate::table::Command;
+use crate::verbs::matching::{self, Wanted};
 
 pub(super) const COMMAND: Command = Command(
     "delete: ID
@@ -20,10 +23,21 @@ $ orlop delete --force web1
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let (force, regex) = (args.switch("force"), args.switch("regex"));
+    let name = args.operand()?;
+    if regex {
+        return matching::each(session, name, Wanted::Any, |id| one(session, id, force));
+    }
+    one(session, &container_id(name)?, force)?;
+    Ok(0)
 }
 
-pub(super) fn one(_: &Session<'_>, _: &orlop::ContainerId, _: bool) -> Result<(), Failure> {
-    Err(Failure::new("pending"))
+/// Deletes one container.
+pub(super) fn one(session: &Session<'_>, id: &ContainerId, force: bool) -> Result<(), Failure> {
+    let failed_hooks = orlop::delete(&session.runtime, id, &DeleteOptions { force, ..DeleteOptions::default() })?;
+    for failure in failed_hooks {
+        session.warn(&format!("delete {id}: {failure}"));
+    }
+    Ok(())
 }

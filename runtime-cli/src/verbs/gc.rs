@@ -1,5 +1,7 @@
 //! `orlop gc`.
 
+use orlop::GcOptions;
+
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
@@ -17,6 +19,12 @@ $ orlop gc
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let options = GcOptions { dry_run: args.switch("dry-run"), ..GcOptions::default() };
+    args.operands()?;
+    let collected = orlop::gc(&session.runtime, &options)?;
+    let text: String = collected.removed.iter().map(|id| format!("{id}\n")).collect();
+    super::print(&text)?;
+    let failures: Vec<String> = collected.failures.iter().map(ToString::to_string).collect();
+    if failures.is_empty() { Ok(0) } else { Err(Failure::new(failures.join("; then "))) }
 }

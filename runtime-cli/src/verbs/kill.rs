@@ -1,9 +1,12 @@
 //! `orlop kill`.
 
+use orlop::{ContainerId, KillOptions, Signal};
+
 use crate::failure::Failure;
 use crate::parse::Args;
-use crate::session::Session;
+use crate::session::{Session, container_id};
 use crate::table::Command;
+use crate::verbs::matching::{self, Wanted};
 
 pub(super) const COMMAND: Command = Command(
     "kill: ID [SIGNAL]
@@ -20,6 +23,19 @@ $ orlop kill --all web1 9
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let (all, regex) = (args.switch("all"), args.switch("regex"));
+    let [name, rest @ ..] = args.operands()? else { return Err(Failure::usage("which container?")) };
+    let signal = match rest.first() {
+        None => Signal::TERM,
+        Some(word) if word.is_empty() => Signal::TERM,
+        Some(word) => word.to_string_lossy().parse()?,
+    };
+    let options = KillOptions { signal, all, ..KillOptions::default() };
+    let kill = |id: &ContainerId| Ok(orlop::kill(&session.runtime, id, &options)?);
+    if regex {
+        return matching::each(session, name, Wanted::Alive, kill);
+    }
+    kill(&container_id(name)?)?;
+    Ok(0)
 }

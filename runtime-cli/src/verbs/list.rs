@@ -1,9 +1,12 @@
 //! `orlop list`.
 
+use orlop::ContainerState;
+
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
 use crate::table::Command;
+use crate::tabular::table;
 
 pub(super) const COMMAND: Command = Command(
     "list:
@@ -17,6 +20,40 @@ $ orlop --root /run/my-engine list --format json
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let (format, quiet) = (args.choice("format")?.unwrap_or("table"), args.switch("quiet"));
+    args.operands()?;
+    if session.root_given {
+        // Without --root, a directory that is missing only says that there has been no container yet.
+        let root = &session.runtime.root;
+        std::fs::metadata(root).map_err(|error| Failure::io(format_args!("open {}", root.display()), &error))?;
+    }
+    let listing = orlop::list(&session.runtime)?;
+    for failure in &listing.failures {
+        session.warn(&failure.to_string());
+    }
+    let containers = &listing.containers;
+    super::print(&if quiet {
+        containers.iter().map(|each| format!("{}\n", each.id)).collect()
+    } else if format == "json" {
+        json(containers)?
+    } else {
+        tabulated(containers)
+    })
+}
+
+/// One line of JSON; of no containers, `null`, as Go writes an empty list.
+fn json(containers: &[ContainerState]) -> Result<String, Failure> {
+    let list = (!containers.is_empty()).then_some(containers);
+    let text = serde_json::to_string(&list).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(text + "\n")
+}
+
+fn tabulated(containers: &[ContainerState]) -> String {
+    let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
+    rows.extend(containers.iter().map(|each| {
+        let (pid, status) = (each.pid.to_string(), each.status.to_string());
+        [each.id.clone(), pid, status, each.bundle.clone(), each.created.clone(), each.owner.clone()]
+    }));
+    table(&rows)
 }

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::parse::Args;
-use crate::session::Session;
+use crate::session::{Session, container_id};
 use crate::table::Command;
 
 pub(super) const COMMAND: Command = Command(
@@ -14,6 +14,7 @@ $ orlop resume web1
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    orlop::resume(&session.runtime, &container_id(args.operand()?)?)?;
+    Ok(0)
 }

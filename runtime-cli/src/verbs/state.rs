@@ -1,8 +1,10 @@
 //! `orlop state`.
 
+use orlop::ContainerId;
+
 use crate::failure::Failure;
 use crate::parse::Args;
-use crate::session::Session;
+use crate::session::{Session, container_id};
 use crate::table::Command;
 
 pub(super) const COMMAND: Command = Command(
@@ -15,10 +17,14 @@ $ orlop state web1
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let id = container_id(args.operand()?)?;
+    let state = orlop::state(&session.runtime, &id)?;
+    let text = serde_json::to_string_pretty(&state).map_err(|error| Failure::new(error.to_string()))?;
+    super::print(&(text + "\n"))
 }
 
-pub(super) fn pid(_: &Session<'_>, _: &orlop::ContainerId) -> Result<i32, Failure> {
-    Err(Failure::new("pending"))
+/// The pid of the container's init; 0 when it has ended.
+pub(super) fn pid(session: &Session<'_>, id: &ContainerId) -> Result<i32, Failure> {
+    Ok(orlop::state(&session.runtime, id)?.pid)
 }
