@@ -34,7 +34,10 @@ mod tests {
     fn the_layout_is_that_of_runc() {
         let row = |cells: [&str; 6]| cells.map(str::to_owned);
         let head = row(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
-        assert_eq!(table(&[head.clone()]), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+        assert_eq!(
+            table(std::slice::from_ref(&head)),
+            "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
+        );
         // Taken from runc 1.1.5.
         let one = row(["web1", "14693", "running", "/tmp/b1", "2026-11-21T04:08:08.719277269Z", "root"]);
         assert_eq!(

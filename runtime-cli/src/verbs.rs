@@ -140,3 +140,65 @@ pub(crate) fn print(text: &str) -> Result<u8, Failure> {
     }
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::log::Log;
+    use crate::parse::parse;
+    use crate::table::Flag;
+
+    fn sample(flag: Flag) -> Option<&'static str> {
+        flag.value.map(|value| match value {
+            "DURATION" => "1s",
+            choice if choice.contains('|') => choice.split('|').next().unwrap(),
+            _ => "1",
+        })
+    }
+
+    /// Runs each command with each of its flags and a wrong number of operands, so that nothing is carried out: a flag that the
+    /// command does not read is reported before the operands are.
+    #[test]
+    fn every_flag_of_the_table_is_read_by_its_command() {
+        let log = Log::default();
+        let global = parse(GLOBAL, &[]).unwrap();
+        let session = Session::new(&global, &log).unwrap();
+        let mut checked = 0;
+        for command in all() {
+            let words: Vec<&str> = command.name().split(' ').collect();
+            let verb = find(words[0], words.get(1).copied()).unwrap();
+            let arity = command.arity();
+            let operands = match (arity.least, arity.most) {
+                (0, Some(most)) => most + 1,
+                (0, None) => continue,
+                _ => 0,
+            };
+            for flag in command.flags().filter(|flag| !flag.refused) {
+                let name = format!("--{}", flag.long);
+                let mut line: Vec<&OsStr> = vec![name.as_ref()];
+                line.extend(sample(flag).map(OsStr::new));
+                line.extend(std::iter::repeat_n(OsStr::new("x"), operands));
+                let failure = (verb.run)(&session, &parse(command, &line).unwrap()).unwrap_err().to_string();
+                assert!(failure.contains("argument(s), got"), "{} {line:?}: {failure}", command.name());
+                checked += 1;
+            }
+        }
+        assert!(checked > 70, "only {checked} flags were checked");
+    }
+
+    #[test]
+    fn every_global_flag_is_read() {
+        let flags = GLOBAL.flags().filter(|flag| !flag.refused && flag.long != "version" && flag.long != "log");
+        for flag in flags {
+            let name = format!("--{}", flag.long);
+            let mut line: Vec<&OsStr> = vec![name.as_ref()];
+            line.extend(sample(flag).map(OsStr::new));
+            let global = parse(GLOBAL, &line).unwrap();
+            let log = Session::open_log(&global).unwrap();
+            assert!(Session::new(&global, &log).is_ok(), "{name}");
+            assert!(global.all_read().is_ok(), "{name}");
+        }
+    }
+}

@@ -20,7 +20,7 @@ $ orlop gc
 );
 
 pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let options = GcOptions { dry_run: args.switch("dry-run"), ..GcOptions::default() };
+    let options = GcOptions { dry_run: args.switch("dry-run") };
     args.operands()?;
     let collected = orlop::gc(&session.runtime, &options)?;
     let text: String = collected.removed.iter().map(|id| format!("{id}\n")).collect();
