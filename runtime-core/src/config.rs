@@ -9,6 +9,8 @@ mod load;
 mod model;
 pub mod mount_options;
 mod names;
+#[cfg(feature = "oci-spec")]
+mod oci_spec;
 mod schema;
 mod text;
 mod watch;
@@ -29,6 +31,8 @@ pub use names::{
     Clock, DeviceType, IoPriorityClass, MemoryPolicyFlag, MemoryPolicyMode, Named, NamespaceType, PersonalityDomain,
     Propagation, Rlimit, SchedulerFlag, SchedulerPolicy,
 };
+#[cfg(feature = "oci-spec")]
+pub use oci_spec::config_json;
 pub use schema::{UnknownField, field_patterns};
 pub use text::{Pairs, Text};
 

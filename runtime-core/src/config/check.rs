@@ -91,6 +91,7 @@ fn check_linux(config: &Config<'_>, linux: &Linux<'_>, options: CheckOptions, fi
     namespaces::check(config, linux, options, findings);
     ids::check_user(config, linux, findings);
     sections::check_sysctl(linux, findings);
+    sections::check_deprecated(linux, findings);
     sections::check_devices(linux, findings);
     sections::check_net_devices(linux, options, findings);
     sections::check_paths(linux, findings);
@@ -160,5 +161,96 @@ fn below(parent: &str, key: &str) -> String {
 fn check_no_nul(text: &str, findings: &mut Findings, pointer: impl FnOnce() -> String) {
     if text.as_bytes().contains(&0) {
         findings.error(pointer(), "contains a NUL byte");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DefaultConfig, default_config, load};
+
+    /// Warnings of the default config with `from` replaced by `to`.
+    fn warnings(from: &str, to: &str) -> Vec<String> {
+        let text = default_config(DefaultConfig::default());
+        assert!(text.contains(from), "{from}");
+        let text = text.replacen(from, to, 1);
+        let config = load(text.as_bytes()).unwrap();
+        check(&config, CheckOptions::default()).unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_works_otherwise_than_it_says_is_a_warning() {
+        let cases = [
+            (
+                "\"bounding\": [",
+                "\"bounding\": [\"CAP_X\",",
+                "config /process/capabilities/bounding/0: unknown capability \"CAP_X\" is ignored",
+            ),
+            (
+                "\"bounding\": [",
+                "\"ambient\": [\"CAP_KILL\", \"CAP_CHOWN\"], \"inheritable\": [\"CAP_KILL\"], \"bounding\": [",
+                "config /process/capabilities/ambient: can't raise ambient capability CAP_CHOWN: it is not in both the permitted and \
+                 the inheritable set",
+            ),
+            (
+                "\"effective\": [",
+                "\"effective\": [\"CAP_SYS_ADMIN\", ",
+                "config /process/capabilities/effective: can't grant effective capability CAP_SYS_ADMIN: it is not in the permitted set",
+            ),
+            (
+                "\"destination\": \"/proc\"",
+                "\"destination\": \"proc\"",
+                "config /mounts/0/destination: \"proc\" is relative, which is \
+                 deprecated; it is taken as relative to /",
+            ),
+            ("1.3.0", "1.4.0", "config /ociVersion: version 1.4.0 is newer than 1.3.0, what it adds is not known here"),
+            (
+                "\"resources\": {",
+                "\"resources\": {\"memory\": {\"kernel\": 1},",
+                "config /linux/resources/memory/kernel: kernel memory limits are ignored, Linux has none any more",
+            ),
+        ];
+        for (from, to, expected) in cases {
+            assert_eq!(warnings(from, to), [expected], "{to}");
+        }
+    }
+
+    #[test]
+    fn versions_of_old_engines_are_understood() {
+        for version in ["1.0.0", "1.0.2-dev", "1.1.0+dev", "1.2.1", "1.3.0"] {
+            assert_eq!(warnings("1.3.0", version), [""; 0], "{version}");
+        }
+    }
+
+    #[test]
+    fn capabilities_that_cannot_be_granted_are_left_out() {
+        let text = default_config(DefaultConfig::default()).replacen(
+            "\"effective\": [",
+            "\"effective\": [\"CAP_SYS_ADMIN\", ",
+            1,
+        );
+        let config = load(text.as_bytes()).unwrap();
+        let sets = granted(config.process.unwrap().capabilities.as_ref().unwrap());
+        let three = (1 << 29) | (1 << 5) | (1 << 10);
+        assert_eq!(sets, [three, three, 0, three, 0]);
+    }
+
+    #[test]
+    fn a_sysctl_is_written_with_dots_or_slashes() {
+        let cases = [
+            ("net.ipv4.ip_forward", Some("net/ipv4/ip_forward")),
+            ("net/ipv4/ip_forward", Some("net/ipv4/ip_forward")),
+            ("net.ipv4.conf.eno2/100.rp_filter", Some("net/ipv4/conf/eno2.100/rp_filter")),
+            ("net/ipv4/conf/eno2.100/rp_filter", Some("net/ipv4/conf/eno2.100/rp_filter")),
+            ("net/../kernel/core_pattern", None),
+            ("net.//.kernel", None),
+            ("/net/core", None),
+            ("net..core", None),
+            ("net./", None),
+            ("", None),
+        ];
+        for (key, file) in cases {
+            assert_eq!(sysctl_file(key).as_deref(), file, "{key}");
+        }
     }
 }

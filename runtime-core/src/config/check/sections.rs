@@ -167,6 +167,19 @@ fn net_sysctl_fault(linux: &Linux<'_>, key: &str) -> Option<String> {
     if own.dev() == joined.dev() && own.ino() == joined.ino() { hosts() } else { None }
 }
 
+/// What engines still send although no kernel has it any more.
+pub(super) fn check_deprecated(linux: &Linux<'_>, findings: &mut Findings) {
+    let Some(memory) = linux.resources.as_ref().and_then(|resources| resources.memory) else { return };
+    for (limit, field) in [(memory.kernel, "kernel"), (memory.kernel_tcp, "kernelTCP")] {
+        if limit.is_some() {
+            findings.warn(
+                format!("/linux/resources/memory/{field}"),
+                "kernel memory limits are ignored, Linux has none any more",
+            );
+        }
+    }
+}
+
 pub(super) fn check_devices(linux: &Linux<'_>, findings: &mut Findings) {
     for (index, device) in linux.devices.iter().enumerate() {
         let at = |field: &str| format!("/linux/devices/{index}/{field}");
