@@ -7,6 +7,7 @@
 
 mod allocator;
 mod completion;
+mod copy_on_write;
 mod failure;
 mod foreground;
 mod help;

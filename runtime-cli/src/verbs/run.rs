@@ -55,7 +55,12 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
 }
 
 /// Runs the container in the foreground.
-fn attended(session: &Session<'_>, id: &ContainerId, options: CreateOptions, keep: bool) -> Result<u8, Failure> {
+pub(super) fn attended(
+    session: &Session<'_>,
+    id: &ContainerId,
+    options: CreateOptions,
+    keep: bool,
+) -> Result<u8, Failure> {
     let signals = Signals::take()?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
     let options = CreateOptions { console: Some(theirs.into()), ..options };

@@ -1,9 +1,19 @@
 //! `orlop try`.
 
+use std::ffi::OsStr;
+use std::io::IsTerminal;
+use std::path::Path;
+
+use orlop::config::{DefaultConfig, default_config};
+use orlop::{CreateOptions, Runtime};
+use serde_json::{Value, json};
+
+use crate::copy_on_write::{self, ROOTFS};
 use crate::failure::Failure;
 use crate::parse::Args;
-use crate::session::Session;
+use crate::session::{Session, container_id};
 use crate::table::Command;
+use crate::verbs::run;
 
 pub(super) const COMMAND: Command = Command(
     "try: [COMMAND...]
@@ -18,6 +28,81 @@ $ orlop try sh -c 'rm -rf /usr; ls /'
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+/// Calls that no ordinary program makes and that have been ways out of containers: they fail with EPERM.
+const DENIED: &str = "acct add_key bpf clock_settime create_module delete_module finit_module fsconfig fsmount fsopen fspick \
+                      init_module io_uring_enter io_uring_register io_uring_setup ioperm iopl kexec_file_load kexec_load keyctl \
+                      lookup_dcookie mount mount_setattr move_mount move_pages name_to_handle_at nfsservctl open_by_handle_at \
+                      open_tree perf_event_open pivot_root quotactl quotactl_fd reboot request_key setns settimeofday swapoff \
+                      swapon umount umount2 userfaultfd vhangup";
+
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let command = command(args.operands()?)?;
+    let id = container_id(format!("try-{}", std::process::id()).as_ref())?;
+    let privileged = nix::unistd::geteuid().is_root();
+    let here = std::env::current_dir().unwrap_or_default();
+    let bundle = copy_on_write::bundle(&[&session.runtime.root, &here])?;
+    let config = config(&command, std::io::stdin().is_terminal(), privileged)?;
+    let path = bundle.join("config.json");
+    std::fs::write(&path, config).map_err(|error| Failure::io(format_args!("write {}", path.display()), &error))?;
+    // In the user namespace this process looks like root; that it is not must be said.
+    let rootless = session.runtime.rootless.or((!privileged).then_some(true));
+    let session = Session { runtime: Runtime { rootless, ..session.runtime.clone() }, ..*session };
+    run::attended(&session, &id, CreateOptions { bundle, ..CreateOptions::default() }, false)
+}
+
+/// The command that was given, else the user's shell.
+fn command(words: &[&OsStr]) -> Result<Vec<String>, Failure> {
+    if words.is_empty() {
+        let shell = std::env::var("SHELL").ok().filter(|shell| Path::new(shell).is_file());
+        return Ok(vec![shell.unwrap_or_else(|| "/bin/sh".to_owned())]);
+    }
+    let text =
+        |word: &&OsStr| word.to_str().map(str::to_owned).ok_or_else(|| Failure::usage(format!("{word:?}: not UTF-8")));
+    words.iter().map(text).collect()
+}
+
+/// The hardened default config, with this command on the view.
+fn config(command: &[String], terminal: bool, privileged: bool) -> Result<String, Failure> {
+    // For others than root: root of the user namespace that this process has made, in which it has one user and one group.
+    let rootless = (!privileged).then_some((0, 0));
+    let text = default_config(DefaultConfig { rootless, cgroup_namespace: privileged });
+    let mut config: Value = serde_json::from_str(&text).map_err(|error| Failure::new(error.to_string()))?;
+    let term = std::env::var("TERM").ok().filter(|_| terminal).unwrap_or_else(|| "dumb".to_owned());
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let denied: Vec<&str> = DENIED.split_whitespace().collect();
+    for (place, value) in [
+        ("/process/args", json!(command)),
+        ("/process/terminal", json!(terminal)),
+        ("/process/env", json!([path, format!("TERM={term}"), "HOME=/root"])),
+        ("/root", json!({ "path": ROOTFS, "readonly": false })),
+        ("/hostname", json!("try")),
+    ] {
+        match config.pointer_mut(place) {
+            Some(old) => *old = value,
+            None => return Err(Failure::new(format!("the default config has no {place}"))),
+        }
+    }
+    if let Some(Value::Object(linux)) = config.pointer_mut("/linux") {
+        let rule = json!({ "names": denied, "action": "SCMP_ACT_ERRNO" });
+        linux.insert("seccomp".to_owned(), json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] }));
+    }
+    Ok(config.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_loads_and_says_what_was_asked() {
+        for (terminal, privileged) in [(true, true), (false, false)] {
+            let text = config(&["echo".to_owned(), "a\"b".to_owned()], terminal, privileged).unwrap();
+            let config = orlop::config::load(text.as_bytes()).unwrap();
+            let process = config.process.unwrap();
+            assert_eq!(process.terminal, terminal);
+            assert_eq!(process.args.last().unwrap().as_str(), "a\"b");
+            assert!(!config.root.readonly && process.no_new_privileges);
+            assert!(config.linux.unwrap().seccomp.is_some());
+        }
+    }
 }

@@ -1,0 +1,209 @@
+//! The binary from outside: exit statuses, what goes to standard output, to standard error and to the log.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A directory of this test's own, gone when it ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("orlop-cli-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn orlop() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orlop"));
+    command.stdin(Stdio::null()).env_remove("XDG_RUNTIME_DIR").env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS");
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit status, standard output, standard error.
+fn run(words: &[&str]) -> (i32, String, String) {
+    seen(orlop().args(words).output().unwrap())
+}
+
+fn seen(output: Output) -> (i32, String, String) {
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+const COMMANDS: &str = "create start run exec kill delete state list ps pause resume update events spec features try plan validate \
+                        gc checkpoint restore completion man version";
+
+#[test]
+fn every_command_has_help_on_standard_output_and_exits_0() {
+    for name in COMMANDS.split_whitespace() {
+        for words in [vec![name, "--help"], vec![name, "-h"], vec!["help", name], vec!["--help", name]] {
+            let (status, out, err) = run(&words);
+            assert_eq!((status, err.as_str()), (0, ""), "{words:?}");
+            assert!(out.starts_with(&format!("Usage: orlop {name}")), "{words:?}: {out}");
+            assert!(out.contains("\nExamples:\n"), "{words:?}");
+        }
+    }
+    for words in [&["seccomp", "dump", "--help"], &["help", "seccomp", "explain"]] {
+        assert_eq!(run(words).0, 0);
+    }
+    for words in [&[][..], &["help"], &["--help"], &["-h"]] {
+        let (status, out, _) = run(words);
+        assert!(status == 0 && out.contains("\nCommands:\n"), "{words:?}");
+    }
+}
+
+#[test]
+fn the_version_has_the_lines_that_engines_read() {
+    for words in [["--version"], ["-v"], ["version"]] {
+        let (status, out, _) = run(&words);
+        assert_eq!(status, 0);
+        assert!(out.starts_with("orlop version 0.") && out.contains("\nspec: 1.3.0\n"), "{out}");
+    }
+}
+
+#[test]
+fn failures_are_one_line_on_standard_error_with_the_right_status() {
+    let scratch = Scratch::new("failures");
+    let root = scratch.path("root");
+    for (line, status, message) in [
+        ("state x", 1, "orlop: state x: find container x: container does not exist\n"),
+        ("start x", 1, "does not exist"),
+        ("exec x ls", 255, "does not exist"),
+        ("delete x", 1, "does not exist"),
+        ("kill x 9", 1, "does not exist"),
+        ("pause x", 1, "does not exist"),
+        ("resume x", 1, "does not exist"),
+        ("ps x", 1, "does not exist"),
+        ("delete --force x", 0, ""),
+        ("create --bundle /nonexistent x", 1, "no such file or directory"),
+        ("run --bundle /nonexistent x", 1, "no such file or directory"),
+        ("create", 1, "orlop: create: \"create\" requires exactly 1 argument(s), got 0 (see orlop create --help)\n"),
+        ("exec x", 1, "what shall be executed?"),
+        ("run --bundel /b x", 1, "did you mean --bundle?"),
+        ("stat x", 1, "unknown command \"stat\", did you mean start?"),
+        ("checkpoint x", 1, "not supported"),
+        ("list --format xml", 1, "not one of table, json"),
+        ("run --console-socket /s x", 1, "--detach"),
+    ] {
+        let words: Vec<&str> = ["--root", root.to_str().unwrap()].into_iter().chain(line.split(' ')).collect();
+        let (code, out, err) = run(&words);
+        assert_eq!((code, out.as_str()), (status, ""), "{line}: {err}");
+        assert!(err.contains(message), "{line}: {err}");
+        assert_eq!(err.lines().count(), usize::from(status != 0), "{line}: {err}");
+    }
+}
+
+#[test]
+fn failures_reach_the_log_in_its_format() {
+    let scratch = Scratch::new("log");
+    let (root, log) = (scratch.path("root"), scratch.path("log"));
+    let words = |format: &'static str| {
+        let globals = ["--root", root.to_str().unwrap(), "--log", log.to_str().unwrap(), format];
+        let (status, _, err) = run(&[&globals[..], &["state", "x"]].concat());
+        assert_eq!((status, err.as_str()), (1, "orlop: state x: find container x: container does not exist\n"));
+        let written = fs::read_to_string(&log).unwrap();
+        fs::remove_file(&log).unwrap();
+        written
+    };
+    let json: serde_json::Value = serde_json::from_str(&words("--log-format=json")).unwrap();
+    assert_eq!(json["level"], "error");
+    assert_eq!(json["msg"], "state x: find container x: container does not exist");
+    let plain = words("--log-format=text");
+    assert!(plain.ends_with("level=error msg=\"state x: find container x: container does not exist\"\n"), "{plain}");
+}
+
+#[test]
+fn wrong_usage_is_logged_too() {
+    let scratch = Scratch::new("usage");
+    let log = scratch.path("log");
+    let (status, _, _) = run(&["--log", log.to_str().unwrap(), "--log-format", "json", "create", "--nonsense", "x"]);
+    assert_eq!(status, 1);
+    assert!(fs::read_to_string(&log).unwrap().contains("unknown flag --nonsense"));
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_a_failure() {
+    let (status, _, err) = run(&["--log", "/nonexistent/log", "list"]);
+    assert!(status == 1 && err.contains("open log file /nonexistent/log: no such file or directory"), "{err}");
+    let (status, _, err) = run(&["--log-format", "xml", "list"]);
+    assert!(status == 1 && err.contains("invalid log-format: xml"), "{err}");
+}
+
+#[test]
+fn closed_standard_streams_are_no_harm() {
+    let script = format!("{} version <&- >&- 2>&-; echo $?", env!("CARGO_BIN_EXE_orlop"));
+    let (_, out, _) = seen(Command::new("sh").args(["-c", &script]).output().unwrap());
+    assert_eq!(out, "0\n");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_with_a_failure_and_no_signal() {
+    let script = format!("{{ {} help; echo $? >&2; }} | true", env!("CARGO_BIN_EXE_orlop"));
+    let (_, _, err) = seen(Command::new("sh").args(["-c", &script]).output().unwrap());
+    // The pipe may still take the text before `true` ends.
+    assert!(err == "0\n" || err.ends_with("broken pipe\n1\n"), "{err}");
+}
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let scratch = Scratch::new("man");
+    let (status, _, err) = run(&["man", scratch.0.to_str().unwrap()]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    for name in COMMANDS.split_whitespace() {
+        let page = fs::read_to_string(scratch.path(&format!("orlop-{name}.8"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS\n.B orlop ") && page.contains(".SH EXAMPLES\n"), "{name}");
+    }
+}
+
+/// What bash offers when `line` is completed at its end.
+fn completed(script: &Path, root: &Path, line: &str) -> String {
+    let words: Vec<String> = line.split(' ').map(|word| format!("'{word}'")).collect();
+    let dir = Path::new(env!("CARGO_BIN_EXE_orlop")).parent().unwrap();
+    let program = format!(
+        "cd {}; PATH={}:$PATH; source {}; COMP_WORDS=({}); COMP_CWORD={}; _orlop; printf '%s ' \"${{COMPREPLY[@]}}\"",
+        root.display(),
+        dir.display(),
+        script.display(),
+        words.join(" "),
+        words.len() - 1
+    );
+    let (_, out, err) = seen(Command::new("bash").args(["--norc", "-c", &program]).output().unwrap());
+    assert_eq!(err, "", "{line}");
+    out.trim().to_owned()
+}
+
+#[test]
+fn bash_completes_commands_flags_values_and_files() {
+    let scratch = Scratch::new("bash");
+    let script = scratch.path("orlop.bash");
+    fs::write(&script, run(&["completion", "bash"]).1).unwrap();
+    fs::create_dir(scratch.path("bundle")).unwrap();
+    for (line, offered) in [
+        ("orlop sta", "start state"),
+        ("orlop --root /r del", "delete"),
+        ("orlop delete --", "--force --regex --help"),
+        ("orlop list --format ", "table json"),
+        ("orlop list -f j", "json"),
+        ("orlop --log-format ", "text json"),
+        ("orlop seccomp ", "dump explain"),
+        ("orlop seccomp dump --f", "--format"),
+        ("orlop completion z", "zsh"),
+        ("orlop run -b bun", "bundle"),
+    ] {
+        assert_eq!(completed(&script, &scratch.0, line), offered, "{line}");
+    }
+}
