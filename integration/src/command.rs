@@ -7,13 +7,15 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{process, sys};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+use crate::{process, sys, tracer};
 
 /// How long a single command may take before it counts as hung, in seconds.
 pub const DEADLINE: u64 = 20;
@@ -169,6 +171,43 @@ impl Cmd {
     /// When it cannot be started.
     #[must_use]
     pub fn spawn(mut self) -> Running {
+        self.prepare();
+        let child = self.command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.text));
+        EXPECTED.with_borrow_mut(|set| set.insert(i32::try_from(child.id()).expect("a pid")));
+        Running { child, text: self.text, files: self.files, log: self.log, deadline: self.deadline }
+    }
+
+    /// Runs it to its end with a tracer that acts at `point`.
+    ///
+    /// # Panics
+    /// As [`Self::run`].
+    #[must_use]
+    pub fn trace(mut self, point: tracer::Point) -> (Output, tracer::Trace) {
+        self.prepare();
+        let result = self.files.with_extension("trace");
+        let tracer = tracer::run(self.command, point, &result);
+        let until = Instant::now() + self.deadline;
+        loop {
+            match waitpid(tracer, Some(WaitPidFlag::WNOHANG)).expect("waitpid") {
+                WaitStatus::StillAlive => {}
+                WaitStatus::Exited(_, 0) => break,
+                other => panic!("the tracer of `{}` ended by {other:?}", self.text),
+            }
+            if Instant::now() > until {
+                let tree = process::descendants(tracer.as_raw());
+                tree.iter().for_each(|process| process::kill_hard(process.pid));
+                process::kill_hard(tracer.as_raw());
+                waitpid(tracer, None).expect("waitpid");
+                panic!("hang: `{}` with {point:?}; its processes were {tree:#?}", self.text);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let trace: tracer::Trace = serde_json::from_slice(&std::fs::read(result).expect("result")).expect("JSON");
+        let output = gather(self.text, &self.files, self.log.as_deref(), trace.code);
+        (output, trace)
+    }
+
+    fn prepare(&mut self) {
         let output = File::create(self.files.with_extension("out")).expect("output file");
         let errors = File::create(self.files.with_extension("err")).expect("error file");
         let input = match &self.stdin {
@@ -180,10 +219,7 @@ impl Cmd {
             }
         };
         self.command.stdin(input).stdout(output).stderr(errors);
-        sys::hand_over(&mut self.command, self.fds);
-        let child = self.command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.text));
-        EXPECTED.with_borrow_mut(|set| set.insert(i32::try_from(child.id()).expect("a pid")));
-        Running { child, text: self.text, files: self.files, log: self.log, deadline: self.deadline }
+        sys::hand_over(&mut self.command, std::mem::take(&mut self.fds));
     }
 
     /// Runs it to its end.
@@ -252,24 +288,29 @@ impl Running {
         use std::os::unix::process::ExitStatusExt;
         EXPECTED.with_borrow_mut(|set| set.remove(&self.pid()));
         let code = status.code().or_else(|| status.signal().map(|signal| 1000 + signal)).unwrap_or(-1);
-        let log = self.log.as_deref().map(read_log).unwrap_or_default();
-        Output {
-            text: self.text,
-            code,
-            stdout: text_of(&self.files.with_extension("out")),
-            stderr: text_of(&self.files.with_extension("err")),
-            log,
-        }
+        gather(self.text, &self.files, self.log.as_deref(), code)
     }
 }
 
-fn text_of(path: &std::path::Path) -> String {
+fn gather(text: String, files: &Path, log: Option<&Path>, code: i32) -> Output {
+    Output {
+        text,
+        code,
+        stdout: text_of(&files.with_extension("out")),
+        stderr: text_of(&files.with_extension("err")),
+        log: log.map(read_log).unwrap_or_default(),
+    }
+}
+
+fn text_of(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }
 
-fn read_log(path: &std::path::Path) -> Vec<Value> {
+fn read_log(path: &Path) -> Vec<Value> {
     let text = text_of(path);
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("log line {line:?}: {e}"))).collect()
+    // A command that was killed may have left half a line.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("log line {line:?}: {e}"))).collect()
 }
 
 impl Output {

@@ -30,6 +30,7 @@ pub mod sandbox;
 pub mod spec;
 pub mod subject;
 mod sys;
+pub mod tracer;
 
 pub use command::{Cmd, Output};
 pub use container::Container;

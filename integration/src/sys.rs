@@ -75,3 +75,10 @@ pub(crate) fn new_session(command: &mut Command) {
     // SAFETY: setsid is async-signal-safe, and the closure does nothing else.
     unsafe { command.pre_exec(lead) };
 }
+
+/// Has `command` start under trace by the process that spawns it.
+pub(crate) fn trace_from_start(command: &mut Command) {
+    let ask = || nix::sys::ptrace::traceme().map_err(std::io::Error::from);
+    // SAFETY: PTRACE_TRACEME is one system call, and the closure does nothing else.
+    unsafe { command.pre_exec(ask) };
+}

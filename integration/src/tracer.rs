@@ -1,0 +1,195 @@
+//! Stepping through a command's system calls, to kill it at one of them or to have one fail.
+//!
+//! The tracer is a process of its own between the case and the command: when it ends, the kernel lets go of whatever it still traced
+//! (a container's first process, for example), which then runs on undisturbed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::ptrace;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::{process, sys};
+
+/// What to do at the chosen system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Nothing: count only.
+    Watch,
+    /// SIGKILL to the command, before the call is made.
+    Kill,
+    /// The call is not made and returns this errno.
+    Fail(i32),
+}
+
+/// A point in the command's life, and what happens there.
+#[derive(Debug, Clone, Copy)]
+pub struct Point {
+    /// The number of the system call, from 0.
+    pub at: u64,
+    /// What happens there.
+    pub act: Act,
+    /// Whether calls of the command's children count too.
+    pub follow: bool,
+}
+
+/// What the tracer saw.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Trace {
+    /// The command's exit code; 1000 + N when signal N ended it.
+    pub code: i32,
+    /// How many system calls were entered.
+    pub calls: u64,
+    /// The number of the system call at which something was done.
+    pub number: Option<u64>,
+}
+
+/// Whether calls can be made to fail on this machine's architecture.
+#[must_use]
+pub const fn can_inject() -> bool {
+    cfg!(target_arch = "x86_64")
+}
+
+/// Runs `command` as a child under trace, in a process that ends afterwards; writes what was seen to `result`.
+pub(crate) fn run(mut command: Command, point: Point, result: &Path) -> Pid {
+    let Some(tracer) = sys::fork() else {
+        sys::trace_from_start(&mut command);
+        let child = command.spawn().expect("the traced command");
+        let main = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+        let trace =
+            Tracer { main, point, calls: 0, number: None, known: BTreeSet::from([main]), failing: None }.follow();
+        std::fs::write(result, serde_json::to_vec(&trace).expect("JSON")).expect("result of the trace");
+        sys::exit_now(0);
+    };
+    tracer
+}
+
+struct Tracer {
+    main: Pid,
+    point: Point,
+    calls: u64,
+    number: Option<u64>,
+    known: BTreeSet<Pid>,
+    /// Tasks inside a call, as the kernel reports entry and exit alike; the one whose call is to fail.
+    failing: Option<Pid>,
+}
+
+impl Tracer {
+    fn follow(mut self) -> Trace {
+        let first = waitpid(self.main, Some(WaitPidFlag::__WALL)).expect("the stop after execve");
+        assert!(matches!(first, WaitStatus::Stopped(_, Signal::SIGTRAP)), "{first:?}");
+        let mut options = ptrace::Options::PTRACE_O_TRACESYSGOOD | ptrace::Options::PTRACE_O_TRACEEXEC;
+        if self.point.follow {
+            options |= ptrace::Options::PTRACE_O_TRACEFORK
+                | ptrace::Options::PTRACE_O_TRACEVFORK
+                | ptrace::Options::PTRACE_O_TRACECLONE;
+        }
+        ptrace::setoptions(self.main, options).expect("ptrace options");
+        let mut inside = BTreeSet::new();
+        self.go_on(self.main, None);
+        loop {
+            let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
+                Ok(status) => status,
+                Err(nix::errno::Errno::ECHILD) => return self.trace(-1),
+                Err(errno) => panic!("wait for tracees: {errno}"),
+            };
+            match status {
+                WaitStatus::Exited(pid, code) if pid == self.main => return self.trace(code),
+                WaitStatus::Signaled(pid, signal, _) if pid == self.main => return self.trace(1000 + signal as i32),
+                WaitStatus::PtraceSyscall(pid) => {
+                    if inside.remove(&pid) {
+                        self.leave(pid);
+                    } else {
+                        inside.insert(pid);
+                        self.enter(pid);
+                    }
+                    self.go_on(pid, None);
+                }
+                WaitStatus::PtraceEvent(pid, _, _) => self.go_on(pid, None),
+                WaitStatus::Stopped(pid, signal) => {
+                    // The first stop of a new tracee is the tracer's doing, not the program's.
+                    let new = self.known.insert(pid);
+                    let own = new && signal == Signal::SIGSTOP || signal == Signal::SIGTRAP;
+                    self.go_on(pid, (!own).then_some(signal));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn trace(&self, code: i32) -> Trace {
+        Trace { code, calls: self.calls, number: self.number }
+    }
+
+    fn enter(&mut self, pid: Pid) {
+        let here = self.calls == self.point.at && self.number.is_none();
+        self.calls += 1;
+        if !here || self.point.act == Act::Watch {
+            return;
+        }
+        match self.point.act {
+            Act::Watch => {}
+            Act::Kill => {
+                self.number = Some(call_number(pid));
+                process::kill_hard(self.main.as_raw());
+            }
+            Act::Fail(_) => {
+                self.number = Some(call_number(pid));
+                skip_call(pid);
+                self.failing = Some(pid);
+            }
+        }
+    }
+
+    fn leave(&mut self, pid: Pid) {
+        if self.failing == Some(pid)
+            && let Act::Fail(errno) = self.point.act
+        {
+            self.failing = None;
+            set_result(pid, -i64::from(errno));
+        }
+    }
+
+    /// Lets a tracee run to its next call. It may have been killed meanwhile.
+    fn go_on(&self, pid: Pid, signal: Option<Signal>) {
+        match ptrace::syscall(pid, signal) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+            Err(errno) => panic!("ptrace {pid}: {errno}"),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn call_number(pid: Pid) -> u64 {
+    ptrace::getregs(pid).map_or(u64::MAX, |registers| registers.orig_rax)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn skip_call(pid: Pid) {
+    if let Ok(mut registers) = ptrace::getregs(pid) {
+        registers.orig_rax = u64::MAX;
+        ptrace::setregs(pid, registers).expect("registers");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn set_result(pid: Pid, value: i64) {
+    if let Ok(mut registers) = ptrace::getregs(pid) {
+        registers.rax = u64::from_ne_bytes(value.to_ne_bytes());
+        ptrace::setregs(pid, registers).expect("registers");
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn call_number(_: Pid) -> u64 {
+    u64::MAX
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn skip_call(_: Pid) {}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn set_result(_: Pid, _: i64) {}

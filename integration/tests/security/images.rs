@@ -1,0 +1,315 @@
+//! Hostile root file systems: symbolic links where the runtime will make directories, devices and mounts.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use orlop_integration::{Case, Container, Sandbox, cases};
+use serde_json::json;
+
+pub(crate) const CASES: &[Case] = cases![
+    dev_is_a_symlink_out.not_runc("CVE-2026-41579"),
+    dev_is_a_symlink_inside,
+    dev_entries_are_symlinks_out,
+    devices_below_a_symlink_out.not_runc("CVE-2026-41579"),
+    proc_is_a_symlink_out,
+    proc_is_a_symlink_inside,
+    sys_is_a_symlink_out,
+    pts_and_shm_are_symlinks_out,
+    mount_points_are_not_made_outside,
+    masked_path_is_a_symlink_out,
+    dev_null_of_the_image_is_a_symlink_and_masks.not_runc("CVE-2025-31133"),
+    read_only_path_is_a_symlink_out,
+    volume_over_proc_self_attr_is_refused,
+    bind_over_proc_is_refused,
+    mounts_inside_proc_are_refused,
+    cwd_is_a_symlink_out,
+    rootfs_that_is_a_symlink_stays_a_rootfs,
+    state_and_config_survive_a_hostile_etc,
+    passwd_is_a_fifo_or_huge.not_runc("hangs on the fifo"),
+    passwd_is_a_symlink_out,
+    hook_directory_is_untouched,
+];
+
+/// A directory of the host that must not change, and its listing with sizes.
+struct Canary {
+    dir: PathBuf,
+    before: Vec<String>,
+}
+
+fn listing(dir: &Path) -> Vec<String> {
+    fn walk(dir: &Path, out: &mut Vec<String>) {
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            let data = entry.path().symlink_metadata().unwrap();
+            let text = format!(
+                "{} {:?} {} {:?}",
+                entry.path().display(),
+                data.file_type(),
+                data.len(),
+                data.modified().unwrap()
+            );
+            out.push(text);
+            if data.is_dir() {
+                walk(&entry.path(), out);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(dir, &mut out);
+    out.sort();
+    out
+}
+
+impl Canary {
+    fn new(t: &Sandbox) -> Self {
+        let dir = t.dir.join("canary");
+        fs::create_dir(&dir).unwrap();
+        for name in ["null", "ptmx", "console", "file"] {
+            fs::write(dir.join(name), "canary\n").unwrap();
+        }
+        fs::create_dir(dir.join("pts")).unwrap();
+        fs::create_dir(dir.join("shm")).unwrap();
+        let before = listing(&dir);
+        Self { dir, before }
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        assert_eq!(listing(&self.dir), self.before, "the host's directory was changed");
+    }
+}
+
+/// Replaces a path of the root file system by a symbolic link.
+fn link(c: &Container<'_>, path: &str, target: impl AsRef<Path>) {
+    let place = c.rootfs().join(path);
+    if place.is_dir() {
+        fs::remove_dir_all(&place).unwrap();
+    } else {
+        let _ = fs::remove_file(&place);
+    }
+    symlink(target, place).unwrap();
+}
+
+/// Runs it; that may succeed (inside the root) or fail cleanly, but nothing outside may change.
+fn run_and_check(t: &Sandbox, c: &Container<'_>, canary: &Canary) -> i32 {
+    let out = c.run();
+    canary.check();
+    assert!(out.code == 0 || (out.code < 1000 && !out.stderr.is_empty()), "{out:?}");
+    c.set("/process/terminal", json!(false));
+    let created = c.create();
+    canary.check();
+    if created.code == 0 {
+        c.start().ok();
+        c.delete_force().ok();
+    }
+    canary.check();
+    let _ = t;
+    out.code
+}
+
+fn dev_is_a_symlink_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "dev", &canary.dir);
+    run_and_check(t, &c, &canary);
+    // The same without a mount on /dev: the image's own directory is used then.
+    c.edit(|spec| {
+        spec["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+    });
+    run_and_check(t, &c, &canary);
+    for climb in ["../../canary", "../../../../../../../../../../tmp"] {
+        link(&c, "dev", climb);
+        let _ = c.run();
+        canary.check();
+    }
+}
+
+fn dev_is_a_symlink_inside(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    fs::create_dir(c.rootfs().join("real-dev")).unwrap();
+    link(&c, "dev", "real-dev");
+    run_and_check(t, &c, &canary);
+}
+
+fn dev_entries_are_symlinks_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    c.edit(|spec| {
+        spec["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+    });
+    for name in ["null", "zero", "ptmx", "console", "fd", "pts", "shm", "tty"] {
+        link(&c, &format!("dev/{name}"), canary.dir.join(name));
+    }
+    run_and_check(t, &c, &canary);
+}
+
+fn devices_below_a_symlink_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "outside", &canary.dir);
+    c.set("/linux/devices", json!([{"path": "/outside/made", "type": "c", "major": 1, "minor": 3}]));
+    run_and_check(t, &c, &canary);
+}
+
+fn proc_is_a_symlink_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "proc", &canary.dir);
+    assert_ne!(run_and_check(t, &c, &canary), 0, "CVE-2019-19921: a /proc that is a symlink must be refused");
+}
+
+fn proc_is_a_symlink_inside(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    fs::create_dir(c.rootfs().join("elsewhere")).unwrap();
+    link(&c, "proc", "elsewhere");
+    assert_ne!(run_and_check(t, &c, &canary), 0, "CVE-2023-27561: a /proc that is a symlink must be refused");
+}
+
+fn sys_is_a_symlink_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "sys", &canary.dir);
+    assert_ne!(run_and_check(t, &c, &canary), 0, "CVE-2023-28642: a /sys that is a symlink must be refused");
+}
+
+fn pts_and_shm_are_symlinks_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    c.edit(|spec| spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev"));
+    link(&c, "dev/pts", canary.dir.join("pts"));
+    link(&c, "dev/shm", canary.dir.join("shm"));
+    run_and_check(t, &c, &canary);
+}
+
+fn mount_points_are_not_made_outside(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "data", &canary.dir);
+    link(&c, "up", "../../canary");
+    c.mount("tmpfs", "tmpfs", "/data/made", &[]).mount("tmpfs", "tmpfs", "/up/made/deep", &[]);
+    c.mount("bind", "/etc/passwd", "/data/made-file", &["bind", "ro"]);
+    run_and_check(t, &c, &canary);
+}
+
+fn masked_path_is_a_symlink_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "secret", canary.dir.join("file"));
+    c.push("/linux/maskedPaths", json!("/secret"));
+    run_and_check(t, &c, &canary);
+    assert_eq!(fs::read_to_string(canary.dir.join("file")).unwrap(), "canary\n");
+}
+
+fn dev_null_of_the_image_is_a_symlink_and_masks(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    c.edit(|spec| spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev"));
+    link(&c, "dev/null", "/proc/sys/kernel/core_pattern");
+    fs::write(c.rootfs().join("secret"), "secret").unwrap();
+    c.push("/linux/maskedPaths", json!("/secret"));
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let out = c.sh("cat /secret /proc/keys; echo x > /secret").run();
+    assert!(!out.stdout.contains("secret") && !out.stdout.contains(pattern.trim()), "{out:?}");
+    assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), pattern);
+    canary.check();
+}
+
+fn read_only_path_is_a_symlink_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "fixed", &canary.dir);
+    c.push("/linux/readonlyPaths", json!("/fixed"));
+    run_and_check(t, &c, &canary);
+    fs::write(canary.dir.join("probe-of-write"), "").unwrap();
+}
+
+fn volume_over_proc_self_attr_is_refused(t: &Sandbox) {
+    let c = t.container("a");
+    // Harmless as long as nothing is written through it: what is checked is that the host's label files are not its target.
+    let out = c.mount("tmpfs", "tmpfs", "/proc/self/attr", &[]).run();
+    assert!(out.code == 0 || out.code == 1, "{out:?}");
+    let c = t.container("b");
+    c.mount("bind", "/proc/self/sched", "/proc/self/attr/exec", &["bind"]).run().code(1);
+}
+
+fn bind_over_proc_is_refused(t: &Sandbox) {
+    let volume = t.dir.join("volume");
+    fs::create_dir_all(volume.join("self/attr")).unwrap();
+    fs::write(volume.join("self/attr/exec"), "").unwrap();
+    let c = t.container("a");
+    c.mount("bind", &volume.display().to_string(), "/proc", &["rbind"]).run().code(1);
+}
+
+fn mounts_inside_proc_are_refused(t: &Sandbox) {
+    for (n, place) in ["/proc/sys", "/proc/1/attr", "/proc/sysrq-trigger", "/proc/self/fd"].iter().enumerate() {
+        let c = t.container(&format!("c{n}"));
+        c.mount("bind", "/tmp", place, &["bind"]).run().code(1);
+    }
+}
+
+fn cwd_is_a_symlink_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "work", &canary.dir);
+    c.set("/process/cwd", json!("/work")).sh("pwd; ls");
+    let out = c.run();
+    assert!(!out.stdout.contains("ptmx"), "the host's directory shows: {}", out.stdout);
+    canary.check();
+    c.set("/process/cwd", json!("/work/made")).run();
+    canary.check();
+}
+
+fn rootfs_that_is_a_symlink_stays_a_rootfs(t: &Sandbox) {
+    let c = t.container("a");
+    fs::rename(c.rootfs(), c.bundle.join("real")).unwrap();
+    symlink("real", c.rootfs()).unwrap();
+    // runc refuses it, crun allows it; either is safe.
+    let out = c.sh("cat /etc/passwd").run();
+    assert!(out.code == 1 || out.stdout.contains("/home/user"), "{out:?}");
+}
+
+fn state_and_config_survive_a_hostile_etc(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "etc", &canary.dir);
+    link(&c, "run", &canary.dir);
+    run_and_check(t, &c, &canary);
+}
+
+fn passwd_is_a_fifo_or_huge(t: &Sandbox) {
+    let c = t.container("a");
+    let passwd = c.rootfs().join("etc/passwd");
+    fs::remove_file(&passwd).unwrap();
+    nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    let out = c.run();
+    assert!(out.code < 1000, "a fifo must not hang it: {out:?}");
+    fs::remove_file(&passwd).unwrap();
+    let line = "x".repeat(1 << 20) + "\n";
+    fs::write(&passwd, line.repeat(8) + "root:x:0:0::/root:/bin/sh\n").unwrap();
+    c.run().ok();
+}
+
+fn passwd_is_a_symlink_out(t: &Sandbox) {
+    let canary = Canary::new(t);
+    fs::write(canary.dir.join("outside"), "x:x:0:0::/taken-from-the-host:/bin/sh\n").unwrap();
+    let c = t.container("a");
+    link(&c, "etc/passwd", canary.dir.join("outside"));
+    let out = c.sh("echo $HOME").run();
+    assert!(!out.stdout.contains("taken-from-the-host"), "{}", out.stdout);
+}
+
+fn hook_directory_is_untouched(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let c = t.container("a");
+    link(&c, "tmp", &canary.dir);
+    c.mount("tmpfs", "tmpfs", "/tmp", &["tmpcopyup"]);
+    run_and_check(t, &c, &canary);
+}

@@ -1,0 +1,140 @@
+//! Attackers that run beside the runtime: swapping directories and links, and prying into processes that enter a container.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use orlop_integration::{Case, Container, Sandbox, cases, process};
+use serde_json::json;
+
+pub(crate) const CASES: &[Case] = cases![
+    symlink_exchange_on_a_mount_destination.seconds(3000).not_runc("CVE-2021-30465"),
+    symlink_exchange_below_a_mount_destination.seconds(3000).not_runc("CVE-2024-45310"),
+    symlink_exchange_on_proc_and_masked_paths.seconds(3000),
+    entering_processes_cannot_be_pried_into.seconds(600),
+];
+
+fn rounds() -> usize {
+    std::env::var("ORLOP_RACE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+}
+
+/// The attacker of CVE-2021-30465 in a container of its own, with a volume that the victim mounts too.
+fn attacker<'a>(t: &'a Sandbox, volume: &Path, a: &str, b: &str) -> Container<'a> {
+    let c = t.container("attacker");
+    c.mount("bind", &volume.display().to_string(), "/volume", &["rbind"]);
+    c.args(&["/probe", "exchange", &format!("/volume/{a}"), &format!("/volume/{b}")]);
+    c.run_detached().ok();
+    c
+}
+
+/// Every name below `dir`, links not followed.
+fn names(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        found.push(entry.path().display().to_string());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(names(&entry.path()));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn symlink_exchange_on_a_mount_destination(t: &Sandbox) {
+    let volume = t.dir.join("volume");
+    let canary = t.dir.join("canary");
+    fs::create_dir_all(volume.join("dir")).unwrap();
+    fs::create_dir_all(&canary).unwrap();
+    symlink(
+        "/".to_owned() + &"../".repeat(12) + canary.strip_prefix("/").unwrap().to_str().unwrap(),
+        volume.join("link"),
+    )
+    .unwrap();
+    let attacker = attacker(t, &volume, "dir", "link");
+    let before = names(&canary);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for n in 0..rounds() {
+        let c = t.container(&format!("v{n}"));
+        c.mount("bind", &volume.display().to_string(), "/volume", &["rbind"]);
+        c.mount("tmpfs", "trap", "/volume/dir/deep", &[]).mount("tmpfs", "trap", "/volume/dir", &[]);
+        let out = c.sh("grep -c trap /proc/self/mountinfo").run();
+        assert!(out.code < 1000, "{out:?}");
+        assert_eq!(names(&canary), before, "round {n}: made on the host");
+        assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts, "round {n}: mounted on the host");
+        fs::remove_dir_all(&c.bundle).unwrap();
+    }
+    attacker.end();
+}
+
+fn symlink_exchange_below_a_mount_destination(t: &Sandbox) {
+    let volume = t.dir.join("volume");
+    let canary = t.dir.join("canary");
+    fs::create_dir_all(volume.join("dir")).unwrap();
+    fs::create_dir_all(&canary).unwrap();
+    symlink(&canary, volume.join("link")).unwrap();
+    let attacker = attacker(t, &volume, "dir", "link");
+    let before = names(&canary);
+    for n in 0..rounds() {
+        let c = t.container(&format!("v{n}"));
+        c.mount("bind", &volume.display().to_string(), "/volume", &["rbind"]);
+        c.mount("bind", "/etc/hostname", &format!("/volume/dir/made-{n}/file"), &["bind", "ro"]);
+        c.set(
+            "/linux/devices",
+            json!([{"path": format!("/volume/dir/node-{n}"), "type": "c", "major": 1, "minor": 3}]),
+        );
+        c.set("/process/cwd", json!(format!("/volume/dir/cwd-{n}")));
+        let out = c.run();
+        assert!(out.code < 1000, "{out:?}");
+        // CVE-2024-45310: not even an empty directory may appear.
+        assert_eq!(names(&canary), before, "round {n}: made on the host");
+        fs::remove_dir_all(&c.bundle).unwrap();
+    }
+    attacker.end();
+}
+
+fn symlink_exchange_on_proc_and_masked_paths(t: &Sandbox) {
+    let canary_text = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let volume = t.dir.join("volume");
+    fs::create_dir_all(volume.join("dir")).unwrap();
+    fs::write(volume.join("null"), "").unwrap();
+    symlink("/proc/sys/kernel/core_pattern", volume.join("link")).unwrap();
+    let attacker = attacker(t, &volume, "null", "link");
+    for n in 0..rounds() {
+        let c = t.container(&format!("v{n}"));
+        c.mount("bind", &volume.display().to_string(), "/volume", &["rbind"]);
+        c.push("/linux/maskedPaths", json!("/volume/null")).push("/linux/readonlyPaths", json!("/volume/null"));
+        c.set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+        let out = c.sh("echo '|/evil' > /volume/null; cat /proc/sys/net/ipv4/ip_forward").run();
+        assert!(out.code < 1000, "{out:?}");
+        assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), canary_text, "round {n}: escape");
+        fs::remove_dir_all(&c.bundle).unwrap();
+    }
+    attacker.end();
+}
+
+fn entering_processes_cannot_be_pried_into(t: &Sandbox) {
+    let c = t.container("a");
+    // The attacker is the first process, with the same user and the same capabilities as what is executed beside it; its output
+    // says what it could open. (With CAP_SYS_PTRACE over the same user namespace, nothing could stop it.)
+    c.args(&["/probe", "pry", "5"]);
+    c.run_detached().ok();
+    let pid = c.pid();
+    let mut count = 0;
+    while process::is_alive(pid) && count < 400 {
+        let _ = c.exec(&[], &["/probe", "exit", "0"]).code;
+        count += 1;
+    }
+    assert!(count > 2, "{count}");
+    let files = fs::read_dir(&t.dir).unwrap().flatten();
+    let text: String = files
+        .filter(|entry| entry.path().extension().is_some_and(|kind| kind == "out"))
+        .map(|entry| fs::read_to_string(entry.path()).unwrap_or_default())
+        .collect();
+    for line in text.lines() {
+        let reached = line.starts_with("fd ")
+            && (line.contains("/state") || line.contains("/cgroup") || line.contains("/proc"))
+            || line.starts_with("ptrace ") && !line.contains("/probe");
+        assert!(!reached, "CVE-2016-9962: {line}");
+    }
+    c.delete_force().ok();
+}
