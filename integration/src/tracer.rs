@@ -57,6 +57,7 @@ pub const fn can_inject() -> bool {
 pub(crate) fn run(mut command: Command, point: Point, result: &Path) -> Pid {
     let Some(tracer) = sys::fork() else {
         sys::trace_from_start(&mut command);
+        #[allow(clippy::zombie_processes, reason = "the tracer waits for it as a tracee, by its number")]
         let child = command.spawn().expect("the traced command");
         let main = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         let trace =
