@@ -20,6 +20,7 @@ mod resume;
 mod run;
 mod seccomp_dump;
 mod seccomp_explain;
+mod seccomp_profile;
 mod spec;
 mod start;
 mod state;

@@ -16,6 +16,9 @@ mod state;
 mod step;
 mod verbs;
 
+/// The seccomp crate, whose `Profile` the config model holds.
+pub use orlop_seccomp as seccomp;
+
 pub use error::{Error, Kind, Result};
 pub use id::{ContainerId, HostPid};
 pub use runtime::{CgroupDriver, Runtime};
