@@ -63,9 +63,9 @@ pub(crate) fn require(record: &Record) -> Result<Cgroup> {
     })
 }
 
-/// Whether the container's processes are frozen.
+/// Whether the container is paused.
 pub(crate) fn is_frozen(record: &Record) -> Result<bool> {
-    open(record).map_or(Ok(false), |cgroup| cgroup.is_frozen().map_err(|error| Error::cgroup(&error)))
+    record.cgroup.as_ref().map_or(Ok(false), |cgroup| cgroup.is_paused().map_err(|error| Error::cgroup(&error)))
 }
 
 /// Whether the process is still the program that sets a container up, which waits or works, and not yet the container's

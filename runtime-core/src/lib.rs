@@ -10,6 +10,8 @@ mod lifecycle;
 mod pidfd;
 #[allow(dead_code, reason = "the launch path, which uses the rest of it, is being written")]
 mod procfs;
+#[allow(dead_code, reason = "create, which uses the rest of it, is being written")]
+mod resctrl;
 mod runtime;
 #[allow(dead_code, unused_imports, reason = "the verbs that use the rest of it are being written")]
 mod state;
@@ -21,10 +23,12 @@ pub use orlop_seccomp as seccomp;
 
 pub use error::{Error, Kind, Result};
 pub use id::{ContainerId, HostPid};
+pub use resctrl::IntelRdtStats;
 pub use runtime::{CgroupDriver, Runtime};
 pub use step::Step;
 pub use verbs::create::{CreateOptions, create};
 pub use verbs::delete::{DeleteOptions, delete};
+pub use verbs::events::{Event, EventData, Events, EventsOptions, Stats, events, stats};
 pub use verbs::exec::{ExecOptions, ExecProcess, exec};
 pub use verbs::features::{
     CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures, MountExtensions,
@@ -39,5 +43,6 @@ pub use verbs::run::{RunOptions, run};
 pub use verbs::spec::{SpecOptions, spec};
 pub use verbs::start::{StartOptions, start};
 pub use verbs::state::{ContainerState, Status, state};
+pub use verbs::update::{UpdateOptions, update};
 pub use verbs::validate::{Finding, Severity, ValidateOptions, validate, validate_config};
 pub use verbs::{Container, Exit};

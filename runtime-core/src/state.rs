@@ -292,13 +292,24 @@ impl Locked {
     ///
     /// Nothing is synced to the disk: the state describes processes, and no process survives what a sync protects from.
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
-        let failed = |errno: Errno| Error::os(Step::WriteState, errno as i32).object(self.id.as_str());
+        self.prepare(record)?;
+        self.commit()
+    }
+
+    /// The first half of [`Self::save`]: writes all that may fail for want of room beside the state file.
+    pub(crate) fn prepare(&self, record: &Record) -> Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let next = openat(self.dir(), NEXT_STATE_FILE, flags, PRIVATE_FILE).map_err(failed)?;
+        let next = openat(self.dir(), NEXT_STATE_FILE, flags, PRIVATE_FILE)
+            .map_err(|errno| Error::os(Step::WriteState, errno as i32).object(self.id.as_str()))?;
         File::from(next)
             .write_all(&record.to_json()?)
-            .map_err(|error| Error::io(Step::WriteState, &error).object(self.id.as_str()))?;
-        renameat(self.dir(), NEXT_STATE_FILE, self.dir(), STATE_FILE).map_err(failed)
+            .map_err(|error| Error::io(Step::WriteState, &error).object(self.id.as_str()))
+    }
+
+    /// The second half of [`Self::save`]: what was prepared takes the place of the state file.
+    pub(crate) fn commit(&self) -> Result<()> {
+        renameat(self.dir(), NEXT_STATE_FILE, self.dir(), STATE_FILE)
+            .map_err(|errno| Error::os(Step::WriteState, errno as i32).object(self.id.as_str()))
     }
 
     /// Removes the exec FIFO, which turns `created` into `running`; it may be gone already.

@@ -8,13 +8,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use orlop_cgroups::{Cgroup, Driver, Layout, Spec};
 
 use crate::hooks::{self, HookKind, HookState, InRuntime};
-use crate::state::{IntelRdtRecord, Locked, Phase, Record, Store, not_found};
+use crate::state::{Locked, Phase, Record, Store, not_found};
 use crate::verbs::state::Status;
-use crate::{CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Step, config, control, lifecycle, pidfd};
+use crate::{
+    CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Step, config, control, lifecycle, pidfd, resctrl,
+};
 
 /// What `delete` is told.
 #[derive(Debug, Clone)]
@@ -102,7 +103,7 @@ pub(crate) fn tear_down(locked: Locked, record: &Record) -> Result<Vec<Error>> {
         failures.add(remove_cgroup(&cgroup, record));
     }
     if let Some(intel_rdt) = &record.intel_rdt {
-        failures.add(remove_intel_rdt(intel_rdt));
+        failures.add(resctrl::remove(intel_rdt));
     }
     failures.into_result()?;
     match config {
@@ -179,17 +180,6 @@ fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
         }
         result => result.map_err(failed),
     }
-}
-
-fn remove_intel_rdt(intel_rdt: &IntelRdtRecord) -> Result<()> {
-    let owned = intel_rdt.owned.then_some(&intel_rdt.path);
-    for path in intel_rdt.monitoring_path.iter().chain(owned) {
-        match unlinkat(nix::fcntl::AT_FDCWD, path.as_str(), UnlinkatFlags::RemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(Error::os(Step::SetUpIntelRdt, errno as i32).object(format!("remove {path}"))),
-        }
-    }
-    Ok(())
 }
 
 /// Deletes a container whose state file cannot be read: its cgroup is where the copy of its config says.

@@ -1,0 +1,220 @@
+//! `events`: statistics and incidents of a container, as they come.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use orlop_cgroups::{Cgroup, Event as Incident};
+use serde::Serialize;
+
+use crate::resctrl::{self, IntelRdtStats};
+use crate::state::{Record, Store};
+use crate::verbs::state::Status;
+use crate::{ContainerId, Error, Kind, Result, Runtime, Step, control, lifecycle, pidfd};
+
+/// What `events` is told.
+#[derive(Debug, Clone)]
+pub struct EventsOptions {
+    /// The time between two [`Event::stats`]; `None` for incidents only.
+    pub interval: Option<Duration>,
+}
+
+impl Default for EventsOptions {
+    fn default() -> Self {
+        Self { interval: Some(Duration::from_secs(5)) }
+    }
+}
+
+/// Something to tell of a container. Serialized, it is runc's JSON: `{"type":…,"id":…,"data":…}`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Event {
+    /// `stats` and `oom` as in runc. Beyond runc: `oom-kill`, `oom-group-kill`, `memory-high`, `memory-max`, `pids-max`, each with
+    /// the count in its data, and `exit`, the last one, when the container's first process has ended.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The container's id.
+    pub id: String,
+    /// What belongs to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<EventData>,
+}
+
+/// What belongs to an event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum EventData {
+    /// The statistics of a `stats` event.
+    Stats(Box<Stats>),
+    /// How often it has happened since the event of the same kind before.
+    Count {
+        /// The number.
+        count: u64,
+    },
+}
+
+/// What a container uses, in the shape of runc.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// From its control groups.
+    #[serde(flatten)]
+    pub cgroup: orlop_cgroups::Stats,
+    /// From resctrl.
+    pub intel_rdt: IntelRdtStats,
+    /// Always null, as from runc's own containers: network interfaces are no business of a runtime.
+    pub network_interfaces: Option<()>,
+}
+
+/// The statistics of the container `id`, once.
+///
+/// # Errors
+/// [`Kind::NotFound`] when there is no such container; [`Kind::WrongStatus`] when it is stopped; [`Kind::System`] when a file of
+/// its control groups cannot be read.
+pub fn stats(runtime: &Runtime, id: &ContainerId) -> Result<Event> {
+    let entry = Store::find(runtime, id)?;
+    alive(&entry)?;
+    read_stats(&entry.record, control::open(&entry.record).as_ref())
+}
+
+/// Starts to watch the container `id`. The result yields events until the container has stopped.
+///
+/// # Errors
+/// [`Kind::NotFound`] when there is no such container; [`Kind::WrongStatus`] when it is stopped; [`Kind::InvalidArgument`] for an
+/// interval of zero; [`Kind::Unsupported`] when it has no control groups.
+pub fn events(runtime: &Runtime, id: &ContainerId, options: &EventsOptions) -> Result<Events> {
+    if options.interval.is_some_and(|interval| interval.is_zero()) {
+        return Err(
+            Error::new(Kind::InvalidArgument, Step::CheckArguments).detail("duration interval must be greater than 0")
+        );
+    }
+    let entry = Store::find(runtime, id)?;
+    let init = alive(&entry)?;
+    let cgroup = control::require(&entry.record)?;
+    let incidents = cgroup.events(&[]).map_err(|error| Error::cgroup(&error))?;
+    let timer = options.interval.map(|interval| (interval, Instant::now() + interval));
+    Ok(Events { record: entry.record, init, cgroup, incidents, timer, end: End::NotYet })
+}
+
+/// The first process of a container that is not stopped.
+fn alive(entry: &crate::state::Entry) -> Result<OwnedFd> {
+    match lifecycle::facts(entry)? {
+        lifecycle::Facts { init: Some(init), status } if status != Status::Stopped => Ok(init),
+        _ => Err(Error::new(Kind::WrongStatus, Step::ReadEvents)
+            .detail(format!("container with id {} is not running", entry.id()))),
+    }
+}
+
+fn read_stats(record: &Record, cgroup: Option<&Cgroup>) -> Result<Event> {
+    let cgroup = match cgroup {
+        Some(cgroup) => cgroup.stats().map_err(|error| Error::cgroup(&error))?,
+        None => orlop_cgroups::Stats::default(),
+    };
+    let intel_rdt = record.intel_rdt.as_ref().map(resctrl::stats).unwrap_or_default();
+    let stats = Stats { cgroup, intel_rdt, network_interfaces: None };
+    Ok(Event { kind: "stats", id: record.id.clone(), data: Some(EventData::Stats(Box::new(stats))) })
+}
+
+/// The events of a container, one after the other; ends after `exit`. [`Iterator::next`] waits for one.
+#[derive(Debug)]
+pub struct Events {
+    record: Record,
+    init: OwnedFd,
+    cgroup: Cgroup,
+    incidents: orlop_cgroups::Events,
+    /// The interval of statistics, and when the next are due.
+    timer: Option<(Duration, Instant)>,
+    end: End,
+}
+
+/// How near the end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    NotYet,
+    /// The first process has ended; what it died of may still have to be told.
+    Dying,
+    Told,
+}
+
+impl Iterator for Events {
+    type Item = Result<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.end == End::Told {
+            return None;
+        }
+        let event = self.wait();
+        if event.is_err() {
+            // A source that fails once would fail for ever.
+            self.end = End::Told;
+        }
+        Some(event)
+    }
+}
+
+impl Events {
+    fn wait(&mut self) -> Result<Event> {
+        loop {
+            // The kernel tells of an OOM kill before the process is gone.
+            match self.incidents.next(Some(Duration::ZERO)).map_err(|error| Error::cgroup(&error))? {
+                Some(Incident::Gone) => self.end = End::Dying,
+                Some(incident) => match self.describe(incident) {
+                    Some(event) => return Ok(event),
+                    None => continue,
+                },
+                None => {}
+            }
+            if self.end == End::Dying {
+                self.end = End::Told;
+                return Ok(self.event("exit", None));
+            }
+            if let Some((interval, due)) = &mut self.timer
+                && Instant::now() >= *due
+            {
+                *due = Instant::now() + *interval;
+                match read_stats(&self.record, Some(&self.cgroup)) {
+                    // The cgroup goes while it is read, with the container.
+                    Err(error) if pidfd::has_ended(self.init.as_fd()).unwrap_or(true) => drop(error),
+                    stats => return stats,
+                }
+            }
+            self.poll()?;
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn poll(&mut self) -> Result<()> {
+        let timeout = self.timer.map_or(PollTimeout::NONE, |(_, due)| pidfd::timeout_until(due));
+        let mut fds =
+            [PollFd::new(self.init.as_fd(), PollFlags::POLLIN), PollFd::new(self.incidents.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::os(Step::ReadEvents, errno as i32).object(&self.record.id)),
+        }
+        if fds.first().and_then(PollFd::any) == Some(true) {
+            self.end = End::Dying;
+        }
+        Ok(())
+    }
+
+    /// The event of an incident; `None` for what is not told.
+    fn describe(&self, incident: Incident) -> Option<Event> {
+        let (kind, count) = match incident {
+            // runc's, without data.
+            Incident::Oom(_) => return Some(self.event("oom", None)),
+            Incident::OomKill(count) => ("oom-kill", count),
+            Incident::OomGroupKill(count) => ("oom-group-kill", count),
+            Incident::High(count) => ("memory-high", count),
+            Incident::Max(count) => ("memory-max", count),
+            Incident::PidsMax(count) => ("pids-max", count),
+            _ => return None,
+        };
+        Some(self.event(kind, Some(EventData::Count { count })))
+    }
+
+    fn event(&self, kind: &'static str, data: Option<EventData>) -> Event {
+        Event { kind, id: self.record.id.clone(), data }
+    }
+}
