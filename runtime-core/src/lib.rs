@@ -2,20 +2,24 @@
 
 pub mod config;
 mod control;
+mod creation;
 mod error;
-#[allow(dead_code, reason = "create, start and exec, which use the rest of it, are being written")]
 mod hooks;
 mod id;
+mod intel_rdt;
+mod launch;
 mod lifecycle;
+mod net_devices;
+mod passwd;
 mod pidfd;
-#[allow(dead_code, reason = "the launch path, which uses the rest of it, is being written")]
+mod plan;
 mod procfs;
 #[allow(dead_code, reason = "create, which uses the rest of it, is being written")]
 mod resctrl;
 mod runtime;
-#[allow(dead_code, unused_imports, reason = "the verbs that use the rest of it are being written")]
 mod state;
 mod step;
+mod sys;
 mod verbs;
 
 /// The seccomp crate, whose `Profile` the config model holds.

@@ -79,7 +79,21 @@ impl Container {
     /// # Errors
     /// [`crate::Kind::System`] with ECHILD when it is not this program's child.
     pub fn wait(&self) -> Result<Exit> {
-        todo!()
+        wait_for(self.pidfd.as_fd(), true)
+    }
+}
+
+/// Waits for the end of a child of this program; reaps it, or leaves it for another wait.
+pub(crate) fn wait_for(pidfd: BorrowedFd<'_>, reap: bool) -> Result<Exit> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let keep = if reap { WaitPidFlag::empty() } else { WaitPidFlag::WNOWAIT };
+    loop {
+        match waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED | keep) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(Exit::Code(u8::try_from(code).unwrap_or(u8::MAX))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Exit::Signal(signal as i32)),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(crate::Error::os(crate::Step::Wait, errno as i32).object("the process")),
+        }
     }
 }
 

@@ -43,8 +43,16 @@ impl Walker {
         self.die_with_parent()
     }
 
-    pub(crate) fn chdir(path: CStr<'_>) -> Result<(), Failure> {
-        sys::chdir(path)?;
+    pub(crate) fn chdir(&mut self, path: CStr<'_>) -> Result<(), Failure> {
+        let tries = core::mem::replace(&mut self.cwd_tries, 2);
+        match (tries, sys::chdir(path)) {
+            (_, Ok(_)) => {}
+            (0, Err(Errno(EACCES | EPERM))) => {
+                self.cwd_tries = 1;
+                return Ok(());
+            }
+            (_, Err(errno)) => return Err(errno.into()),
+        }
         // CVE-2024-21626: a directory reached through a leaked descriptor lies outside the root, and its name does not begin
         // with a slash then.
         let mut name = [0u8; 4096];
@@ -106,8 +114,15 @@ impl Walker {
 
 /// Drops from the bounding set what is not kept.
 pub(crate) fn cap_bounding(keep: u64, last: u32) -> Result<(), Failure> {
+    /// The newest capability of the oldest supported kernel (CAP_CHECKPOINT_RESTORE, 5.9).
+    const SURE: u32 = 40;
     for capability in (0..=last).filter(|capability| keep & (1 << capability) == 0) {
-        sys::prctl(PR_CAPBSET_DROP, capability as usize, 0)?;
+        match sys::prctl(PR_CAPBSET_DROP, capability as usize, 0) {
+            Ok(_) => {}
+            // The kernel's last one was passed.
+            Err(Errno(EINVAL)) if capability > SURE => break,
+            Err(errno) => return Err(errno.into()),
+        }
     }
     Ok(())
 }

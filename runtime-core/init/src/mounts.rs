@@ -38,15 +38,15 @@ impl Walker {
         Ok(())
     }
 
-    /// Attaches the root filesystem on top of this namespace's root, from where it becomes the root.
-    pub(crate) fn rootfs(&mut self, tree: Slot, path: Str, attrs: List<Attr>) -> Result<(), Failure> {
+    /// Attaches the root filesystem, usually on top of this namespace's root, from where it becomes the root.
+    pub(crate) fn rootfs(&mut self, tree: Slot, path: Str, at: Str, attrs: List<Attr>) -> Result<(), Failure> {
         let tree = if tree == Slot::NONE {
             clone_tree(Fd::CWD, self.arena.str(path), AT_RECURSIVE).because(detail::SOURCE)?
         } else {
             self.arena.slot(tree)
         };
         self.set_attrs(tree, attrs)?;
-        sys::move_mount(tree, CStr::EMPTY, Fd::CWD, CStr::new(b"/\0"), MOVE_MOUNT_F_EMPTY_PATH)
+        sys::move_mount(tree, CStr::EMPTY, Fd::CWD, self.arena.str(at), MOVE_MOUNT_F_EMPTY_PATH)
             .because(detail::ATTACH)?;
         self.root = tree;
         Ok(())

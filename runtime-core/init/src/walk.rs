@@ -110,6 +110,8 @@ pub(crate) struct Walker {
     pub(crate) empty_dir: Option<Fd>,
     /// An attached null device, for masks.
     pub(crate) null: Option<Fd>,
+    /// 0: the working directory is still to be entered; 1: refused once, try again as the container's user; 2: done.
+    pub(crate) cwd_tries: u8,
     /// Whether this process goes on without the runtime after it is ready.
     pub(crate) leaves_runtime: bool,
 }
@@ -121,7 +123,8 @@ pub fn run(fd: i32) -> ! {
     let header = arena.header();
     let operations = arena.list(header.ops);
     let waits = operations.iter().any(|record| matches!(record.op, Op::WaitStart { .. }));
-    let mut walker = Walker { arena, root: Fd(-1), console: None, empty_dir: None, null: None, leaves_runtime: waits };
+    let mut walker =
+        Walker { arena, root: Fd(-1), console: None, empty_dir: None, null: None, cwd_tries: 0, leaves_runtime: waits };
     let begin = || -> Result<(), Failure> {
         sys::close_range(header.first_private_fd as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC)?;
         walker.die_with_parent()?;
@@ -184,7 +187,7 @@ impl Walker {
     fn step_mounts(&mut self, record: &Record) -> Result<(), Failure> {
         match record.op {
             Op::Propagation { flags } => Self::root_propagation(flags, true),
-            Op::Rootfs { tree, path, attrs } => self.rootfs(tree, path, attrs),
+            Op::Rootfs { tree, path, at, attrs } => self.rootfs(tree, path, at, attrs),
             Op::CurrentRoot => {
                 self.root = sys::openat2(Fd::CWD, CStr::new(b"/\0"), crate::abi::O_PATH, 0, 0)?;
                 Ok(())
@@ -234,7 +237,8 @@ impl Walker {
             Op::Capabilities { effective, permitted, inheritable, ambient } => {
                 identity::capabilities(effective, permitted, inheritable, ambient)
             }
-            Op::Chdir { path } => Self::chdir(arena.str(path)),
+            Op::Chdir { .. } if self.cwd_tries == 2 => Ok(()),
+            Op::Chdir { path } => self.chdir(arena.str(path)),
             Op::NoNewPrivs => done(sys::prctl(PR_SET_NO_NEW_PRIVS, 1, 0)),
             Op::FindProgram => self.find_program(),
             Op::ListenPid { at } => self.listen_pid(at),

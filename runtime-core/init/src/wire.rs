@@ -196,8 +196,8 @@ pub enum Op {
 
     /// Sets the propagation of every mount of the namespace.
     Propagation { flags: u64 },
-    /// Attaches the root filesystem: a detached tree, or a host path.
-    Rootfs { tree: Slot, path: Str, attrs: List<Attr> },
+    /// Attaches the root filesystem, a detached tree or a host path, at the host path `at` of this namespace.
+    Rootfs { tree: Slot, path: Str, at: Str, attrs: List<Attr> },
     /// Takes the current root as the root filesystem (`exec`, or a joined mount namespace).
     CurrentRoot,
     /// Mounts a new file system.
@@ -256,7 +256,8 @@ pub enum Op {
     User { uid: u32, gid: u32, groups: List<u32>, set_groups: u32, umask: u32 },
     /// `capset(2)` and the ambient set.
     Capabilities { effective: u64, permitted: u64, inheritable: u64, ambient: u64 },
-    /// `chdir(2)`, and a check that it did not lead outside.
+    /// `chdir(2)`, and a check that it did not lead outside. Planned before and after the change of user: the first may fail for
+    /// lack of rights, the second is no call when the first was one.
     Chdir { path: Str },
     /// `prctl(PR_SET_NO_NEW_PRIVS)`.
     NoNewPrivs,

@@ -39,6 +39,6 @@ pub struct CreateOptions {
 ///
 /// # Errors
 /// Any step may fail; nothing is left behind then.
-pub fn create(_runtime: &Runtime, _id: &ContainerId, _options: CreateOptions) -> Result<Container> {
-    todo!()
+pub fn create(runtime: &Runtime, id: &ContainerId, options: CreateOptions) -> Result<Container> {
+    crate::creation::make(runtime, id, options, true)
 }

@@ -13,6 +13,6 @@ pub struct RunOptions {
 ///
 /// # Errors
 /// Any step may fail; nothing is left behind then.
-pub fn run(_runtime: &Runtime, _id: &ContainerId, _options: RunOptions) -> Result<Container> {
-    todo!()
+pub fn run(runtime: &Runtime, id: &ContainerId, options: RunOptions) -> Result<Container> {
+    crate::creation::make(runtime, id, options.create, false)
 }

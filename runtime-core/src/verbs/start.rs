@@ -1,8 +1,23 @@
 //! `start`: lets a created container execute its command.
 
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::{ContainerId, Result, Runtime};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat, write};
+
+use crate::config::Config;
+use crate::creation::InContainer;
+use crate::hooks::{self, HookKind, HookState, InRuntime};
+use crate::launch::{self, ARENA_FILE, Arena};
+use crate::lifecycle::{Facts, facts_locked};
+use crate::state::{EXEC_FIFO, Locked, Record, Store, not_found};
+use crate::verbs::state::Status;
+use crate::{ContainerId, Error, Kind, Result, Runtime, Step, config, creation, pidfd};
 
 /// What `start` is told.
 #[derive(Debug, Clone)]
@@ -21,6 +36,108 @@ impl Default for StartOptions {
 ///
 /// # Errors
 /// [`crate::Kind::WrongStatus`] unless the container is `created`; [`crate::Kind::Command`] when the command cannot be executed.
-pub fn start(_runtime: &Runtime, _id: &ContainerId, _options: &StartOptions) -> Result<()> {
-    todo!()
+pub fn start(runtime: &Runtime, id: &ContainerId, options: &StartOptions) -> Result<()> {
+    let store = Store::open(runtime)?.ok_or_else(|| not_found(id))?;
+    let locked = store.lock(id)?;
+    let record = locked.record()?.ok_or_else(|| not_found(id))?;
+    let facts = facts_locked(&locked, &record)?;
+    let init = created(&record, facts)?;
+    let bytes = locked.config()?;
+    let config = config::load(&bytes)?;
+    let starting = Starting { locked: &locked, record: &record, config: &config, init: init.as_fd() };
+    starting.run_start_hooks(runtime)?;
+    starting.release(options.deadline)?;
+    starting.run_poststart_hooks()
+}
+
+/// The init of a container that waits to be started.
+fn created(record: &Record, facts: Facts) -> Result<OwnedFd> {
+    let wrong =
+        |detail: &str| Error::new(Kind::WrongStatus, Step::FindContainer).object(record.id.as_str()).detail(detail);
+    match facts.status {
+        Status::Created => facts.init.ok_or_else(|| wrong("its init is gone")),
+        Status::Stopped => Err(wrong("cannot start a container that has stopped")),
+        Status::Running => Err(wrong("cannot start an already running container")),
+        other => Err(wrong(&format!("cannot start a container in the {other} state"))),
+    }
+}
+
+struct Starting<'s> {
+    locked: &'s Locked,
+    record: &'s Record,
+    config: &'s Config<'s>,
+    init: BorrowedFd<'s>,
+}
+
+impl Starting<'_> {
+    fn run_start_hooks(&self, runtime: &Runtime) -> Result<()> {
+        let Some(all) = self.config.hooks.as_ref().filter(|all| !all.start_container.is_empty()) else { return Ok(()) };
+        let state = HookState::of(self.record, Status::Created, self.record.init.map(|init| init.pid));
+        let inside = InContainer::new(self.init, self.config, creation::host(runtime, self.config));
+        hooks::run(HookKind::StartContainer, &all.start_container, &state, &inside).map_err(|error| self.stop(error))
+    }
+
+    fn run_poststart_hooks(&self) -> Result<()> {
+        let Some(all) = self.config.hooks.as_ref().filter(|all| !all.poststart.is_empty()) else { return Ok(()) };
+        let state = HookState::of(self.record, Status::Running, self.record.init.map(|init| init.pid));
+        let place = InRuntime { cwd: Path::new(&self.record.bundle) };
+        hooks::run(HookKind::Poststart, &all.poststart, &state, &place).map_err(|error| self.stop(error))
+    }
+
+    /// A container whose hook failed does not run (runtime-spec, "Lifecycle").
+    fn stop(&self, error: Error) -> Error {
+        match pidfd::send_signal(self.init, libc::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => error,
+            Err(errno) => error.and(Error::os(Step::Signal, errno as i32).object(self.record.id.as_str())),
+        }
+    }
+
+    /// Lets the init go on, and waits until it has executed the command or failed to.
+    fn release(&self, patience: Duration) -> Result<()> {
+        let failed = |errno: Errno| Error::os(Step::Execute, errno as i32).object(EXEC_FIFO);
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let arena = Arena::open(self.locked.dir())?;
+        // Ours is the reading side: when the last writer's side closes, which is the init's, the command has taken over.
+        let reader = openat(self.locked.dir(), EXEC_FIFO, OFlag::O_RDONLY | flags, Mode::empty()).map_err(failed)?;
+        let writer = openat(self.locked.dir(), EXEC_FIFO, OFlag::O_WRONLY | flags, Mode::empty()).map_err(failed)?;
+        write(&writer, &[0]).map_err(failed)?;
+        drop(writer);
+        self.hand_over_listener(&arena)?;
+        self.wait(reader.as_fd(), patience)?;
+        if arena.failed() {
+            return Err(launch::failure(&arena));
+        }
+        self.locked.remove_exec_fifo()?;
+        match unlinkat(self.locked.dir(), ARENA_FILE, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(Error::os(Step::WriteState, errno as i32).object(ARENA_FILE)),
+        }
+    }
+
+    fn hand_over_listener(&self, arena: &Arena) -> Result<()> {
+        if !arena.has_listener() {
+            return Ok(());
+        }
+        let listener = launch::take_listener(arena, self.init)?;
+        let profile = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
+        let pid = self.record.init.map(|init| init.pid).ok_or_else(|| Error::os(Step::Execute, libc::ESRCH))?;
+        creation::send_listener(&listener, profile, self.record, Status::Created, pid).map_err(|error| self.stop(error))
+    }
+
+    fn wait(&self, reader: BorrowedFd<'_>, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let mut fds = [PollFd::new(reader, PollFlags::empty()), PollFd::new(self.init, PollFlags::POLLIN)];
+            match poll(&mut fds, pidfd::timeout_until(deadline)) {
+                Ok(0) if Instant::now() >= deadline => {
+                    return Err(Error::new(Kind::Timeout, Step::Execute)
+                        .object(self.record.id.as_str())
+                        .detail("the container's init does not execute the command"));
+                }
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(()),
+                Err(errno) => return Err(Error::os(Step::Wait, errno as i32).object(self.record.id.as_str())),
+            }
+        }
+    }
 }

@@ -1,0 +1,271 @@
+//! The making of a container, shared by `create` and `run`: from the bundle to an init that is ready to execute.
+
+mod agent;
+mod cgroup;
+mod facts;
+mod handover;
+mod prepare;
+mod sockets;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use orlop_init::wire::Phase as Sync;
+
+use crate::config::Config;
+use crate::hooks::{self, HookKind, HookState, InRuntime};
+use crate::launch::{Event, Given, Init, Launch};
+use crate::plan::{self, Plan};
+use crate::state::{Claim, InitProcess, Locked, Phase, Record, Store};
+use crate::verbs::state::Status;
+use crate::{Container, ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step};
+
+pub(crate) use agent::send_listener;
+pub(crate) use cgroup::cgroup_error;
+pub(crate) use facts::{host, host_for};
+pub(crate) use handover::InContainer;
+pub(crate) use prepare::{check_preserved, compile_seccomp, may_set_groups};
+pub(crate) use sockets::{connect, send_pidfd, write_pid_file};
+
+use cgroup::ContainerCgroup;
+use prepare::Prepared;
+
+/// Makes the container `id` and leaves its init waiting for `start` (`waits`), or executing the command.
+pub(crate) fn make(runtime: &Runtime, id: &ContainerId, options: CreateOptions, waits: bool) -> Result<Container> {
+    let bundle = prepare::read_bundle(&options)?;
+    let config = crate::config::load(&bundle.bytes).map_err(|error| error.object(bundle.path.display().to_string()))?;
+    let prepared = Prepared::new(runtime, id, &bundle, &config, &options, waits)?;
+    let store = Store::create(runtime)?;
+    let claim = store.claim(id, &prepared.record, &bundle.bytes)?;
+    let mut making = Making { id, config: &config, options: &options, prepared, claim, cgroup: None, init: None };
+    match making.carry_out(waits) {
+        Ok(()) => making.finish(waits),
+        Err(error) => Err(making.undo(error)),
+    }
+}
+
+/// A container in the making: what exists of it so far.
+struct Making<'m> {
+    id: &'m ContainerId,
+    config: &'m Config<'m>,
+    options: &'m CreateOptions,
+    prepared: Prepared,
+    claim: Claim,
+    cgroup: Option<ContainerCgroup>,
+    init: Option<Init>,
+}
+
+impl Making<'_> {
+    fn plan(&self) -> &Plan {
+        &self.prepared.plan
+    }
+
+    fn carry_out(&mut self, waits: bool) -> Result<()> {
+        self.make_cgroup()?;
+        if self.prepared.notify_dir.is_some() {
+            sockets::make_notify_directory(self.claim.locked()?.dir())?;
+        }
+        self.launch(waits)?;
+        loop {
+            match self.next()? {
+                Event::Waits(Sync::Attach) => {
+                    let pid = self.init()?.pid();
+                    if let Some(cgroup) = &mut self.cgroup {
+                        cgroup.attach(pid)?;
+                    }
+                }
+                Event::Waits(Sync::Namespaces) => self.run_early_hooks()?,
+                Event::Waits(Sync::Ready) => {
+                    self.ready()?;
+                    break;
+                }
+                // Answered by the launch itself, or said only after this loop.
+                Event::Waits(Sync::MapIds) | Event::LetGo => {
+                    return Err(Error::new(Kind::System, Step::Wait)
+                        .object("the init")
+                        .detail("it went on out of turn"));
+                }
+            }
+            self.init()?.answer()?;
+        }
+        self.init()?.answer()?;
+        if !waits && self.plan().seccomp_listener {
+            let listener = self.init()?.take_listener()?;
+            self.send_listener(&listener)?;
+        }
+        // It lets go when it waits for `start`, or when the command has taken over.
+        self.next().map(drop)
+    }
+
+    fn next(&mut self) -> Result<Event> {
+        let plan = &self.prepared.plan;
+        self.init.as_mut().ok_or_else(no_init)?.next(plan)
+    }
+
+    fn init(&self) -> Result<&Init> {
+        self.init.as_ref().ok_or_else(no_init)
+    }
+
+    fn make_cgroup(&mut self) -> Result<()> {
+        if let Some(planned) = self.prepared.cgroup.take() {
+            self.cgroup = Some(ContainerCgroup::create(planned)?);
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, waits: bool) -> Result<()> {
+        let dir = self.claim.locked()?.dir();
+        let console = sockets::console(self.config, self.options)?;
+        let fifo = if waits { Some(sockets::make_start_fifo(dir, self.plan())?) } else { None };
+        let join = self.cgroup.as_ref().map(ContainerCgroup::join).transpose()?;
+        let (clone_into, tasks) = join.map_or((None, Vec::new()), |join| (join.clone_into, join.tasks));
+        let launch = Launch {
+            plan: self.plan(),
+            host: self.prepared.host,
+            given: Given {
+                console: console.as_ref().map(AsFd::as_fd),
+                fifo: fifo.as_ref().map(AsFd::as_fd),
+                init_pidfd: None,
+            },
+            arena_dir: waits.then_some(dir),
+            clone_into,
+            tasks,
+            stdio: self.options.stdio.as_ref(),
+            die_with_parent: true,
+        };
+        self.init = Some(launch.start()?);
+        if self.cgroup.as_ref().is_some_and(|cgroup| cgroup.may_limit_early(self.config)) {
+            self.apply_limits()?;
+        }
+        Ok(())
+    }
+
+    fn apply_limits(&mut self) -> Result<()> {
+        match &mut self.cgroup {
+            Some(cgroup) => cgroup.apply(self.config, self.prepared.host.rootless),
+            None => Ok(()),
+        }
+    }
+
+    fn run_early_hooks(&mut self) -> Result<()> {
+        handover::move_net_devices(self.config, self.init()?)?;
+        let Some(all) = &self.config.hooks else { return Ok(()) };
+        let init = self.init()?;
+        let state = self.hook_state(Status::Creating)?;
+        let bundle = std::path::Path::new(&self.prepared.record.bundle);
+        let here = InRuntime { cwd: bundle };
+        hooks::run(HookKind::Prestart, &all.prestart, &state, &here)?;
+        hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here)?;
+        let inside = InContainer::new(init.pidfd(), self.config, self.prepared.host);
+        hooks::run(HookKind::CreateContainer, &all.create_container, &state, &inside)
+    }
+
+    fn hook_state(&self, status: Status) -> Result<HookState<'_>> {
+        Ok(HookState::of(&self.prepared.record, status, Some(self.init()?.pid())))
+    }
+
+    /// The init is ready to execute: limits, state, pid file. After this the container exists.
+    fn ready(&mut self) -> Result<()> {
+        self.apply_limits()?;
+        let pid = self.init()?.pid();
+        self.set_up_intel_rdt(pid)?;
+        if let Some(socket) = &self.options.pidfd_socket {
+            send_pidfd(socket, self.init()?.pidfd())?;
+        }
+        if let Some(path) = &self.options.pid_file {
+            write_pid_file(path, pid)?;
+        }
+        let init = InitProcess::of(pid, self.init()?.pidfd())?;
+        let record = &mut self.prepared.record;
+        record.init = Some(init);
+        record.phase = Phase::Created;
+        if let Some(cgroup) = &self.cgroup {
+            record.cgroup = Some(cgroup.record());
+        }
+        self.claim.locked()?.save(&self.prepared.record)
+    }
+
+    fn set_up_intel_rdt(&mut self, pid: crate::HostPid) -> Result<()> {
+        let Some(rdt) = self.config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref()) else { return Ok(()) };
+        self.prepared.record.intel_rdt = Some(crate::intel_rdt::set_up(rdt, self.id, pid)?);
+        Ok(())
+    }
+
+    fn send_listener(&self, listener: &OwnedFd) -> Result<()> {
+        let linux = self.config.linux.as_ref();
+        let profile = linux.and_then(|linux| linux.seccomp.as_deref());
+        send_listener(listener, profile, &self.prepared.record, Status::Running, self.init()?.pid())
+    }
+
+    /// Runs the poststart hooks of `run`, and hands the container over.
+    fn finish(mut self, waits: bool) -> Result<Container> {
+        if !waits && let Some(all) = self.config.hooks.as_ref().filter(|all| !all.poststart.is_empty()) {
+            let state = self.hook_state(Status::Running)?;
+            let bundle = std::path::PathBuf::from(&self.prepared.record.bundle);
+            let run = hooks::run(HookKind::Poststart, &all.poststart, &state, &InRuntime { cwd: &bundle });
+            if let Err(error) = run {
+                return Err(self.undo(error));
+            }
+        }
+        let init = self.init.take().ok_or_else(no_init)?;
+        let (pid, pidfd) = init.into_parts();
+        // The lock is released with it: from here on only `delete` takes the container away.
+        let kept: Locked = self.claim.keep()?;
+        drop(kept);
+        Ok(Container::new(self.id.clone(), pid, pidfd, self.prepared.warnings))
+    }
+
+    /// Takes away all that was made, and adds what could not be to the error.
+    fn undo(mut self, error: Error) -> Error {
+        let mut error = error;
+        if let Some(init) = &self.init {
+            init.kill();
+        }
+        if let Some(cgroup) = self.cgroup.take()
+            && let Err(further) = cgroup.destroy()
+        {
+            error = error.and(further);
+        }
+        if let Some(rdt) = &self.prepared.record.intel_rdt
+            && let Err(further) = crate::intel_rdt::remove(rdt)
+        {
+            error = error.and(further);
+        }
+        if let Some(all) = self.config.hooks.as_ref().filter(|all| self.init.is_some() && !all.poststop.is_empty()) {
+            let state = HookState::of(&self.prepared.record, Status::Stopped, None);
+            let bundle = std::path::Path::new(&self.prepared.record.bundle);
+            for further in hooks::run_all(HookKind::Poststop, &all.poststop, &state, &InRuntime { cwd: bundle }) {
+                error = error.and(further);
+            }
+        }
+        if let Some(path) = self.options.pid_file.as_ref().filter(|_| self.prepared.record.phase == Phase::Created) {
+            // It names a process that is gone.
+            drop(std::fs::remove_file(path));
+        }
+        match self.claim.give_up() {
+            Ok(()) => error,
+            Err(further) => error.and(further),
+        }
+    }
+}
+
+fn no_init() -> Error {
+    Error::new(Kind::System, Step::Clone).detail("the container's init has not been started")
+}
+
+/// What `orlop plan` shows.
+pub(crate) fn plan_only(
+    runtime: &Runtime,
+    id: &ContainerId,
+    options: &CreateOptions,
+) -> Result<(Plan, Record, Vec<plan::HostWrite>)> {
+    let bundle = prepare::read_bundle(options)?;
+    let config = crate::config::load(&bundle.bytes).map_err(|error| error.object(bundle.path.display().to_string()))?;
+    let prepared = Prepared::new(runtime, id, &bundle, &config, options, true)?;
+    let writes = match &prepared.cgroup {
+        Some(planned) => cgroup::writes(planned, &config, prepared.host.rootless)?,
+        None => Vec::new(),
+    };
+    let mut plan = prepared.plan;
+    plan.warnings = prepared.warnings;
+    Ok((plan, prepared.record, writes))
+}

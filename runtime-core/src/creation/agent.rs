@@ -1,0 +1,58 @@
+//! The seccomp agent: who answers the calls that a profile leaves to user space.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use serde::Serialize;
+
+use crate::hooks::HookState;
+use crate::state::Record;
+use crate::verbs::state::Status;
+use crate::{Error, HostPid, Result, Step};
+
+/// What the agent gets with the listener (runtime-spec config-linux.md, "The Container Process State").
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerProcessState<'s> {
+    oci_version: &'s str,
+    fds: [&'static str; 1],
+    pid: i32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    metadata: &'s str,
+    state: HookState<'s>,
+}
+
+/// Sends the listener, and whose it is, to the agent that the profile names.
+pub(crate) fn send_listener(
+    listener: &OwnedFd,
+    profile: Option<&orlop_seccomp::Profile<'_>>,
+    record: &Record,
+    status: Status,
+    pid: HostPid,
+) -> Result<()> {
+    let field = "/linux/seccomp/listenerPath";
+    let Some(path) = profile.and_then(|profile| profile.listener_path.as_deref()) else {
+        return Err(Error::config(field, "is missing"));
+    };
+    let socket = super::connect(Path::new(path), Step::SendSeccompListener).map_err(|error| error.field(field))?;
+    let state = ContainerProcessState {
+        oci_version: &record.oci_version,
+        fds: ["seccompFd"],
+        pid: pid.get(),
+        metadata: profile.and_then(|profile| profile.listener_metadata.as_deref()).unwrap_or(""),
+        state: HookState::of(record, status, record.init.map(|init| init.pid)),
+    };
+    let failed =
+        |detail: String| Error::os(Step::SendSeccompListener, libc::EINVAL).object(path).field(field).detail(detail);
+    let json = serde_json::to_vec(&state).map_err(|error| failed(error.to_string()))?;
+    let fds = [listener.as_fd().as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&fds)];
+    let sent =
+        sendmsg::<()>(socket.as_raw_fd(), &[std::io::IoSlice::new(&json)], &control, MsgFlags::MSG_NOSIGNAL, None)
+            .map_err(|errno| Error::os(Step::SendSeccompListener, errno as i32).object(path).field(field))?;
+    if sent < json.len() {
+        return Err(failed(format!("the agent took {sent} of {} bytes", json.len())));
+    }
+    Ok(())
+}

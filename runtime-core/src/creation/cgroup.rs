@@ -1,0 +1,261 @@
+//! The container's control groups, from the config's words to the crate that makes them.
+
+use orlop_cgroups::{Cgroup, DeviceRule, Driver, Join, Layout, Owner, Property, Resources, Spec, Version};
+
+use crate::config::mount_options::MountOptions;
+use crate::config::{Config, NamespaceType};
+use crate::plan::{CgroupMounts, Hierarchy, HostWrite, JoinCgroup};
+use crate::{CgroupDriver, ContainerId, Error, HostPid, Kind, Result, Runtime, Step};
+
+/// A memory limit from which on the setting-up itself, and the runtime's help for it, can never matter.
+const ROOMY: i64 = 16 << 20;
+
+/// A cgroup that is to be made.
+#[derive(Debug)]
+pub(super) struct PlannedCgroup {
+    layout: Layout,
+    pub(super) record: orlop_cgroups::Record,
+    id: String,
+    path: Option<String>,
+    properties: Vec<Property>,
+    owner: Option<Owner>,
+}
+
+/// An error of the cgroups crate in the core's words.
+pub(crate) fn cgroup_error(error: &orlop_cgroups::Error) -> Error {
+    let kind = match error.kind() {
+        orlop_cgroups::Kind::InvalidPath | orlop_cgroups::Kind::InvalidResources => Kind::InvalidConfig,
+        orlop_cgroups::Kind::Unsupported | orlop_cgroups::Kind::NotDelegated => Kind::Unsupported,
+        orlop_cgroups::Kind::Timeout => Kind::Timeout,
+        _ => Kind::System,
+    };
+    let converted = Error::new(kind, Step::Cgroup).object(error.to_string());
+    match error.pointer() {
+        Some(pointer) => converted.field(format!("/linux/resources{pointer}")),
+        None if error.kind() == orlop_cgroups::Kind::InvalidPath => converted.field("/linux/cgroupsPath"),
+        None => converted,
+    }
+}
+
+/// Works out where the container's cgroups will be.
+pub(super) fn plan(
+    runtime: &Runtime,
+    id: &ContainerId,
+    config: &Config<'_>,
+    rootless: bool,
+) -> Result<Option<PlannedCgroup>> {
+    let linux = config.linux.as_ref();
+    let layout = Layout::detect().map_err(|error| cgroup_error(&error))?;
+    let path = linux.and_then(|linux| linux.cgroups_path.as_ref()).map(|path| path.as_str().to_owned());
+    let driver = match runtime.cgroup_driver {
+        CgroupDriver::Cgroupfs => Driver::Cgroupfs,
+        CgroupDriver::Systemd => Driver::Systemd,
+    };
+    let mut properties = Vec::new();
+    if driver == Driver::Systemd {
+        for (name, value) in config.annotations.iter() {
+            if let Some(property) = Property::from_annotation(name, value).map_err(|error| {
+                cgroup_error(&error).field(format!("/annotations/{}", name.replace('~', "~0").replace('/', "~1")))
+            })? {
+                properties.push(property);
+            }
+        }
+    }
+    let owner = delegated_owner(config);
+    let spec = Spec {
+        id: id.as_str(),
+        cgroups_path: path.as_deref(),
+        driver,
+        rootless,
+        properties: properties.clone(),
+        owner,
+    };
+    let record = Cgroup::plan(&layout, &spec).map_err(|error| cgroup_error(&error))?;
+    Ok(Some(PlannedCgroup { layout, record, id: id.as_str().to_owned(), path, properties, owner }))
+}
+
+/// The container's root owns its cgroup where it has a user and a cgroup namespace and a writable view of it (runtime-spec,
+/// "Cgroup ownership").
+fn delegated_owner(config: &Config<'_>) -> Option<Owner> {
+    let linux = config.linux.as_ref()?;
+    let writable = config.mounts.iter().any(|mount| {
+        mount.kind.as_ref().is_some_and(|kind| kind.as_str() == "cgroup" || kind.as_str() == "cgroup2")
+            && MountOptions::parse(&mount.options).flags & 1 == 0
+    });
+    if !(writable && linux.makes(NamespaceType::User) && linux.makes(NamespaceType::Cgroup)) {
+        return None;
+    }
+    let root = linux.uid_mappings.iter().find(|map| map.container_id == 0)?;
+    Some(Owner { uid: root.host_id, gid: None })
+}
+
+impl PlannedCgroup {
+    /// How a process will get in: known before the cgroup exists.
+    pub(super) fn join(&self) -> JoinCgroup {
+        JoinCgroup {
+            attach: self.record.driver == Driver::Systemd,
+            tasks: self.record.driver == Driver::Cgroupfs && self.record.paths.keys().any(|name| !name.is_empty()),
+        }
+    }
+
+    /// What a mount of type `cgroup` shows the container.
+    pub(super) fn mounts(&self, config: &Config<'_>) -> CgroupMounts {
+        let wanted = config
+            .mounts
+            .iter()
+            .any(|mount| mount.kind.as_ref().is_some_and(|kind| matches!(kind.as_str(), "cgroup" | "cgroup2")));
+        if !wanted {
+            return CgroupMounts::Unused;
+        }
+        let path_of = |name: &str| self.record.paths.get(name).cloned().unwrap_or_default();
+        if self.layout.version() == Version::V2 {
+            return CgroupMounts::Unified(path_of(""));
+        }
+        let mut hierarchies: Vec<Hierarchy> = self
+            .layout
+            .hierarchies()
+            .iter()
+            .map(|hierarchy| {
+                let name = hierarchy.mount.rsplit('/').next().unwrap_or("").to_owned();
+                let links =
+                    hierarchy.controllers.iter().filter(|controller| **controller != name && !controller.contains('='));
+                Hierarchy {
+                    options: hierarchy.controllers.clone(),
+                    path: hierarchy.controllers.first().map_or_else(String::new, |first| path_of(first)),
+                    links: links.cloned().collect(),
+                    name,
+                }
+            })
+            .collect();
+        if self.layout.unified().is_some() {
+            hierarchies.push(Hierarchy {
+                name: "unified".into(),
+                options: Vec::new(),
+                path: path_of(""),
+                links: Vec::new(),
+            });
+        }
+        CgroupMounts::Separate(hierarchies)
+    }
+}
+
+/// The container's cgroups, made.
+#[derive(Debug)]
+pub(super) struct ContainerCgroup {
+    cgroup: Cgroup,
+    limited: bool,
+}
+
+impl ContainerCgroup {
+    pub(super) fn create(planned: PlannedCgroup) -> Result<Self> {
+        let spec = Spec {
+            id: &planned.id,
+            cgroups_path: planned.path.as_deref(),
+            driver: planned.record.driver,
+            rootless: planned.record.rootless,
+            properties: planned.properties,
+            owner: planned.owner,
+        };
+        let cgroup = Cgroup::create(planned.record, &spec).map_err(|error| cgroup_error(&error))?;
+        Ok(Self { cgroup, limited: false })
+    }
+
+    pub(super) fn join(&self) -> Result<Join<'_>> {
+        self.cgroup.join().map_err(|error| cgroup_error(&error))
+    }
+
+    pub(super) fn attach(&mut self, pid: HostPid) -> Result<()> {
+        self.cgroup.attach(pid.get()).map_err(|error| cgroup_error(&error))
+    }
+
+    pub(super) fn record(&self) -> orlop_cgroups::Record {
+        self.cgroup.record().clone()
+    }
+
+    /// Limits that cannot get in the way of the init are set while it is at work; tight ones only when it is done.
+    pub(super) fn may_limit_early(&self, config: &Config<'_>) -> bool {
+        if self.cgroup.record().driver == Driver::Systemd {
+            return false;
+        }
+        let Some(resources) = config.linux.as_ref().and_then(|linux| linux.resources.as_deref()) else { return true };
+        let roomy =
+            resources.memory.as_ref().and_then(|memory| memory.limit).is_none_or(|limit| !(0..ROOMY).contains(&limit));
+        let unthrottled =
+            resources.cpu.as_ref().is_none_or(|cpu| cpu.quota.is_none() && cpu.realtime_runtime.is_none());
+        roomy && unthrottled && resources.unified.is_empty()
+    }
+
+    /// Sets the limits, once.
+    pub(super) fn apply(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
+        if std::mem::replace(&mut self.limited, true) {
+            return Ok(());
+        }
+        self.cgroup.apply(&limits(config, rootless)).map_err(|error| cgroup_error(&error))
+    }
+
+    /// Ends what is left in it and removes it.
+    pub(super) fn destroy(self) -> Result<()> {
+        self.cgroup.kill_all().and_then(|()| self.cgroup.remove()).map_err(|error| cgroup_error(&error))
+    }
+}
+
+/// What `orlop plan` shows of the limits.
+pub(super) fn writes(planned: &PlannedCgroup, config: &Config<'_>, rootless: bool) -> Result<Vec<HostWrite>> {
+    let resources = limits(config, rootless);
+    let cgroup = Cgroup::open(planned.record.clone());
+    let writes = cgroup.writes(&resources).map_err(|error| cgroup_error(&error))?;
+    Ok(writes
+        .iter()
+        .map(|write| HostWrite {
+            file: write.file.to_string(),
+            value: write.value.to_string(),
+            field: format!("/linux/resources{}", write.pointer),
+        })
+        .collect())
+}
+
+/// The config's limits with the devices that every container has. Without root's rights no device node can be made or opened
+/// that the caller could not open anyway, and no device program may be loaded: the rules are left to the kernel then.
+fn limits<'c>(config: &Config<'c>, rootless: bool) -> Resources<'c> {
+    let mut limits = match config.linux.as_ref().and_then(|linux| linux.resources.as_deref()) {
+        Some(resources) => resources.clone(),
+        None => Resources::default(),
+    };
+    if rootless {
+        limits.devices.clear();
+        return limits;
+    }
+    if limits.devices.is_empty() {
+        limits.devices.push(rule(false, "a", None, None, "rwm"));
+    }
+    for rule in default_rules() {
+        limits.devices.push(rule);
+    }
+    limits
+}
+
+fn rule(
+    allow: bool,
+    kind: &'static str,
+    major: Option<i64>,
+    minor: Option<i64>,
+    access: &'static str,
+) -> DeviceRule<'static> {
+    DeviceRule { allow, kind: kind.into(), major, minor, access: access.into() }
+}
+
+/// What every container may use: making nodes, the default devices, and terminals; as runc allows.
+fn default_rules() -> impl Iterator<Item = DeviceRule<'static>> {
+    const ALLOWED: [(Option<i64>, Option<i64>); 8] = [
+        (Some(1), Some(3)),
+        (Some(1), Some(5)),
+        (Some(1), Some(7)),
+        (Some(1), Some(8)),
+        (Some(1), Some(9)),
+        (Some(5), Some(0)),
+        (Some(5), Some(2)),
+        (Some(136), None),
+    ];
+    let making = [rule(true, "c", None, None, "m"), rule(true, "b", None, None, "m")];
+    making.into_iter().chain(ALLOWED.into_iter().map(|(major, minor)| rule(true, "c", major, minor, "rwm")))
+}

@@ -1,0 +1,83 @@
+//! What happens around an init that waits: network devices, and hooks inside the container.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::config::{Config, Hook};
+use crate::hooks::{Running, Spawn};
+use crate::launch::{Given, Init, Launch};
+use crate::plan::{self, Host, Plan};
+use crate::{Exit, HostPid, Result};
+
+/// Moves the config's network devices into the container's network namespace.
+pub(super) fn move_net_devices(config: &Config<'_>, init: &Init) -> Result<()> {
+    let Some(linux) = config.linux.as_ref().filter(|linux| !linux.net_devices.is_empty()) else { return Ok(()) };
+    let devices = linux
+        .net_devices
+        .iter()
+        .map(|(name, device)| (name.as_str(), device.name.as_ref().map_or(name.as_str(), |new| new.as_str())));
+    crate::net_devices::move_all(devices, init.pid())
+}
+
+/// Starts hooks inside the namespaces of a container whose init waits or runs.
+#[derive(Debug)]
+pub(crate) struct InContainer<'c> {
+    init: BorrowedFd<'c>,
+    config: &'c Config<'c>,
+    host: Host,
+}
+
+impl<'c> InContainer<'c> {
+    pub(crate) fn new(init: BorrowedFd<'c>, config: &'c Config<'c>, host: Host) -> Self {
+        Self { init, config, host }
+    }
+
+    fn plan(&self, hook: &Hook<'_>) -> Plan {
+        plan::plan_hook(self.config, hook, self.host)
+    }
+}
+
+impl Spawn for InContainer<'_> {
+    fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Running>> {
+        let plan = self.plan(hook);
+        let launch = Launch {
+            plan: &plan,
+            host: self.host,
+            given: Given { init_pidfd: Some(self.init), ..Given::default() },
+            arena_dir: None,
+            clone_into: None,
+            tasks: Vec::new(),
+            stdio: Some(&stdio),
+            die_with_parent: false,
+        };
+        let mut init = launch.start()?;
+        match init.next(&plan) {
+            Ok(_) => {
+                let (pid, pidfd) = init.into_parts();
+                Ok(Box::new(HookProcess { pid, pidfd }))
+            }
+            Err(error) => {
+                init.kill();
+                Err(error)
+            }
+        }
+    }
+}
+
+struct HookProcess {
+    pid: HostPid,
+    pidfd: OwnedFd,
+}
+
+impl Running for HookProcess {
+    fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    fn pid(&self) -> HostPid {
+        self.pid
+    }
+
+    fn reap(&mut self) -> Result<Exit> {
+        crate::verbs::wait_for(self.pidfd.as_fd(), true)
+    }
+}

@@ -1,0 +1,195 @@
+//! From the bundle to a plan: all that can be wrong is found here, before anything exists.
+
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use super::cgroup::{self, PlannedCgroup};
+use crate::config::{self, CheckOptions, Config, NamespaceType};
+use crate::plan::{self, Host, Plan, PlanOptions};
+use crate::state::{NamespaceRecord, Record};
+use crate::{ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step, passwd, sys};
+
+/// A bundle's config as bytes.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    /// The bundle's directory, absolute.
+    pub(super) directory: PathBuf,
+    /// The config file.
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Reads the config of the bundle that `options` name.
+pub(super) fn read_bundle(options: &CreateOptions) -> Result<Bundle> {
+    let directory = std::path::absolute(&options.bundle)
+        .map_err(|error| Error::io(Step::LoadConfig, &error).object(options.bundle.display().to_string()))?;
+    let name = options.config.as_deref().unwrap_or(Path::new("config.json"));
+    let path = directory.join(name);
+    let bytes = std::fs::read(&path).map_err(|error| {
+        Error::io(Step::LoadConfig, &error)
+            .object(path.display().to_string())
+            .hint("a bundle is a directory with a config.json; `orlop spec` writes one")
+    })?;
+    Ok(Bundle { directory, path, bytes })
+}
+
+/// All that is decided before anything is made.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) plan: Plan,
+    pub(super) host: Host,
+    pub(super) record: Record,
+    pub(super) cgroup: Option<PlannedCgroup>,
+    pub(super) notify_dir: Option<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Prepared {
+    pub(super) fn new(
+        runtime: &Runtime,
+        id: &ContainerId,
+        bundle: &Bundle,
+        config: &Config<'_>,
+        options: &CreateOptions,
+        waits_for_start: bool,
+    ) -> Result<Self> {
+        let host = super::facts::host(runtime, config);
+        let mut warnings = check(config, bundle, host, options)?;
+        check_terminal(config, options)?;
+        check_descriptors(options)?;
+        let filter = compile_seccomp(config, &mut warnings)?;
+        let cgroup = cgroup::plan(runtime, id, config, host.rootless)?;
+        let uid = config.process.as_ref().map_or(0, |process| process.user.uid);
+        let has_home =
+            config.process.as_ref().is_some_and(|process| process.env.iter().any(|entry| entry.starts_with("HOME=")));
+        let home = if has_home { None } else { passwd::home_of(config, &bundle.directory, uid) };
+        let notify_dir =
+            options.notify_socket.then(|| runtime.container_dir(id).join("notify").to_string_lossy().into_owned());
+        let plan_options = PlanOptions {
+            id: Some(id),
+            bundle: &bundle.directory,
+            no_pivot: options.no_pivot,
+            no_new_keyring: options.no_new_keyring,
+            listen_fds: options.listen_fds,
+            preserve_fds: options.preserve_fds,
+            notify_dir: notify_dir.as_deref(),
+            waits_for_start,
+            join: cgroup.as_ref().map(PlannedCgroup::join).unwrap_or_default(),
+            cgroups: cgroup.as_ref().map_or(plan::CgroupMounts::Unused, |planned| planned.mounts(config)),
+            host,
+            home: home.as_deref(),
+            set_groups: may_set_groups(config, host),
+        };
+        let mut plan = plan::plan(config, &plan_options, filter.as_ref())?;
+        warnings.append(&mut plan.warnings);
+        let record = intent(id, config, bundle, options, host, cgroup.as_ref());
+        Ok(Self { plan, host, record, cgroup, notify_dir, warnings })
+    }
+}
+
+fn check(config: &Config<'_>, bundle: &Bundle, host: Host, options: &CreateOptions) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    if config.has_unknown_fields {
+        warnings.extend(config::unknown_fields(&bundle.bytes).iter().map(ToString::to_string));
+    }
+    let checks = CheckOptions { rootless: host.rootless, no_pivot: options.no_pivot };
+    warnings.extend(config::check(config, checks)?.iter().map(ToString::to_string));
+    if config.process.is_none() {
+        return Err(Error::config("/process", "is missing: there is nothing to execute"));
+    }
+    Ok(warnings)
+}
+
+fn check_terminal(config: &Config<'_>, options: &CreateOptions) -> Result<()> {
+    let wrong = |detail: &str| Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).detail(detail));
+    let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
+    if options.console.is_some() {
+        return Ok(());
+    }
+    match (terminal, &options.console_socket) {
+        (true, None) => Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).field("/process/terminal").detail(
+            "cannot allocate tty if runc will detach without setting console socket: --console-socket is needed",
+        )),
+        (false, Some(_)) => {
+            wrong("cannot use console socket if no terminal is allocated (config /process/terminal is false)")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Descriptors passed by number must be there: otherwise the command would inherit whatever gets the number next.
+fn check_descriptors(options: &CreateOptions) -> Result<()> {
+    check_preserved(options.listen_fds.saturating_add(options.preserve_fds))
+}
+
+/// Checks that `count` descriptors from 3 on are open and inheritable.
+pub(crate) fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..3u32.saturating_add(count) {
+        if !RawFd::try_from(number).is_ok_and(sys::is_inheritable) {
+            return Err(Error::os(Step::CheckArguments, libc::EBADF)
+                .object(format!("descriptor {number}"))
+                .detail(format!("{count} descriptors from 3 on are to be preserved, and this one is not open")));
+        }
+    }
+    Ok(())
+}
+
+/// Compiles the config's profile.
+pub(crate) fn compile_seccomp(
+    config: &Config<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<orlop_seccomp::Filter>> {
+    const FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
+    let Some(profile) = config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref()) else { return Ok(None) };
+    let mut options = orlop_seccomp::Options::default();
+    options.fail_unknown_syscalls = config.annotations.get(FAIL_UNKNOWN).is_some_and(|value| value.as_str() == "1");
+    let filter = orlop_seccomp::compile(profile, &options).map_err(|error| {
+        Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
+            .field(format!("/linux/seccomp{}", error.pointer()))
+            .detail(error.message().to_owned())
+    })?;
+    if filter.notify && filter.listener_path.is_none() {
+        return Err(Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
+            .field("/linux/seccomp/listenerPath")
+            .detail("a rule notifies an agent, and listenerPath, which names its socket, is missing"));
+    }
+    // Names that no architecture has are left out, as by every runtime; `orlop plan` lists them.
+    let _ = warnings;
+    Ok(Some(filter))
+}
+
+/// setgroups(2) is denied in a user namespace that an unprivileged user maps only itself into.
+pub(crate) fn may_set_groups(config: &Config<'_>, host: Host) -> bool {
+    let single = config.linux.as_ref().is_some_and(|linux| {
+        linux.makes(NamespaceType::User) && matches!(linux.gid_mappings.as_slice(), [one] if one.size == 1)
+    });
+    !(host.rootless && single)
+}
+
+fn intent(
+    id: &ContainerId,
+    config: &Config<'_>,
+    bundle: &Bundle,
+    options: &CreateOptions,
+    host: Host,
+    cgroup: Option<&PlannedCgroup>,
+) -> Record {
+    let mut record = Record::intent(id);
+    config.oci_version.as_str().clone_into(&mut record.oci_version);
+    record.bundle = bundle.directory.to_string_lossy().into_owned();
+    record.rootfs = bundle.directory.join(config.root.path.as_str()).to_string_lossy().into_owned();
+    record.annotations =
+        config.annotations.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned())).collect();
+    record.namespaces = config.linux.as_ref().map_or_else(Vec::new, |linux| {
+        let of = |namespace: &config::Namespace<'_>| NamespaceRecord {
+            kind: namespace.kind.name().to_owned(),
+            path: namespace.path.as_ref().map(|path| path.as_str().to_owned()),
+        };
+        linux.namespaces.iter().map(of).collect()
+    });
+    record.cgroup = cgroup.map(|planned| planned.record.clone());
+    record.rootless = host.rootless;
+    record.no_new_keyring = options.no_new_keyring;
+    record.poststop_hooks = config.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty());
+    record
+}

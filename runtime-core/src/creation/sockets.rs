@@ -1,0 +1,101 @@
+//! What the caller gets besides the container: its pid in a file, its pidfd and its terminal over a socket.
+
+use std::io::Write as _;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::config::Config;
+use crate::plan::Plan;
+use crate::state::EXEC_FIFO;
+use crate::{CreateOptions, Error, HostPid, Result, Step};
+
+/// Connects to a Unix socket; a path longer than an address holds is reached through its directory.
+pub(crate) fn connect(path: &Path, step: Step) -> Result<OwnedFd> {
+    /// `sun_path` of unix(7), with its NUL.
+    const MAX_PATH: usize = 108;
+    let failed = |error: std::io::Error| Error::io(step, &error).object(path.display().to_string());
+    if path.as_os_str().len() < MAX_PATH {
+        return UnixStream::connect(path).map(OwnedFd::from).map_err(failed);
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::os(step, libc::ENAMETOOLONG).object(path.display().to_string()));
+    };
+    let directory = std::fs::File::open(parent).map_err(failed)?;
+    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    UnixStream::connect(short).map(OwnedFd::from).map_err(failed)
+}
+
+/// The socket that takes the terminal's master.
+pub(super) fn console(config: &Config<'_>, options: &CreateOptions) -> Result<Option<OwnedFd>> {
+    if !config.process.as_ref().is_some_and(|process| process.terminal) {
+        return Ok(None);
+    }
+    if let Some(socket) = &options.console {
+        return socket.try_clone().map(Some).map_err(|error| Error::io(Step::SetUpTerminal, &error));
+    }
+    options.console_socket.as_deref().map(|path| connect(path, Step::SetUpTerminal)).transpose()
+}
+
+/// The FIFO on which the init waits for `start`, opened for both sides: it must neither wait for a writer nor see an end.
+pub(super) fn make_start_fifo(dir: BorrowedFd<'_>, plan: &Plan) -> Result<OwnedFd> {
+    let _ = plan;
+    let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(EXEC_FIFO);
+    nix::unistd::mkfifoat(dir, EXEC_FIFO, Mode::S_IRUSR | Mode::S_IWUSR).map_err(failed)?;
+    openat(dir, EXEC_FIFO, OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)
+}
+
+/// The directory that is mounted on /run/notify: any user of the container may reach the socket in it.
+pub(super) fn make_notify_directory(dir: BorrowedFd<'_>) -> Result<()> {
+    let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object("notify");
+    mkdirat(dir, "notify", Mode::from_bits_truncate(0o755)).map_err(failed)
+}
+
+/// Sends a pidfd over the Unix socket at `path`.
+pub(crate) fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>) -> Result<()> {
+    let socket = connect(path, Step::SendPidfd)?;
+    let fds = [pidfd.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&fds)];
+    let iov = [std::io::IoSlice::new(b"pidfd")];
+    sendmsg::<()>(socket.as_fd().as_raw_fd(), &iov, &control, MsgFlags::MSG_NOSIGNAL, None)
+        .map(drop)
+        .map_err(|errno| Error::os(Step::SendPidfd, errno as i32).object(path.display().to_string()))
+}
+
+/// Writes the pid file: whole or not at all, since whoever waits for it reads it at once.
+pub(crate) fn write_pid_file(path: &Path, pid: HostPid) -> Result<()> {
+    let failed = |errno: Errno| Error::os(Step::WritePidFile, errno as i32).object(path.display().to_string());
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR))?;
+    let directory = nix::fcntl::open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(failed)?;
+    let mut hidden = Vec::with_capacity(name.len() + 1);
+    hidden.push(b'.');
+    hidden.extend_from_slice(name.as_bytes());
+    let hidden = std::ffi::OsStr::from_bytes(&hidden);
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mode = Mode::from_bits_truncate(0o644);
+    let file = match openat(&directory, hidden, flags, mode) {
+        // Left by a runtime that was killed between the two steps.
+        Err(Errno::EEXIST) => {
+            unlinkat(&directory, hidden, UnlinkatFlags::NoRemoveDir).map_err(failed)?;
+            openat(&directory, hidden, flags, mode)
+        }
+        other => other,
+    }
+    .map_err(failed)?;
+    std::fs::File::from(file)
+        .write_all(pid.to_string().as_bytes())
+        .map_err(|error| Error::io(Step::WritePidFile, &error).object(path.display().to_string()))?;
+    nix::fcntl::renameat(&directory, hidden, &directory, name).map_err(failed)
+}

@@ -1,0 +1,346 @@
+//! The launch: carries a plan out, up to the point where the container's command takes over.
+//!
+//! Every wait watches the child's pidfd and has a deadline.
+
+mod arena;
+mod idmapped;
+mod idmaps;
+mod report;
+mod resources;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use orlop_init::wire::Phase;
+
+use crate::plan::{Host, Plan};
+use crate::sys::{self, Spawn};
+use crate::verbs::Exit;
+use crate::{Error, HostPid, Kind, Result, Step};
+
+pub(crate) use arena::{ARENA_FILE, Arena};
+pub(crate) use report::{death, failure};
+pub(crate) use resources::Given;
+
+/// The init, as the build script made it.
+static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/orlop-init"));
+
+/// How long the init may take between two signs of life. Far beyond what a loaded machine needs: it ends hangs, not work.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How often the listener's word is looked at: the filter may forbid the init to say anything.
+const LISTENER_POLL: Duration = Duration::from_micros(200);
+
+/// What a launch takes besides the plan.
+#[derive(Debug)]
+pub(crate) struct Launch<'l> {
+    pub(crate) plan: &'l Plan,
+    pub(crate) host: Host,
+    /// What the caller has opened already.
+    pub(crate) given: Given<'l>,
+    /// Where the arena is kept for `start` to read; `None`: in memory only.
+    pub(crate) arena_dir: Option<BorrowedFd<'l>>,
+    /// The cgroup to be born into.
+    pub(crate) clone_into: Option<BorrowedFd<'l>>,
+    /// The `tasks` files to be written.
+    pub(crate) tasks: Vec<BorrowedFd<'l>>,
+    pub(crate) stdio: Option<&'l [OwnedFd; 3]>,
+    /// Whether the init dies with this process until it is ready.
+    pub(crate) die_with_parent: bool,
+}
+
+/// The init at work.
+#[derive(Debug)]
+pub(crate) struct Init {
+    pid: HostPid,
+    pidfd: OwnedFd,
+    sync: OwnedFd,
+    arena: Arena,
+    host: Host,
+}
+
+/// What an init's silence or word means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// It waits for an answer.
+    Waits(Phase),
+    /// It let go of its end of the socket: it executed the command, or went on to wait for `start`.
+    LetGo,
+}
+
+impl Launch<'_> {
+    /// Opens what the plan names, and starts the init.
+    ///
+    /// # Errors
+    /// What cannot be opened, with its config field; and [`Step::Clone`].
+    pub(crate) fn start(self) -> Result<Init> {
+        let opened = resources::open_all(self.plan, &self.given)?;
+        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
+        let slots: Vec<RawFd> = opened.iter().map(|fd| fd.as_fd().as_raw_fd()).collect();
+        let tasks: Vec<RawFd> = self.tasks.iter().map(AsRawFd::as_raw_fd).collect();
+        let descriptors = arena::Descriptors { slots: &slots, tasks: &tasks, sync: theirs.as_raw_fd() };
+        let (arena, arena_fd) = Arena::write(self.plan, &descriptors, self.die_with_parent, self.arena_dir)?;
+        let program = program().map_err(|errno| failed(errno).object("the init's memfd"))?;
+        let mut inherit = slots;
+        inherit.extend_from_slice(&tasks);
+        inherit.push(theirs.as_raw_fd());
+        inherit.push(arena_fd.as_raw_fd());
+        let number = std::ffi::CString::new(arena_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
+        let joined = Joined::join(self.plan, &opened)?;
+        let spawned = sys::spawn(&Spawn {
+            namespaces: self.plan.clone_flags,
+            cgroup: self.clone_into,
+            program: program.as_fd(),
+            argv: &[c"orlop", c"init", &number],
+            inherit: &inherit,
+            stdio: self.stdio.map(|streams| streams.each_ref().map(AsFd::as_fd)),
+        });
+        drop(joined);
+        let (pid, pidfd) = spawned.map_err(|errno| clone_error(errno, self.plan.clone_flags))?;
+        let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
+        Ok(Init { pid, pidfd, sync: ours, arena, host: self.host })
+    }
+}
+
+fn clone_error(errno: Errno, flags: u64) -> Error {
+    let error = Error::os(Step::Clone, errno as i32)
+        .object(format!("with {}", crate::plan::describe::namespaces(flags)))
+        .field("/linux/namespaces");
+    match errno {
+        Errno::ENOSPC | Errno::EUSERS => error.hint("a limit below /proc/sys/user is reached"),
+        Errno::EPERM => error.hint("this needs root, or a user namespace in the config (see `orlop spec --rootless`)"),
+        _ => error,
+    }
+}
+
+/// The init in a sealed memfd: what enters the container can neither be written nor lead to the host's binary (CVE-2019-5736).
+fn program() -> std::result::Result<OwnedFd, Errno> {
+    let fd = sys::memfd(c"orlop-init", true)?;
+    let mut rest = INIT;
+    while !rest.is_empty() {
+        let written = nix::unistd::write(&fd, rest)?;
+        rest = rest.get(written..).unwrap_or(&[]);
+    }
+    sys::add_seals(fd.as_fd(), libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL)?;
+    Ok(fd)
+}
+
+/// The namespaces the calling thread is in for the time of the clone, so that the child is born in them.
+#[derive(Debug, Default)]
+struct Joined {
+    own: Vec<(OwnedFd, u64)>,
+}
+
+impl Joined {
+    fn join(plan: &Plan, opened: &[resources::Opened<'_>]) -> Result<Self> {
+        let mut joined = Self::default();
+        for (slot, kind) in &plan.joins {
+            let failed = |errno: Errno| Error::os(Step::JoinNamespace, errno as i32).object(kind.name());
+            let name =
+                if *kind == crate::config::NamespaceType::Pid { "pid_for_children" } else { namespace_file(*kind) };
+            let own = crate::procfs::Procfs::open()?.open_own_namespace(name)?;
+            let fd = opened.get(slot.0 as usize).ok_or_else(|| failed(Errno::EBADF))?;
+            sys::setns(fd.as_fd(), kind.number()).map_err(failed)?;
+            joined.own.push((own, kind.number()));
+        }
+        Ok(joined)
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        while let Some((own, kind)) = self.own.pop() {
+            // A thread that may enter another namespace may enter its own again.
+            let back = sys::setns(own.as_fd(), kind);
+            debug_assert!(back.is_ok());
+        }
+    }
+}
+
+fn namespace_file(kind: crate::config::NamespaceType) -> &'static str {
+    use crate::config::NamespaceType as N;
+    match kind {
+        N::Network => "net",
+        N::Mount => "mnt",
+        other => other.name(),
+    }
+}
+
+impl Init {
+    pub(crate) fn pid(&self) -> HostPid {
+        self.pid
+    }
+
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The pid and the pidfd, for the handle that the caller gets.
+    pub(crate) fn into_parts(self) -> (HostPid, OwnedFd) {
+        (self.pid, self.pidfd)
+    }
+
+    /// Waits for the init's next word, answering those that need no one else.
+    ///
+    /// # Errors
+    /// The init's own failure, its death, or [`Kind::Timeout`].
+    pub(crate) fn next(&mut self, plan: &Plan) -> Result<Event> {
+        loop {
+            match self.receive()? {
+                Event::Waits(Phase::MapIds) => {
+                    let maps = plan.id_maps.clone().unwrap_or_default();
+                    idmaps::write(self.pid, &maps, self.host.rootless)?;
+                    self.answer()?;
+                }
+                event => return Ok(event),
+            }
+        }
+    }
+
+    /// Lets the init go on.
+    pub(crate) fn answer(&self) -> Result<()> {
+        match send(self.sync.as_raw_fd(), &[1], MsgFlags::MSG_NOSIGNAL) {
+            Ok(_) => Ok(()),
+            // It died while we worked; the next wait tells why.
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(Error::os(Step::Wait, errno as i32).object("the init")),
+        }
+    }
+
+    fn receive(&mut self) -> Result<Event> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let (word, dead) = self.poll_until(deadline)?;
+            if word {
+                let mut byte = [0u8; 1];
+                match recv(self.sync.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT) {
+                    Ok(0) | Err(Errno::ECONNRESET) => return self.let_go(dead),
+                    Ok(_) => return self.phase(byte[0]),
+                    Err(Errno::EAGAIN | Errno::EINTR) => {}
+                    Err(errno) => return Err(Error::os(Step::Wait, errno as i32).object("the init")),
+                }
+            }
+            if dead && !self.follow_fork()? {
+                return self.let_go(true);
+            }
+        }
+    }
+
+    fn poll_until(&self, deadline: Instant) -> Result<(bool, bool)> {
+        let mut fds =
+            [PollFd::new(self.sync.as_fd(), PollFlags::POLLIN), PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(0) => Err(self.timed_out()),
+            Ok(_) => {
+                let ready = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
+                Ok((ready(fds.first()), ready(fds.get(1))))
+            }
+            Err(Errno::EINTR) => Ok((false, false)),
+            Err(errno) => Err(Error::os(Step::Wait, errno as i32).object("the init")),
+        }
+    }
+
+    fn timed_out(&self) -> Error {
+        let (step, object) = report::progress(&self.arena);
+        Error::new(Kind::Timeout, step)
+            .object(object)
+            .detail(format!("no sign of life from the container's init for {} s", DEADLINE.as_secs()))
+    }
+
+    fn phase(&self, byte: u8) -> Result<Event> {
+        for phase in [Phase::MapIds, Phase::Attach, Phase::Namespaces, Phase::Ready] {
+            if phase as u8 == byte {
+                return Ok(Event::Waits(phase));
+            }
+        }
+        Err(Error::new(Kind::System, Step::Wait).object("the init").detail(format!("unknown word {byte}")))
+    }
+
+    /// The socket is closed: by an execve that succeeded, by the hand-over to `start`, or by death.
+    fn let_go(&mut self, dead: bool) -> Result<Event> {
+        if !dead && !self.arena.failed() {
+            return Ok(Event::LetGo);
+        }
+        // A failed init is about to be dead: a few microseconds at most, and the deadline in any case.
+        self.wait_dead()?;
+        let exit = self.reap()?;
+        report::death(&self.arena, exit).map_or(Ok(Event::LetGo), Err)
+    }
+
+    fn wait_dead(&self) -> Result<()> {
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(DEADLINE).unwrap_or(PollTimeout::MAX);
+        loop {
+            match poll(&mut fds, timeout) {
+                Ok(0) => return Err(self.timed_out()),
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::os(Step::Wait, errno as i32).object("the init")),
+            }
+        }
+    }
+
+    /// How the init ended, without reaping it: a command that ended at once is its caller's to wait for.
+    fn reap(&self) -> Result<Exit> {
+        super::verbs::wait_for(self.pidfd.as_fd(), false)
+    }
+
+    /// After a fork of its own the init goes on as another child of ours.
+    fn follow_fork(&mut self) -> Result<bool> {
+        let Some(next) = self.arena.take_forked().and_then(HostPid::new) else { return Ok(false) };
+        let pidfd = sys::pidfd_open(next.get()).map_err(|errno| Error::os(Step::Clone, errno as i32))?;
+        let first = std::mem::replace(&mut self.pidfd, pidfd);
+        self.pid = next;
+        super::verbs::wait_for(first.as_fd(), true)?;
+        Ok(true)
+    }
+
+    /// Takes the seccomp listener out of the init.
+    ///
+    /// # Errors
+    /// The init's death or failure, or [`Kind::Timeout`].
+    pub(crate) fn take_listener(&self) -> Result<OwnedFd> {
+        take_listener(&self.arena, self.pidfd.as_fd())
+    }
+
+    /// Ends an init that is of no more use, with all that is in its pid namespace, and reaps it.
+    pub(crate) fn kill(&self) {
+        // It may have ended by itself; either way it is reaped.
+        drop(crate::pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL));
+        if self.wait_dead().is_ok() {
+            drop(super::verbs::wait_for(self.pidfd.as_fd(), true));
+        }
+    }
+}
+
+/// Takes the seccomp listener out of an init, which waits for that without a system call: its own filter could forbid any.
+///
+/// # Errors
+/// The init's death or failure, or [`Kind::Timeout`].
+pub(crate) fn take_listener(arena: &Arena, pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let failed = |errno: Errno| Error::os(Step::SendSeccompListener, errno as i32).field("/linux/seccomp");
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(number) = arena.listener() {
+            let listener = sys::pidfd_getfd(pidfd, number).map_err(failed)?;
+            arena.listener_taken();
+            return Ok(listener);
+        }
+        let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::ZERO).unwrap_or(0) > 0 {
+            return Err(if arena.failed() { report::failure(arena) } else { failed(Errno::ESRCH) });
+        }
+        if Instant::now() > deadline {
+            return Err(
+                Error::new(Kind::Timeout, Step::SendSeccompListener).detail("the init does not load its filter")
+            );
+        }
+        std::thread::sleep(LISTENER_POLL);
+    }
+}

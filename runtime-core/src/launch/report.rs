@@ -1,0 +1,153 @@
+//! What an init reported by number, turned back into an error with step, object, config field and cause.
+
+use orlop_init::wire::{Op, Phase, detail};
+
+use super::Arena;
+use crate::plan::describe;
+use crate::verbs::Exit;
+use crate::{Error, Kind, Step};
+
+/// The step an init is at, and its object.
+pub(crate) fn progress(arena: &Arena) -> (Step, String) {
+    match arena.operation() {
+        Some(record) => (describe::step(&record.op), describe::object(&record.op, arena.view())),
+        None => (Step::Clone, String::new()),
+    }
+}
+
+/// The error of an init that ended; `None`: it had executed the command, which ended by itself.
+pub(crate) fn death(arena: &Arena, exit: Exit) -> Option<Error> {
+    if arena.failed() {
+        return Some(failure(arena));
+    }
+    let record = arena.operation()?;
+    let executing = matches!(record.op, Op::Execute | Op::Seccomp { .. });
+    let (step, object) = progress(arena);
+    match exit {
+        // The profile's own verdict on the one call that is made under it.
+        Exit::Signal(libc::SIGSYS) if executing => Some(
+            Error::new(Kind::Command, Step::Execute)
+                .object(arena.command())
+                .field("/linux/seccomp")
+                .detail("the seccomp profile kills the process that executes the command: it must allow execve"),
+        ),
+        _ if matches!(record.op, Op::Execute) => None,
+        Exit::Signal(signal) => {
+            let error = Error::new(Kind::System, step)
+                .object(object)
+                .detail(format!("the container's init was killed by signal {signal}"));
+            Some(if signal == libc::SIGKILL {
+                error.hint("by another process, or by the OOM killer: the memory limit may be too low to start")
+            } else {
+                error
+            })
+        }
+        Exit::Code(code) => Some(
+            Error::new(Kind::System, step)
+                .object(object)
+                .detail(format!("the container's init exited with status {code}")),
+        ),
+    }
+}
+
+/// The error that an init reported.
+pub(crate) fn failure(arena: &Arena) -> Error {
+    let (errno, reason) = arena.report();
+    let Some(record) = arena.operation() else {
+        return Error::os(Step::Clone, errno).object("the container's init");
+    };
+    let view = arena.view();
+    let field = view.text(record.field);
+    let with_field = |error: Error| if field.is_empty() { error } else { error.field(field) };
+    if matches!(record.op, Op::FindProgram | Op::Execute) {
+        return with_field(command(arena, errno, reason));
+    }
+    let object = describe::object(&record.op, view);
+    let error = Error::os(describe::step(&record.op), errno);
+    let error = with_field(if object.is_empty() { error } else { error.object(object) });
+    explain(error, arena, &record.op, errno, reason)
+}
+
+fn explain(error: Error, arena: &Arena, op: &Op, errno: i32, reason: u32) -> Error {
+    match (op, reason) {
+        (Op::Chdir { .. }, detail::OUTSIDE) => error.detail("the directory is outside of the container's root"),
+        (_, detail::SYMLINK) => error.detail("the target is a symbolic link, which is not allowed here"),
+        (_, detail::TARGET) => error.detail("target"),
+        (_, detail::SOURCE) => error.detail("source"),
+        (_, detail::NOT_DEVPTS) => error.detail("/dev/pts is not a devpts of the container"),
+        (_, detail::NOT_PROCFS) => error.detail("the file is not on procfs"),
+        (_, detail::COPY) => error.detail("copying what the target directory holds"),
+        (_, detail::SEND) => error.detail("sending the terminal to the console socket"),
+        (_, detail::PARAMETER) => said(error, arena),
+        (Op::Bind { .. } | Op::Mount { .. } | Op::SetAttr { .. }, detail::ATTRIBUTES) => attributes(error, errno),
+        (Op::Mount { .. }, _) if errno == libc::EPERM => error.hint(
+            "a user namespace may mount proc or sysfs only where the caller's own is fully visible, and sysfs and mqueue only with a new network or ipc namespace",
+        ),
+        (Op::Mount { .. }, _) if errno == libc::ENODEV => error.detail("this kernel does not know the file system"),
+        (Op::Sync { phase: Phase::Ready, .. }, _) => error.detail("the runtime gave up"),
+        (Op::WriteProc { .. }, _) if errno == libc::ENOENT => error.detail("this kernel does not have it"),
+        (Op::Pivot, _) if errno == libc::EINVAL => error.hint("on an initramfs use --no-pivot"),
+        (Op::User { .. }, _) if errno == libc::EINVAL => error.detail("an id is not mapped in the user namespace"),
+        (Op::Rlimits { .. }, _) if errno == libc::EPERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE"),
+        (Op::Seccomp { .. }, _) if errno == libc::EINVAL => error.detail("the kernel refuses the filter or a flag"),
+        _ => error,
+    }
+}
+
+/// The kernel's own words on a file system parameter: `e tmpfs: Bad value for 'size'`.
+fn said(error: Error, arena: &Arena) -> Error {
+    let text = arena.detail();
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().next().unwrap_or("").trim();
+    let line = line.strip_prefix("e ").or_else(|| line.strip_prefix("w ")).unwrap_or(line);
+    if line.is_empty() { error } else { error.detail(line.to_owned()) }
+}
+
+fn attributes(error: Error, errno: i32) -> Error {
+    match errno {
+        libc::EPERM => error.detail("setting mount attributes").hint(
+            "flags of a mount that belongs to a more privileged user namespace are locked, and not every file system can be idmapped by everyone",
+        ),
+        libc::EINVAL => error.detail("setting mount attributes").hint("this file system or kernel does not support idmapped mounts"),
+        _ => error.detail("setting mount attributes"),
+    }
+}
+
+/// A command that cannot be executed, in words that engines look for.
+fn command(arena: &Arena, errno: i32, reason: u32) -> Error {
+    let command = arena.command();
+    let error = Error::new(Kind::Command, Step::Execute);
+    match reason {
+        detail::NOT_FOUND if !command.contains('/') => {
+            error.object(format!("{command:?}")).detail("executable file not found in $PATH")
+        }
+        detail::INTERPRETER => {
+            let os = Error::os(Step::Execute, errno).kind_is(Kind::Command).object(command);
+            match interpreter(&arena.detail()) {
+                Some(interpreter) => os.detail(format!("its interpreter {interpreter} is missing in the container")),
+                None => os.detail("its interpreter or dynamic loader is missing in the container"),
+            }
+        }
+        _ => Error::os(Step::Execute, errno).kind_is(Kind::Command).object(command),
+    }
+}
+
+/// The interpreter that a script names, or the dynamic loader that an ELF file names in its first bytes.
+fn interpreter(start: &[u8]) -> Option<String> {
+    let line = start.strip_prefix(b"#!")?;
+    let line = line.split(|byte| *byte == b'\n').next()?;
+    let text = String::from_utf8_lossy(line);
+    text.split_whitespace().next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_names_its_interpreter() {
+        assert_eq!(interpreter(b"#! /bin/nope -x\nrest").as_deref(), Some("/bin/nope"));
+        assert_eq!(interpreter(b"#!/bin/nope").as_deref(), Some("/bin/nope"));
+        assert_eq!(interpreter(b"\x7fELF"), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! What a plan names, opened.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use crate::plan::{Plan, Resource, TreeOf};
+use crate::procfs::Procfs;
+use crate::{Error, Kind, Result, Step, sys};
+
+/// Descriptors that the caller of the launch has already.
+#[derive(Debug, Default)]
+pub(crate) struct Given<'g> {
+    pub(crate) console: Option<BorrowedFd<'g>>,
+    pub(crate) fifo: Option<BorrowedFd<'g>>,
+    pub(crate) init_pidfd: Option<BorrowedFd<'g>>,
+}
+
+/// An opened resource, or one that was given.
+#[derive(Debug)]
+pub(crate) enum Opened<'g> {
+    Own(OwnedFd),
+    Given(BorrowedFd<'g>),
+}
+
+impl AsFd for Opened<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(fd) => fd.as_fd(),
+            Self::Given(fd) => *fd,
+        }
+    }
+}
+
+/// Opens every resource of `plan`, in the order of its slots.
+pub(crate) fn open_all<'g>(plan: &Plan, given: &Given<'g>) -> Result<Vec<Opened<'g>>> {
+    plan.resources.iter().map(|resource| open_one(resource, given)).collect()
+}
+
+fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
+    let missing = |what: &str| Error::new(Kind::InvalidArgument, Step::CheckArguments).detail(what.to_owned());
+    match resource {
+        Resource::Tree { path, recursive, nofollow, what, field } => {
+            open_tree(path, *recursive, *nofollow, *what, field).map(Opened::Own)
+        }
+        Resource::Proc => Ok(Opened::Own(Procfs::open()?.into_fd())),
+        Resource::Namespace { path, kind, field } => open_namespace(path, *kind, field).map(Opened::Own),
+        Resource::IdMap { uids, gids, field } => super::idmapped::user_namespace(uids, gids, field).map(Opened::Own),
+        Resource::ConsoleSocket => given.console.map(Opened::Given).ok_or_else(|| {
+            missing("a terminal is asked for (config /process/terminal), and a console socket is missing")
+        }),
+        Resource::StartFifo => given.fifo.map(Opened::Given).ok_or_else(|| missing("the start FIFO is missing")),
+        Resource::InitPidfd => {
+            given.init_pidfd.map(Opened::Given).ok_or_else(|| missing("the container's init is missing"))
+        }
+    }
+}
+
+fn c_string(path: &str, step: Step) -> Result<CString> {
+    CString::new(Path::new(path).as_os_str().as_bytes())
+        .map_err(|_| Error::new(Kind::InvalidConfig, step).object(path).detail("has a NUL byte"))
+}
+
+fn open_tree(path: &str, recursive: bool, nofollow: bool, what: TreeOf, field: &str) -> Result<OwnedFd> {
+    let step = match what {
+        TreeOf::Rootfs => Step::OpenRootfs,
+        TreeOf::Bind => Step::BindMount,
+        TreeOf::Null => Step::MaskPath,
+    };
+    sys::clone_tree(&c_string(path, step)?, recursive, nofollow).map_err(|errno| {
+        let error = Error::os(step, errno as i32).object(path);
+        let error = if field.is_empty() { error } else { error.field(field) };
+        match errno {
+            Errno::EPERM => error.hint("this needs CAP_SYS_ADMIN"),
+            Errno::EINVAL => error.hint("mounts below it are locked or unbindable"),
+            Errno::ENOENT if what == TreeOf::Bind => error.hint("create it on the host first"),
+            _ => error,
+        }
+    })
+}
+
+fn open_namespace(path: &str, kind: crate::config::NamespaceType, field: &str) -> Result<OwnedFd> {
+    let failed =
+        |errno: Errno| Error::os(Step::JoinNamespace, errno as i32).object(format!("{kind} {path}")).field(field);
+    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
+    match sys::namespace_type(fd.as_fd()) {
+        Ok(found) if found == kind.number() => Ok(fd),
+        Ok(found) => Err(Error::config(
+            field,
+            format!("{path} is a {}, not a {kind} namespace", crate::plan::describe::namespaces(found)),
+        )),
+        Err(_) => Err(Error::config(field, format!("{path} is not a namespace"))),
+    }
+}

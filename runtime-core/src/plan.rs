@@ -1,0 +1,242 @@
+//! The plan: everything that a container's creation will do, decided before anything is done.
+//!
+//! Pure: config, options and facts about the host go in, a [`Plan`] comes out. It is what `launch` carries out, what
+//! `orlop plan` prints, and what the index in a failed init's report points back into.
+
+mod cgroup_mounts;
+pub(crate) mod describe;
+mod devices;
+mod exec;
+mod hook;
+mod mounts;
+mod namespaces;
+mod process;
+pub(crate) mod program;
+mod rootfs;
+
+pub(crate) use cgroup_mounts::{CgroupMounts, Hierarchy};
+pub(crate) use exec::{ExecPlan, plan_exec};
+pub(crate) use hook::plan_hook;
+
+use std::path::Path;
+
+use orlop_init::wire::{Op, Phase, Slot, Str};
+use program::Program;
+
+use crate::config::{Config, IdMapping, NamespaceType};
+use crate::{ContainerId, Error, Result};
+
+/// What the plan takes besides the config.
+#[derive(Debug)]
+pub(crate) struct PlanOptions<'o> {
+    /// Names the session keyring; a hook has none of its own.
+    pub(crate) id: Option<&'o ContainerId>,
+    /// The bundle directory, absolute.
+    pub(crate) bundle: &'o Path,
+    pub(crate) no_pivot: bool,
+    pub(crate) no_new_keyring: bool,
+    /// Fds 3 and up that the command inherits: first those of LISTEN_FDS.
+    pub(crate) listen_fds: u32,
+    pub(crate) preserve_fds: u32,
+    /// A host directory to be mounted on /run/notify.
+    pub(crate) notify_dir: Option<&'o str>,
+    /// Whether the init waits for `start` (`create`), or goes on by itself (`run`).
+    pub(crate) waits_for_start: bool,
+    /// How the process gets into its control group.
+    pub(crate) join: JoinCgroup,
+    /// What a mount of type `cgroup` shows.
+    pub(crate) cgroups: CgroupMounts,
+    /// What this host and this caller can do.
+    pub(crate) host: Host,
+    /// The home directory of the command's user, for an environment without HOME.
+    pub(crate) home: Option<&'o str>,
+    /// Whether supplementary groups can be set: not in a user namespace that was made without the right to.
+    pub(crate) set_groups: bool,
+}
+
+/// Facts about the host that the plan depends on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Host {
+    /// No root's rights: mounts are opened after the user namespace is entered.
+    pub(crate) rootless: bool,
+    /// AppArmor confines processes on this host.
+    pub(crate) apparmor: bool,
+    /// SELinux does.
+    pub(crate) selinux: bool,
+}
+
+/// How the process gets into its control groups, besides being born into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct JoinCgroup {
+    /// It writes itself into the `tasks` files of v1 hierarchies.
+    pub(crate) tasks: bool,
+    /// systemd moves it while it waits.
+    pub(crate) attach: bool,
+}
+
+/// What the launch opens before the process is made; a [`Slot`] is an index into the plan's list of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Resource {
+    /// A detached copy of a directory tree or file of the host.
+    Tree { path: String, recursive: bool, nofollow: bool, what: TreeOf, field: String },
+    /// A verified handle on procfs.
+    Proc,
+    /// A namespace.
+    Namespace { path: String, kind: NamespaceType, field: String },
+    /// A user namespace that holds these mappings, for an idmapped mount.
+    IdMap { uids: Vec<IdMapping>, gids: Vec<IdMapping>, field: String },
+    /// The socket that takes the terminal's master.
+    ConsoleSocket,
+    /// The FIFO that `start` writes.
+    StartFifo,
+    /// The pidfd of the container's init, for `exec`.
+    InitPidfd,
+}
+
+/// What a [`Resource::Tree`] is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TreeOf {
+    Rootfs,
+    Bind,
+    Null,
+}
+
+/// A container's creation (or an exec), ready to be carried out.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Namespace flags for clone3(2).
+    pub(crate) clone_flags: u64,
+    /// Namespaces that the calling thread joins for the time of the clone.
+    pub(crate) joins: Vec<(Slot, NamespaceType)>,
+    /// What the init does.
+    pub(crate) program: Program,
+    /// What is opened for it, by slot.
+    pub(crate) resources: Vec<Resource>,
+    /// The id maps of a new user namespace.
+    pub(crate) id_maps: Option<IdMaps>,
+    /// The first fd that the command does not inherit.
+    pub(crate) first_private_fd: u32,
+    /// Whether the seccomp filter has a listener.
+    pub(crate) seccomp_listener: bool,
+    /// What the user should know, but nothing fails for.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A value that the runtime itself writes to a file of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostWrite {
+    pub(crate) file: String,
+    pub(crate) value: String,
+    /// The JSON pointer behind it.
+    pub(crate) field: String,
+}
+
+/// The id maps of a new user namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct IdMaps {
+    pub(crate) uids: Vec<IdMapping>,
+    pub(crate) gids: Vec<IdMapping>,
+}
+
+/// A plan in the making.
+struct Builder<'b> {
+    config: &'b Config<'b>,
+    options: &'b PlanOptions<'b>,
+    plan: Plan,
+    proc: Option<Slot>,
+    /// Mounts that become read-only once all is in place, by index and path.
+    late_readonly: Vec<(usize, String)>,
+}
+
+impl Builder<'_> {
+    fn slot(&mut self, resource: Resource) -> Slot {
+        self.plan.resources.push(resource);
+        Slot(u32::try_from(self.plan.resources.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// The private procfs handle, opened once.
+    fn proc(&mut self) -> Slot {
+        match self.proc {
+            Some(slot) => slot,
+            None => {
+                let slot = self.slot(Resource::Proc);
+                self.proc = Some(slot);
+                slot
+            }
+        }
+    }
+
+    fn push_keyring(&mut self) {
+        if let Some(id) = self.options.id.filter(|_| !self.options.no_new_keyring) {
+            let name = self.plan.program.format(format_args!("_ses.{id}"));
+            self.push(Op::JoinKeyring { name });
+        }
+    }
+
+    fn push(&mut self, op: Op) {
+        self.plan.program.push(Str::NONE, op);
+    }
+
+    fn push_from(&mut self, field: std::fmt::Arguments<'_>, op: Op) {
+        let field = self.plan.program.format(field);
+        self.plan.program.push(field, op);
+    }
+
+    /// A new namespace of this kind is made for the container, as opposed to a joined one or the caller's.
+    fn is_new(&self, kind: NamespaceType) -> bool {
+        self.namespace(kind).is_some_and(|namespace| namespace.path.is_none())
+    }
+
+    fn namespace(&self, kind: NamespaceType) -> Option<&crate::config::Namespace<'_>> {
+        self.config.linux.as_ref()?.namespaces.iter().find(|namespace| namespace.kind == kind)
+    }
+
+    /// The container has a user namespace, new or joined.
+    fn in_userns(&self) -> bool {
+        self.namespace(NamespaceType::User).is_some()
+    }
+
+    fn field_error(&self, field: impl Into<String>, detail: impl Into<String>) -> Error {
+        Error::config(field, detail)
+    }
+}
+
+/// Plans the creation of a container.
+///
+/// # Errors
+/// [`crate::Kind::InvalidConfig`] or [`crate::Kind::Unsupported`] with the field, when the config asks for what cannot be.
+pub(crate) fn plan(
+    config: &Config<'_>,
+    options: &PlanOptions<'_>,
+    filter: Option<&orlop_seccomp::Filter>,
+) -> Result<Plan> {
+    let mut builder = Builder {
+        config,
+        options,
+        plan: Plan { program: Program::with_capacity(16 * 1024), ..Plan::default() },
+        proc: None,
+        late_readonly: Vec::new(),
+    };
+    builder.plan.first_private_fd = 3 + options.listen_fds + options.preserve_fds;
+    builder.plan_namespaces()?;
+    builder.plan_rootfs()?;
+    builder.plan_process(filter)?;
+    Ok(builder.plan)
+}
+
+/// The hooks that run between the mounts and the change of root, for which the init waits.
+fn has_early_hooks(config: &Config<'_>) -> bool {
+    config.hooks.as_ref().is_some_and(|hooks| {
+        !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty() && hooks.create_container.is_empty())
+    })
+}
+
+impl Builder<'_> {
+    /// A point at which the parent runs hooks.
+    fn plan_hooks(&mut self) {
+        let devices = self.config.linux.as_ref().is_some_and(|linux| !linux.net_devices.is_empty());
+        if has_early_hooks(self.config) || devices {
+            self.push(Op::Sync { phase: Phase::Namespaces });
+        }
+    }
+}

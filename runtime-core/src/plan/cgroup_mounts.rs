@@ -1,0 +1,143 @@
+//! Mounts of type `cgroup`: the one kind whose meaning depends on the host's layout.
+
+use orlop_init::wire::{Attr, Op, RECURSIVE, Slot};
+
+use super::mounts::{MS_REC, attr, propagation_attr};
+use super::{Builder, Resource, TreeOf};
+use crate::config::mount_options::MountOptions;
+use crate::config::{NamespaceType, Propagation};
+
+/// What the host mounts where, as far as a container's cgroup mount shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum CgroupMounts {
+    /// The config has no such mount.
+    #[default]
+    Unused,
+    /// One unified hierarchy; the container's directory on the host.
+    Unified(String),
+    /// Several hierarchies below one tmpfs.
+    Separate(Vec<Hierarchy>),
+}
+
+/// A mounted hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    /// The directory below the mount point: `cpu`, `systemd`, `unified`.
+    pub(crate) name: String,
+    /// What makes a mount of it: the controllers, or `name=systemd`; empty for the unified one.
+    pub(crate) options: Vec<String>,
+    /// The container's directory on the host.
+    pub(crate) path: String,
+    /// Other names under which the controllers are looked for (`cpu` for `cpu,cpuacct`).
+    pub(crate) links: Vec<String>,
+}
+
+impl Builder<'_> {
+    pub(super) fn plan_cgroup_mount(&mut self, index: usize, options: &MountOptions<'_>, target: &str) {
+        let options_set = self.options;
+        match &options_set.cgroups {
+            CgroupMounts::Unused => {}
+            CgroupMounts::Unified(path) => {
+                if self.namespace(NamespaceType::Cgroup).is_none() && self.in_userns() {
+                    self.bind_cgroup(index, path, target, options);
+                } else {
+                    self.mount_cgroup(index, "cgroup2", &[], target, options);
+                }
+            }
+            CgroupMounts::Separate(hierarchies) => self.plan_separate(index, hierarchies, target, options),
+        }
+    }
+
+    fn plan_separate(&mut self, index: usize, hierarchies: &[Hierarchy], target: &str, options: &MountOptions<'_>) {
+        let params = [self.param("mode", Some("755"))];
+        let program = &mut self.plan.program;
+        let params = program.list(&params);
+        let after = program.list(&[]);
+        let op = Op::Mount {
+            target: program.str(target),
+            fstype: program.str("tmpfs"),
+            source: program.str("tmpfs"),
+            params,
+            attr: super::mounts::attributes(options.flags) & !attr::RDONLY,
+            flags: 0,
+            after,
+        };
+        self.push_from(format_args!("/mounts/{index}"), op);
+        // A cgroup namespace shows the container its own subtree; without one that subtree is bound.
+        let own_namespace = self.namespace(NamespaceType::Cgroup).is_some();
+        for hierarchy in hierarchies {
+            let below = format!("{target}/{}", hierarchy.name);
+            match (own_namespace, hierarchy.options.is_empty()) {
+                (true, true) => self.mount_cgroup(index, "cgroup2", &[], &below, options),
+                (true, false) => self.mount_cgroup(index, "cgroup", &hierarchy.options, &below, options),
+                (false, _) => self.bind_cgroup(index, &hierarchy.path, &below, options),
+            }
+            for link in &hierarchy.links {
+                let path = self.plan.program.format(format_args!("{target}/{link}"));
+                let to = self.plan.program.str(&hierarchy.name);
+                self.push_from(format_args!("/mounts/{index}"), Op::Symlink { path, target: to, replace: 0 });
+            }
+        }
+        if options.flags & attr::RDONLY != 0 {
+            let set = Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 };
+            let attrs = self.plan.program.list(&[set]);
+            let target = self.plan.program.str(target);
+            self.push_from(format_args!("/mounts/{index}"), Op::SetAttr { target, attrs, flags: 0 });
+        }
+    }
+
+    fn mount_cgroup(
+        &mut self,
+        index: usize,
+        kind: &str,
+        controllers: &[String],
+        target: &str,
+        options: &MountOptions<'_>,
+    ) {
+        let mut params = Vec::new();
+        for controller in controllers {
+            match controller.split_once('=') {
+                Some((key, value)) => params.push(self.param(key, Some(value))),
+                None => params.push(self.param(controller, None)),
+            }
+        }
+        let after: Vec<Attr> = options.propagation.iter().map(|propagation| propagation_attr(*propagation)).collect();
+        let program = &mut self.plan.program;
+        let params = program.list(&params);
+        let after = program.list(&after);
+        let op = Op::Mount {
+            target: program.str(target),
+            fstype: program.str(kind),
+            source: program.str("cgroup"),
+            params,
+            attr: super::mounts::attributes(options.flags),
+            flags: 0,
+            after,
+        };
+        self.push_from(format_args!("/mounts/{index}"), op);
+    }
+
+    /// Read-only unless the mount says otherwise: CVE-2023-25809 is a writable bind of the host's hierarchy.
+    fn bind_cgroup(&mut self, index: usize, path: &str, target: &str, options: &MountOptions<'_>) {
+        let recursive = options.flags & MS_REC != 0;
+        let source = self.plan.program.str(path);
+        let tree = if self.options.host.rootless {
+            Slot::NONE
+        } else {
+            self.slot(Resource::Tree {
+                path: path.to_owned(),
+                recursive,
+                nofollow: true,
+                what: TreeOf::Bind,
+                field: format!("/mounts/{index}"),
+            })
+        };
+        let set = super::mounts::attributes(options.flags);
+        let mut attrs = vec![propagation_attr(Propagation::Rslave)];
+        attrs.push(Attr { set, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 });
+        let attrs = self.plan.program.list(&attrs);
+        let target = self.plan.program.str(target);
+        let flags = if recursive { RECURSIVE } else { 0 };
+        self.push_from(format_args!("/mounts/{index}"), Op::Bind { tree, source, target, flags, attrs });
+    }
+}

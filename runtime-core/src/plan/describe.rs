@@ -1,0 +1,94 @@
+//! An operation of the init in words: for `orlop plan`, and for the error when it fails.
+
+use orlop_init::wire::{Op, Phase, ProcFile, Str};
+
+use super::program::View;
+use crate::Step;
+
+/// The step an operation belongs to, as errors name it.
+pub(crate) fn step(op: &Op) -> Step {
+    match op {
+        Op::JoinCgroups | Op::Sync { phase: Phase::Attach } => Step::Cgroup,
+        Op::Setns { .. } | Op::Unshare { .. } => Step::JoinNamespace,
+        Op::Dumpable(_) | Op::Fork { .. } | Op::Setsid | Op::Sync { .. } | Op::CurrentRoot | Op::ListenPid { .. } => {
+            Step::Clone
+        }
+        Op::BecomeRoot { .. } => Step::MapIds,
+        Op::TimeOffsets { .. } => Step::SetTimeOffsets,
+        Op::Loopback => Step::SetUpNetwork,
+        Op::JoinKeyring { .. } => Step::JoinKeyring,
+        Op::Propagation { .. } | Op::RootPropagation { .. } => Step::SetPropagation,
+        Op::Rootfs { .. } => Step::OpenRootfs,
+        Op::Mount { .. } | Op::ClassicMount { .. } => Step::Mount,
+        Op::Bind { .. } => Step::BindMount,
+        Op::SetAttr { .. } => Step::ReadonlyRootfs,
+        Op::MakeDir { .. } => Step::MakeMountTarget,
+        Op::Device { .. } => Step::MakeDevice,
+        Op::Symlink { .. } => Step::MakeSymlink,
+        Op::Mask { .. } => Step::MaskPath,
+        Op::Readonly { .. } => Step::ReadonlyPath,
+        Op::Console { .. } | Op::UseConsole | Op::OwnStdio { .. } => Step::SetUpTerminal,
+        Op::Pivot | Op::MoveRoot => Step::PivotRoot,
+        Op::Hostname { .. } => Step::SetHostname,
+        Op::Domainname { .. } => Step::SetDomainname,
+        Op::WriteProc { what: ProcFile::Sysctl, .. } => Step::WriteSysctl,
+        Op::WriteProc { what: ProcFile::OomScoreAdj, .. } => Step::SetOomScoreAdj,
+        Op::WriteProc { what: ProcFile::Label, .. } => Step::SetLabel,
+        Op::Rlimits { .. } => Step::SetRlimit,
+        Op::Personality { .. } => Step::SetPersonality,
+        Op::Scheduler { .. } => Step::SetScheduler,
+        Op::IoPriority { .. } => Step::SetIoPriority,
+        Op::Affinity { .. } | Op::FinalAffinity { .. } => Step::SetCpuAffinity,
+        Op::MemoryPolicy { .. } => Step::SetMemoryPolicy,
+        Op::CapBounding { .. } | Op::Capabilities { .. } => Step::SetCapabilities,
+        Op::User { .. } => Step::SetUser,
+        Op::Chdir { .. } => Step::EnterCwd,
+        Op::NoNewPrivs => Step::SetNoNewPrivs,
+        Op::FindProgram | Op::Execute | Op::WaitStart { .. } => Step::Execute,
+        Op::Seccomp { .. } => Step::LoadSeccomp,
+    }
+}
+
+/// What an operation works on, in words.
+pub(crate) fn object(op: &Op, view: View<'_>) -> String {
+    let text = |string: Str| view.text(string).to_owned();
+    match op {
+        Op::Setns { flags, .. } | Op::Unshare { flags } => namespaces(u64::from(*flags)),
+        Op::Fork { flags } => format!("with {}", namespaces(*flags)),
+        Op::TimeOffsets { lines, .. } => text(*lines).trim().replace('\n', ", "),
+        Op::Sync { phase } => match phase {
+            Phase::MapIds => "wait for the id maps".into(),
+            Phase::Attach => "wait for systemd's scope".into(),
+            Phase::Namespaces => "wait for network devices and hooks".into(),
+            Phase::Ready => "created: limits, state, pid file".into(),
+        },
+        Op::Rootfs { path, .. } => text(*path),
+        Op::Mount { target, fstype, .. } | Op::ClassicMount { target, fstype, .. } => {
+            format!("{} on {}", text(*fstype), text(*target))
+        }
+        Op::Bind { source, target, .. } => format!("{} on {}", text(*source), text(*target)),
+        Op::SetAttr { target, .. } => text(*target),
+        Op::MakeDir { path, .. } | Op::Mask { path, .. } | Op::Readonly { path } | Op::Chdir { path } => text(*path),
+        Op::Device { path, major, minor, .. } => format!("{} ({major}:{minor})", text(*path)),
+        Op::Symlink { path, target, .. } => format!("{} -> {}", text(*path), text(*target)),
+        Op::Console { rows, cols, .. } => format!("{cols}x{rows}"),
+        Op::JoinKeyring { name } | Op::Hostname { name } | Op::Domainname { name } => text(*name),
+        Op::WriteProc { path, data, what, .. } => match what {
+            ProcFile::Sysctl => format!("{}={}", text(*path).trim_start_matches("sys/").replace('/', "."), text(*data)),
+            ProcFile::OomScoreAdj | ProcFile::Label => text(*data),
+        },
+        Op::User { uid, gid, .. } => format!("{uid}:{gid}"),
+        Op::Capabilities { permitted, .. } => format!("{permitted:#x}"),
+        Op::CapBounding { keep, .. } => format!("{keep:#x}"),
+        Op::Seccomp { filter, .. } => format!("of {} instructions", filter.len),
+        _ => String::new(),
+    }
+}
+
+/// Namespace flags in words.
+pub(crate) fn namespaces(flags: u64) -> String {
+    use crate::config::{Named as _, NamespaceType};
+    let names: Vec<&str> =
+        NamespaceType::ALL.iter().filter(|(_, kind)| flags & kind.number() != 0).map(|(name, _)| *name).collect();
+    if names.is_empty() { "no new namespace".into() } else { format!("{} namespace", names.join(", ")) }
+}

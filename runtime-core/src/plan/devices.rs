@@ -1,0 +1,89 @@
+//! /dev: the devices every container has, those of the config, and the links that programs expect.
+
+use orlop_init::wire::{Op, Slot};
+
+use super::mounts::clean;
+use super::{Builder, Resource, TreeOf};
+use crate::config::mount_options::MountOptions;
+
+/// Runtime-spec config-linux.md, "Default Devices": path, major, minor.
+const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+const LINKS: [(&str, &str); 5] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/core", "/proc/kcore"),
+];
+
+const S_IFCHR: u32 = 0o020_000;
+
+impl Builder<'_> {
+    /// The container has a /dev of its own, unless the config binds one there.
+    pub(super) fn sets_up_dev(&self) -> bool {
+        !self.config.mounts.iter().any(|mount| {
+            clean(&mount.destination) == "/dev"
+                && (mount.kind.as_ref().is_some_and(|kind| *kind == "bind")
+                    || MountOptions::parse(&mount.options).is_bind())
+        })
+    }
+
+    pub(super) fn plan_devices(&mut self) {
+        let config = self.config;
+        let devices = config.linux.as_ref().map_or(&[][..], |linux| linux.devices.as_slice());
+        for (path, major, minor) in DEFAULT_DEVICES {
+            if !devices.iter().any(|device| clean(&device.path) == path) {
+                self.push_device(path, String::new(), S_IFCHR | 0o666, (major, minor), (0, 0));
+            }
+        }
+        for (index, device) in devices.iter().enumerate() {
+            let mode = u32::try_from(device.kind.number()).unwrap_or(0) | device.file_mode.unwrap_or(0o666) & 0o7777;
+            let owner = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
+            let field = format!("/linux/devices/{index}");
+            self.push_device(&clean(&device.path), field, mode, (device.major, device.minor), owner);
+        }
+        for (path, target) in LINKS {
+            self.push_link(path, target, 0);
+        }
+        // Whatever the image has in its place: the terminals are those of the container's own devpts.
+        if config.mounts.iter().any(|mount| clean(&mount.destination) == "/dev/pts") {
+            self.push_link("/dev/ptmx", "pts/ptmx", 1);
+        }
+    }
+
+    fn push_link(&mut self, path: &str, target: &str, replace: u32) {
+        let path = self.plan.program.str(path);
+        let target = self.plan.program.str(target);
+        self.push(Op::Symlink { path, target, replace });
+    }
+
+    /// A user namespace may not make nodes: the host's node of the same path is bound instead.
+    fn push_device(&mut self, path: &str, field: String, mode: u32, number: (u32, u32), owner: (u32, u32)) {
+        let text = self.plan.program.str(path);
+        let fifo = mode & 0o170_000 == 0o010_000;
+        if self.in_userns() && !fifo {
+            let tree = if self.options.host.rootless {
+                Slot::NONE
+            } else {
+                let path = path.to_owned();
+                let field = field.clone();
+                self.slot(Resource::Tree { path, recursive: false, nofollow: false, what: TreeOf::Bind, field })
+            };
+            let attrs = self.plan.program.list(&[]);
+            let op = Op::Bind { tree, source: text, target: text, flags: 0, attrs };
+            self.push_from(format_args!("{field}"), op);
+            return;
+        }
+        let (major, minor) = number;
+        let op = Op::Device { path: text, mode, major, minor, uid: owner.0, gid: owner.1 };
+        self.push_from(format_args!("{field}"), op);
+    }
+}

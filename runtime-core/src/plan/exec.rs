@@ -1,0 +1,90 @@
+//! The plan of an `exec`: join what the container has, then the same as for its init.
+
+use orlop_init::wire::{Op, Slot};
+
+use super::process::{Execution, cpu_mask};
+use super::program::Program;
+use super::{Builder, Plan, PlanOptions, Resource};
+use crate::Result;
+use crate::config::{Config, NamespaceType, Process};
+
+/// What an exec is planned from.
+#[derive(Debug)]
+pub(crate) struct ExecPlan<'e> {
+    /// The container's config.
+    pub(crate) config: &'e Config<'e>,
+    pub(crate) options: &'e PlanOptions<'e>,
+    pub(crate) process: &'e Process<'e>,
+    pub(crate) filter: Option<&'e orlop_seccomp::Filter>,
+}
+
+/// Plans the execution of a further process in a container.
+///
+/// # Errors
+/// As [`super::plan`]; pointers count from the process object.
+pub(crate) fn plan_exec(exec: &ExecPlan<'_>) -> Result<Plan> {
+    let mut builder = Builder {
+        config: exec.config,
+        options: exec.options,
+        plan: Plan { program: Program::with_capacity(8 * 1024), ..Plan::default() },
+        proc: None,
+        late_readonly: Vec::new(),
+    };
+    builder.plan.first_private_fd = 3 + exec.options.preserve_fds;
+    builder.plan_joining(exec)?;
+    let execution = Execution {
+        process: exec.process,
+        pointer: "",
+        filter: exec.filter,
+        home: exec.options.home,
+        listen_fds: 0,
+        notify_socket: None,
+        start_fifo: None,
+        set_groups: exec.options.set_groups,
+        is_exec: true,
+    };
+    builder.plan_execution(&execution)?;
+    Ok(builder.plan)
+}
+
+impl Builder<'_> {
+    fn plan_joining(&mut self, exec: &ExecPlan<'_>) -> Result<()> {
+        if let Some(initial) = exec.process.exec_cpu_affinity.as_ref().and_then(|affinity| affinity.initial.as_ref()) {
+            let field = "/execCPUAffinity/initial";
+            let mask = cpu_mask(initial).map_err(|detail| self.field_error(field, detail))?;
+            let mask = self.plan.program.list(&mask);
+            self.push_from(format_args!("{field}"), Op::Affinity { mask });
+        }
+        if self.options.join.tasks {
+            self.push(Op::JoinCgroups);
+        }
+        // From the first namespace on, processes of the container could trace this one: CVE-2016-9962.
+        self.push(Op::Dumpable(0));
+        let init = self.slot(Resource::InitPidfd);
+        self.plan_join(init);
+        if self.in_userns() {
+            self.push(Op::BecomeRoot { setgroups: u32::from(self.options.set_groups) });
+        }
+        self.push(Op::CurrentRoot);
+        self.push(Op::Setsid);
+        self.push_keyring();
+        if exec.process.terminal {
+            let (rows, cols) = exec.process.console_size.map_or((0, 0), |size| (size.height, size.width));
+            let socket = self.slot(Resource::ConsoleSocket);
+            let uid = exec.process.user.uid;
+            self.push_from(format_args!("/terminal"), Op::Console { socket, rows, cols, bind: 0, uid });
+        }
+        Ok(())
+    }
+
+    /// Every kind of namespace that the container does not share with the runtime.
+    pub(super) fn joined_flags(&self) -> u64 {
+        let Some(linux) = &self.config.linux else { return NamespaceType::Mount.number() };
+        let listed = linux.namespaces.iter().fold(0, |flags, namespace| flags | namespace.kind.number());
+        listed | NamespaceType::Mount.number()
+    }
+
+    pub(super) fn push_join(&mut self, fd: Slot, flags: u64) {
+        self.push(Op::Setns { fd, flags: u32::try_from(flags).unwrap_or(0) });
+    }
+}

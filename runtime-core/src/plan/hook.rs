@@ -1,0 +1,68 @@
+//! The plan of a hook that runs inside a container's namespaces.
+
+use orlop_init::wire::Op;
+
+use super::program::Program;
+use super::{Builder, CgroupMounts, Host, JoinCgroup, Plan, PlanOptions, Resource};
+use crate::config::{Config, Hook, NamespaceType};
+
+/// Plans the execution of `hook` in the namespaces of the container's init.
+pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, host: Host) -> Plan {
+    let options = PlanOptions {
+        id: None,
+        bundle: std::path::Path::new("/"),
+        no_pivot: false,
+        no_new_keyring: true,
+        listen_fds: 0,
+        preserve_fds: 0,
+        notify_dir: None,
+        waits_for_start: false,
+        join: JoinCgroup::default(),
+        cgroups: CgroupMounts::Unused,
+        host,
+        home: None,
+        set_groups: false,
+    };
+    let plan = Plan { program: Program::with_capacity(2048), first_private_fd: 3, ..Plan::default() };
+    let mut builder = Builder { config, options: &options, plan, proc: None, late_readonly: Vec::new() };
+    builder.push(Op::Dumpable(0));
+    let init = builder.slot(Resource::InitPidfd);
+    builder.plan_join(init);
+    if builder.in_userns() {
+        builder.push(Op::BecomeRoot { setgroups: 0 });
+    }
+    builder.push(Op::Setsid);
+    let program = &mut builder.plan.program;
+    let path = program.str(hook.path.as_str());
+    program.programs.push(path);
+    let arguments = if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { hook.args.as_slice() };
+    for argument in arguments {
+        let argument = program.str(argument.as_str());
+        program.argv.push(argument);
+    }
+    for pair in &hook.env {
+        let pair = program.str(pair.as_str());
+        program.envp.push(pair);
+    }
+    builder.push(Op::FindProgram);
+    builder.push(Op::Execute);
+    builder.plan
+}
+
+impl Builder<'_> {
+    /// Joins every namespace of the container whose init is behind `init`, its pid namespace included.
+    pub(super) fn plan_join(&mut self, init: orlop_init::wire::Slot) {
+        let all = self.joined_flags();
+        let pid = NamespaceType::Pid.number();
+        if all & pid != 0 && !self.options.host.rootless {
+            self.plan.joins.push((init, NamespaceType::Pid));
+            self.push_join(init, all & !pid);
+        } else {
+            self.push_join(init, all);
+            if all & pid != 0 {
+                self.push(Op::Fork { flags: 0 });
+                self.push(Op::Dumpable(0));
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The config's mounts as operations.
+
+use orlop_init::wire::{Attr, COPY_SYMLINK, COPY_UP, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_NOFOLLOW, Slot, Str};
+
+use super::rootfs::NO_PATH;
+use super::{Builder, Resource, TreeOf};
+use crate::Result;
+use crate::config::mount_options::MountOptions;
+use crate::config::{IdMapping, Mount, Propagation};
+
+/// `MS_*` of mount(2).
+pub(super) const MS_REC: u64 = 1 << 14;
+pub(super) const MS_SLAVE: u64 = 1 << 19;
+const MS_PROPAGATION: u64 = (1 << 17) | (1 << 18) | MS_SLAVE | (1 << 20);
+const MS_RDONLY: u64 = 1;
+
+/// `MOUNT_ATTR_*` of mount_setattr(2).
+pub(super) mod attr {
+    pub(crate) const RDONLY: u64 = 0x01;
+    pub(crate) const ATIME: u64 = 0x70;
+    pub(crate) const IDMAP: u64 = 0x0010_0000;
+}
+
+/// A flag of mount(2) and the attribute of a mount that it is now.
+const PER_MOUNT: [(u64, u64); 9] = [
+    (MS_RDONLY, attr::RDONLY),
+    (2, 2),           // nosuid
+    (4, 4),           // nodev
+    (8, 8),           // noexec
+    (256, 0x20_0000), // nosymfollow
+    (1024, 0x10),     // noatime
+    (2048, 0x80),     // nodiratime
+    (1 << 21, 0),     // relatime, the default
+    (1 << 24, 0x20),  // strictatime
+];
+
+/// Flags that belong to the file system, and the parameter that sets each.
+const PER_FILESYSTEM: [(u64, &str); 5] =
+    [(16, "sync"), (64, "mand"), (128, "dirsync"), (1 << 25, "lazytime"), (1 << 23, "iversion")];
+
+const MS_ATIME: u64 = 1024 | (1 << 21) | (1 << 24);
+
+/// The attributes that flags of mount(2) stand for.
+pub(super) fn attributes(flags: u64) -> u64 {
+    PER_MOUNT.iter().filter(|(flag, _)| flags & flag != 0).fold(0, |all, (_, attribute)| all | attribute)
+}
+
+/// The call that sets a propagation.
+pub(super) fn propagation_attr(propagation: Propagation) -> Attr {
+    let flags = propagation.number();
+    Attr {
+        set: 0,
+        clear: 0,
+        propagation: flags & MS_PROPAGATION,
+        userns: Slot::NONE,
+        recursive: u32::from(flags & MS_REC != 0),
+    }
+}
+
+/// A path with `.`, `..` and doubled slashes worked out, absolute: links are not looked at, the lookup is confined anyway.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let mut cleaned = String::with_capacity(path.len() + 1);
+    for part in &parts {
+        cleaned.push('/');
+        cleaned.push_str(part);
+    }
+    if cleaned.is_empty() { "/".into() } else { cleaned }
+}
+
+/// File systems that are made read-only only after all is mounted, since others are mounted or made in them.
+fn is_written_later(kind: &str, target: &str) -> bool {
+    kind == "tmpfs" || target == "/dev"
+}
+
+impl Builder<'_> {
+    pub(super) fn plan_mounts(&mut self) -> Result<()> {
+        let config = self.config;
+        for (index, mount) in config.mounts.iter().enumerate() {
+            let options = MountOptions::parse(&mount.options);
+            let target = clean(&mount.destination);
+            let kind = mount.kind.as_ref().map_or("", |kind| kind.as_str());
+            if options.is_bind() || kind == "bind" {
+                self.plan_bind(index, mount, &options, &target)?;
+            } else if kind == "cgroup" || kind == "cgroup2" {
+                self.plan_cgroup_mount(index, &options, &target);
+            } else {
+                let late_readonly = options.flags & MS_RDONLY != 0 && is_written_later(kind, &target);
+                self.plan_filesystem(index, mount, &options, &target, late_readonly)?;
+                if late_readonly {
+                    self.late_readonly.push((index, target));
+                }
+            }
+        }
+        if let Some(directory) = self.options.notify_dir {
+            self.plan_notify(directory);
+        }
+        Ok(())
+    }
+
+    fn plan_filesystem(
+        &mut self,
+        index: usize,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        target: &str,
+        late_readonly: bool,
+    ) -> Result<()> {
+        let kind = mount.kind.as_ref().map_or("", |kind| kind.as_str());
+        if kind.is_empty() {
+            return Err(
+                self.field_error(format!("/mounts/{index}/type"), "a mount that is not a bind mount needs a type")
+            );
+        }
+        let mut params = Vec::with_capacity(options.data.len() + 1);
+        for (_, option) in &options.data {
+            let (key, value) = match option.split_once('=') {
+                Some((key, value)) => (key, Some(value)),
+                None => (*option, None),
+            };
+            params.push(self.param(key, value));
+        }
+        for (_, name) in PER_FILESYSTEM.iter().filter(|(flag, _)| options.flags & flag != 0) {
+            params.push(self.param(name, None));
+        }
+        let virtual_fs = matches!(kind, "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" | "ramfs");
+        if options.flags & MS_RDONLY != 0 && !virtual_fs {
+            params.push(self.param("ro", None));
+        }
+        let label = self.config.linux.as_ref().and_then(|linux| linux.mount_label.as_ref());
+        if let Some(label) = label.filter(|_| matches!(kind, "tmpfs" | "devpts" | "mqueue" | "ramfs")) {
+            params.push(self.param("context", Some(label)));
+        }
+        let mut after = Vec::new();
+        self.push_recursive(options, &mut after);
+        self.push_idmap(index, mount, options, &mut after)?;
+        after.extend(options.propagation.iter().map(|propagation| propagation_attr(*propagation)));
+        let mut flags = if matches!(kind, "proc" | "sysfs") || options.dest_nofollow { NO_SYMLINK } else { 0 };
+        if options.tmpcopyup {
+            flags |= COPY_UP;
+        }
+        let mut set = attributes(options.flags);
+        if late_readonly || options.tmpcopyup {
+            set &= !attr::RDONLY;
+        }
+        if options.tmpcopyup && options.flags & MS_RDONLY != 0 && !late_readonly {
+            after.push(Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 });
+        }
+        let program = &mut self.plan.program;
+        let source = mount.source.as_ref().map_or(NO_PATH, |source| program.str(source.as_str()));
+        let target = program.str(target);
+        let fstype = program.str(kind);
+        let params = program.list(&params);
+        let after = program.list(&after);
+        let op = Op::Mount { target, fstype, source, params, attr: set, flags, after };
+        self.push_from(format_args!("/mounts/{index}"), op);
+        Ok(())
+    }
+
+    pub(super) fn param(&mut self, key: &str, value: Option<&str>) -> Param {
+        let key = self.plan.program.str(key);
+        let value = value.map_or(Str::NONE, |value| self.plan.program.str(value));
+        Param { key, value }
+    }
+
+    fn plan_bind(&mut self, index: usize, mount: &Mount<'_>, options: &MountOptions<'_>, target: &str) -> Result<()> {
+        let Some(source) = &mount.source else {
+            return Err(self.field_error(format!("/mounts/{index}/source"), "a bind mount needs a source"));
+        };
+        let source = self.options.bundle.join(source.as_str()).to_string_lossy().into_owned();
+        let recursive = options.flags & MS_REC != 0;
+        let nofollow = options.src_nofollow || options.copy_symlink;
+        let mut attrs = Vec::new();
+        let shared = options.propagation.iter().any(|p| matches!(p, Propagation::Shared | Propagation::Rshared));
+        let first = self.bind_attributes(options);
+        let mut first = first.unwrap_or(Attr { set: 0, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 });
+        if !self.options.host.rootless && !shared {
+            // A copy that was made in the host's namespace is a peer of the host's mount until this is said.
+            attrs.push(propagation_attr(Propagation::Rslave));
+        }
+        for propagation in &options.propagation {
+            let attr = propagation_attr(*propagation);
+            match attrs.last_mut().filter(|last| last.recursive == attr.recursive && last.propagation == MS_SLAVE) {
+                // One that covers as much needs no call for the slave before it.
+                Some(last) => *last = attr,
+                None => attrs.push(attr),
+            }
+        }
+        if let Some(only) = attrs.first_mut().filter(|attr| attr.recursive == 0) {
+            first.propagation = std::mem::take(&mut only.propagation);
+        }
+        attrs.retain(|attr| attr.propagation != 0);
+        if first.set != 0 || first.clear != 0 || first.propagation != 0 {
+            attrs.insert(0, first);
+        }
+        self.push_recursive(options, &mut attrs);
+        self.push_idmap(index, mount, options, &mut attrs)?;
+        let mut flags = if recursive { RECURSIVE } else { 0 };
+        flags |= if options.copy_symlink { COPY_SYMLINK } else { 0 };
+        flags |= if options.src_nofollow { SOURCE_NOFOLLOW } else { 0 };
+        flags |= if options.dest_nofollow { NO_SYMLINK } else { 0 };
+        let path = self.plan.program.str(&source);
+        let tree = if self.options.host.rootless {
+            Slot::NONE
+        } else {
+            let field = format!("/mounts/{index}/source");
+            self.slot(Resource::Tree { path: source, recursive, nofollow, what: TreeOf::Bind, field })
+        };
+        let target = self.plan.program.str(target);
+        let attrs = self.plan.program.list(&attrs);
+        self.push_from(format_args!("/mounts/{index}"), Op::Bind { tree, source: path, target, flags, attrs });
+        Ok(())
+    }
+
+    /// What the options change on the mount itself; what they do not name stays as the source has it.
+    fn bind_attributes(&self, options: &MountOptions<'_>) -> Option<Attr> {
+        let set = attributes(options.flags);
+        let mut clear = attributes(options.cleared);
+        if options.flags & MS_ATIME != 0 {
+            clear |= attr::ATIME;
+        }
+        // Clearing needs a right that is given up with ownership of the namespace, so only what was asked for is cleared.
+        (set != 0 || clear != 0).then_some(Attr { set, clear, propagation: 0, userns: Slot::NONE, recursive: 0 })
+    }
+
+    fn push_recursive(&mut self, options: &MountOptions<'_>, attrs: &mut Vec<Attr>) {
+        if let Some(change) = options.recursive {
+            attrs.push(Attr { set: change.set, clear: change.clear, propagation: 0, userns: Slot::NONE, recursive: 1 });
+        }
+    }
+
+    /// Ids are mapped by the mount's own mappings, or by the container's.
+    fn push_idmap(
+        &mut self,
+        index: usize,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        attrs: &mut Vec<Attr>,
+    ) -> Result<()> {
+        let ranges = options.idmap.and_then(|idmap| idmap.ranges);
+        if options.idmap.is_none() && mount.uid_mappings.is_empty() && mount.gid_mappings.is_empty() {
+            return Ok(());
+        }
+        let none: &[IdMapping] = &[];
+        let (own_uids, own_gids) = match &self.config.linux {
+            Some(linux) => (linux.uid_mappings.as_slice(), linux.gid_mappings.as_slice()),
+            None => (none, none),
+        };
+        let (uids, gids) = match ranges {
+            Some(ranges) => {
+                crate::config::mount_options::parse_id_map(ranges, own_uids, own_gids).map_err(|detail| {
+                    let option = options.idmap.map_or(0, |idmap| idmap.index);
+                    self.field_error(format!("/mounts/{index}/options/{option}"), detail)
+                })?
+            }
+            None if mount.uid_mappings.is_empty() => (own_uids.to_vec(), own_gids.to_vec()),
+            None => (mount.uid_mappings.clone(), mount.gid_mappings.clone()),
+        };
+        if uids.is_empty() || gids.is_empty() {
+            return Err(self.field_error(
+                format!("/mounts/{index}"),
+                "an idmapped mount needs uidMappings and gidMappings, its own or the container's",
+            ));
+        }
+        let userns = self.slot(Resource::IdMap { uids, gids, field: format!("/mounts/{index}") });
+        let recursive = u32::from(options.idmap.is_some_and(|idmap| idmap.recursive));
+        attrs.push(Attr { set: attr::IDMAP, clear: 0, propagation: 0, userns, recursive });
+        Ok(())
+    }
+
+    /// The directory in which the notify socket appears, as runc lays it out.
+    fn plan_notify(&mut self, directory: &str) {
+        let path = self.plan.program.str(directory);
+        let tree = if self.options.host.rootless {
+            Slot::NONE
+        } else {
+            self.slot(Resource::Tree {
+                path: directory.into(),
+                recursive: false,
+                nofollow: true,
+                what: TreeOf::Bind,
+                field: String::new(),
+            })
+        };
+        let set = attributes(MS_RDONLY | 2 | 4 | 8);
+        let attrs =
+            self.plan.program.list(&[Attr { set, clear: 0, propagation: MS_SLAVE, userns: Slot::NONE, recursive: 0 }]);
+        let target = self.plan.program.str("/run/notify");
+        self.push(Op::Bind { tree, source: path, target, flags: 0, attrs });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_without_leaving_the_root() {
+        for (path, cleaned) in
+            [("/a//b/./c/", "/a/b/c"), ("../../x", "/x"), ("/a/../..", "/"), ("", "/"), ("dev/pts", "/dev/pts")]
+        {
+            assert_eq!(clean(path), cleaned, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn mount_flags_become_attributes() {
+        assert_eq!(attributes(MS_RDONLY | 2 | 4 | 8), 15);
+        assert_eq!(attributes(1024 | 2048), 0x90);
+        assert_eq!(propagation_attr(Propagation::Rprivate).recursive, 1);
+        assert_eq!(propagation_attr(Propagation::Slave).propagation, MS_SLAVE);
+    }
+}

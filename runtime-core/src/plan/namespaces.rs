@@ -1,0 +1,185 @@
+//! Which namespaces are made by the clone, which by the init, and who joins the existing ones.
+
+use orlop_init::wire::{Op, Phase, Slot};
+
+use super::{Builder, IdMaps, JoinCgroup, Resource};
+use crate::Result;
+use crate::config::NamespaceType;
+
+/// The kinds whose path is joined by the init itself, or by the calling thread for it. A user namespace comes first: it gives the
+/// rights over those that it owns.
+const JOIN_ORDER: [NamespaceType; 6] = [
+    NamespaceType::Network,
+    NamespaceType::Ipc,
+    NamespaceType::Uts,
+    NamespaceType::Cgroup,
+    NamespaceType::Time,
+    NamespaceType::Mount,
+];
+
+fn flag(kind: NamespaceType) -> u64 {
+    kind.number()
+}
+
+impl Builder<'_> {
+    pub(super) fn plan_namespaces(&mut self) -> Result<()> {
+        if self.namespace(NamespaceType::Mount).is_none() {
+            self.plan.warnings.push(
+                "config /linux/namespaces: no mount namespace is listed; one is made all the same, since the container's mounts \
+                 would otherwise be the host's"
+                    .into(),
+            );
+        }
+        self.push_cgroup_join();
+        let new: u64 = self.new_flags();
+        let user = self.join_slot(NamespaceType::User);
+        let pid = self.join_slot(NamespaceType::Pid);
+        match user {
+            Some(user) => self.plan_joined_user(user, pid, new),
+            None => self.plan_own_user(pid, new),
+        }
+        self.plan_time();
+        if self.is_new(NamespaceType::Cgroup) && !self.cgroupns_by_clone() {
+            self.push(Op::Unshare { flags: CGROUP });
+        }
+        if self.is_new(NamespaceType::Network) {
+            self.push(Op::Loopback);
+        }
+        Ok(())
+    }
+
+    /// The new namespaces that one call can make: the time namespace needs offsets first, and the cgroup namespace its cgroup.
+    fn new_flags(&self) -> u64 {
+        let mount = NamespaceType::Mount;
+        // A container without a mount namespace gets one all the same: its mounts shall never be the host's.
+        let always = if self.namespace(mount).is_none() { flag(mount) } else { 0 };
+        let Some(linux) = &self.config.linux else { return always };
+        let made = |kind: NamespaceType| match kind {
+            NamespaceType::Time => false,
+            NamespaceType::Cgroup => self.cgroupns_by_clone(),
+            _ => true,
+        };
+        linux
+            .namespaces
+            .iter()
+            .filter(|namespace| namespace.path.is_none() && made(namespace.kind))
+            .fold(always, |flags, namespace| flags | flag(namespace.kind))
+    }
+
+    /// `clone3` roots a new cgroup namespace in the cgroup it puts the process into; otherwise the process must be there first.
+    fn cgroupns_by_clone(&self) -> bool {
+        self.options.join == JoinCgroup::default()
+    }
+
+    fn push_cgroup_join(&mut self) {
+        if self.options.join.attach {
+            self.push(Op::Sync { phase: Phase::Attach });
+        }
+        if self.options.join.tasks {
+            self.push(Op::JoinCgroups);
+        }
+        if !self.options.host.rootless {
+            // The runtime's own confinement to CPUs is not the container's; its cpuset is.
+            let mask = self.plan.program.list(&[u8::MAX; 1024]);
+            self.push(Op::Affinity { mask });
+        }
+    }
+
+    fn join_slot(&mut self, kind: NamespaceType) -> Option<Slot> {
+        let linux = self.config.linux.as_ref()?;
+        let index = linux.namespaces.iter().position(|namespace| namespace.kind == kind)?;
+        let path = linux.namespaces.get(index)?.path.as_ref()?.as_str().to_owned();
+        Some(self.slot(Resource::Namespace { path, kind, field: format!("/linux/namespaces/{index}/path") }))
+    }
+
+    /// A user namespace of its own, or the caller's.
+    fn plan_own_user(&mut self, pid: Option<Slot>, new: u64) {
+        let own = new & flag(NamespaceType::User) != 0;
+        self.plan.clone_flags = new;
+        if let Some(pid) = pid
+            && !self.options.host.rootless
+        {
+            self.plan.joins.push((pid, NamespaceType::Pid));
+        }
+        // With a user namespace of its own the init has no right to join others': the calling thread does it for it.
+        let by_caller = own && !self.options.host.rootless;
+        if own {
+            let linux = self.config.linux.as_ref();
+            self.plan.id_maps =
+                linux.map(|linux| IdMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() });
+            self.push(Op::Sync { phase: Phase::MapIds });
+            self.push_become_root();
+        }
+        for kind in JOIN_ORDER {
+            let Some(slot) = self.join_slot(kind) else { continue };
+            if by_caller && !matches!(kind, NamespaceType::Time | NamespaceType::Mount) {
+                self.plan.joins.push((slot, kind));
+            } else {
+                self.push_setns(slot, kind);
+            }
+        }
+        if let Some(pid) = pid
+            && self.options.host.rootless
+        {
+            self.push_setns(pid, NamespaceType::Pid);
+            self.push(Op::Fork { flags: 0 });
+        }
+    }
+
+    /// An existing user namespace: the others are made inside it, by a process that is in it.
+    fn plan_joined_user(&mut self, user: Slot, pid: Option<Slot>, new: u64) {
+        self.push_setns(user, NamespaceType::User);
+        self.push_become_root();
+        for kind in JOIN_ORDER {
+            if let Some(slot) = self.join_slot(kind) {
+                self.push_setns(slot, kind);
+            }
+        }
+        if let Some(pid) = pid {
+            self.push_setns(pid, NamespaceType::Pid);
+        }
+        if pid.is_some() || new & flag(NamespaceType::Pid) != 0 {
+            self.push(Op::Fork { flags: new });
+        } else if new != 0 {
+            self.push(Op::Unshare { flags: u32::try_from(new).unwrap_or(0) });
+        }
+    }
+
+    fn push_setns(&mut self, fd: Slot, kind: NamespaceType) {
+        let flags = u32::try_from(flag(kind)).unwrap_or(0);
+        let field = match self.plan.resources.get(fd.0 as usize) {
+            Some(Resource::Namespace { field, .. }) => field.clone(),
+            _ => String::new(),
+        };
+        self.push_from(format_args!("{field}"), Op::Setns { fd, flags });
+    }
+
+    /// Groups can be dropped only where setgroups(2) is allowed: not in a single-id map.
+    fn push_become_root(&mut self) {
+        self.push(Op::BecomeRoot { setgroups: u32::from(self.options.set_groups) });
+    }
+
+    fn plan_time(&mut self) {
+        if !self.is_new(NamespaceType::Time) {
+            return;
+        }
+        let lines = self.config.linux.as_ref().map_or_else(String::new, |linux| {
+            linux
+                .time_offsets
+                .iter()
+                .map(|(clock, offset)| format!("{} {} {}\n", clock.name(), offset.secs, offset.nanosecs))
+                .collect()
+        });
+        if lines.is_empty() {
+            // Nothing differs from the host's clocks, but the namespace is a new one.
+            self.push(Op::Unshare { flags: TIME });
+            return;
+        }
+        let proc = self.proc();
+        let lines = self.plan.program.str(lines);
+        self.push_from(format_args!("/linux/timeOffsets"), Op::TimeOffsets { proc, lines });
+    }
+}
+
+const CGROUP: u32 = 0x0200_0000;
+const TIME: u32 = 0x80;

@@ -1,0 +1,329 @@
+//! Who the command is, what it may do and use, and its execution: the same for a container's init and for `exec`.
+
+use orlop_init::wire::{Bpf, Op, Phase, ProcFile, Rlimit, SchedAttr, Slot, Str};
+
+use super::{Builder, Resource};
+use crate::config::{Process, granted, parse_list};
+use crate::{Error, Kind, Result, Step};
+
+/// Where a command without a slash is looked for when its environment has no PATH, as a login shell would have it.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// The mask of a process that no config gives one: runc's.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// What is particular to one execution.
+#[derive(Debug)]
+pub(super) struct Execution<'e> {
+    pub(super) process: &'e Process<'e>,
+    /// The JSON pointer of `process` in its file.
+    pub(super) pointer: &'static str,
+    pub(super) filter: Option<&'e orlop_seccomp::Filter>,
+    /// `/proc` handle, for labels and the OOM score.
+    pub(super) home: Option<&'e str>,
+    pub(super) listen_fds: u32,
+    pub(super) notify_socket: Option<&'e str>,
+    pub(super) start_fifo: Option<Slot>,
+    pub(super) set_groups: bool,
+    pub(super) is_exec: bool,
+}
+
+impl Builder<'_> {
+    pub(super) fn plan_process(&mut self, filter: Option<&orlop_seccomp::Filter>) -> Result<()> {
+        let config = self.config;
+        let Some(process) = &config.process else {
+            return Err(self.field_error("/process", "is missing: there is nothing to execute"));
+        };
+        let start_fifo = self.options.waits_for_start.then(|| self.slot(Resource::StartFifo));
+        let execution = Execution {
+            process,
+            pointer: "/process",
+            filter,
+            home: self.options.home,
+            listen_fds: self.options.listen_fds,
+            notify_socket: self.options.notify_dir.map(|_| "/run/notify/notify.sock"),
+            start_fifo,
+            set_groups: self.options.set_groups,
+            is_exec: false,
+        };
+        if let Some(linux) = &config.linux {
+            if let Some(personality) = &linux.personality {
+                let domain = personality.domain.number();
+                self.push_from(format_args!("/linux/personality"), Op::Personality { domain });
+            }
+            self.plan_memory_policy()?;
+        }
+        self.plan_execution(&execution)
+    }
+
+    fn plan_memory_policy(&mut self) -> Result<()> {
+        let config = self.config;
+        let Some(policy) = config.linux.as_ref().and_then(|linux| linux.memory_policy.as_ref()) else { return Ok(()) };
+        let mode = policy.flags.iter().fold(policy.mode.number(), |mode, flag| mode | flag.number());
+        let nodes = match &policy.nodes {
+            Some(nodes) => {
+                parse_list(nodes, 1023).map_err(|detail| self.field_error("/linux/memoryPolicy/nodes", detail))?
+            }
+            None => Vec::new(),
+        };
+        let mut words = vec![0u64; if nodes.is_empty() { 0 } else { 16 }];
+        for node in nodes.into_iter().flatten() {
+            if let Some(word) = words.get_mut(node as usize / 64) {
+                *word |= 1 << (node % 64);
+            }
+        }
+        // The kernel reads one bit less than it is told.
+        let bits = if words.is_empty() { 0 } else { 1025 };
+        let mask = self.plan.program.list(&words);
+        let mode = u32::try_from(mode).unwrap_or(u32::MAX);
+        self.push_from(format_args!("/linux/memoryPolicy"), Op::MemoryPolicy { mode, mask, bits });
+        Ok(())
+    }
+
+    pub(super) fn plan_execution(&mut self, execution: &Execution<'_>) -> Result<()> {
+        self.plan_limits(execution);
+        self.plan_labels(execution)?;
+        self.plan_streams(execution);
+        self.plan_identity(execution);
+        self.plan_command(execution)?;
+        self.push(Op::Sync { phase: Phase::Ready });
+        if let Some(fifo) = execution.start_fifo {
+            self.push(Op::WaitStart { fifo });
+        }
+        self.plan_final_affinity(execution)?;
+        self.plan_filter(execution);
+        self.push_from(format_args!("{}/args/0", execution.pointer), Op::Execute);
+        Ok(())
+    }
+
+    fn plan_limits(&mut self, execution: &Execution<'_>) {
+        let process = execution.process;
+        let pointer = execution.pointer;
+        if let Some(score) = process.oom_score_adj {
+            let proc = self.proc();
+            let path = self.plan.program.str("self/oom_score_adj");
+            let data = self.plan.program.format(format_args!("{score}"));
+            let op = Op::WriteProc { proc, path, data, what: ProcFile::OomScoreAdj };
+            self.push_from(format_args!("{pointer}/oomScoreAdj"), op);
+        }
+        let limits: Vec<Rlimit> = process
+            .rlimits
+            .iter()
+            .map(|limit| Rlimit {
+                resource: u32::try_from(limit.kind.number()).unwrap_or(u32::MAX),
+                pad: 0,
+                soft: limit.soft,
+                hard: limit.hard,
+            })
+            .collect();
+        if !limits.is_empty() {
+            let limits = self.plan.program.list(&limits);
+            self.push_from(format_args!("{pointer}/rlimits"), Op::Rlimits { limits });
+        }
+        if let Some(scheduler) = &process.scheduler {
+            let attr = SchedAttr {
+                size: u32::try_from(size_of::<SchedAttr>()).unwrap_or(0),
+                policy: u32::try_from(scheduler.policy.number()).unwrap_or(u32::MAX),
+                flags: scheduler.flags.iter().fold(0, |flags, flag| flags | flag.number()),
+                nice: scheduler.nice,
+                priority: u32::try_from(scheduler.priority).unwrap_or(0),
+                runtime: scheduler.runtime,
+                deadline: scheduler.deadline,
+                period: scheduler.period,
+            };
+            self.push_from(format_args!("{pointer}/scheduler"), Op::Scheduler { attr });
+        }
+        if let Some(priority) = &process.io_priority {
+            let class = u32::try_from(priority.class.number()).unwrap_or(0);
+            let value = class << 13 | u32::try_from(priority.priority).unwrap_or(0);
+            self.push_from(format_args!("{pointer}/ioPriority"), Op::IoPriority { value });
+        }
+    }
+
+    fn plan_labels(&mut self, execution: &Execution<'_>) -> Result<()> {
+        let process = execution.process;
+        let pointer = execution.pointer;
+        if let Some(profile) = &process.apparmor_profile {
+            let field = format!("{pointer}/apparmorProfile");
+            if !self.options.host.apparmor {
+                return Err(unsupported(field, "AppArmor is not enabled on this host").object(profile.as_str()));
+            }
+            let data = self.plan.program.parts(&[b"exec ", profile.as_bytes()]);
+            self.push_label(&field, "self/attr/apparmor/exec", data);
+        }
+        if let Some(label) = &process.selinux_label {
+            let field = format!("{pointer}/selinuxLabel");
+            if !self.options.host.selinux {
+                return Err(unsupported(field, "SELinux is not enabled on this host").object(label.as_str()));
+            }
+            let data = self.plan.program.str(label.as_str());
+            self.push_label(&field, "self/attr/exec", data);
+        }
+        Ok(())
+    }
+
+    fn push_label(&mut self, field: &str, path: &str, data: Str) {
+        let proc = self.proc();
+        let path = self.plan.program.str(path);
+        self.push_from(format_args!("{field}"), Op::WriteProc { proc, path, data, what: ProcFile::Label });
+    }
+
+    fn plan_streams(&mut self, execution: &Execution<'_>) {
+        if execution.process.terminal {
+            self.push_from(format_args!("{}/terminal", execution.pointer), Op::UseConsole);
+        } else {
+            self.push_from(
+                format_args!("{}/user", execution.pointer),
+                Op::OwnStdio { uid: execution.process.user.uid },
+            );
+        }
+    }
+
+    fn plan_identity(&mut self, execution: &Execution<'_>) {
+        let process = execution.process;
+        let pointer = execution.pointer;
+        // The system call filter of a process that may still gain rights by execve can only be loaded with this capability; it
+        // is kept until then, and execve computes the sets anew.
+        let keep = if execution.filter.is_some() && !process.no_new_privileges { CAP_SYS_ADMIN } else { 0 };
+        // No capabilities in the config means none at all, as for runc.
+        let [bounding, effective, inheritable, permitted, ambient] =
+            process.capabilities.as_ref().map_or([0; 5], granted);
+        self.push_from(format_args!("{pointer}/capabilities/bounding"), Op::CapBounding { keep: bounding, last: 63 });
+        let cwd = self.plan.program.str(process.cwd.as_str());
+        self.push_from(format_args!("{pointer}/cwd"), Op::Chdir { path: cwd });
+        let user = &process.user;
+        let groups = self.plan.program.list(&user.additional_gids);
+        let umask = user.umask.unwrap_or(DEFAULT_UMASK);
+        let set_groups = u32::from(execution.set_groups);
+        let op = Op::User { uid: user.uid, gid: user.gid, groups, set_groups, umask };
+        self.push_from(format_args!("{pointer}/user"), op);
+        let op = Op::Capabilities { effective: effective | keep, permitted: permitted | keep, inheritable, ambient };
+        self.push_from(format_args!("{pointer}/capabilities"), op);
+        // Again for a directory that only the container's user may enter.
+        self.push_from(format_args!("{pointer}/cwd"), Op::Chdir { path: cwd });
+        if process.no_new_privileges {
+            self.push_from(format_args!("{pointer}/noNewPrivileges"), Op::NoNewPrivs);
+        }
+    }
+
+    fn plan_command(&mut self, execution: &Execution<'_>) -> Result<()> {
+        let process = execution.process;
+        let pointer = execution.pointer;
+        let Some(command) = process.args.first() else {
+            return Err(self.field_error(format!("{pointer}/args"), "is empty: there is nothing to execute"));
+        };
+        self.plan_environment(execution);
+        let program = &mut self.plan.program;
+        for argument in &process.args {
+            let argument = program.str(argument.as_str());
+            program.argv.push(argument);
+        }
+        if command.contains('/') {
+            let path = program.str(command.as_str());
+            program.programs.push(path);
+        } else {
+            let path = process.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+            // A relative entry would make the command depend on the working directory.
+            for directory in path.split(':').filter(|directory| directory.starts_with('/')) {
+                let separator: &[u8] = if directory.ends_with('/') { b"" } else { b"/" };
+                let path = program.parts(&[directory.as_bytes(), separator, command.as_bytes()]);
+                program.programs.push(path);
+            }
+        }
+        self.push_from(format_args!("{pointer}/args/0"), Op::FindProgram);
+        Ok(())
+    }
+
+    fn plan_environment(&mut self, execution: &Execution<'_>) {
+        let env = &execution.process.env;
+        let name = |entry: &str| entry.split_once('=').map_or(entry.len(), |(name, _)| name.len());
+        for (index, entry) in env.iter().enumerate() {
+            // The last of several values counts, whatever the C library of the container makes of duplicates.
+            let own = entry.get(..=name(entry)).unwrap_or(entry);
+            if env.iter().skip(index + 1).any(|later| later.starts_with(own)) {
+                continue;
+            }
+            let text = self.plan.program.str(entry.as_str());
+            self.plan.program.envp.push(text);
+        }
+        if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+            let home = execution.home.unwrap_or("/");
+            let text = self.plan.program.parts(&[b"HOME=", home.as_bytes()]);
+            self.plan.program.envp.push(text);
+        }
+        if let Some(socket) = execution.notify_socket {
+            let text = self.plan.program.parts(&[b"NOTIFY_SOCKET=", socket.as_bytes()]);
+            self.plan.program.envp.push(text);
+        }
+        if execution.listen_fds > 0 {
+            const NAME: &[u8] = b"LISTEN_PID=";
+            let text = self.plan.program.format(format_args!("LISTEN_FDS={}", execution.listen_fds));
+            self.plan.program.envp.push(text);
+            let text = self.plan.program.parts(&[NAME, &[0; 20]]);
+            self.plan.program.envp.push(text);
+            let skipped = u32::try_from(NAME.len()).unwrap_or(0);
+            self.push(Op::ListenPid { at: Str { at: text.at + skipped, len: text.len - skipped } });
+        }
+    }
+
+    fn plan_final_affinity(&mut self, execution: &Execution<'_>) -> Result<()> {
+        let process = execution.process;
+        let Some(cpus) = process.exec_cpu_affinity.as_ref().and_then(|affinity| affinity.last.as_ref()) else {
+            return Ok(());
+        };
+        if !execution.is_exec {
+            return Ok(());
+        }
+        let field = format!("{}/execCPUAffinity/final", execution.pointer);
+        let mask = cpu_mask(cpus).map_err(|detail| self.field_error(field.clone(), detail))?;
+        let mask = self.plan.program.list(&mask);
+        self.push_from(format_args!("{field}"), Op::FinalAffinity { mask });
+        Ok(())
+    }
+
+    fn plan_filter(&mut self, execution: &Execution<'_>) {
+        let Some(filter) = execution.filter else { return };
+        let instructions: Vec<Bpf> = filter
+            .instructions
+            .iter()
+            .map(|instruction| Bpf { code: instruction.code, jt: instruction.jt, jf: instruction.jf, k: instruction.k })
+            .collect();
+        let list = self.plan.program.list(&instructions);
+        self.plan.seccomp_listener = filter.notify;
+        let op = Op::Seccomp { filter: list, flags: filter.flags.bits(), listener: u32::from(filter.notify) };
+        self.push_from(format_args!("/linux/seccomp"), op);
+    }
+}
+
+/// A list of CPUs as the kernel's bit mask.
+pub(super) fn cpu_mask(cpus: &str) -> std::result::Result<Vec<u8>, String> {
+    /// More than any kernel is built for (CONFIG_NR_CPUS is at most 8192).
+    const LAST_CPU: u32 = 8191;
+    let ranges = parse_list(cpus, LAST_CPU)?;
+    let last = ranges.iter().map(|range| *range.end()).max().unwrap_or(0);
+    // The kernel takes masks in whole words.
+    let mut mask = vec![0u8; (last as usize / 64 + 1) * 8];
+    for cpu in ranges.into_iter().flatten() {
+        if let Some(byte) = mask.get_mut(cpu as usize / 8) {
+            *byte |= 1 << (cpu % 8);
+        }
+    }
+    Ok(mask)
+}
+
+fn unsupported(field: String, detail: &str) -> Error {
+    Error::new(Kind::Unsupported, Step::SetLabel).field(field).detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_become_masks_of_whole_words() {
+        assert_eq!(cpu_mask("0,2-3").unwrap(), [0b1101, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(cpu_mask("64").unwrap().len(), 16);
+        assert_eq!(cpu_mask("1500").unwrap().len() % 8, 0);
+        assert!(cpu_mask("x").is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! The order in which a root filesystem is built.
+
+use orlop_init::wire::{Attr, Op, Slot, Str};
+
+use super::mounts::{MS_REC, MS_SLAVE, attr, propagation_attr};
+use super::{Builder, Resource, TreeOf, has_early_hooks};
+use crate::Result;
+use crate::config::Propagation;
+
+impl Builder<'_> {
+    pub(super) fn plan_rootfs(&mut self) -> Result<()> {
+        self.push(Op::Setsid);
+        self.push_keyring();
+        // Before anything is attached: nothing that is mounted from here on may reach the host.
+        self.push(Op::Propagation { flags: MS_SLAVE | MS_REC });
+        self.plan_root_mount();
+        self.plan_mounts()?;
+        self.plan_cwd_directory();
+        if self.sets_up_dev() {
+            self.plan_devices();
+        }
+        self.plan_console();
+        self.plan_hooks();
+        self.plan_late_readonly();
+        self.plan_protected_paths();
+        self.plan_sysctls();
+        self.push(if self.options.no_pivot { Op::MoveRoot } else { Op::Pivot });
+        self.plan_root_propagation();
+        Ok(())
+    }
+
+    /// The root goes on top of the namespace's root, wherever no hook needs to find it under its own path.
+    fn plan_root_mount(&mut self) {
+        let path = self.options.bundle.join(self.config.root.path.as_str());
+        let path = path.to_string_lossy().into_owned();
+        let mut attrs = Vec::new();
+        let at_own_path = has_early_hooks(self.config);
+        let text = self.plan.program.str(&path);
+        let tree = if self.options.host.rootless {
+            Slot::NONE
+        } else {
+            // Opened in the host's namespace, the copy is a peer of the host's mount: it must not stay one.
+            attrs.push(propagation_attr(Propagation::Rslave));
+            self.slot(Resource::Tree {
+                path,
+                recursive: true,
+                nofollow: false,
+                what: TreeOf::Rootfs,
+                field: "/root/path".into(),
+            })
+        };
+        let attrs = self.plan.program.list(&attrs);
+        let at = if at_own_path { text } else { self.plan.program.str("/") };
+        self.push_from(format_args!("/root/path"), Op::Rootfs { tree, path: text, at, attrs });
+    }
+
+    fn plan_cwd_directory(&mut self) {
+        let Some(process) = &self.config.process else { return };
+        let cwd = super::mounts::clean(&process.cwd);
+        if cwd != "/" {
+            let path = self.plan.program.str(cwd);
+            self.push_from(format_args!("/process/cwd"), Op::MakeDir { path, mode: 0o755 });
+        }
+    }
+
+    fn plan_late_readonly(&mut self) {
+        for (index, target) in std::mem::take(&mut self.late_readonly) {
+            let op = self.readonly_op(&target);
+            self.push_from(format_args!("/mounts/{index}/options"), op);
+        }
+        if self.config.root.readonly {
+            let op = self.readonly_op("/");
+            self.push_from(format_args!("/root/readonly"), op);
+        }
+    }
+
+    fn readonly_op(&mut self, target: &str) -> Op {
+        let set = Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 };
+        let target = self.plan.program.str(target);
+        Op::SetAttr { target, attrs: self.plan.program.list(&[set]), flags: 0 }
+    }
+
+    fn plan_protected_paths(&mut self) {
+        let config = self.config;
+        let Some(linux) = &config.linux else { return };
+        if !linux.masked_paths.is_empty() {
+            let null = self.null_tree();
+            for (index, path) in linux.masked_paths.iter().enumerate() {
+                let path = self.plan.program.str(path.as_str());
+                self.push_from(format_args!("/linux/maskedPaths/{index}"), Op::Mask { path, null });
+            }
+        }
+        for (index, path) in linux.readonly_paths.iter().enumerate() {
+            let path = self.plan.program.str(path.as_str());
+            self.push_from(format_args!("/linux/readonlyPaths/{index}"), Op::Readonly { path });
+        }
+    }
+
+    fn null_tree(&mut self) -> Slot {
+        if self.options.host.rootless {
+            return Slot::NONE;
+        }
+        self.slot(Resource::Tree {
+            path: "/dev/null".into(),
+            recursive: false,
+            nofollow: true,
+            what: TreeOf::Null,
+            field: String::new(),
+        })
+    }
+
+    fn plan_sysctls(&mut self) {
+        let config = self.config;
+        let Some(linux) = &config.linux else { return };
+        if !linux.sysctl.is_empty() {
+            let proc = self.proc();
+            for (name, value) in linux.sysctl.iter() {
+                // A name may be written with slashes where a component holds a dot, as sysctl(8) has it.
+                let path = if name.contains('/') { name.as_str().to_owned() } else { name.replace('.', "/") };
+                let path = self.plan.program.format(format_args!("sys/{path}"));
+                let data = self.plan.program.str(value.as_str());
+                let what = orlop_init::wire::ProcFile::Sysctl;
+                let pointer = name.replace('~', "~0").replace('/', "~1");
+                self.push_from(format_args!("/linux/sysctl/{pointer}"), Op::WriteProc { proc, path, data, what });
+            }
+        }
+        if let Some(hostname) = &config.hostname {
+            let name = self.plan.program.str(hostname.as_str());
+            self.push_from(format_args!("/hostname"), Op::Hostname { name });
+        }
+        if let Some(domainname) = &config.domainname {
+            let name = self.plan.program.str(domainname.as_str());
+            self.push_from(format_args!("/domainname"), Op::Domainname { name });
+        }
+    }
+
+    fn plan_root_propagation(&mut self) {
+        let Some(propagation) = self.config.linux.as_ref().and_then(|linux| linux.rootfs_propagation) else { return };
+        let attr = propagation_attr(propagation);
+        if attr.propagation == MS_SLAVE {
+            return;
+        }
+        let op = Op::RootPropagation { flags: attr.propagation, recursive: attr.recursive };
+        self.push_from(format_args!("/linux/rootfsPropagation"), op);
+    }
+
+    fn plan_console(&mut self) {
+        let Some(process) = self.config.process.as_ref().filter(|process| process.terminal) else { return };
+        let (rows, cols) = process.console_size.map_or((0, 0), |size| (size.height, size.width));
+        let uid = process.user.uid;
+        let socket = self.slot(Resource::ConsoleSocket);
+        self.push_from(format_args!("/process/terminal"), Op::Console { socket, rows, cols, bind: 1, uid });
+    }
+}
+
+/// No string where a host path is not used.
+pub(super) const NO_PATH: Str = Str::NONE;

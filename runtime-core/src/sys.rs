@@ -1,0 +1,192 @@
+//! System calls that nix does not wrap, with safe defaults: close-on-exec always, errors as [`Errno`].
+#![allow(
+    unsafe_code,
+    reason = "the only module of this crate that talks to the kernel without nix; each use argues its case"
+)]
+
+mod spawn;
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+pub(crate) use spawn::{Spawn, spawn, spawn_sleeper};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// Takes ownership of the descriptor that a system call returned.
+fn owned(result: libc::c_long) -> Result<OwnedFd> {
+    let fd = Errno::result(result)?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `memfd_create(2)`: executable where `executable`, and sealable.
+pub(crate) fn memfd(name: &CStr, executable: bool) -> Result<OwnedFd> {
+    /// Since Linux 6.3; before, every memfd was executable.
+    const MFD_EXEC: libc::c_uint = 0x10;
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let create = |flags: libc::c_uint| {
+        // SAFETY: the name is NUL-terminated.
+        owned(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) })
+    };
+    if executable {
+        match create(flags | MFD_EXEC) {
+            Err(Errno::EINVAL) => {}
+            other => return other,
+        }
+    }
+    create(flags)
+}
+
+/// Adds `seals` (`F_SEAL_*`) to a memfd.
+pub(crate) fn add_seals(fd: BorrowedFd<'_>, seals: libc::c_int) -> Result<()> {
+    // SAFETY: F_ADD_SEALS takes an int.
+    Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(drop)
+}
+
+/// `open_tree(2)` with OPEN_TREE_CLONE (Linux 5.2): a detached copy of the mount that holds `path`, seen from `path` on.
+pub(crate) fn clone_tree(path: &CStr, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
+    const OPEN_TREE_CLONE: libc::c_int = 1;
+    let mut flags = OPEN_TREE_CLONE | libc::O_CLOEXEC;
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    if nofollow {
+        flags |= libc::AT_SYMLINK_NOFOLLOW;
+    }
+    // SAFETY: the path is NUL-terminated.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// `pidfd_open(2)` (Linux 5.3).
+pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: takes two numbers.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// `pidfd_getfd(2)` (Linux 5.6): a duplicate of the descriptor `number` of another process.
+pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: takes three numbers.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })
+}
+
+/// `setns(2)` of the calling thread.
+pub(crate) fn setns(fd: BorrowedFd<'_>, flags: u64) -> Result<()> {
+    let flags = libc::c_int::try_from(flags).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: takes two numbers.
+    Errno::result(unsafe { libc::setns(fd.as_raw_fd(), flags) }).map(drop)
+}
+
+/// `openat2(2)` (Linux 5.6), close-on-exec.
+pub(crate) fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, resolve: u64) -> Result<OwnedFd> {
+    let how = [u64::from((flags | libc::O_CLOEXEC).cast_unsigned()), 0, resolve];
+    // SAFETY: the path is NUL-terminated, and struct open_how is three 64-bit words.
+    owned(unsafe { libc::syscall(libc::SYS_openat2, dir.as_raw_fd(), path.as_ptr(), how.as_ptr(), size_of_val(&how)) })
+}
+
+/// The kind of namespace behind `fd`, as its CLONE_NEW* flag (`NS_GET_NSTYPE` of ioctl_ns(2), Linux 4.11).
+pub(crate) fn namespace_type(fd: BorrowedFd<'_>) -> Result<u64> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: takes no argument.
+    let kind = Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) })?;
+    u64::try_from(kind).map_err(|_| Errno::EINVAL)
+}
+
+/// Whether `fd` is open and will be inherited: what a caller that passes descriptors by number has prepared.
+pub(crate) fn is_inheritable(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no argument; a number that is no descriptor is EBADF.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
+}
+
+/// A shared, writable mapping of a file, unmapped on drop.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: std::ptr::NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: the mapping is memory like any other; what both sides change in it are atomics.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps the first `size` bytes of `fd`.
+    pub(crate) fn new(fd: BorrowedFd<'_>, size: usize) -> Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, fd.as_raw_fd(), 0) };
+        if base == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        let base = std::ptr::NonNull::new(base.cast()).ok_or(Errno::ENOMEM)?;
+        Ok(Self { base, size })
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Copies plain values into the mapping at `at`; `None` when they do not fit.
+    pub(crate) fn put<T: Copy>(&mut self, at: usize, items: &[T]) -> Option<()> {
+        let bytes = size_of_val(items);
+        let end = at.checked_add(bytes)?;
+        if end > self.size || !at.is_multiple_of(align_of::<T>()) {
+            return None;
+        }
+        // SAFETY: at..end lies inside the mapping.
+        let target = unsafe { self.base.as_ptr().add(at) };
+        // SAFETY: the ranges do not overlap, since `items` is ordinary memory; a byte-wise copy keeps padding undefined, and
+        // nobody reads padding.
+        unsafe { std::ptr::copy_nonoverlapping(items.as_ptr().cast::<u8>(), target, bytes) };
+        Some(())
+    }
+
+    /// Puts the header at the mapping's start.
+    pub(crate) fn put_header(&mut self, header: orlop_init::wire::Header) -> Option<()> {
+        if self.size < size_of::<orlop_init::wire::Header>() {
+            return None;
+        }
+        // SAFETY: page-aligned and large enough; nobody else has the mapping yet.
+        unsafe { self.base.cast::<orlop_init::wire::Header>().write(header) };
+        Some(())
+    }
+
+    /// The header at the mapping's start.
+    pub(crate) fn header(&self) -> Option<&orlop_init::wire::Header> {
+        if self.size < size_of::<orlop_init::wire::Header>() {
+            return None;
+        }
+        // SAFETY: page-aligned, large enough, and every bit pattern is a valid Header; the words that the other process changes
+        // are atomics, and `detail` is read only after that process has ended.
+        Some(unsafe { self.base.cast().as_ref() })
+    }
+
+    /// The bytes from `at` on that hold plain values of the other side, which no longer changes them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping has `size` bytes, all initialised by the kernel (zero) or by `put`.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.size) }
+    }
+
+    /// The operation at offset `at`.
+    pub(crate) fn record(&self, at: usize) -> Option<orlop_init::wire::Record> {
+        let end = at.checked_add(size_of::<orlop_init::wire::Record>())?;
+        if end > self.size || !at.is_multiple_of(align_of::<orlop_init::wire::Record>()) {
+            return None;
+        }
+        // SAFETY: inside the mapping and aligned; the caller passes the offset of an operation that this program wrote.
+        let record = unsafe { self.base.as_ptr().add(at) };
+        // SAFETY: as above: a valid Record stands there.
+        Some(unsafe { record.cast::<orlop_init::wire::Record>().read() })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: made by `new` with this size; no reference into it outlives `self`.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.size) };
+    }
+}
