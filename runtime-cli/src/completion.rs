@@ -221,7 +221,7 @@ fn fish(out: &mut String) -> std::fmt::Result {
         };
         for flag in usable(command) {
             let short = flag.short.map(|letter| format!(" -s {letter}")).unwrap_or_default();
-            let value = flag.value.map(|value| format!(" -x{}", fish_thing(thing(value)))).unwrap_or_default();
+            let value = flag.value.map(|value| fish_value(thing(value))).unwrap_or_default();
             writeln!(out, "complete -c orlop -n '{place}' -l {}{short}{value} -d '{}'", flag.long, escape(flag.help))?;
         }
         if command != verbs::GLOBAL {
@@ -232,6 +232,11 @@ fn fish(out: &mut String) -> std::fmt::Result {
         }
     }
     Ok(())
+}
+
+/// `-x`: a value and no files; `-r`: a value.
+fn fish_value(thing: Thing) -> String {
+    format!(" {}{}", if thing == Thing::File { "-r" } else { "-x" }, fish_thing(thing))
 }
 
 fn fish_thing(thing: Thing) -> String {

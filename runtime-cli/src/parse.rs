@@ -423,7 +423,6 @@ mod tests {
             ("create x --bundle", "--bundle needs a value: DIR"),
             ("list --quiet=maybe", "--quiet \"maybe\": neither true nor false"),
             ("--criu /usr/sbin/criu list", "--criu is not supported: criu is looked up in PATH"),
-            ("update --kernel-memory 1 x", "--kernel-memory is not supported: the kernel has no such limit any more"),
             ("checkpoint --leave-running x", "--leave-running is not supported: checkpoints are not supported yet"),
         ] {
             assert_eq!(split(line).unwrap_err(), message, "{line}");

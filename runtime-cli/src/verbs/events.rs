@@ -1,9 +1,14 @@
 //! `orlop events`.
 
+use std::time::Duration;
+
+use orlop::{Event, EventsOptions};
+
 use crate::failure::Failure;
 use crate::parse::Args;
-use crate::session::Session;
+use crate::session::{Session, container_id};
 use crate::table::Command;
+use crate::units;
 
 pub(super) const COMMAND: Command = Command(
     "events: ID
@@ -17,6 +22,29 @@ $ orlop events --interval 1s web1
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+/// As runc has it.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let read = |text| {
+        units::duration(text).ok_or_else(|| Failure::usage(format!("--interval {text:?}: not a duration like 5s")))
+    };
+    let interval = args.text("interval")?.map_or(Ok(INTERVAL), read)?;
+    let once = args.switch("stats");
+    let id = container_id(args.operand()?)?;
+    if interval.is_zero() {
+        return Err(Failure::usage("--interval must be greater than 0"));
+    }
+    if once {
+        return print(&orlop::stats(&session.runtime, &id)?);
+    }
+    for event in orlop::events(&session.runtime, &id, &EventsOptions { interval: Some(interval) })? {
+        print(&event?)?;
+    }
+    Ok(0)
+}
+
+fn print(event: &Event) -> Result<u8, Failure> {
+    let text = serde_json::to_string(event).map_err(|error| Failure::new(error.to_string()))?;
+    super::print(&(text + "\n"))
 }
