@@ -17,10 +17,9 @@ use crate::launch::{Event, Given, Init, Launch};
 use crate::plan::{self, Plan};
 use crate::state::{Claim, InitProcess, Locked, Phase, Record, Store};
 use crate::verbs::state::Status;
-use crate::{Container, ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step};
+use crate::{Container, ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step, resctrl};
 
 pub(crate) use agent::send_listener;
-pub(crate) use cgroup::cgroup_error;
 pub(crate) use facts::{host, host_for};
 pub(crate) use handover::InContainer;
 pub(crate) use prepare::{check_preserved, compile_seccomp, may_set_groups};
@@ -184,10 +183,12 @@ impl Making<'_> {
         self.claim.locked()?.save(&self.prepared.record)
     }
 
-    fn set_up_intel_rdt(&mut self, pid: crate::HostPid) -> Result<()> {
-        let Some(rdt) = self.config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref()) else { return Ok(()) };
-        self.prepared.record.intel_rdt = Some(crate::intel_rdt::set_up(rdt, self.id, pid)?);
-        Ok(())
+    fn set_up_intel_rdt(&self, pid: crate::HostPid) -> Result<()> {
+        let config = self.config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
+        match (&self.prepared.record.intel_rdt, config) {
+            (Some(record), Some(config)) => resctrl::create(record, config, pid),
+            _ => Ok(()),
+        }
     }
 
     fn send_listener(&self, listener: &OwnedFd) -> Result<()> {
@@ -226,7 +227,7 @@ impl Making<'_> {
             error = error.and(further);
         }
         if let Some(rdt) = &self.prepared.record.intel_rdt
-            && let Err(further) = crate::intel_rdt::remove(rdt)
+            && let Err(further) = resctrl::remove(rdt)
         {
             error = error.and(further);
         }

@@ -22,7 +22,7 @@ use crate::verbs::Exit;
 use crate::{Error, HostPid, Kind, Result, Step};
 
 pub(crate) use arena::{ARENA_FILE, Arena};
-pub(crate) use report::{death, failure};
+pub(crate) use report::failure;
 pub(crate) use resources::Given;
 
 /// The init, as the build script made it.
@@ -197,6 +197,20 @@ impl Init {
                     self.answer()?;
                 }
                 event => return Ok(event),
+            }
+        }
+    }
+
+    /// As [`Self::next`] for a process that is frozen until somebody resumes its container: without a deadline.
+    ///
+    /// # Errors
+    /// The process's own failure, or its death.
+    pub(crate) fn wait_resumed(&mut self, plan: &Plan) -> Result<()> {
+        loop {
+            match self.next(plan) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == Kind::Timeout => {}
+                Err(error) => return Err(error),
             }
         }
     }

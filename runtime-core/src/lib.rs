@@ -6,7 +6,6 @@ mod creation;
 mod error;
 mod hooks;
 mod id;
-mod intel_rdt;
 mod launch;
 mod lifecycle;
 mod net_devices;
@@ -14,7 +13,6 @@ mod passwd;
 mod pidfd;
 mod plan;
 mod procfs;
-#[allow(dead_code, reason = "create, which uses the rest of it, is being written")]
 mod resctrl;
 mod runtime;
 mod state;

@@ -73,6 +73,24 @@ impl Procfs {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
+    /// Opens the root directory of the process `pid` (O_PATH).
+    pub(crate) fn open_root(&self, pid: HostPid) -> Result<OwnedFd> {
+        let failed = |errno: Errno| Error::os(Step::FindContainer, errno as i32).object(format!("/proc/{pid}/root"));
+        let path = std::ffi::CString::new(pid.to_string()).map_err(|_| failed(Errno::EINVAL))?;
+        let directory = self.open_file(&path, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(failed)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(&directory, "root", flags, Mode::empty()).map_err(failed)
+    }
+
+    /// The path of the cgroup of `pid` in the v2 tree, seen from the caller's cgroup namespace.
+    pub(crate) fn unified_cgroup(&self, pid: HostPid) -> Result<String> {
+        let failed = |errno: Errno| Error::os(Step::Cgroup, errno as i32).object(format!("/proc/{pid}/cgroup"));
+        let path = std::ffi::CString::new(format!("{pid}/cgroup")).map_err(|_| failed(Errno::EINVAL))?;
+        let text = String::from_utf8(self.read(&path).map_err(failed)?).map_err(|_| failed(Errno::EILSEQ))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("0::"));
+        line.map(str::to_owned).ok_or_else(|| failed(Errno::ENOENT))
+    }
+
     /// Reads a file below it.
     pub(crate) fn read(&self, path: &CStr) -> nix::Result<Vec<u8>> {
         let mut file = File::from(self.open_file(path, OFlag::O_RDONLY)?);

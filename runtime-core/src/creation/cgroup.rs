@@ -5,7 +5,7 @@ use orlop_cgroups::{Cgroup, DeviceRule, Driver, Join, Layout, Owner, Property, R
 use crate::config::mount_options::MountOptions;
 use crate::config::{Config, NamespaceType};
 use crate::plan::{CgroupMounts, Hierarchy, HostWrite, JoinCgroup};
-use crate::{CgroupDriver, ContainerId, Error, HostPid, Kind, Result, Runtime, Step};
+use crate::{CgroupDriver, ContainerId, Error, HostPid, Result, Runtime};
 
 /// A memory limit from which on the setting-up itself, and the runtime's help for it, can never matter.
 const ROOMY: i64 = 16 << 20;
@@ -21,22 +21,6 @@ pub(super) struct PlannedCgroup {
     owner: Option<Owner>,
 }
 
-/// An error of the cgroups crate in the core's words.
-pub(crate) fn cgroup_error(error: &orlop_cgroups::Error) -> Error {
-    let kind = match error.kind() {
-        orlop_cgroups::Kind::InvalidPath | orlop_cgroups::Kind::InvalidResources => Kind::InvalidConfig,
-        orlop_cgroups::Kind::Unsupported | orlop_cgroups::Kind::NotDelegated => Kind::Unsupported,
-        orlop_cgroups::Kind::Timeout => Kind::Timeout,
-        _ => Kind::System,
-    };
-    let converted = Error::new(kind, Step::Cgroup).object(error.to_string());
-    match error.pointer() {
-        Some(pointer) => converted.field(format!("/linux/resources{pointer}")),
-        None if error.kind() == orlop_cgroups::Kind::InvalidPath => converted.field("/linux/cgroupsPath"),
-        None => converted,
-    }
-}
-
 /// Works out where the container's cgroups will be.
 pub(super) fn plan(
     runtime: &Runtime,
@@ -45,7 +29,7 @@ pub(super) fn plan(
     rootless: bool,
 ) -> Result<Option<PlannedCgroup>> {
     let linux = config.linux.as_ref();
-    let layout = Layout::detect().map_err(|error| cgroup_error(&error))?;
+    let layout = Layout::detect().map_err(|error| Error::cgroup(&error))?;
     let path = linux.and_then(|linux| linux.cgroups_path.as_ref()).map(|path| path.as_str().to_owned());
     let driver = match runtime.cgroup_driver {
         CgroupDriver::Cgroupfs => Driver::Cgroupfs,
@@ -55,7 +39,7 @@ pub(super) fn plan(
     if driver == Driver::Systemd {
         for (name, value) in config.annotations.iter() {
             if let Some(property) = Property::from_annotation(name, value).map_err(|error| {
-                cgroup_error(&error).field(format!("/annotations/{}", name.replace('~', "~0").replace('/', "~1")))
+                Error::cgroup(&error).field(format!("/annotations/{}", name.replace('~', "~0").replace('/', "~1")))
             })? {
                 properties.push(property);
             }
@@ -70,7 +54,7 @@ pub(super) fn plan(
         properties: properties.clone(),
         owner,
     };
-    let record = Cgroup::plan(&layout, &spec).map_err(|error| cgroup_error(&error))?;
+    let record = Cgroup::plan(&layout, &spec).map_err(|error| Error::cgroup(&error))?;
     Ok(Some(PlannedCgroup { layout, record, id: id.as_str().to_owned(), path, properties, owner }))
 }
 
@@ -156,16 +140,16 @@ impl ContainerCgroup {
             properties: planned.properties,
             owner: planned.owner,
         };
-        let cgroup = Cgroup::create(planned.record, &spec).map_err(|error| cgroup_error(&error))?;
+        let cgroup = Cgroup::create(planned.record, &spec).map_err(|error| Error::cgroup(&error))?;
         Ok(Self { cgroup, limited: false })
     }
 
     pub(super) fn join(&self) -> Result<Join<'_>> {
-        self.cgroup.join().map_err(|error| cgroup_error(&error))
+        self.cgroup.join().map_err(|error| Error::cgroup(&error))
     }
 
     pub(super) fn attach(&mut self, pid: HostPid) -> Result<()> {
-        self.cgroup.attach(pid.get()).map_err(|error| cgroup_error(&error))
+        self.cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))
     }
 
     pub(super) fn record(&self) -> orlop_cgroups::Record {
@@ -190,12 +174,12 @@ impl ContainerCgroup {
         if std::mem::replace(&mut self.limited, true) {
             return Ok(());
         }
-        self.cgroup.apply(&limits(config, rootless)).map_err(|error| cgroup_error(&error))
+        self.cgroup.apply(&limits(config, rootless)).map_err(|error| Error::cgroup(&error))
     }
 
     /// Ends what is left in it and removes it.
     pub(super) fn destroy(self) -> Result<()> {
-        self.cgroup.kill_all().and_then(|()| self.cgroup.remove()).map_err(|error| cgroup_error(&error))
+        self.cgroup.kill_all().and_then(|()| self.cgroup.remove()).map_err(|error| Error::cgroup(&error))
     }
 }
 
@@ -203,7 +187,7 @@ impl ContainerCgroup {
 pub(super) fn writes(planned: &PlannedCgroup, config: &Config<'_>, rootless: bool) -> Result<Vec<HostWrite>> {
     let resources = limits(config, rootless);
     let cgroup = Cgroup::open(planned.record.clone());
-    let writes = cgroup.writes(&resources).map_err(|error| cgroup_error(&error))?;
+    let writes = cgroup.writes(&resources).map_err(|error| Error::cgroup(&error))?;
     Ok(writes
         .iter()
         .map(|write| HostWrite {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::cgroup::{self, PlannedCgroup};
 use crate::config::{self, CheckOptions, Config, NamespaceType};
 use crate::plan::{self, Host, Plan, PlanOptions};
+use crate::resctrl::Resctrl;
 use crate::state::{NamespaceRecord, Record};
 use crate::{ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step, passwd, sys};
 
@@ -82,7 +83,10 @@ impl Prepared {
         };
         let mut plan = plan::plan(config, &plan_options, filter.as_ref())?;
         warnings.append(&mut plan.warnings);
-        let record = intent(id, config, bundle, options, host, cgroup.as_ref());
+        let mut record = intent(id, config, bundle, options, host, cgroup.as_ref());
+        if let Some(rdt) = config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref()) {
+            record.intel_rdt = Some(Resctrl::find()?.plan(id, rdt)?);
+        }
         Ok(Self { plan, host, record, cgroup, notify_dir, warnings })
     }
 }

@@ -1,5 +1,8 @@
 //! `exec`: a further process in a running container.
 
+mod execution;
+mod process;
+
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -87,6 +90,6 @@ impl ExecOptions {
 /// # Errors
 /// [`crate::Kind::WrongStatus`] unless the container is running or created (or paused, with `ignore_paused`);
 /// [`crate::Kind::Command`] when the command cannot be executed.
-pub fn exec(_runtime: &Runtime, _id: &ContainerId, _options: ExecOptions) -> Result<Container> {
-    todo!()
+pub fn exec(runtime: &Runtime, id: &ContainerId, options: ExecOptions) -> Result<Container> {
+    execution::execute(runtime, id, &options)
 }

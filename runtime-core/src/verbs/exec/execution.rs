@@ -1,0 +1,212 @@
+//! Carrying an exec out.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use orlop_cgroups::Cgroup;
+use orlop_init::wire::Phase as Sync;
+
+use super::process;
+use crate::config::{self, Config, Process};
+use crate::launch::{Event, Given, Init, Launch};
+use crate::lifecycle::{facts, not_running};
+use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_exec};
+use crate::procfs::Procfs;
+use crate::state::{Entry, Store};
+use crate::verbs::state::Status;
+use crate::{
+    Container, ContainerId, Error, ExecOptions, ExecProcess, HostPid, Kind, Result, Runtime, Step, control, creation, passwd,
+};
+
+pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions) -> Result<Container> {
+    let entry = Store::find(runtime, id)?;
+    let (init_pidfd, paused) = init_of(&entry, options)?;
+    let bytes = entry.config()?;
+    let mut config = config::load(&bytes)?;
+    let file = match &options.process {
+        ExecProcess::File(path) => Some(read_process(path)?),
+        ExecProcess::Args(_) => None,
+    };
+    let mut process = match &file {
+        Some(bytes) => config::load_process(bytes)?,
+        None => config.process.take().ok_or_else(|| Error::config("/process", "is missing"))?,
+    };
+    process::apply(&mut process, options)?;
+    let mut warnings: Vec<String> = config::check_process(&process)?.iter().map(ToString::to_string).collect();
+    check_streams(&process, options)?;
+    creation::check_preserved(options.preserve_fds)?;
+    let filter = creation::compile_seccomp(&config, &mut warnings)?;
+    let host = creation::host_for(runtime, Some(&process));
+    let pid = entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))?;
+    let home = home(&process, pid);
+    let cgroup = sub_cgroup(control::open(&entry.record), &options.cgroup)?;
+    let joins_later = paused || cgroup.is_none();
+    let has_tasks = cgroup.as_ref().is_some_and(|cgroup| cgroup.record().paths.keys().any(|name| !name.is_empty()));
+    let plan_options = PlanOptions {
+        id: Some(id),
+        bundle: Path::new(&entry.record.bundle),
+        no_pivot: false,
+        no_new_keyring: entry.record.no_new_keyring,
+        listen_fds: 0,
+        preserve_fds: options.preserve_fds,
+        notify_dir: None,
+        waits_for_start: false,
+        join: JoinCgroup { tasks: has_tasks && !joins_later, attach: false },
+        cgroups: CgroupMounts::Unused,
+        host,
+        home: home.as_deref(),
+        set_groups: creation::may_set_groups(&config, host),
+    };
+    let exec = ExecPlan { config: &config, options: &plan_options, process: &process, filter: filter.as_ref() };
+    let plan = plan_exec(&exec)?;
+    let mut executing =
+        Executing { entry: &entry, options, config: &config, plan: &plan, host, cgroup, paused, init_pidfd: init_pidfd.as_fd() };
+    let mut child = executing.launch(process.terminal)?;
+    if let Err(error) = executing.carry_out(&mut child) {
+        child.kill();
+        return Err(error);
+    }
+    let (pid, pidfd) = child.into_parts();
+    Ok(Container::new(id.clone(), pid, pidfd, warnings))
+}
+
+/// The container's init, and whether the container is paused.
+fn init_of(entry: &Entry, options: &ExecOptions) -> Result<(OwnedFd, bool)> {
+    let wrong = |detail: &str| {
+        Error::new(Kind::WrongStatus, Step::FindContainer).object(entry.record.id.as_str()).detail(detail)
+    };
+    let facts = facts(entry)?;
+    let paused = match facts.status {
+        Status::Running | Status::Created => false,
+        Status::Paused if options.ignore_paused => true,
+        Status::Paused => {
+            return Err(wrong("cannot exec in a paused container").hint("--ignore-paused waits until it is resumed"));
+        }
+        Status::Stopped => return Err(wrong("cannot exec in a stopped container: container not running")),
+        Status::Creating => return Err(wrong("cannot exec in a container that is being created: container not running")),
+    };
+    Ok((facts.init.ok_or_else(|| not_running(&entry.record))?, paused))
+}
+
+fn read_process(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| Error::io(Step::LoadConfig, &error).object(path.display().to_string()))
+}
+
+fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {
+    let wrong = |detail: &str| Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).detail(detail));
+    match (process.terminal, options.console_socket.is_some() || options.console.is_some()) {
+        (true, false) => wrong("a terminal is asked for, and a console socket is missing"),
+        (false, true) if options.console.is_none() => wrong("a console socket is given, and no terminal is asked for"),
+        _ => Ok(()),
+    }
+}
+
+/// HOME as the container itself would say, where the environment does not.
+fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
+    if process.env.iter().any(|entry| entry.starts_with("HOME=")) {
+        return None;
+    }
+    let root = Procfs::open().ok()?.open_root(init).ok()?;
+    passwd::home_in(root.as_fd(), process.user.uid)
+}
+
+/// The container's cgroup, or the one below it that `--cgroup` names, per controller on v1.
+fn sub_cgroup(cgroup: Option<Cgroup>, paths: &[String]) -> Result<Option<Cgroup>> {
+    let Some(mut cgroup) = cgroup else { return Ok(None) };
+    for path in paths {
+        let (controllers, path) = match path.split_once(':') {
+            Some((controllers, path)) => (controllers.split(',').collect(), path),
+            None => (Vec::new(), path.as_str()),
+        };
+        cgroup = cgroup.sub(&controllers, path).map_err(|error| Error::cgroup(&error))?;
+    }
+    Ok(Some(cgroup))
+}
+
+struct Executing<'e> {
+    entry: &'e Entry,
+    options: &'e ExecOptions,
+    config: &'e Config<'e>,
+    plan: &'e Plan,
+    host: crate::plan::Host,
+    cgroup: Option<Cgroup>,
+    paused: bool,
+    init_pidfd: BorrowedFd<'e>,
+}
+
+impl Executing<'_> {
+    fn launch(&mut self, terminal: bool) -> Result<Init> {
+        let console = match (&self.options.console, &self.options.console_socket) {
+            _ if !terminal => None,
+            (Some(socket), _) => {
+                Some(socket.try_clone().map_err(|error| Error::io(Step::SetUpTerminal, &error))?)
+            }
+            (None, Some(path)) => Some(creation::connect(path, Step::SetUpTerminal)?),
+            (None, None) => None,
+        };
+        let launch = |clone_into, tasks| {
+            Launch {
+                plan: self.plan,
+                host: self.host,
+                given: Given {
+                    console: console.as_ref().map(AsFd::as_fd),
+                    fifo: None,
+                    init_pidfd: Some(self.init_pidfd),
+                },
+                arena_dir: None,
+                clone_into,
+                tasks,
+                stdio: self.options.stdio.as_ref(),
+                die_with_parent: true,
+            }
+            .start()
+        };
+        // A frozen cgroup would hold the new process, and this one with it, before it could be set up: it is entered last.
+        let Some(cgroup) = self.cgroup.as_ref().filter(|_| !self.paused) else { return launch(None, Vec::new()) };
+        let join = cgroup.join().map_err(|error| Error::cgroup(&error))?;
+        match launch(join.clone_into, join.tasks) {
+            // A container that has made cgroups of its own inside has no processes in its topmost one (cgroups(7), "no internal
+            // processes"): the new one goes where its init is.
+            Err(error) if error.errno() == Some(libc::EBUSY) && self.options.cgroup.is_empty() => {
+                let own = self.cgroup_of_init(cgroup)?;
+                let join = own.join().map_err(|error| Error::cgroup(&error))?;
+                launch(join.clone_into, join.tasks)
+            }
+            result => result,
+        }
+    }
+
+    fn cgroup_of_init(&self, cgroup: &Cgroup) -> Result<Cgroup> {
+        let pid = self.entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&self.entry.record))?;
+        let mut record = cgroup.record().clone();
+        let mount = record.unified_mount.clone().unwrap_or_default();
+        let path = Procfs::open()?.unified_cgroup(pid)?;
+        record.paths.insert(String::new(), format!("{mount}{path}"));
+        record.made.clear();
+        Ok(Cgroup::open(record))
+    }
+
+    fn carry_out(&mut self, child: &mut Init) -> Result<()> {
+        match child.next(self.plan)? {
+            Event::Waits(Sync::Ready) => {}
+            _ => return Err(Error::new(Kind::System, Step::Wait).object("the process").detail("it went on out of turn")),
+        }
+        let pid = child.pid();
+        if let Some(socket) = &self.options.pidfd_socket {
+            creation::send_pidfd(socket, child.pidfd())?;
+        }
+        if let Some(path) = &self.options.pid_file {
+            creation::write_pid_file(path, pid)?;
+        }
+        if self.paused && let Some(cgroup) = &mut self.cgroup {
+            cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))?;
+        }
+        child.answer()?;
+        if self.plan.seccomp_listener {
+            let listener = child.take_listener()?;
+            let profile = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
+            creation::send_listener(&listener, profile, &self.entry.record, Status::Running, pid)?;
+        }
+        if self.paused { child.wait_resumed(self.plan) } else { child.next(self.plan).map(drop) }
+    }
+}
