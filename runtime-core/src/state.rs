@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
@@ -44,6 +44,9 @@ const PARKED: char = '~';
 pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 /// How often a claim is tried again after a clean-up has removed the directory under it.
 const CLAIM_ATTEMPTS: u32 = 16;
+/// How old a directory without an intent must be to count as left by a create that died, rather than as one in the making: the
+/// lock is taken only after the directory is made.
+pub(crate) const INFANCY: Duration = Duration::from_millis(200);
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 const OWNER_ONLY: Mode = Mode::S_IRWXU;
@@ -276,6 +279,17 @@ impl Locked {
     /// Reads the record; `None` when its create died before the intent was written.
     pub(crate) fn record(&self) -> Result<Option<Record>> {
         read_record(self.dir.as_fd(), &self.id)
+    }
+
+    /// Whether a directory without an intent may still be one in the making; see [`INFANCY`].
+    pub(crate) fn is_infant(&self) -> Result<bool> {
+        let stat =
+            fstat(self.dir()).map_err(|errno| Error::os(Step::ReadState, errno as i32).object(self.id.as_str()))?;
+        let changed = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+        let changed = changed + Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // From the future, after the clock was set back: of unknown age, and the claim is tried again anyway.
+        Ok(now.checked_sub(changed).is_some_and(|age| age < INFANCY))
     }
 
     /// The bytes of the config.json the container was created from.

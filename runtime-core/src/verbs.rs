@@ -5,6 +5,8 @@ pub mod delete;
 pub mod events;
 pub mod exec;
 pub mod features;
+#[cfg(test)]
+mod fixture;
 pub mod gc;
 pub mod kill;
 pub mod list;

@@ -186,10 +186,11 @@ fn a_claim_survives_a_clean_up_that_takes_its_directory_for_a_leftover() {
             let cleaner = Store::create(&runtime).unwrap();
             let begin = Instant::now();
             while !done.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_secs(20) {
-                // What gc does: under the lock, a directory without an intent is a leftover.
+                // What gc does: under the lock, a directory without an intent that is old enough is a leftover.
                 let locked = cleaner.lock_until(&web, Instant::now());
                 if let Ok(locked) = locked
                     && locked.record().unwrap().is_none()
+                    && !locked.is_infant().unwrap()
                 {
                     locked.remove().unwrap();
                 }

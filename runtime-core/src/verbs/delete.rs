@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use orlop_cgroups::{Cgroup, Driver, Layout, Spec};
 
 use crate::hooks::{self, HookKind, HookState, InRuntime};
-use crate::state::{Locked, Phase, Record, Store, not_found};
+use crate::state::{INFANCY, Locked, Phase, Record, Store, not_found};
 use crate::verbs::state::Status;
 use crate::{
     CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Step, config, control, lifecycle, pidfd, resctrl,
@@ -51,7 +51,7 @@ pub fn delete(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> R
 
 fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> Result<Vec<Error>> {
     let store = Store::open(runtime)?.ok_or_else(|| not_found(id))?;
-    let locked = store.lock_until(id, Instant::now() + options.deadline)?;
+    let locked = lock_grown_up(&store, id, Instant::now() + options.deadline)?;
     let record = match locked.record() {
         Ok(Some(record)) => record,
         // Its create died before it had made anything, so there was no container.
@@ -69,6 +69,18 @@ fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions)
         kill_init(&record, &init, options.deadline)?;
     }
     tear_down(locked, &record)
+}
+
+/// Locks the container. One whose create has not come to write its intent gets the time for that.
+fn lock_grown_up(store: &Store, id: &ContainerId, deadline: Instant) -> Result<Locked> {
+    loop {
+        let locked = store.lock_until(id, deadline)?;
+        if !matches!(locked.record(), Ok(None)) || !locked.is_infant()? {
+            return Ok(locked);
+        }
+        drop(locked);
+        std::thread::sleep(INFANCY / 10);
+    }
 }
 
 /// Kills the container's first process, and with it all others where they share its pid namespace.

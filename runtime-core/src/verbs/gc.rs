@@ -68,7 +68,10 @@ fn leftover(store: &Store, id: &ContainerId) -> Result<Option<Locked>> {
         Err(error) if matches!(error.kind(), Kind::Timeout | Kind::NotFound) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let unfinished = locked.record()?.is_none_or(|record| record.phase == Phase::Creating);
+    let unfinished = match locked.record()? {
+        Some(record) => record.phase == Phase::Creating,
+        None => !locked.is_infant()?,
+    };
     Ok(unfinished.then_some(locked))
 }
 

@@ -152,6 +152,7 @@ fn set_aside(new: &mut Resources<'_>, current: &Resources<'_>) -> Vec<String> {
         && (memory.kernel.take().is_some() | memory.kernel_tcp.take().is_some())
     {
         warnings.push("kernel memory limits are ignored: the kernel has none any more".to_owned());
+        new.memory = new.memory.filter(|memory| *memory != Memory::default());
     }
     warnings
 }
