@@ -1,6 +1,7 @@
 //! Setting limits: once for a new container, or as an update that is taken back when any part of it fails.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 
 use crate::cgroup::Cgroup;
 use crate::devices::{RuleSet, attach};
@@ -104,7 +105,8 @@ impl Cgroup {
             attach::write_v1(part.dir()?, rules)
         } else if let Some(part) = self.unified() {
             // Under systemd the scope is new, but systemd may have attached a filter of its own.
-            let fresh = self.fresh && self.record.unit.is_none();
+            let again = self.filtered.swap(true, Ordering::Relaxed);
+            let fresh = self.fresh && !again && self.record.unit.is_none() && self.record.made.contains(&part.path);
             attach::attach_v2(part.dir()?, rules, fresh).map(|previous| {
                 if let Some(undo) = undo {
                     undo.push(Undo::DevicesV2(previous));

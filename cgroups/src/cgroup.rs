@@ -20,6 +20,8 @@ pub struct Cgroup {
     pub(crate) parts: Vec<Part>,
     /// Made by this object, and no process has joined it yet as far as this object knows.
     pub(crate) fresh: bool,
+    /// Device rules have been set by this object.
+    pub(crate) filtered: std::sync::atomic::AtomicBool,
     /// Unit properties to start the scope with.
     pub(crate) properties: Vec<crate::systemd::Property>,
     pub(crate) owner: Option<crate::record::Owner>,
@@ -140,7 +142,7 @@ impl Cgroup {
         if let Some(path) = record.paths.get("") {
             parts.push(Part::new(Vec::new(), path.clone()));
         }
-        Self { record, parts, fresh: false, properties: Vec::new(), owner: None }
+        Self { record, parts, fresh: false, filtered: false.into(), properties: Vec::new(), owner: None }
     }
 
     /// What to keep in the state file.

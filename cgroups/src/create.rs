@@ -11,6 +11,9 @@ use crate::sys::{self, At, Errno};
 /// most hosts this saves every write to an ancestor.
 const EXPECTED: [&str; 5] = ["cpuset", "cpu", "io", "memory", "pids"];
 
+/// Controllers that work on whole processes, so that no threaded cgroup has them.
+const DOMAIN: [&str; 5] = ["io", "memory", "hugetlb", "rdma", "misc"];
+
 /// Makes all directories of `cgroup`. What was made is noted in its record, and removed again on failure.
 pub(crate) fn make(cgroup: &mut Cgroup) -> Result<()> {
     let mut made = Vec::new();
@@ -49,10 +52,8 @@ pub(crate) fn make(cgroup: &mut Cgroup) -> Result<()> {
 /// Completes a v2 cgroup that systemd has made.
 pub(crate) fn adopt(cgroup: &Cgroup) -> Result<()> {
     if let (Some(part), Some(mount)) = (cgroup.unified(), &cgroup.record.unified_mount) {
-        let have = part.dir()?.read("cgroup.controllers")?;
-        if !EXPECTED.iter().all(|name| have.split_whitespace().any(|one| one == *name)) {
-            enable(mount, &part.path, |_| true)?;
-        }
+        let dir = part.dir()?;
+        hand_down(mount, dir, &dir.read("cgroup.controllers")?)?;
     }
     delegate(cgroup)
 }
@@ -61,9 +62,9 @@ pub(crate) fn adopt(cgroup: &Cgroup) -> Result<()> {
 pub(crate) fn make_beside(cgroup: &mut Cgroup) -> Result<()> {
     let mut made = Vec::new();
     for part in cgroup.parts.iter().filter(|part| !part.is_unified() && !part.has("name=systemd")) {
-        let outcome = make_path(&part.path, &mut made).and_then(|_| {
+        let outcome = make_path(&part.path, &mut made).and_then(|new| {
             let first = made.iter().find(|path| part.path.starts_with(path.as_str())).unwrap_or(&part.path);
-            if part.has("cpuset") { fill_cpuset(first, &part.path) } else { Ok(()) }
+            if part.has("cpuset") { fill_cpuset(first, &part.path, new) } else { Ok(()) }
         });
         if let Err(error) = outcome {
             undo(&made);
@@ -165,13 +166,26 @@ fn make_unified(part: &mut Part, mount: &str, made: &mut Vec<String>) -> Result<
     if keyed(&events, "frozen") == Some(1) {
         return Err(frozen(&path));
     }
-    let has = |name: &str| controllers.split_whitespace().any(|one| one == name);
-    if !EXPECTED.iter().all(|name| has(name)) {
-        enable(mount, &path, |_| true)?;
-        check_type(dir)?;
-    }
+    hand_down(mount, dir, &controllers)?;
     part.opened = opened;
     Ok(())
+}
+
+/// Sees to it that a new cgroup, which has the controllers `have`, gets all that the host has.
+fn hand_down(mount: &str, dir: &Dir, have: &str) -> Result<()> {
+    let has = |name: &str| have.split_whitespace().any(|one| one == name);
+    if EXPECTED.iter().all(|name| has(name)) {
+        return Ok(());
+    }
+    let file = format!("{mount}/cgroup.controllers");
+    let fail = |errno| Error::os("read", errno).on(&file);
+    let fd = sys::open(At::Absolute, &file, libc::O_RDONLY).map_err(fail)?;
+    let all = sys::read_to_end(fd.as_fd()).map_err(fail)?;
+    if !String::from_utf8_lossy(&all).split_whitespace().all(has) {
+        enable(mount, dir.path(), |_| true)?;
+    }
+    // With a domain controller it cannot be threaded.
+    if DOMAIN.iter().any(|name| has(name)) { Ok(()) } else { check_type(dir) }
 }
 
 fn check_type(dir: &Dir) -> Result<()> {
@@ -235,7 +249,7 @@ fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<()> {
     }
     if part.has("cpuset") {
         let first = made.get(before).cloned().unwrap_or_else(|| part.path.clone());
-        fill_cpuset(&first, &part.path)?;
+        fill_cpuset(&first, &part.path, new)?;
     }
     if !new {
         let mut all = Vec::new();
@@ -253,18 +267,21 @@ fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<()> {
 
 /// A v1 cpuset starts without CPUs and memory nodes, and no process can join it then. Gives every cgroup from `first`, the topmost
 /// new one, down to `leaf` what its parent has, unless it has some already.
-fn fill_cpuset(first: &str, leaf: &str) -> Result<()> {
+fn fill_cpuset(first: &str, leaf: &str, new: bool) -> Result<()> {
     let Some((top, _)) = first.rsplit_once('/') else { return Ok(()) };
     let mut dir = Dir::open(top)?;
     let mut names = leaf.strip_prefix(top).unwrap_or_default().split('/').filter(|name| !name.is_empty());
     // Hosts that mount the hierarchy with `noprefix` (Android) leave the prefix out.
-    let prefix = if dir.try_read("cpuset.cpus").is_ok() { "cpuset." } else { "" };
-    let files = [format!("{prefix}cpus"), format!("{prefix}mems")];
-    let values = [dir.read(&files[0])?, dir.read(&files[1])?];
+    let (files, cpus) = match dir.try_read("cpuset.cpus") {
+        Ok(cpus) => (["cpuset.cpus", "cpuset.mems"], cpus),
+        Err(_) => (["cpus", "mems"], dir.read("cpus")?),
+    };
+    let values = [cpus, dir.read(files[1])?];
     for name in names.by_ref() {
         dir = dir.child(name)?;
         for (file, value) in files.iter().zip(&values) {
-            if dir.read(file)?.trim().is_empty() {
+            // In a cgroup that was there before, what it has stays.
+            if new || dir.read(file)?.trim().is_empty() {
                 dir.write(file, value.trim())?;
             }
         }

@@ -1,4 +1,4 @@
-//! What happens to a container's resources, as it happens: one pollable descriptor, no threads, no polling by time.
+//! What happens to a container's resources, as it happens: one pollable descriptor and no threads.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -97,12 +97,20 @@ const MEMORY_COUNTERS: [Counter; 5] = [
 
 const PIDS_COUNTERS: [Counter; 1] = [Counter { key: "max", event: Event::PidsMax }];
 
+/// How often the counters are read that the kernel announces no changes of.
+const SILENT_MS: i32 = 1000;
+
 /// The events of one cgroup, from [`Cgroup::events`]. Its descriptor becomes readable when [`next`](Self::next) has something.
+///
+/// One exception: the v1 kernel announces no refused fork, so [`Event::PidsMax`] comes up to a second late on v1 and hybrid hosts,
+/// and the descriptor does not tell of it.
 #[derive(Debug)]
 pub struct Events {
     epoll: OwnedFd,
     sources: Vec<Source>,
     ready: VecDeque<Event>,
+    /// The sources that the kernel announces no changes of.
+    silent: Vec<u64>,
     empty: bool,
     gone: bool,
 }
@@ -117,14 +125,25 @@ impl Cgroup {
     /// kernel refuses.
     pub fn events(&self, triggers: &[PressureTrigger]) -> Result<Events> {
         let epoll = sys::epoll().map_err(|errno| Error::os("watch the cgroup", errno).on(self.main_path()))?;
-        let mut events = Events { epoll, sources: Vec::new(), ready: VecDeque::new(), empty: false, gone: false };
+        let mut events = Events {
+            epoll,
+            sources: Vec::new(),
+            ready: VecDeque::new(),
+            silent: Vec::new(),
+            empty: false,
+            gone: false,
+        };
         match (self.v1("memory"), self.unified()) {
             (Some(part), _) => events.add_v1_oom(part.dir()?)?,
-            (None, Some(part)) => events.add_counters(part.dir()?, "memory.events", &MEMORY_COUNTERS)?,
+            (None, Some(part)) => {
+                events.add_counters(part.dir()?, "memory.events", &MEMORY_COUNTERS)?;
+            }
             (None, None) => {}
         }
         if let Some(part) = self.v1("pids").or_else(|| self.unified()) {
-            events.add_counters(part.dir()?, "pids.events", &PIDS_COUNTERS)?;
+            let added = events.add_counters(part.dir()?, "pids.events", &PIDS_COUNTERS)?;
+            // The kernel counts on v1, and wakes nobody (seen on 6.18).
+            events.silent.extend(added.filter(|_| !part.is_unified()));
         }
         match self.unified() {
             Some(part) => {
@@ -149,7 +168,7 @@ impl Cgroup {
 }
 
 impl Events {
-    fn add(&mut self, source: Source, dir: &Dir) -> Result<()> {
+    fn add(&mut self, source: Source, dir: &Dir) -> Result<u64> {
         let (fd, wait) = match &source {
             Source::Counters { file, .. } | Source::Population { file } | Source::Pressure { file, .. } => {
                 (file, Wait::Changed)
@@ -160,18 +179,18 @@ impl Events {
         sys::epoll_add(self.epoll.as_fd(), fd.as_fd(), wait, key)
             .map_err(|errno| Error::os("watch the cgroup", errno).on(dir.path()))?;
         self.sources.push(source);
-        Ok(())
+        Ok(key)
     }
 
-    fn add_counters(&mut self, dir: &Dir, name: &'static str, counters: &[Counter]) -> Result<()> {
+    fn add_counters(&mut self, dir: &Dir, name: &'static str, counters: &[Counter]) -> Result<Option<u64>> {
         let file = match dir.open_file(name, libc::O_RDONLY) {
             Ok(file) => file,
-            Err(Errno(libc::ENOENT)) => return Ok(()),
+            Err(Errno(libc::ENOENT)) => return Ok(None),
             Err(errno) => return Err(dir.error("open", name, errno)),
         };
         let text = read_again(&file).map_err(|errno| dir.error("read", name, errno))?;
         let seen = counters.iter().map(|counter| (*counter, keyed(&text, counter.key).unwrap_or(0))).collect();
-        self.add(Source::Counters { file, seen }, dir)
+        self.add(Source::Counters { file, seen }, dir).map(Some)
     }
 
     fn add_v1_oom(&mut self, dir: &Dir) -> Result<()> {
@@ -185,7 +204,7 @@ impl Events {
         dir.write("cgroup.event_control", &format!("{} {}", eventfd.as_raw_fd(), control.as_raw_fd()))?;
         let text = read_again(&control).map_err(|errno| dir.error("read", FILE, errno))?;
         let kills = keyed(&text, "oom_kill").unwrap_or(0);
-        self.add(Source::V1Oom { eventfd, control, kills }, dir)
+        self.add(Source::V1Oom { eventfd, control, kills }, dir).map(drop)
     }
 
     fn add_trigger(&mut self, dir: &Dir, index: usize, trigger: &PressureTrigger) -> Result<()> {
@@ -208,7 +227,7 @@ impl Events {
         };
         let file = dir.open_file(name, libc::O_RDWR).map_err(fail)?;
         sys::write(file.as_fd(), line.as_bytes()).map_err(fail)?;
-        self.add(Source::Pressure { file, index }, dir)
+        self.add(Source::Pressure { file, index }, dir).map(drop)
     }
 
     /// The next event; waits for one at most `timeout`, or as long as it takes with none. `None` means that the time is over.
@@ -230,12 +249,17 @@ impl Events {
                 None => -1,
                 Some(left) => i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX),
             };
-            let keys =
-                sys::epoll_wait(self.epoll.as_fd(), wait).map_err(|errno| Error::os("wait for events", errno))?;
-            for key in &keys {
-                self.look(*key)?;
+            let capped = if self.silent.is_empty() || (0..=SILENT_MS).contains(&wait) { wait } else { SILENT_MS };
+            let mut keys =
+                sys::epoll_wait(self.epoll.as_fd(), capped).map_err(|errno| Error::os("wait for events", errno))?;
+            let none = keys.is_empty();
+            keys.extend(&self.silent);
+            for key in keys {
+                if !self.gone {
+                    self.look(key)?;
+                }
             }
-            if keys.is_empty() && wait == 0 {
+            if none && wait == 0 && self.ready.is_empty() {
                 return Ok(None);
             }
         }

@@ -5,14 +5,24 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::{RuleSet, program::program};
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
-use crate::sys::{Errno, bpf};
+use crate::sys::{self, Errno, bpf};
 
 /// Writes the steps from what `devices.list` says to `target`, and checks the outcome.
 pub(crate) fn write_v1(dir: &Dir, target: &RuleSet) -> Result<()> {
     let current = read_v1(dir)?;
+    let mut files: [Option<OwnedFd>; 2] = [None, None];
     for step in current.steps_to(target) {
-        let file = if step.allow { "devices.allow" } else { "devices.deny" };
-        dir.write(file, &step.line).map_err(|error| error.field("/devices"))?;
+        let (name, file) = match (step.allow, &mut files) {
+            (false, [file, _]) => ("devices.deny", file),
+            (true, [_, file]) => ("devices.allow", file),
+        };
+        let fail = |errno| dir.error("write", name, errno).of_value(&step.line).field("/devices");
+        if file.is_none() {
+            *file = Some(dir.open_file(name, libc::O_WRONLY).map_err(fail)?);
+        }
+        if let Some(file) = file {
+            sys::write(file.as_fd(), step.line.as_bytes()).map_err(fail)?;
+        }
     }
     // A parent that denies more than this cgroup allows makes the kernel refuse or drop rules; in allow mode the list tells.
     let now = read_v1(dir)?;

@@ -1,0 +1,178 @@
+//! The life of a cgroup on every layout: made, joined, frozen, killed, removed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use orlop_cgroups::{Cgroup, Spec};
+
+use crate::process::{shell, until};
+use crate::sandbox::{Sandbox, layouts, path, unique};
+
+fn there(path: &str) -> bool {
+    Path::new(path).is_dir()
+}
+
+#[test]
+fn a_process_is_born_in_the_cgroup() {
+    for (name, layout) in layouts() {
+        let sandbox = Sandbox::new(&layout);
+        let mut child = shell(&sandbox.join().unwrap(), "exec sleep 100");
+        until(5, "the process is in the cgroup", || sandbox.processes().unwrap() == [child.pid()]);
+        for path in sandbox.record().paths.values() {
+            let procs = std::fs::read_to_string(format!("{path}/cgroup.procs")).unwrap();
+            assert_eq!(procs.trim(), child.pid().to_string(), "{name}: {path}");
+        }
+        assert!(!sandbox.is_empty().unwrap());
+        sandbox.kill_all().unwrap();
+        assert_eq!(child.wait(), 128 + 9, "{name}");
+        assert!(sandbox.wait_empty(Duration::from_secs(5)).unwrap());
+    }
+}
+
+#[test]
+fn removal_takes_away_what_was_made_and_nothing_else() {
+    for (name, layout) in layouts() {
+        let base = path(&unique());
+        let first = Sandbox::at(&layout, &format!("{base}/a/one"));
+        let second = Sandbox::at(&layout, &format!("{base}/a/two"));
+        let paths: Vec<String> = first.record().paths.values().cloned().collect();
+        let made = first.record().made.clone();
+        assert!(paths.iter().all(|path| made.contains(path)), "{name}");
+        // The first one made the parents, which the second one still needs.
+        drop(first);
+        assert!(paths.iter().all(|path| !there(path)), "{name}");
+        assert!(second.record().paths.values().all(|path| there(path)), "{name}");
+        drop(second);
+        let record = Cgroup::plan(&layout, &Spec { id: "c", cgroups_path: Some(&base), ..Spec::default() }).unwrap();
+        for path in record.paths.values() {
+            // Parents that were shared stay: only an empty tree may be left, made by the first and kept for the second.
+            if there(path) {
+                std::fs::remove_dir(format!("{path}/a")).unwrap();
+                std::fs::remove_dir(path).unwrap();
+                std::fs::remove_dir(Path::new(path).parent().unwrap()).ok();
+            }
+        }
+    }
+}
+
+#[test]
+fn sub_cgroups_go_with_the_container() {
+    for (name, layout) in layouts() {
+        let sandbox = Sandbox::new(&layout);
+        for path in sandbox.record().paths.values() {
+            std::fs::create_dir_all(format!("{path}/inner/most")).unwrap();
+        }
+        let paths: Vec<String> = sandbox.record().paths.values().cloned().collect();
+        sandbox.remove().unwrap();
+        assert!(paths.iter().all(|path| !there(path)), "{name}");
+        // Again: what is gone is no error.
+        sandbox.remove().unwrap();
+        sandbox.kill_all().unwrap();
+        assert!(sandbox.processes().unwrap().is_empty() && sandbox.is_empty().unwrap());
+        assert!(!sandbox.is_frozen().unwrap() && !sandbox.record().is_paused().unwrap());
+    }
+}
+
+#[test]
+fn removal_never_touches_processes() {
+    for (name, layout) in layouts() {
+        let sandbox = Sandbox::new(&layout);
+        let mut child = shell(&sandbox.join().unwrap(), "exec sleep 100");
+        let error = sandbox.remove_within(Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), orlop_cgroups::Kind::Busy, "{name}: {error}");
+        assert!(error.to_string().contains(&format!("1 processes are in it ({})", child.pid())), "{name}: {error}");
+        assert!(child.is_running());
+        assert_eq!(sandbox.processes().unwrap(), [child.pid()], "{name}");
+    }
+}
+
+#[test]
+fn freezing_stops_and_thawing_goes_on() {
+    for (name, layout) in layouts() {
+        let sandbox = Sandbox::new(&layout);
+        let mut child = shell(&sandbox.join().unwrap(), "while :; do :; done");
+        let ticks = |pid: i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let rest = stat.rsplit_once(')').unwrap().1.to_owned();
+            rest.split_whitespace().nth(11).unwrap().parse::<u64>().unwrap()
+        };
+        until(20, "the process runs", || ticks(child.pid()) > 2);
+        sandbox.freeze().unwrap();
+        assert!(sandbox.is_frozen().unwrap() && sandbox.record().is_paused().unwrap(), "{name}");
+        let before = ticks(child.pid());
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(ticks(child.pid()), before, "{name}: it runs while frozen");
+        // Twice is no error.
+        sandbox.freeze().unwrap();
+        sandbox.thaw().unwrap();
+        assert!(!sandbox.is_frozen().unwrap() && !sandbox.record().is_paused().unwrap(), "{name}");
+        until(20, "the process runs again", || ticks(child.pid()) > before);
+        sandbox.thaw().unwrap();
+        // A frozen container dies too.
+        sandbox.freeze().unwrap();
+        sandbox.kill_all().unwrap();
+        assert_eq!(child.wait(), 128 + 9, "{name}");
+    }
+}
+
+#[test]
+fn every_process_gets_a_signal() {
+    for (name, layout) in layouts() {
+        let sandbox = Sandbox::new(&layout);
+        let script = "trap 'exit 7' TERM; echo > /dev/null; while :; do sleep 0.01; done";
+        let mut children: Vec<_> = (0..3).map(|_| shell(&sandbox.join().unwrap(), script)).collect();
+        // The shells have to have set their traps.
+        std::thread::sleep(Duration::from_millis(300));
+        sandbox.kill(libc::SIGTERM).unwrap();
+        for child in &mut children {
+            let status = child.wait();
+            assert!(status == 7 || status == 128 + 15, "{name}: {status}");
+        }
+    }
+}
+
+#[test]
+fn an_exec_joins_an_opened_cgroup_and_a_sub_cgroup() {
+    for (name, layout) in layouts() {
+        let sandbox = Sandbox::new(&layout);
+        let text = serde_json::to_string(sandbox.record()).unwrap();
+        let opened = Cgroup::open(serde_json::from_str(&text).unwrap());
+        let first = shell(&opened.join().unwrap(), "exec sleep 100");
+        assert_eq!(opened.processes().unwrap(), [first.pid()], "{name}");
+        drop(first);
+        for path in sandbox.record().paths.values() {
+            std::fs::create_dir(format!("{path}/inner")).unwrap();
+            // A v1 cpuset wants its CPUs first.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(value) = std::fs::read_to_string(format!("{path}/{file}"))
+                    && !opened.record().is_v2()
+                    && path.contains("/cpuset/")
+                {
+                    std::fs::write(format!("{path}/inner/{file}"), value).unwrap();
+                }
+            }
+        }
+        let sub = opened.sub(&[], "inner").unwrap();
+        let second = shell(&sub.join().unwrap(), "exec sleep 100");
+        until(5, "the process is in the sub-cgroup", || sub.processes().unwrap() == [second.pid()]);
+        assert_eq!(opened.processes().unwrap(), [second.pid()], "{name}: counted with what is below");
+        assert!(opened.sub(&[], "../outside").is_err());
+        assert!(opened.sub(&["nonsense"], "inner").is_err());
+        sandbox.freeze().unwrap();
+        assert_eq!(opened.join().unwrap_err().kind(), orlop_cgroups::Kind::Frozen, "{name}");
+        sandbox.thaw().unwrap();
+    }
+}
+
+#[test]
+fn a_running_process_can_be_moved_in() {
+    for (name, layout) in layouts() {
+        let mut sandbox = Sandbox::new(&layout);
+        let child =
+            shell(&orlop_cgroups::Join { clone_into: None, tasks: Vec::new(), attach: false }, "exec sleep 100");
+        sandbox.attach(child.pid()).unwrap();
+        assert_eq!(sandbox.processes().unwrap(), [child.pid()], "{name}");
+        let error = sandbox.attach(i32::MAX - 1).unwrap_err();
+        assert_eq!(error.kind(), orlop_cgroups::Kind::NotFound, "{name}: {error}");
+    }
+}

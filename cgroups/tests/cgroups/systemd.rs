@@ -1,0 +1,221 @@
+//! The systemd driver against a real systemd: the system's for root, the user's own for others.
+
+use std::process::Command;
+
+use orlop_cgroups::{Cgroup, Driver, Join, Kind, Layout, Property, Spec};
+
+use crate::environment::{Need, is_root, needs};
+use crate::process::{Child, shell, until};
+use crate::sandbox::{Sandbox, resources, unique};
+
+/// What `systemctl show` says of a property.
+fn show(unit: &str, property: &str) -> String {
+    let mut command = Command::new("systemctl");
+    if !is_root() {
+        command.arg("--user");
+    }
+    let output = command.args(["show", "--value", "-p", property, unit]).output().unwrap();
+    assert!(output.status.success(), "systemctl show: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A process outside any container.
+fn outside(script: &str) -> Child {
+    shell(&Join { clone_into: None, tasks: Vec::new(), attach: false }, script)
+}
+
+fn scope(path: Option<&str>, id: &str, properties: Vec<Property>) -> Sandbox {
+    let layout = Layout::detect().unwrap();
+    let spec =
+        Spec { id, cgroups_path: path, driver: Driver::Systemd, rootless: !is_root(), properties, ..Spec::default() };
+    Sandbox::of(&layout, &spec).unwrap()
+}
+
+fn systemd_here(test: &str) -> bool {
+    let need = if is_root() { Need::Systemd } else { Need::SystemdUser };
+    crate::environment::can_run(test, &[need])
+}
+
+#[test]
+fn a_scope_has_runcs_properties_and_limits() {
+    if !systemd_here("a_scope_has_runcs_properties_and_limits") {
+        return;
+    }
+    let id = unique();
+    let annotation = Property::from_annotation("org.systemd.property.TimeoutStopSec", "7").unwrap().unwrap();
+    let mut sandbox = scope(None, &id, vec![annotation]);
+    let unit = sandbox.record().unit.clone().unwrap();
+    assert_eq!(unit.name, format!("orlop-{id}.scope"));
+    assert!(sandbox.join().unwrap().attach);
+    let child = outside("exec sleep 100");
+    sandbox.attach(child.pid()).unwrap();
+    assert_eq!(sandbox.processes().unwrap(), [child.pid()]);
+    let slice = if is_root() { "system.slice" } else { "user.slice" };
+    let table = [
+        ("Slice", slice),
+        ("Delegate", "yes"),
+        ("DefaultDependencies", "no"),
+        ("MemoryAccounting", "yes"),
+        ("TasksAccounting", "yes"),
+        ("IOAccounting", "yes"),
+        ("TimeoutStopUSec", "7s"),
+        ("ActiveState", "active"),
+        ("Transient", "yes"),
+    ];
+    for (property, expected) in table {
+        assert_eq!(show(&unit.name, property), expected, "{property}");
+    }
+    assert!(sandbox.record().paths[""].ends_with(&show(&unit.name, "ControlGroup")));
+    let json = r#"{"memory":{"limit":67108864,"reservation":33554432},"pids":{"limit":50},
+        "cpu":{"shares":512,"quota":50000,"period":100000}}"#;
+    sandbox.limit(json);
+    let table = [
+        ("MemoryMax", "67108864"),
+        ("MemoryLow", "33554432"),
+        ("TasksMax", "50"),
+        ("CPUWeight", "59"),
+        ("CPUQuotaPerSecUSec", "500ms"),
+    ];
+    for (property, expected) in table {
+        assert_eq!(show(&unit.name, property), expected, "{property}");
+    }
+    let files = [
+        ("memory.max", "67108864"),
+        ("memory.low", "33554432"),
+        ("pids.max", "50"),
+        ("cpu.weight", "59"),
+        ("cpu.max", "50000 100000"),
+    ];
+    for (file, expected) in files {
+        assert_eq!(sandbox.read("", file), expected, "{file}");
+    }
+    sandbox.update(&resources(r#"{"memory":{"limit":134217728},"cpu":{"quota":12345}}"#)).unwrap();
+    assert_eq!(show(&unit.name, "MemoryMax"), "134217728");
+    assert_eq!(sandbox.read("", "cpu.max"), "12345 100000", "the file has the exact value");
+    // systemd writes its own idea of the limits when it reloads: it has to be ours.
+    if is_root() {
+        assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
+        assert_eq!(sandbox.read("", "memory.max"), "134217728");
+        assert_eq!(sandbox.read("", "pids.max"), "50");
+    }
+    sandbox.kill_all().unwrap();
+    drop(child);
+    sandbox.remove().unwrap();
+    until(10, "the scope is gone", || show(&unit.name, "ActiveState") == "inactive");
+    assert!(!std::path::Path::new(&sandbox.record().paths[""]).exists_dir());
+}
+
+/// `Path::exists` is not used in this project: it hides errors.
+trait ExistsDir {
+    fn exists_dir(&self) -> bool;
+}
+
+impl ExistsDir for std::path::Path {
+    fn exists_dir(&self) -> bool {
+        std::fs::symlink_metadata(self).is_ok_and(|metadata| metadata.is_dir())
+    }
+}
+
+#[test]
+fn scopes_lie_in_the_slice_they_name() {
+    if !systemd_here("scopes_lie_in_the_slice_they_name") {
+        return;
+    }
+    let id = unique();
+    // The name of a slice has its own dashes.
+    let slice = format!("{}.slice", id.replace('-', "_"));
+    let mut sandbox = scope(Some(&format!("{slice}:cri:{id}")), &id, Vec::new());
+    let child = outside("exec sleep 100");
+    sandbox.attach(child.pid()).unwrap();
+    assert!(sandbox.record().paths[""].ends_with(&format!("/{slice}/cri-{id}.scope")));
+    assert_eq!(sandbox.processes().unwrap(), [child.pid()]);
+    // An exec goes in beside it.
+    let text = serde_json::to_string(sandbox.record()).unwrap();
+    let mut opened = Cgroup::open(serde_json::from_str(&text).unwrap());
+    let second = if opened.join().unwrap().attach {
+        let second = outside("exec sleep 100");
+        opened.attach(second.pid()).unwrap();
+        second
+    } else {
+        shell(&opened.join().unwrap(), "exec sleep 100")
+    };
+    let mut both = [child.pid(), second.pid()];
+    both.sort_unstable();
+    assert_eq!(opened.processes().unwrap(), both);
+    sandbox.freeze().unwrap();
+    assert!(opened.is_frozen().unwrap());
+    sandbox.thaw().unwrap();
+    let error = scope_error(Some(&format!("{slice}:cri:{id}")), &id);
+    assert_eq!(error.kind(), Kind::Busy, "{error}");
+    sandbox.kill_all().unwrap();
+    drop((child, second));
+    sandbox.remove().unwrap();
+    let mut stop = Command::new("systemctl");
+    if !is_root() {
+        stop.arg("--user");
+    }
+    stop.args(["stop", &slice]).status().unwrap();
+}
+
+fn scope_error(path: Option<&str>, id: &str) -> orlop_cgroups::Error {
+    let layout = Layout::detect().unwrap();
+    let spec = Spec { id, cgroups_path: path, driver: Driver::Systemd, rootless: !is_root(), ..Spec::default() };
+    Sandbox::of(&layout, &spec).err().unwrap()
+}
+
+#[test]
+fn devices_are_confined_under_systemd_too() {
+    needs!(Root, Systemd);
+    let id = unique();
+    let mut sandbox = scope(None, &id, Vec::new());
+    // Waits for the limits as a container's first process does.
+    let gate = std::env::temp_dir().join(&id);
+    let script = format!(
+        "while [ ! -e {0} ]; do sleep 0.05; done; {{ true < /dev/zero; }} 2>&- && exit 1; {{ true < /dev/null; }} || exit 2; exit 0",
+        gate.display()
+    );
+    let mut child = outside(&script);
+    sandbox.attach(child.pid()).unwrap();
+    sandbox.limit(
+        r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"}]}"#,
+    );
+    let unit = sandbox.record().unit.clone().unwrap().name;
+    assert_eq!(show(&unit, "DevicePolicy"), "strict");
+    assert_eq!(show(&unit, "DeviceAllow"), "/dev/char/1:3 rwm");
+    std::fs::write(&gate, "").unwrap();
+    let status = child.wait();
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(status, 0);
+}
+
+#[test]
+fn a_wrong_property_is_refused_by_systemd_in_its_words() {
+    if !systemd_here("a_wrong_property_is_refused_by_systemd_in_its_words") {
+        return;
+    }
+    let id = unique();
+    let wrong = Property::from_annotation("org.systemd.property.NoSuchProperty", "5").unwrap().unwrap();
+    let mut sandbox = scope(None, &id, vec![wrong]);
+    let child = outside("exec sleep 100");
+    let error = sandbox.attach(child.pid()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Bus, "{error}");
+    assert!(error.to_string().contains("NoSuchProperty"), "{error}");
+    assert!(sandbox.processes().unwrap().is_empty(), "nothing was made");
+}
+
+#[test]
+fn a_delegated_cgroup_belongs_to_its_owner() {
+    needs!(Root, V2);
+    use std::os::unix::fs::MetadataExt;
+    let layout = Layout::detect().unwrap();
+    let path = crate::sandbox::path(&unique());
+    let owner = orlop_cgroups::Owner { uid: 1234, gid: Some(1235) };
+    let spec = Spec { id: "c", cgroups_path: Some(&path), owner: Some(owner), ..Spec::default() };
+    let sandbox = Sandbox::of(&layout, &spec).unwrap();
+    let dir = &sandbox.record().paths[""];
+    for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+        let metadata = std::fs::metadata(format!("{dir}/{file}")).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (1234, 1235), "{file}");
+    }
+    assert_eq!(std::fs::metadata(format!("{dir}/memory.max")).unwrap().uid(), 0, "limits stay root's");
+}
