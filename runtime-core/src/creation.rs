@@ -253,20 +253,30 @@ fn no_init() -> Error {
     Error::new(Kind::System, Step::Clone).detail("the container's init has not been started")
 }
 
-/// What `orlop plan` shows.
-pub(crate) fn plan_only(
-    runtime: &Runtime,
-    id: &ContainerId,
-    options: &CreateOptions,
-) -> Result<(Plan, Record, Vec<plan::HostWrite>)> {
+/// All that `create` decides before it makes anything.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) plan: Plan,
+    pub(crate) record: Record,
+    /// The directories of the container's cgroups.
+    pub(crate) cgroup_paths: Vec<String>,
+    pub(crate) writes: Vec<plan::HostWrite>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Decides what `create` would do.
+pub(crate) fn decide(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Result<Decided> {
     let bundle = prepare::read_bundle(options)?;
     let config = crate::config::load(&bundle.bytes).map_err(|error| error.object(bundle.path.display().to_string()))?;
-    let prepared = Prepared::new(runtime, id, &bundle, &config, options, true)?;
-    let writes = match &prepared.cgroup {
-        Some(planned) => cgroup::writes(planned, &config, prepared.host.rootless)?,
-        None => Vec::new(),
+    let prepared = Prepared::decide(runtime, id, &bundle, &config, options, true)?;
+    let (mut cgroup_paths, writes) = match &prepared.cgroup {
+        Some(planned) => {
+            let paths = planned.record.paths.values().cloned().collect();
+            (paths, cgroup::writes(planned, &config, prepared.host.rootless)?)
+        }
+        None => (Vec::new(), Vec::new()),
     };
-    let mut plan = prepared.plan;
-    plan.warnings = prepared.warnings;
-    Ok((plan, prepared.record, writes))
+    cgroup_paths.sort();
+    cgroup_paths.dedup();
+    Ok(Decided { plan: prepared.plan, record: prepared.record, cgroup_paths, writes, warnings: prepared.warnings })
 }

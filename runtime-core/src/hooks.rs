@@ -5,7 +5,6 @@
 //! time is over, it is killed with the process group it leads.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -397,21 +396,6 @@ impl<'a> Streams<'a> {
 fn set_nonblocking(fd: &OwnedFd) -> Result<()> {
     // A pipe that was just made has no other status flags to keep.
     fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop).map_err(|errno| Error::os(Step::RunHook, errno as i32))
-}
-
-/// The hook's strings as `execve` takes them, for a [`Spawn`] that executes it without the help of the standard library.
-pub(crate) fn c_strings(hook: &Hook<'_>) -> Result<(CString, Vec<CString>, Vec<CString>)> {
-    let convert = |text: &str| {
-        CString::new(text)
-            .map_err(|_| Error::new(Kind::Hook, Step::RunHook).detail("a NUL byte in a string of the hook"))
-    };
-    let path = convert(hook.path.as_str())?;
-    let mut argv: Vec<CString> = hook.args.iter().map(|text| convert(text.as_str())).collect::<Result<_>>()?;
-    if argv.is_empty() {
-        argv.push(path.clone());
-    }
-    let envp = hook.env.iter().map(|text| convert(text.as_str())).collect::<Result<_>>()?;
-    Ok((path, argv, envp))
 }
 
 #[cfg(test)]

@@ -84,11 +84,6 @@ impl Store {
         Self::open(runtime)?.ok_or_else(|| not_found(id))?.load(id)
     }
 
-    /// The state root's directory.
-    pub(crate) fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
-    }
-
     /// Takes the id for a new container: makes its directory (mode 0700), locks it, writes `record` as the intent and `config`
     /// (the bytes of config.json) beside it. All of it goes again when the claim is dropped, unless it is kept.
     pub(crate) fn claim(&self, id: &ContainerId, record: &Record, config: &[u8]) -> Result<Claim> {

@@ -126,10 +126,6 @@ impl Mapping {
         Ok(Self { base, size })
     }
 
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
     /// Copies plain values into the mapping at `at`; `None` when they do not fit.
     pub(crate) fn put<T: Copy>(&mut self, at: usize, items: &[T]) -> Option<()> {
         let bytes = size_of_val(items);

@@ -91,7 +91,16 @@ impl PlannedCgroup {
         if !wanted {
             return CgroupMounts::Unused;
         }
-        let path_of = |name: &str| self.record.paths.get(name).cloned().unwrap_or_default();
+        // Without root's rights the container may have no cgroup of its own: it then sees where the hierarchies begin.
+        let nowhere = self.record.rootless && self.record.driver == Driver::Cgroupfs;
+        let path_of = |name: &str| {
+            let own = self.record.paths.get(name).filter(|_| !nowhere).cloned();
+            own.or_else(|| match name {
+                "" => self.layout.unified().map(str::to_owned),
+                name => self.layout.hierarchy(name).map(|hierarchy| hierarchy.mount.clone()),
+            })
+            .unwrap_or_default()
+        };
         if self.layout.version() == Version::V2 {
             return CgroupMounts::Unified(path_of(""));
         }

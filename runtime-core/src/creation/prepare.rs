@@ -54,10 +54,22 @@ impl Prepared {
         options: &CreateOptions,
         waits_for_start: bool,
     ) -> Result<Self> {
-        let host = super::facts::host(runtime, config);
-        let mut warnings = check(config, bundle, host, options)?;
         check_terminal(config, options)?;
         check_descriptors(options)?;
+        Self::decide(runtime, id, bundle, config, options, waits_for_start)
+    }
+
+    /// As [`Self::new`], whatever descriptors and sockets the caller brings.
+    pub(super) fn decide(
+        runtime: &Runtime,
+        id: &ContainerId,
+        bundle: &Bundle,
+        config: &Config<'_>,
+        options: &CreateOptions,
+        waits_for_start: bool,
+    ) -> Result<Self> {
+        let host = super::facts::host(runtime, config);
+        let mut warnings = check(config, bundle, host, options)?;
         let filter = compile_seccomp(config, &mut warnings)?;
         let cgroup = cgroup::plan(runtime, id, config, host.rootless)?;
         let uid = config.process.as_ref().map_or(0, |process| process.user.uid);

@@ -128,6 +128,10 @@ fn command(arena: &Arena, errno: i32, reason: u32) -> Error {
                 None => os.detail("its interpreter or dynamic loader is missing in the container"),
             }
         }
+        // execve itself says EACCES; engines look for either.
+        _ if errno == libc::EISDIR => {
+            Error::os(Step::Execute, libc::EACCES).kind_is(Kind::Command).object(command).detail("is a directory")
+        }
         _ => Error::os(Step::Execute, errno).kind_is(Kind::Command).object(command),
     }
 }

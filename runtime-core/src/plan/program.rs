@@ -88,6 +88,7 @@ impl Program {
     }
 
     /// The text at `text`.
+    #[cfg(test)]
     pub(crate) fn text(&self, text: Str) -> &str {
         View { bytes: &self.data, bias: DATA_AT }.text(text)
     }

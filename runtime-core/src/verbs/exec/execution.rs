@@ -15,7 +15,8 @@ use crate::procfs::Procfs;
 use crate::state::{Entry, Store};
 use crate::verbs::state::Status;
 use crate::{
-    Container, ContainerId, Error, ExecOptions, ExecProcess, HostPid, Kind, Result, Runtime, Step, control, creation, passwd,
+    Container, ContainerId, Error, ExecOptions, ExecProcess, HostPid, Kind, Result, Runtime, Step, control, creation,
+    passwd,
 };
 
 pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions) -> Result<Container> {
@@ -59,8 +60,16 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
     };
     let exec = ExecPlan { config: &config, options: &plan_options, process: &process, filter: filter.as_ref() };
     let plan = plan_exec(&exec)?;
-    let mut executing =
-        Executing { entry: &entry, options, config: &config, plan: &plan, host, cgroup, paused, init_pidfd: init_pidfd.as_fd() };
+    let mut executing = Executing {
+        entry: &entry,
+        options,
+        config: &config,
+        plan: &plan,
+        host,
+        cgroup,
+        paused,
+        init_pidfd: init_pidfd.as_fd(),
+    };
     let mut child = executing.launch(process.terminal)?;
     if let Err(error) = executing.carry_out(&mut child) {
         child.kill();
@@ -83,7 +92,9 @@ fn init_of(entry: &Entry, options: &ExecOptions) -> Result<(OwnedFd, bool)> {
             return Err(wrong("cannot exec in a paused container").hint("--ignore-paused waits until it is resumed"));
         }
         Status::Stopped => return Err(wrong("cannot exec in a stopped container: container not running")),
-        Status::Creating => return Err(wrong("cannot exec in a container that is being created: container not running")),
+        Status::Creating => {
+            return Err(wrong("cannot exec in a container that is being created: container not running"));
+        }
     };
     Ok((facts.init.ok_or_else(|| not_running(&entry.record))?, paused))
 }
@@ -138,9 +149,7 @@ impl Executing<'_> {
     fn launch(&mut self, terminal: bool) -> Result<Init> {
         let console = match (&self.options.console, &self.options.console_socket) {
             _ if !terminal => None,
-            (Some(socket), _) => {
-                Some(socket.try_clone().map_err(|error| Error::io(Step::SetUpTerminal, &error))?)
-            }
+            (Some(socket), _) => Some(socket.try_clone().map_err(|error| Error::io(Step::SetUpTerminal, &error))?),
             (None, Some(path)) => Some(creation::connect(path, Step::SetUpTerminal)?),
             (None, None) => None,
         };
@@ -189,7 +198,9 @@ impl Executing<'_> {
     fn carry_out(&mut self, child: &mut Init) -> Result<()> {
         match child.next(self.plan)? {
             Event::Waits(Sync::Ready) => {}
-            _ => return Err(Error::new(Kind::System, Step::Wait).object("the process").detail("it went on out of turn")),
+            _ => {
+                return Err(Error::new(Kind::System, Step::Wait).object("the process").detail("it went on out of turn"));
+            }
         }
         let pid = child.pid();
         if let Some(socket) = &self.options.pidfd_socket {
@@ -198,7 +209,9 @@ impl Executing<'_> {
         if let Some(path) = &self.options.pid_file {
             creation::write_pid_file(path, pid)?;
         }
-        if self.paused && let Some(cgroup) = &mut self.cgroup {
+        if self.paused
+            && let Some(cgroup) = &mut self.cgroup
+        {
             cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))?;
         }
         child.answer()?;

@@ -1,6 +1,6 @@
 //! The process of an exec: the container's own, or one from a file, as the options change it.
 
-use crate::config::{CapabilitySet, Capabilities, Process, capability_number};
+use crate::config::{Capabilities, CapabilitySet, Process, capability_number};
 use crate::{Error, ExecOptions, ExecProcess, Kind, Result, Step};
 
 /// Changes `process` by `options`.
@@ -56,7 +56,9 @@ fn add_capability(process: &mut Process<'_>, name: &str) -> Result<()> {
     let upper = name.to_ascii_uppercase();
     let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
     let number = capability_number(&full).ok_or_else(|| {
-        Error::new(Kind::InvalidArgument, Step::CheckArguments).object(format!("capability {name:?}")).detail("is not known")
+        Error::new(Kind::InvalidArgument, Step::CheckArguments)
+            .object(format!("capability {name:?}"))
+            .detail("is not known")
     })?;
     let capabilities = process.capabilities.get_or_insert_with(Capabilities::default);
     let add = |set: &mut CapabilitySet<'_>| set.mask |= 1 << number;
