@@ -1,8 +1,11 @@
 //! The few system calls that neither the standard library nor nix wraps safely.
 #![allow(unsafe_code, reason = "each function wraps one system call and says why it is sound")]
 
+use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -75,6 +78,25 @@ pub(crate) fn open_pidfd(pid: i32) -> nix::Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
     // SAFETY: the call succeeded, so `fd` is a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes the mount at `path` and all below it read-only (mount_setattr(2); Linux 5.12).
+pub(crate) fn set_read_only(path: &Path) -> nix::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let change = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let (flags, place) = (libc::AT_RECURSIVE | libc::AT_NO_AUTOMOUNT, &raw const change);
+    // SAFETY: the path ends in a zero byte, and `place` points to a structure of the given size, which the kernel only reads.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            place,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    Errno::result(done).map(drop)
 }
 
 /// Marks a descriptor of this process non-blocking.

@@ -40,7 +40,10 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     let id = container_id(format!("try-{}", std::process::id()).as_ref())?;
     let privileged = nix::unistd::geteuid().is_root();
     let here = std::env::current_dir().unwrap_or_default();
-    let bundle = copy_on_write::bundle(&[&session.runtime.root, &here])?;
+    let (bundle, notes) = copy_on_write::bundle(&[&session.runtime.root, &here])?;
+    for note in notes {
+        session.debug(|| note);
+    }
     let config = config(&command, std::io::stdin().is_terminal(), privileged)?;
     let path = bundle.join("config.json");
     std::fs::write(&path, config).map_err(|error| Failure::io(format_args!("write {}", path.display()), &error))?;
@@ -81,6 +84,10 @@ fn config(command: &[String], terminal: bool, privileged: bool) -> Result<String
             Some(old) => *old = value,
             None => return Err(Failure::new(format!("the default config has no {place}"))),
         }
+    }
+    if let (false, Some(Value::Array(mounts))) = (privileged, config.pointer_mut("/mounts")) {
+        // There is no control group of its own to show.
+        mounts.retain(|mount| mount.get("type") != Some(&json!("cgroup")));
     }
     if let Some(Value::Object(linux)) = config.pointer_mut("/linux") {
         let rule = json!({ "names": denied, "action": "SCMP_ACT_ERRNO" });
