@@ -67,6 +67,11 @@ pub fn kill_hard(pid: i32) {
     }
 }
 
+/// Makes orphaned descendants children of this process instead of pid 1's.
+pub fn become_subreaper() {
+    crate::sys::become_subreaper();
+}
+
 /// Collects every child that has ended; returns how many.
 pub fn reap() -> usize {
     let mut count = 0;

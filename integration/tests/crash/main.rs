@@ -8,6 +8,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::let_underscore_must_use,
+    clippy::print_stderr,
     reason = "a test fails by panicking"
 )]
 
@@ -16,19 +17,19 @@ use orlop_integration::{Case, Cmd, Container, Output, Sandbox, cases, leak};
 
 const CASES: &[Case] = cases![
     the_tracer_changes_nothing,
-    killed_during_create.not_runc("its issue 4534: half-made containers stay").not_crun("leaves cgroups").seconds(600),
-    killed_during_start.not_runc("not compared").not_crun("not compared").seconds(600),
-    killed_during_run.not_runc("its issue 4534").not_crun("leaves cgroups").seconds(600),
-    killed_during_detached_run.not_runc("its issue 4534").not_crun("leaves cgroups").seconds(600),
-    killed_during_exec.not_runc("not compared").not_crun("not compared").seconds(600),
+    killed_during_create.not_crun("leaves its cgroup").seconds(600),
+    killed_during_start.seconds(600),
+    killed_during_run.not_crun("leaves its cgroup").seconds(600),
+    killed_during_detached_run.seconds(600),
+    killed_during_exec.seconds(600),
     killed_during_kill.seconds(600),
-    killed_during_delete.not_runc("its issue 4534").not_crun("leaves cgroups").seconds(600),
-    killed_during_forced_delete.not_runc("its issue 4534").not_crun("leaves cgroups").seconds(600),
-    killed_during_pause_and_update.not_runc("may leave it frozen").not_crun("may leave it frozen").seconds(600),
-    calls_of_create_that_fail.not_runc("not compared").not_crun("not compared").seconds(900),
-    calls_of_run_and_its_children_that_fail.not_runc("not compared").not_crun("not compared").seconds(900),
-    calls_of_exec_and_its_children_that_fail.not_runc("not compared").not_crun("not compared").seconds(900),
-    calls_of_delete_that_fail.not_runc("not compared").not_crun("not compared").seconds(900),
+    killed_during_delete.seconds(600),
+    killed_during_forced_delete.seconds(600),
+    killed_during_pause_and_update.seconds(600),
+    calls_of_create_that_fail.not_runc("dies of a signal").not_crun("leaves its cgroup").seconds(900),
+    calls_of_run_and_its_children_that_fail.not_runc("hangs").seconds(900),
+    calls_of_exec_and_its_children_that_fail.not_runc("cannot be deleted afterwards").seconds(900),
+    calls_of_delete_that_fail.seconds(900),
     killed_hook_or_init_is_reported.seconds(60),
 ];
 
@@ -71,7 +72,7 @@ fn kill_everywhere(t: &Sandbox, prepare: fn(&Container<'_>), command: fn(&Contai
     prepare(&c);
     let (_, trace) = command(&c).trace(WATCH);
     deleted(&c, "an undisturbed run");
-    println!("{} calls", trace.calls);
+    eprintln!("{} calls", trace.calls);
     for (n, at) in points(trace.calls).into_iter().enumerate() {
         let c = fresh(t, n + 1);
         prepare(&c);

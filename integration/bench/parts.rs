@@ -1,0 +1,151 @@
+//! The timed operations.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use orlop_integration::process;
+
+use crate::bundles::{self, Kind};
+use crate::report::Report;
+use crate::stopwatch::Stopwatch;
+use crate::{Options, Peer};
+
+/// Each operation of a container's life, `rounds` times for each runtime in turn.
+pub(crate) fn times(watch: &Stopwatch<'_>, options: &Options, report: &mut Report) {
+    for round in 0..options.rounds {
+        floor(watch, report);
+        for n in 0..options.peers.len() {
+            // Nobody is always first after the same other one.
+            let peer = &options.peers[(n + round) % options.peers.len()];
+            for (kind, label) in Kind::SHORT {
+                let name = watch.name();
+                let bundle = bundles::write(watch, kind, &name);
+                let sample = watch.time(peer, &["run", "--bundle", &bundle, &name]);
+                report.time(label, peer, &sample);
+            }
+            life(watch, peer, report);
+        }
+        eprint!("\rround {} of {}", round + 1, options.rounds);
+    }
+    eprintln!();
+}
+
+/// The floor: in a loop, as a whole process, and a process that does nothing.
+fn floor(watch: &Stopwatch<'_>, report: &mut Report) {
+    let program = watch.floor().display().to_string();
+    let rootfs = watch.bench.dir.join("rootfs").display().to_string();
+    let output = Command::new(&program).args(["container", &rootfs, "5"]).output().expect("floor");
+    assert!(output.status.success(), "floor: {}", String::from_utf8_lossy(&output.stderr));
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        report.floor("run", "floor, in a loop", line.parse::<f64>().expect("nanoseconds") / 1e6);
+    }
+    let sample = watch.time_any(&[&program, "container", &rootfs, "1"]);
+    assert_eq!(sample.status, 0, "floor");
+    report.floor("run", "floor, whole process", sample.milliseconds);
+    report.floor("state", "a process that does nothing", watch.time_any(&[&program, "nothing"]).milliseconds);
+}
+
+/// create, start, state, list, exec, update, kill, delete.
+fn life(watch: &Stopwatch<'_>, peer: &Peer, report: &mut Report) {
+    let name = watch.name();
+    let bundle = bundles::write(watch, Kind::Lasting, &name);
+    let create = watch.time(peer, &["create", "--bundle", &bundle, &name]);
+    let start = watch.time(peer, &["start", &name]);
+    let pid = watch.pid(peer, &name);
+    report.time("create", peer, &create);
+    report.time("start", peer, &start);
+    report.time("state", peer, &watch.time(peer, &["state", &name]));
+    report.time("list of 1", peer, &watch.time(peer, &["list"]));
+    report.time("exec", peer, &watch.time(peer, &["exec", &name, "/bin/true", "nothing"]));
+    report.milliseconds("8 execs at once, each", peer, execs_at_once(watch, peer, &name));
+    report.time("update", peer, &watch.time(peer, &["update", "--pids-limit", "100", &name]));
+    report.time("kill", peer, &watch.time(peer, &["kill", &name, "KILL"]));
+    wait_for_end(pid);
+    let delete = watch.time(peer, &["delete", &name]);
+    report.time("delete", peer, &delete);
+    let sum = create.milliseconds + start.milliseconds + delete.milliseconds;
+    report.milliseconds("create + start + delete", peer, sum);
+}
+
+fn wait_for_end(pid: i32) {
+    while process::is_alive(pid) {
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    process::reap();
+}
+
+fn execs_at_once(watch: &Stopwatch<'_>, peer: &Peer, name: &str) -> f64 {
+    let root = watch.root(peer);
+    let begun = Instant::now();
+    let children: Vec<_> = (0..8)
+        .map(|_| {
+            let words = ["--root", root.as_str(), "exec", name, "/bin/true", "nothing"];
+            Command::new(&peer.path).args(words).stdin(Stdio::null()).spawn().expect("exec")
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().expect("wait").success(), "{}: exec", peer.name);
+    }
+    begun.elapsed().as_secs_f64() * 1e3 / 8.0
+}
+
+/// Containers per second with one, two and eight callers.
+pub(crate) fn parallel(watch: &Stopwatch<'_>, options: &Options, report: &mut Report) {
+    for callers in [1, 2, 8] {
+        for peer in &options.peers {
+            let bundles: Vec<(String, String)> = (0..options.parallel)
+                .map(|_| {
+                    let name = watch.name();
+                    (bundles::write(watch, Kind::Plain, &name), name)
+                })
+                .collect();
+            let next = AtomicUsize::new(0);
+            let root = watch.root(peer);
+            let begun = Instant::now();
+            std::thread::scope(|scope| {
+                for _ in 0..callers {
+                    scope.spawn(|| {
+                        while let Some((bundle, name)) = bundles.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            let words = ["--root", root.as_str(), "run", "--bundle", bundle, name];
+                            let status =
+                                Command::new(&peer.path).args(words).stdin(Stdio::null()).status().expect("run");
+                            assert!(status.success(), "{}: run", peer.name);
+                        }
+                    });
+                }
+            });
+            #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
+            let rate = options.parallel as f64 / begun.elapsed().as_secs_f64();
+            report.figure(&format!("containers per second, {callers} at once"), peer, rate);
+        }
+    }
+}
+
+/// The first ten and the last ten of many running containers, and `list` of 1, 100 and all of them.
+pub(crate) fn scale(watch: &Stopwatch<'_>, options: &Options, report: &mut Report) {
+    for peer in &options.peers {
+        let mut names = Vec::new();
+        for n in 0..options.scale {
+            let name = watch.name();
+            let bundle = bundles::write(watch, Kind::Lasting, &name);
+            let sample = watch.time(peer, &["run", "--detach", "--bundle", &bundle, &name]);
+            names.push(name);
+            if n < 10 {
+                report.time("run --detach, the first ten", peer, &sample);
+            }
+            if n + 10 >= options.scale {
+                report.time(&format!("run --detach, the last ten of {}", options.scale), peer, &sample);
+            }
+            if n + 1 == 100 || n + 1 == options.scale {
+                for _ in 0..5 {
+                    report.time(&format!("list of {}", n + 1), peer, &watch.time(peer, &["list"]));
+                }
+            }
+        }
+        eprintln!("{}: {} containers", peer.name, names.len());
+        for name in names {
+            watch.remove(peer, &name);
+        }
+    }
+}

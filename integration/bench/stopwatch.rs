@@ -1,0 +1,168 @@
+//! Where the benchmarks work, and how one command is timed.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use orlop_integration::leak;
+
+use crate::Peer;
+
+/// The benchmarks' directory, and the tag that all names carry.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) dir: PathBuf,
+    pub(crate) tag: String,
+}
+
+impl Bench {
+    /// Enters a mount namespace of its own and makes the directory and the root file system.
+    pub(crate) fn new() -> Self {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("unshare: the benchmarks need root");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make / private");
+        if Path::new("/sys/fs/cgroup/unified").is_dir() {
+            umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).expect("umount unified");
+        }
+        orlop_integration::process::become_subreaper();
+        let tag = format!("orlopbench-{}", std::process::id());
+        let dir = std::env::temp_dir().join(&tag);
+        fs::create_dir(&dir).expect("directory");
+        let rootfs = dir.join("rootfs");
+        for name in ["bin", "dev", "proc", "sys", "tmp", "etc"] {
+            fs::create_dir_all(rootfs.join(name)).expect("rootfs");
+        }
+        // The command that every container runs ends at once, and is as small as can be.
+        let script = env!("ORLOP_PROGRAM_FLOOR");
+        fs::copy(script, rootfs.join("bin/floor")).expect("floor");
+        fs::copy(env!("ORLOP_PROGRAM_PROBE"), rootfs.join("bin/probe")).expect("probe");
+        fs::copy(script, rootfs.join("bin/true")).expect("true");
+        fs::copy(script, dir.join("floor")).expect("floor");
+        fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("passwd");
+        let (hook_dir, hook_tag) = (dir.clone(), tag.clone());
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            report(info);
+            leak::clean(&hook_tag);
+            let _ = fs::remove_dir_all(&hook_dir);
+        }));
+        Self { dir, tag }
+    }
+
+    /// Takes away what is left.
+    pub(crate) fn finish(&self) {
+        leak::clean(&self.tag);
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("cannot remove {}: {error}", self.dir.display());
+        }
+    }
+}
+
+/// What one command took, its waited-for children included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) milliseconds: f64,
+    pub(crate) cpu_milliseconds: f64,
+    pub(crate) faults: f64,
+    pub(crate) peak_kib: f64,
+    /// The wait status.
+    pub(crate) status: i32,
+}
+
+/// Times commands through the `floor` program.
+#[derive(Debug)]
+pub(crate) struct Stopwatch<'a> {
+    pub(crate) bench: &'a Bench,
+    counter: Cell<usize>,
+}
+
+impl<'a> Stopwatch<'a> {
+    pub(crate) fn new(bench: &'a Bench) -> Self {
+        Self { bench, counter: Cell::new(0) }
+    }
+
+    /// A name that was not used before.
+    pub(crate) fn name(&self) -> String {
+        self.counter.set(self.counter.get() + 1);
+        format!("{}-{}", self.bench.tag, self.counter.get())
+    }
+
+    /// The small program of this directory.
+    pub(crate) fn floor(&self) -> PathBuf {
+        self.bench.dir.join("floor")
+    }
+
+    /// The state root of a runtime.
+    pub(crate) fn root(&self, peer: &Peer) -> String {
+        self.bench.dir.join(format!("state-{}", peer.name)).display().to_string()
+    }
+
+    /// Times any command; its output is thrown away, its errors kept.
+    pub(crate) fn time_any(&self, words: &[&str]) -> Sample {
+        let result = self.bench.dir.join("result");
+        let errors = fs::File::create(self.bench.dir.join("errors")).expect("error file");
+        let status = Command::new(self.floor())
+            .arg("measure")
+            .arg(&result)
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .status()
+            .expect("the stop-watch");
+        assert!(status.success(), "the stop-watch failed");
+        let text = fs::read_to_string(&result).expect("result");
+        let numbers: Vec<f64> = text.split(' ').map(|word| word.parse().expect("a number")).collect();
+        #[allow(clippy::cast_possible_truncation, reason = "a wait status has 16 bits")]
+        let status = numbers[6] as i32;
+        Sample {
+            milliseconds: numbers[0] / 1e6,
+            cpu_milliseconds: (numbers[1] + numbers[2]) / 1e3,
+            faults: numbers[3] + numbers[4],
+            peak_kib: numbers[5],
+            status,
+        }
+    }
+
+    /// Times a command of a runtime; it must succeed.
+    pub(crate) fn time(&self, peer: &Peer, words: &[&str]) -> Sample {
+        let sample = self.try_time(peer, words);
+        let errors = fs::read_to_string(self.bench.dir.join("errors")).unwrap_or_default();
+        assert_eq!(sample.status, 0, "{} {words:?}: {errors}", peer.name);
+        sample
+    }
+
+    /// The same for a command that may fail.
+    pub(crate) fn try_time(&self, peer: &Peer, words: &[&str]) -> Sample {
+        let path = peer.path.display().to_string();
+        let root = self.root(peer);
+        let mut all = vec![path.as_str(), "--root", root.as_str()];
+        all.extend_from_slice(words);
+        self.time_any(&all)
+    }
+
+    /// Runs a command of a runtime untimed; whether it succeeded.
+    pub(crate) fn quiet(&self, peer: &Peer, words: &[&str]) -> bool {
+        self.try_time(peer, words).status == 0
+    }
+
+    /// What a command of a runtime prints.
+    pub(crate) fn output(&self, peer: &Peer, words: &[&str]) -> String {
+        let output = Command::new(&peer.path).args(["--root", &self.root(peer)]).args(words).output().expect("runtime");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The pid of a container's first process.
+    pub(crate) fn pid(&self, peer: &Peer, id: &str) -> i32 {
+        let state: serde_json::Value = serde_json::from_str(&self.output(peer, &["state", id])).expect("state");
+        i32::try_from(state["pid"].as_i64().expect("pid")).expect("a pid")
+    }
+
+    /// Kills, waits and deletes, untimed.
+    pub(crate) fn remove(&self, peer: &Peer, id: &str) {
+        let _ = self.quiet(peer, &["delete", "--force", id]);
+        orlop_integration::process::reap();
+    }
+}

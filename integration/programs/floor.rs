@@ -1,0 +1,335 @@
+//! The floor that every runtime is measured against, and the stop-watch of the benchmarks.
+//!
+//! - `floor nothing`: starts and ends.
+//! - `floor container ROOTFS COUNT`: makes containers as `runc spec` describes them with nothing but the system calls that this takes:
+//!   control groups in every v1 hierarchy, five namespaces, all mounts and devices, masks, pivot, limits, capabilities, execve. Prints the
+//!   nanoseconds of each.
+//! - `floor measure RESULT PROGRAM ARGUMENT…`: starts the program from this small process, so that neither the time nor the peak of memory
+//!   has a part of a bigger parent in it, and writes `ns user_us system_us minor_faults major_faults peak_kib status` to RESULT.
+//!
+//! Built by `build.rs` as a static musl executable from this one file, without dependencies.
+
+#![allow(unsafe_code, clippy::print_stdout, reason = "a program of bare system calls that reports on stdout")]
+#![allow(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    reason = "kernel words are passed through unchanged"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "it fails by panicking"
+)]
+#![allow(clippy::disallowed_methods, reason = "process::exit is how a small program gives an exit code")]
+
+use std::ffi::{CStr, CString};
+use std::ptr::null;
+
+unsafe extern "C" {
+    fn syscall(number: i64, ...) -> i64;
+    fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
+}
+
+#[cfg(target_arch = "x86_64")]
+mod nr {
+    pub(crate) const CLOSE: i64 = 3;
+    pub(crate) const EXECVE: i64 = 59;
+    pub(crate) const EXIT: i64 = 231;
+    pub(crate) const WAIT4: i64 = 61;
+    pub(crate) const CHDIR: i64 = 80;
+    pub(crate) const MKDIRAT: i64 = 258;
+    pub(crate) const UNLINKAT: i64 = 263;
+    pub(crate) const SYMLINKAT: i64 = 266;
+    pub(crate) const MKNODAT: i64 = 259;
+    pub(crate) const OPENAT: i64 = 257;
+    pub(crate) const WRITE: i64 = 1;
+    pub(crate) const MOUNT: i64 = 165;
+    pub(crate) const UMOUNT2: i64 = 166;
+    pub(crate) const PIVOT_ROOT: i64 = 155;
+    pub(crate) const SETHOSTNAME: i64 = 170;
+    pub(crate) const PRLIMIT64: i64 = 302;
+    pub(crate) const PRCTL: i64 = 157;
+    pub(crate) const CAPSET: i64 = 126;
+    pub(crate) const SETSID: i64 = 112;
+    pub(crate) const CLONE3: i64 = 435;
+    pub(crate) const CLOSE_RANGE: i64 = 436;
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod nr {
+    pub(crate) const CLOSE: i64 = 57;
+    pub(crate) const EXECVE: i64 = 221;
+    pub(crate) const EXIT: i64 = 94;
+    pub(crate) const WAIT4: i64 = 260;
+    pub(crate) const CHDIR: i64 = 49;
+    pub(crate) const MKDIRAT: i64 = 34;
+    pub(crate) const UNLINKAT: i64 = 35;
+    pub(crate) const SYMLINKAT: i64 = 36;
+    pub(crate) const MKNODAT: i64 = 33;
+    pub(crate) const OPENAT: i64 = 56;
+    pub(crate) const WRITE: i64 = 64;
+    pub(crate) const MOUNT: i64 = 40;
+    pub(crate) const UMOUNT2: i64 = 39;
+    pub(crate) const PIVOT_ROOT: i64 = 41;
+    pub(crate) const SETHOSTNAME: i64 = 161;
+    pub(crate) const PRLIMIT64: i64 = 261;
+    pub(crate) const PRCTL: i64 = 167;
+    pub(crate) const CAPSET: i64 = 91;
+    pub(crate) const SETSID: i64 = 157;
+    pub(crate) const CLONE3: i64 = 435;
+    pub(crate) const CLOSE_RANGE: i64 = 436;
+}
+
+const AT_FDCWD: i64 = -100;
+
+fn call(number: i64, words: [i64; 5]) -> i64 {
+    // SAFETY: numbers and words come from this file; every pointer among the words is to memory that lives across the call.
+    unsafe { syscall(number, words[0], words[1], words[2], words[3], words[4]) }
+}
+
+/// A call that must succeed.
+fn must(what: &str, number: i64, words: [i64; 5]) -> i64 {
+    let result = call(number, words);
+    if result < 0 {
+        panic!("{what}: {}", std::io::Error::last_os_error());
+    }
+    result
+}
+
+fn at<T: ?Sized>(value: &T) -> i64 {
+    std::ptr::from_ref(value).cast::<u8>() as i64
+}
+
+fn text(value: &CStr) -> i64 {
+    value.as_ptr() as i64
+}
+
+fn now() -> i64 {
+    let mut time = [0_i64; 2];
+    // SAFETY: CLOCK_MONOTONIC is always there, and `time` is a timespec of two words.
+    unsafe { clock_gettime(1, &raw mut time) };
+    time[0] * 1_000_000_000 + time[1]
+}
+
+const MS_RDONLY: i64 = 1;
+const MS_NOSUID: i64 = 2;
+const MS_NODEV: i64 = 4;
+const MS_NOEXEC: i64 = 8;
+const MS_REMOUNT: i64 = 32;
+const MS_BIND: i64 = 4096;
+const MS_REC: i64 = 16384;
+const MS_PRIVATE: i64 = 1 << 18;
+const MS_STRICTATIME: i64 = 1 << 24;
+
+fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: i64, data: &CStr) {
+    let result = call(nr::MOUNT, [text(source), text(target), text(kind), flags, text(data)]);
+    if result < 0 {
+        panic!("mount {target:?}: {}", std::io::Error::last_os_error());
+    }
+}
+
+/// Covers `target` by `source`; a target that is not there is left out, as the specification has it.
+fn cover(source: &CStr, target: &CStr, kind: &CStr, flags: i64, again: i64) {
+    if call(nr::MOUNT, [text(source), text(target), text(kind), flags, 0]) == 0 && again != 0 {
+        must("remount", nr::MOUNT, [text(target), text(target), text(kind), flags | again | MS_REMOUNT, 0]);
+    }
+}
+
+/// The v1 hierarchies, by the directories below /sys/fs/cgroup.
+struct Group {
+    directories: Vec<CString>,
+    names: Vec<CString>,
+}
+
+impl Group {
+    fn find(name: &str) -> Self {
+        let (mut directories, mut names) = (Vec::new(), Vec::new());
+        for line in std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo").lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let place = left.split(' ').nth(4).unwrap_or_default();
+            if right.starts_with("cgroup ") {
+                directories.push(CString::new(format!("{place}/{name}")).unwrap());
+                names.push(CString::new(place.rsplit('/').next().unwrap_or_default()).unwrap());
+            }
+        }
+        Self { directories, names }
+    }
+
+    fn make(&self) -> Vec<i64> {
+        let open = |path: &CString| {
+            must("mkdir of a cgroup", nr::MKDIRAT, [AT_FDCWD, text(path), 0o755, 0, 0]);
+            for (file, all) in [("cpuset.cpus", true), ("cpuset.mems", true), ("tasks", false)] {
+                if all && path.to_bytes().starts_with(b"/sys/fs/cgroup/cpuset/") {
+                    // The kernel leaves a new v1 cpuset empty; a task can join only when both are set.
+                    let from = format!("/sys/fs/cgroup/cpuset/{file}");
+                    std::fs::write(format!("{}/{file}", path.to_str().unwrap()), std::fs::read(from).unwrap())
+                        .expect(file);
+                }
+            }
+            let tasks = CString::new(format!("{}/tasks", path.to_str().unwrap())).unwrap();
+            must("open tasks", nr::OPENAT, [AT_FDCWD, text(&tasks), 1 | 0o2_000_000, 0, 0])
+        };
+        self.directories.iter().map(open).collect()
+    }
+
+    fn remove(&self, tasks: Vec<i64>) {
+        for fd in tasks {
+            call(nr::CLOSE, [fd, 0, 0, 0, 0]);
+        }
+        for path in &self.directories {
+            let begun = now();
+            while call(nr::UNLINKAT, [AT_FDCWD, text(path), 0x200, 0, 0]) < 0 {
+                assert!(now() - begun < 5_000_000_000, "rmdir {path:?}: {}", std::io::Error::last_os_error());
+            }
+        }
+    }
+}
+
+fn container(rootfs: &CStr, number: i64) -> i64 {
+    let name = format!("orlopit-floor-{}-{number}", std::process::id());
+    let group = Group::find(&name);
+    let begun = now();
+    let tasks = group.make();
+    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
+    let flags: u64 = 0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0002_0000;
+    let arguments: [u64; 8] = [flags, 0, 0, 0, 17, 0, 0, 0];
+    let child = must("clone3", nr::CLONE3, [at(&arguments), 64, 0, 0, 0]);
+    if child == 0 {
+        enter(rootfs, &group, &tasks);
+    }
+    let mut status = 0_i32;
+    must("wait4", nr::WAIT4, [child, (&raw mut status) as i64, 0, 0, 0]);
+    assert_eq!(status, 0, "the command in the container");
+    group.remove(tasks);
+    now() - begun
+}
+
+/// The child: everything of `runc spec`'s config, then /bin/true.
+fn enter(rootfs: &CStr, group: &Group, tasks: &[i64]) -> ! {
+    for fd in tasks {
+        must("join", nr::WRITE, [*fd, text(c"0"), 1, 0, 0]);
+    }
+    must("setsid", nr::SETSID, [0; 5]);
+    must("sethostname", nr::SETHOSTNAME, [text(c"runc"), 4, 0, 0, 0]);
+    mount(c"", c"/", c"", MS_REC | MS_PRIVATE, c"");
+    mount(rootfs, rootfs, c"", MS_BIND | MS_REC, c"");
+    must("chdir", nr::CHDIR, [text(rootfs), 0, 0, 0, 0]);
+    mount(c"proc", c"proc", c"proc", 0, c"");
+    mount(c"tmpfs", c"dev", c"tmpfs", MS_NOSUID | MS_STRICTATIME, c"mode=755,size=65536k");
+    for dir in [c"dev/pts", c"dev/shm", c"dev/mqueue"] {
+        must("mkdir", nr::MKDIRAT, [AT_FDCWD, text(dir), 0o755, 0, 0]);
+    }
+    mount(c"devpts", c"dev/pts", c"devpts", MS_NOSUID | MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5");
+    mount(c"shm", c"dev/shm", c"tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, c"mode=1777,size=65536k");
+    mount(c"mqueue", c"dev/mqueue", c"mqueue", MS_NOSUID | MS_NOEXEC | MS_NODEV, c"");
+    mount(c"sysfs", c"sys", c"sysfs", MS_NOSUID | MS_NOEXEC | MS_NODEV | MS_RDONLY, c"");
+    cgroup_mounts(group);
+    for (path, major, minor) in [
+        (c"dev/null", 1, 3),
+        (c"dev/zero", 1, 5),
+        (c"dev/full", 1, 7),
+        (c"dev/random", 1, 8),
+        (c"dev/urandom", 1, 9),
+        (c"dev/tty", 5, 0),
+    ] {
+        must("mknod", nr::MKNODAT, [AT_FDCWD, text(path), 0o020_666, major << 8 | minor, 0]);
+    }
+    for (target, path) in [
+        (c"pts/ptmx", c"dev/ptmx"),
+        (c"/proc/self/fd", c"dev/fd"),
+        (c"/proc/self/fd/0", c"dev/stdin"),
+        (c"/proc/self/fd/1", c"dev/stdout"),
+        (c"/proc/self/fd/2", c"dev/stderr"),
+    ] {
+        must("symlink", nr::SYMLINKAT, [text(target), AT_FDCWD, text(path), 0, 0]);
+    }
+    must("pivot_root", nr::PIVOT_ROOT, [text(c"."), text(c"."), 0, 0, 0]);
+    must("umount2", nr::UMOUNT2, [text(c"."), 2, 0, 0, 0]);
+    must("chdir", nr::CHDIR, [text(c"/"), 0, 0, 0, 0]);
+    for path in [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"] {
+        cover(path, path, c"", MS_BIND | MS_REC, MS_RDONLY);
+    }
+    for path in [
+        c"/proc/kcore",
+        c"/proc/keys",
+        c"/proc/latency_stats",
+        c"/proc/timer_list",
+        c"/proc/timer_stats",
+        c"/proc/sched_debug",
+    ] {
+        cover(c"/dev/null", path, c"", MS_BIND, 0);
+    }
+    for path in [c"/proc/acpi", c"/proc/asound", c"/sys/firmware", c"/proc/scsi"] {
+        cover(c"tmpfs", path, c"tmpfs", MS_RDONLY, 0);
+    }
+    let limit: [u64; 2] = [1024, 1024];
+    must("prlimit", nr::PRLIMIT64, [0, 7, at(&limit), 0, 0]);
+    let keep: u64 = 1 << 29 | 1 << 5 | 1 << 10;
+    for cap in (0..41_i64).filter(|cap| keep >> cap & 1 == 0) {
+        call(nr::PRCTL, [24, cap, 0, 0, 0]);
+    }
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let sets: [u32; 6] = [keep as u32, keep as u32, 0, 0, 0, 0];
+    must("capset", nr::CAPSET, [at(&header), at(&sets), 0, 0, 0]);
+    must("no_new_privs", nr::PRCTL, [38, 1, 0, 0, 0]);
+    must("close_range", nr::CLOSE_RANGE, [3, 0xffff_ffff, 4, 0, 0]);
+    let arguments = [c"/bin/true".as_ptr(), null()];
+    let environment = [c"PATH=/bin".as_ptr(), null()];
+    call(nr::EXECVE, [text(c"/bin/true"), at(&arguments), at(&environment), 0, 0]);
+    call(nr::EXIT, [127, 0, 0, 0, 0]);
+    unreachable!("exit_group does not return");
+}
+
+fn cgroup_mounts(group: &Group) {
+    mount(c"tmpfs", c"sys/fs/cgroup", c"tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, c"mode=755");
+    for (name, source) in group.names.iter().zip(&group.directories) {
+        let target = CString::new(format!("sys/fs/cgroup/{}", name.to_str().unwrap())).unwrap();
+        must("mkdir", nr::MKDIRAT, [AT_FDCWD, text(&target), 0o755, 0, 0]);
+        mount(source, &target, c"", MS_BIND | MS_REC, c"");
+        let flags = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC | MS_NODEV;
+        mount(source, &target, c"", flags, c"");
+    }
+    mount(c"tmpfs", c"sys/fs/cgroup", c"tmpfs", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC | MS_NODEV, c"mode=755");
+}
+
+/// Runs a program and writes what it took.
+fn measure(result: &str, words: &[String]) {
+    let words: Vec<CString> = words.iter().map(|word| CString::new(word.as_str()).unwrap()).collect();
+    let mut arguments: Vec<*const i8> = words.iter().map(|word| word.as_ptr().cast()).collect();
+    arguments.push(null());
+    let environment: Vec<CString> =
+        std::env::vars().map(|(key, value)| CString::new(format!("{key}={value}")).unwrap()).collect();
+    let mut pointers: Vec<*const i8> = environment.iter().map(|word| word.as_ptr().cast()).collect();
+    pointers.push(null());
+    let begun = now();
+    let flags: [u64; 8] = [0, 0, 0, 0, 17, 0, 0, 0];
+    let child = must("clone3", nr::CLONE3, [at(&flags), 64, 0, 0, 0]);
+    if child == 0 {
+        call(nr::EXECVE, [text(&words[0]), arguments.as_ptr() as i64, pointers.as_ptr() as i64, 0, 0]);
+        call(nr::EXIT, [127, 0, 0, 0, 0]);
+    }
+    let mut status = 0_i32;
+    let mut usage = [0_i64; 18];
+    must("wait4", nr::WAIT4, [child, (&raw mut status) as i64, 0, (&raw mut usage) as i64, 0]);
+    let ended = now();
+    let micros = |i: usize| usage[i] * 1_000_000 + usage[i + 1];
+    let line = format!("{} {} {} {} {} {} {status}", ended - begun, micros(0), micros(2), usage[8], usage[9], usage[4]);
+    std::fs::write(result, line).expect(result);
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["nothing"] => {}
+        ["container", rootfs, count] => {
+            let rootfs = CString::new(*rootfs).unwrap();
+            let times: Vec<i64> = (0..count.parse().expect("a count")).map(|n| container(&rootfs, n)).collect();
+            times.iter().for_each(|time| println!("{time}"));
+        }
+        ["measure", result, ..] => measure(result, &arguments[2..]),
+        _ => std::process::exit(64),
+    }
+}
