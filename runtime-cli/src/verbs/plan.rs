@@ -1,8 +1,10 @@
 //! `orlop plan`.
 
+use orlop::CreateOptions;
+
 use crate::failure::Failure;
 use crate::parse::Args;
-use crate::session::Session;
+use crate::session::{Session, container_id};
 use crate::table::Command;
 
 pub(super) const COMMAND: Command = Command(
@@ -22,6 +24,20 @@ $ orlop plan -b /srv/web --format json web1
 ",
 );
 
-pub(super) fn run(_: &Session<'_>, _: &Args<'_>) -> Result<u8, Failure> {
-    Err(Failure::new("pending"))
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let options = CreateOptions {
+        bundle: args.path("bundle").unwrap_or_else(|| ".".into()),
+        config: args.path("config"),
+        no_pivot: args.switch("no-pivot"),
+        no_new_keyring: args.switch("no-new-keyring"),
+        ..CreateOptions::default()
+    };
+    let format = args.choice("format")?.unwrap_or("text");
+    let id = args.operands()?.first().copied().unwrap_or("container".as_ref());
+    let planned = orlop::plan(&session.runtime, &container_id(id)?, &options)?;
+    if format == "text" {
+        return super::print(&planned.to_string());
+    }
+    let text = serde_json::to_string_pretty(&planned).map_err(|error| Failure::new(error.to_string()))?;
+    super::print(&(text + "\n"))
 }
