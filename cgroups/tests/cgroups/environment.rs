@@ -20,10 +20,6 @@ pub(crate) enum Need {
     Systemd,
     /// A systemd user session.
     SystemdUser,
-    /// This controller, wherever.
-    Controller(&'static str),
-    /// A block device's number can be found.
-    BlockDevice,
     /// A program in PATH.
     Program(&'static str),
 }
@@ -37,8 +33,6 @@ impl fmt::Display for Need {
             Self::V1 => f.write_str("cgroup-v1"),
             Self::Systemd => f.write_str("systemd"),
             Self::SystemdUser => f.write_str("systemd-user"),
-            Self::Controller(name) => write!(f, "controller {name}"),
-            Self::BlockDevice => f.write_str("a block device"),
             Self::Program(name) => write!(f, "program {name}"),
         }
     }
@@ -61,8 +55,6 @@ impl Need {
             Self::SystemdUser => {
                 !is_root() && std::env::var("XDG_RUNTIME_DIR").is_ok_and(|dir| Path::new(&dir).join("systemd").is_dir())
             }
-            Self::Controller(name) => Layout::detect().is_ok_and(|layout| has_controller(&layout, name)),
-            Self::BlockDevice => block_device().is_some(),
             Self::Program(name) => {
                 std::env::var("PATH").is_ok_and(|path| path.split(':').any(|dir| Path::new(dir).join(name).is_file()))
             }
@@ -72,9 +64,7 @@ impl Need {
     fn is_promised(&self, promises: &str) -> bool {
         let promised = |name: &str| promises.split([' ', ',']).any(|one| one == name);
         match self {
-            // What a v2 host always has.
-            Self::Controller("cpu" | "cpuset" | "memory" | "pids" | "io") => promised("cgroup-v2") && promised("root"),
-            Self::Controller(_) | Self::BlockDevice | Self::Program(_) => false,
+            Self::Program(_) => false,
             other => promised(&other.to_string()),
         }
     }
@@ -86,16 +76,35 @@ pub(crate) fn has_controller(layout: &Layout, name: &str) -> bool {
         "blkio" => "io",
         other => other,
     };
-    layout.hierarchy(if name == "io" { "blkio" } else { name }).is_some()
+    let found = layout.hierarchy(if name == "io" { "blkio" } else { name }).is_some()
         || layout.unified().is_some_and(|root| {
             std::fs::read_to_string(format!("{root}/cgroup.controllers"))
                 .is_ok_and(|text| text.split_whitespace().any(|one| one == v2_name))
-        })
+        });
+    let usual = ["cpu", "cpuset", "memory", "pids", "io"].contains(&v2_name);
+    let promises = std::env::var("ORLOP_TEST_NEEDS").unwrap_or_default();
+    let promised = usual && Need::V2.is_promised(&promises);
+    assert!(found || !promised, "controller {name} is missing, although cgroup-v2 was promised ({promises})");
+    found
 }
 
 /// `MAJOR:MINOR` of a block device of this host that can be limited: a whole disk.
 pub(crate) fn block_device() -> Option<(i64, i64)> {
-    let mut names: Vec<_> = std::fs::read_dir("/sys/block").ok()?.flatten().collect();
+    disks().iter().find_map(|entry| {
+        let text = std::fs::read_to_string(entry.path().join("dev")).ok()?;
+        let (major, minor) = text.trim().split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    })
+}
+
+/// The path of that device.
+pub(crate) fn block_device_node() -> Option<String> {
+    Some(format!("/dev/{}", disks().first()?.file_name().to_string_lossy()))
+}
+
+fn disks() -> Vec<std::fs::DirEntry> {
+    let Ok(entries) = std::fs::read_dir("/sys/block") else { return Vec::new() };
+    let mut names: Vec<_> = entries.flatten().collect();
     names.sort_by_key(std::fs::DirEntry::file_name);
     // Disks before what only looks like one.
     let virtual_one = |entry: &std::fs::DirEntry| {
@@ -103,11 +112,7 @@ pub(crate) fn block_device() -> Option<(i64, i64)> {
         ["loop", "ram", "zram", "nbd", "dm-"].iter().any(|prefix| name.starts_with(prefix))
     };
     names.sort_by_key(virtual_one);
-    names.iter().find_map(|entry| {
-        let text = std::fs::read_to_string(entry.path().join("dev")).ok()?;
-        let (major, minor) = text.trim().split_once(':')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    })
+    names
 }
 
 static SKIPS: AtomicU32 = AtomicU32::new(0);
@@ -121,7 +126,6 @@ pub(crate) fn skip(what: &str, reason: &str) {
 /// Whether `test` can run; says so if not, and fails if what is missing was promised.
 pub(crate) fn can_run(test: &str, needs: &[Need]) -> bool {
     let promises = std::env::var("ORLOP_TEST_NEEDS").unwrap_or_default();
-    // A root lane cannot run what needs an ordinary user, and the other way round: that is no broken promise.
     for need in needs {
         if need.is_met() {
             continue;

@@ -175,8 +175,10 @@ fn check(layout: &Layout, field: &Field) -> Result<(), String> {
     };
     let matches = found.trim() == content || found.lines().any(|line| line.trim() == content);
     if !matches && field.controller == "blkio" && content.starts_with("default") {
-        // A scheduler with its own file takes the weight there.
-        return Err(format!("{file} is {found:?}"));
+        // A scheduler with its own file takes the weight there, in the specification's scale.
+        let found = sandbox.read("", "io.bfq.weight");
+        assert!(found.contains("100") && !found.contains("1000"), "{json}: io.bfq.weight is {found:?}");
+        return Ok(());
     }
     assert!(matches, "{json}: {path} is {found:?} and not {content:?}");
     Ok(())

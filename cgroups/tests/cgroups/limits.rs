@@ -125,7 +125,7 @@ fn reads_from_a_disk_are_throttled() {
     let Some((major, minor)) = crate::environment::block_device() else {
         return skip("throttled reads", "no block device");
     };
-    let device = format!("/dev/block/{major}:{minor}");
+    let device = crate::environment::block_device_node().unwrap();
     if std::fs::File::open(&device).is_err() {
         return skip("throttled reads", &format!("{device} cannot be opened"));
     }

@@ -3,6 +3,15 @@
 //! What a test needs and the host has not makes it say `SKIP`, with the reason and a running count, on standard error. A lane
 //! promises needs by `ORLOP_TEST_NEEDS`, for example `root cgroup-v2 systemd`; a promised need that is missing is a failure.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "the helpers of tests are tests too: they end them where something is wrong"
+)]
+
 mod cost;
 mod cycles;
 mod devices;
