@@ -326,7 +326,8 @@ impl Init {
     /// Ends an init that is of no more use, with all that is in its pid namespace, and reaps it.
     pub(crate) fn kill(&self) {
         // It may have ended by itself; either way it is reaped.
-        drop(crate::pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL));
+        let signalled = crate::pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        debug_assert!(matches!(signalled, Ok(()) | Err(Errno::ESRCH)));
         if self.wait_dead().is_ok() {
             drop(super::verbs::wait_for(self.pidfd.as_fd(), true));
         }

@@ -217,11 +217,6 @@ impl Entry {
         &self.id
     }
 
-    /// The container's directory.
-    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
-    }
-
     /// The bytes of the config.json the container was created from.
     pub(crate) fn config(&self) -> Result<Vec<u8>> {
         read_config(self.dir.as_fd(), &self.id)
