@@ -33,6 +33,7 @@ pub use names::{
 };
 #[cfg(feature = "oci-spec")]
 pub use oci_spec::config_json;
+pub(crate) use schema::push_token;
 pub use schema::{UnknownField, field_patterns};
 pub use text::{Pairs, Text};
 

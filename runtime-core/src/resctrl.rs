@@ -48,7 +48,8 @@ impl Resctrl {
     /// Where the container's groups will be, for the intent; makes nothing.
     pub(crate) fn plan(&self, id: &ContainerId, config: &IntelRdt<'_>) -> Result<IntelRdtRecord> {
         let class = config.clos_id.as_ref().map_or(id.as_str(), |class| class.as_str());
-        // `info`, `mon_groups` and `mon_data` are the kernel's.
+        // `/` alone is the root, the default class; `info`, `mon_groups` and `mon_data` are the kernel's.
+        let class = if class == "/" { "" } else { class };
         if class.contains('/') || [".", "..", "info", "mon_groups", "mon_data"].contains(&class) {
             return Err(Error::config("/linux/intelRdt/closID", format!("{class:?} cannot name a class of service")));
         }

@@ -217,7 +217,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// Appends `token` to a JSON pointer, escaped as RFC 6901 wants it.
-pub(super) fn push_token(pointer: &mut String, token: &str) {
+pub(crate) fn push_token(pointer: &mut String, token: &str) {
     pointer.push('/');
     for c in token.chars() {
         match c {
