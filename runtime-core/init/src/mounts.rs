@@ -149,29 +149,41 @@ impl Walker {
         } else {
             self.arena.slot(tree)
         };
-        let kind = sys::statx(tree, CStr::EMPTY).because(detail::SOURCE)?.kind();
-        if kind == S_IFLNK && flags & COPY_SYMLINK != 0 {
+        if flags & COPY_SYMLINK != 0 && kind_of(tree)? == S_IFLNK {
             self.copy_link(tree, target)?;
             close(tree)?;
             return Ok(());
         }
         self.set_attrs(tree, attrs)?;
-        let no_links = flags & NO_SYMLINK != 0;
-        let make = if kind == S_IFDIR { Make::Directory(0o755) } else { Make::File };
-        let target = if flags & OPTIONAL != 0 {
-            match resolve::open(self.root, self.arena.str(target), O_PATH) {
-                Err(Errno(ENOENT)) => return Ok(()),
-                other => other.because(detail::TARGET)?,
-            }
-        } else if no_links && kind == S_IFLNK {
-            resolve::open(self.root, self.arena.str(target), O_PATH | O_NOFOLLOW).because(detail::TARGET)?
-        } else {
-            self.target(target, no_links, make)?
-        };
+        let target = self.bind_target(tree, target, flags)?;
+        let Some(target) = target else { return Ok(()) };
         attach(tree, target)?;
         close(tree)?;
         close(target)?;
         Ok(())
+    }
+
+    /// The target of a bind mount, made like its source when it is missing; `None`: missing, and may be.
+    fn bind_target(&self, tree: Fd, target: Str, flags: u32) -> Result<Option<Fd>, Failure> {
+        let path = self.arena.str(target);
+        let no_links = flags & NO_SYMLINK != 0;
+        let found = if no_links && kind_of(tree)? == S_IFLNK {
+            resolve::open(self.root, path, O_PATH | O_NOFOLLOW)
+        } else if no_links {
+            resolve::open_no_links(self.root, path, O_PATH)
+        } else {
+            resolve::open(self.root, path, O_PATH)
+        };
+        match found {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno(ENOENT)) if flags & OPTIONAL != 0 => Ok(None),
+            Err(Errno(ENOENT)) => {
+                let make = if kind_of(tree)? == S_IFDIR { Make::Directory(0o755) } else { Make::File };
+                resolve::open_or_make(self.root, path, make).map(Some).because(detail::TARGET)
+            }
+            Err(Errno(ELOOP)) if no_links => Err(Failure::because(Errno(ELOOP), detail::SYMLINK)),
+            Err(errno) => Err(Failure::because(errno, detail::TARGET)),
+        }
     }
 
     fn copy_link(&self, link: Fd, target: Str) -> Result<(), Failure> {
@@ -323,6 +335,11 @@ impl Walker {
         sys::mount(CStr::EMPTY, CStr::new(b"/\0"), CStr::EMPTY, flags, CStr::EMPTY)?;
         Ok(())
     }
+}
+
+/// The kind of file that a detached mount shows.
+fn kind_of(tree: Fd) -> Result<u32, Failure> {
+    Ok(sys::statx(tree, CStr::EMPTY).because(detail::SOURCE)?.kind())
 }
 
 /// An empty, read-only file system.

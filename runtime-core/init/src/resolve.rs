@@ -91,6 +91,10 @@ pub(crate) fn open_or_make(root: Fd, path: CStr<'_>, make: Make) -> Result<Fd> {
         Err(Errno(ENOENT)) => {}
         other => return other,
     }
+    match make_last(root, path, make) {
+        Err(Errno(ENOENT | EEXIST)) => {}
+        other => return other,
+    }
     let mut buffer = PathBuffer::new();
     buffer.push(path.bytes())?;
     for _ in 0..MAX_LINKS {
@@ -100,6 +104,28 @@ pub(crate) fn open_or_make(root: Fd, path: CStr<'_>, make: Make) -> Result<Fd> {
         }
     }
     Err(Errno(ELOOP))
+}
+
+/// The usual case: only the last component is missing.
+fn make_last(root: Fd, path: CStr<'_>, make: Make) -> Result<Fd> {
+    let mut text = [0u8; 256];
+    let bytes = path.bytes();
+    let (Some(cut), Some(room)) = (bytes.iter().rposition(|byte| *byte == b'/'), text.get_mut(..bytes.len())) else {
+        return Err(Errno(ENOENT));
+    };
+    room.copy_from_slice(bytes);
+    let mut last = [0u8; 256];
+    let name = terminated(bytes.get(cut + 1..).ok_or(Errno(EINVAL))?, &mut last)?;
+    if name.bytes().is_empty() {
+        return Err(Errno(ENOENT));
+    }
+    // "/name": the slash itself is the parent.
+    let end = cut.max(1);
+    *text.get_mut(end).ok_or(Errno(ENAMETOOLONG))? = 0;
+    let dir = open(root, CStr::new(text.get(..=end).ok_or(Errno(EINVAL))?), O_PATH | O_DIRECTORY)?;
+    let made = make_one(dir, name, make);
+    close(dir)?;
+    made
 }
 
 enum Walked {

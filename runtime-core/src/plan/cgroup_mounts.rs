@@ -2,7 +2,7 @@
 
 use orlop_init::wire::{Attr, Op, RECURSIVE, Slot};
 
-use super::mounts::{MS_REC, attr, propagation_attr};
+use super::mounts::{MS_REC, MS_SLAVE, attr, propagation_attr};
 use super::{Builder, Resource, TreeOf};
 use crate::config::mount_options::MountOptions;
 use crate::config::{NamespaceType, Propagation};
@@ -133,8 +133,9 @@ impl Builder<'_> {
             })
         };
         let set = super::mounts::attributes(options.flags);
-        let mut attrs = vec![propagation_attr(Propagation::Rslave)];
-        attrs.push(Attr { set, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 });
+        let own = Attr { set, clear: 0, propagation: MS_SLAVE, userns: Slot::NONE, recursive: 0 };
+        let below = recursive.then(|| propagation_attr(Propagation::Rslave));
+        let attrs: Vec<Attr> = std::iter::once(own).chain(below).collect();
         let attrs = self.plan.program.list(&attrs);
         let target = self.plan.program.str(target);
         let flags = if recursive { RECURSIVE } else { 0 };

@@ -185,7 +185,7 @@ impl Builder<'_> {
         let mut first = first.unwrap_or(Attr { set: 0, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 });
         if !self.options.host.rootless && !shared {
             // A copy that was made in the host's namespace is a peer of the host's mount until this is said.
-            attrs.push(propagation_attr(Propagation::Rslave));
+            attrs.push(propagation_attr(if recursive { Propagation::Rslave } else { Propagation::Slave }));
         }
         for propagation in &options.propagation {
             let attr = propagation_attr(*propagation);

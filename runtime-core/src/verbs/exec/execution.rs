@@ -68,6 +68,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         host,
         cgroup,
         paused,
+        attach: paused,
         init_pidfd: init_pidfd.as_fd(),
     };
     let mut child = executing.launch(process.terminal)?;
@@ -142,6 +143,8 @@ struct Executing<'e> {
     host: crate::plan::Host,
     cgroup: Option<Cgroup>,
     paused: bool,
+    /// The process is moved into the cgroup at last, instead of being born there.
+    attach: bool,
     init_pidfd: BorrowedFd<'e>,
 }
 
@@ -173,7 +176,13 @@ impl Executing<'_> {
         // A frozen cgroup would hold the new process, and this one with it, before it could be set up: it is entered last.
         let Some(cgroup) = self.cgroup.as_ref().filter(|_| !self.paused) else { return launch(None, Vec::new()) };
         let join = cgroup.join().map_err(|error| Error::cgroup(&error))?;
+        self.attach |= join.attach;
         match launch(join.clone_into, join.tasks) {
+            // Who may not clone into a cgroup may still be allowed to move a process there: their common ancestor decides.
+            Err(error) if error.errno() == Some(libc::EACCES) && join.clone_into.is_some() => {
+                self.attach = true;
+                launch(None, Vec::new())
+            }
             // A container that has made cgroups of its own inside has no processes in its topmost one (cgroups(7), "no internal
             // processes"): the new one goes where its init is.
             Err(error) if error.errno() == Some(libc::EBUSY) && self.options.cgroup.is_empty() => {
@@ -199,7 +208,9 @@ impl Executing<'_> {
         match child.next(self.plan)? {
             Event::Waits(Sync::Ready) => {}
             _ => {
-                return Err(Error::new(Kind::System, Step::Wait).object("the process").detail("it went on out of turn"));
+                return Err(Error::new(Kind::System, Step::Wait)
+                    .object("the process")
+                    .detail("it went on out of turn"));
             }
         }
         let pid = child.pid();
