@@ -4,13 +4,12 @@
 //! case it fails, or goes to the files that the annotations `run.oci.hooks.stdout` and `run.oci.hooks.stderr` name. When its
 //! time is over, it is killed with the process group it leads.
 
+mod process;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -25,6 +24,8 @@ use crate::config::Hook;
 use crate::state::Record;
 use crate::verbs::state::Status;
 use crate::{Error, Exit, HostPid, Kind, Result, Step, pidfd};
+
+pub(crate) use process::InRuntime;
 
 /// How long a hook without a timeout of its own may take. The specification sets no limit; but a hook that never ends would hold
 /// up its engine for ever, so there is one that no honest hook meets.
@@ -116,63 +117,6 @@ pub(crate) trait Spawn {
     /// Starts `hook` with these standard streams as the leader of a new process group, in the environment that is given and no
     /// other, with every signal at its default and unblocked.
     fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Running>>;
-}
-
-/// The runtime's own namespaces, with this working directory.
-#[derive(Debug)]
-pub(crate) struct InRuntime<'a> {
-    /// The working directory; runc's is the bundle.
-    pub(crate) cwd: &'a Path,
-}
-
-struct RuntimeChild {
-    child: Child,
-    pid: HostPid,
-    pidfd: OwnedFd,
-}
-
-impl Running for RuntimeChild {
-    fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
-    }
-
-    fn pid(&self) -> HostPid {
-        self.pid
-    }
-
-    fn reap(&mut self) -> Result<Exit> {
-        let status = self.child.wait().map_err(|error| Error::io(Step::RunHook, &error))?;
-        Ok(match (status.code(), status.signal()) {
-            (Some(code), _) => Exit::Code(u8::try_from(code).unwrap_or(u8::MAX)),
-            (None, signal) => Exit::Signal(signal.unwrap_or(0)),
-        })
-    }
-}
-
-impl Spawn for InRuntime<'_> {
-    fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Running>> {
-        let failed = |error: &std::io::Error| Error::io(Step::RunHook, error);
-        let [stdin, stdout, stderr] = stdio;
-        let mut command = Command::new(hook.path.as_str());
-        command.env_clear().current_dir(self.cwd).process_group(0);
-        command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
-        if let Some((name, arguments)) = hook.args.split_first() {
-            command.arg0(name.as_str()).args(arguments.iter().map(|argument| argument.as_str()));
-        }
-        for pair in &hook.env {
-            // Without a `=` it can be no variable; the config check has refused such.
-            if let Some((name, value)) = pair.split_once('=') {
-                command.env(name, value);
-            }
-        }
-        let child = command.spawn().map_err(|error| failed(&error))?;
-        let pid = i32::try_from(child.id())
-            .ok()
-            .and_then(HostPid::new)
-            .ok_or_else(|| Error::os(Step::RunHook, libc::ESRCH))?;
-        let pidfd = pidfd::of_child(&child).map_err(|errno| Error::os(Step::RunHook, errno as i32))?;
-        Ok(Box::new(RuntimeChild { child, pid, pidfd }))
-    }
 }
 
 /// Runs the hooks of one kind, one after the other. The first that fails ends it; what that means for the container is for the

@@ -30,7 +30,7 @@ impl InitProcess {
             Err(errno) => return Err(failed(errno)),
         };
         let same = match (self.pidfd_inode, self.start_time) {
-            (Some(inode), _) => pidfd::inode(pidfd.as_fd()).map_err(failed)? == Some(inode),
+            (Some(inode), _) => pidfd::has_inode(pidfd.as_fd(), inode).map_err(failed)?,
             // Read after the pidfd was opened: if the time is right, the pidfd is, since the pid was still in use.
             (None, Some(time)) => Procfs::open()?.start_time(self.pid)? == Some(time),
             (None, None) => false,

@@ -39,6 +39,12 @@ pub(crate) fn inode(pidfd: BorrowedFd<'_>) -> nix::Result<Option<u64>> {
     if kind == PID_FS_MAGIC { Ok(Some(fstat(pidfd)?.st_ino)) } else { Ok(None) }
 }
 
+/// Whether the pidfd has an inode that was found before: then it is the same process. A kernel that has such inodes is taken for
+/// granted, since nothing that was found by one lives on under another.
+pub(crate) fn has_inode(pidfd: BorrowedFd<'_>, inode: u64) -> nix::Result<bool> {
+    Ok(fstat(pidfd)?.st_ino == inode)
+}
+
 /// Whether all threads of the process have ended; it may still wait to be reaped.
 pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> nix::Result<bool> {
     loop {
@@ -69,12 +75,6 @@ pub(crate) fn timeout_until(deadline: Instant) -> PollTimeout {
     PollTimeout::try_from(i32::try_from(milliseconds).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
 }
 
-/// The pidfd of a process this program has started and not yet waited for, whose pid therefore cannot mean another.
-pub(crate) fn of_child(child: &std::process::Child) -> nix::Result<OwnedFd> {
-    let pid = i32::try_from(child.id()).ok().and_then(HostPid::new).ok_or(Errno::ESRCH)?;
-    open(pid)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_process_is_alive_until_it_ends_and_then_for_ever_ended() {
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
-        let pidfd = of_child(&child).unwrap();
+        let pidfd = open(HostPid::new(i32::try_from(child.id()).unwrap()).unwrap()).unwrap();
         assert!(!has_ended(pidfd.as_fd()).unwrap());
         assert!(!wait_until(pidfd.as_fd(), Instant::now() + Duration::from_millis(5)).unwrap());
         send_signal(pidfd.as_fd(), 0).unwrap();
