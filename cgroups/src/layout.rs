@@ -9,6 +9,7 @@ use crate::sys::{self, At};
 pub const DEFAULT_ROOT: &str = "/sys/fs/cgroup";
 
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
+const CGROUP_MAGIC: i64 = 0x0027_e0eb;
 
 /// The controllers of cgroup v1 that a container joins, in the order in which they are set up. `cpuset` is first because a process
 /// cannot join it before its CPUs are set, `freezer` late so that nothing freezes half way.
@@ -59,7 +60,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Looks at `/sys/fs/cgroup`: one system call on a v2 host, five on others.
+    /// Looks at `/sys/fs/cgroup`: one system call on a v2 host, five and one per hierarchy on others.
     ///
     /// # Errors
     /// [`Kind::Unsupported`] when no control groups are mounted, [`Kind::System`] when they cannot be looked at.
@@ -82,8 +83,13 @@ impl Layout {
         let dir = sys::open(At::Absolute, root, libc::O_RDONLY | libc::O_DIRECTORY)
             .map_err(|errno| Error::os(ACTION, errno).on(root))?;
         let names = sys::entries(dir.as_fd()).map_err(|errno| Error::os(ACTION, errno).on(root))?;
-        let mut hierarchies: Vec<Hierarchy> =
-            names.iter().filter(|entry| entry.is_dir).filter_map(|entry| hierarchy(root, &entry.name)).collect();
+        // An engine may have made a directory for a hierarchy that this kernel does not mount: only a cgroup file system counts.
+        let mut hierarchies: Vec<Hierarchy> = names
+            .iter()
+            .filter(|entry| entry.is_dir)
+            .filter_map(|entry| hierarchy(root, &entry.name))
+            .filter(|hierarchy| sys::filesystem(&hierarchy.mount) == Ok(CGROUP_MAGIC))
+            .collect();
         hierarchies.sort_by_key(|hierarchy| hierarchy.controllers.iter().filter_map(|name| rank(name)).min());
         let unified = names
             .iter()
