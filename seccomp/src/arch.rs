@@ -1,5 +1,5 @@
 //! The architectures of the OCI list, and what a filter must know of each.
-use crate::tables::Column;
+use crate::tables::{self, Column};
 use std::fmt;
 
 /// The bit that marks a system call number as one of the x32 ABI.
@@ -196,6 +196,16 @@ impl Arch {
     /// arguments as x86-64 ones do.
     pub const fn compares_64_bits(self) -> bool {
         self.audit() & BITS64 != 0 && self.audit() & N32 == 0
+    }
+
+    /// Every system call it has, by name and number (for x32 with the x32 bit), in the order of the names.
+    pub fn syscalls(self) -> impl Iterator<Item = (&'static str, u32)> {
+        tables::calls(self)
+    }
+
+    /// The name of the system call with this number. Searches the whole table.
+    pub fn syscall_name(self, number: u32) -> Option<&'static str> {
+        tables::name_of(self, number)
     }
 
     /// The table column that holds its numbers.

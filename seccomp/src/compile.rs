@@ -250,19 +250,18 @@ impl<'a> Compiler<'a> {
         runs.runs
     }
 
-    /// The answer for numbers above all that the profile names on this architecture.
+    /// The answer for numbers above all that the profile names on this architecture, if it is ENOSYS. As with runc,
+    /// naming number 0 alone says nothing about the age of a profile.
     fn newer(&self, section: &Section) -> Option<u16> {
-        self.enosys.filter(|_| section.largest > 0)
+        self.enosys.filter(|_| section.largest > Some(0))
     }
 
     fn numbers(&self, section: &Section, runs: &mut Runs) {
         let base = section.arch.base();
-        let mut number = base;
-        let dense = section.largest.wrapping_sub(base);
-        let count = usize::try_from(dense).unwrap_or(usize::MAX).saturating_add(1).min(section.cells.len());
-        for &cell in section.cells.get(..if section.largest == 0 { 0 } else { count }).unwrap_or(&[]) {
+        let Some(largest) = section.largest else { return runs.push(base, Decision::Leaf(0)) };
+        let count = usize::try_from(largest - base).unwrap_or(usize::MAX).saturating_add(1).min(section.cells.len());
+        for (&cell, number) in section.cells.get(..count).unwrap_or(&[]).iter().zip(base..) {
             runs.push(number, self.decision(cell));
-            number += 1;
         }
         let mut extra = section.extra.clone();
         extra.sort_by_key(|&(number, _)| number);
@@ -271,7 +270,7 @@ impl<'a> Compiler<'a> {
             runs.push(number + 1, Decision::Leaf(0));
         }
         let newer = self.newer(section).unwrap_or(0);
-        runs.push(section.largest.max(base) + u32::from(section.largest > 0), Decision::Leaf(newer));
+        runs.push(largest + 1, Decision::Leaf(newer));
     }
 }
 

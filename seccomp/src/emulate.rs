@@ -1,6 +1,6 @@
 //! Runs a filter as the kernel would, and tells which answers need no look at the arguments.
 use crate::bpf::{self, SockFilter};
-use crate::{Arch, tables};
+use crate::{Action, Arch, tables};
 
 /// A system call as a filter sees it: the kernel's `struct seccomp_data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +48,14 @@ impl Call {
             }
         }
     }
+}
+
+/// What a filter answers to a call: runs `program` as the kernel would.
+///
+/// A program the kernel would not take (one that runs off its end, or uses instructions seccomp filters have no need
+/// of) kills the process.
+pub fn evaluate(program: &[SockFilter], call: &Call) -> Action {
+    Action::from_raw(run(program, call).answer)
 }
 
 /// How a run ended.

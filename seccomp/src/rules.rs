@@ -34,8 +34,8 @@ pub(crate) struct Section {
     pub(crate) cells: Vec<Cell>,
     /// Decisions for the few numbers far above the others (Arm's private calls).
     pub(crate) extra: Vec<(u32, Cell)>,
-    /// The largest number a rule names.
-    pub(crate) largest: u32,
+    /// The largest number a rule names, or comes to through `socketcall` or `ipc`.
+    pub(crate) largest: Option<u32>,
 }
 
 /// All rules on one number of one architecture, as a list through [`Resolved::chains`].
@@ -101,7 +101,7 @@ impl Resolved {
             arch,
             cells: vec![Cell::DEFAULT; DENSE],
             extra: Vec::new(),
-            largest: 0,
+            largest: None,
         });
         let mut resolved = Self {
             leaves: vec![default.to_raw()],
@@ -176,8 +176,11 @@ impl Resolved {
             let Some(section) = self.sections.get_mut(index) else { return };
             let arch = section.arch;
             let number = tables::number(arch, name);
-            if let Some(number) = number {
-                section.largest = section.largest.max(number);
+            let routed = route.zip(arch.multiplexers()).map(|(route, (socketcall, ipc))| {
+                (route, if matches!(route, Route::Socketcall(_)) { socketcall } else { ipc })
+            });
+            for number in number.into_iter().chain(routed.map(|(_, number)| number)) {
+                section.largest = section.largest.max(Some(number));
             }
             // A rule that says what happens anyway is none, and so does not stand in the way of others.
             if effect.leaf == 0 {
@@ -186,8 +189,7 @@ impl Resolved {
             if let Some(number) = number {
                 self.enter_number(index, number, None, effect);
             }
-            if let (Some(route), Some((socketcall, ipc))) = (route, arch.multiplexers()) {
-                let number = if matches!(route, Route::Socketcall(_)) { socketcall } else { ipc };
+            if let Some((route, number)) = routed {
                 self.enter_number(index, number, Some(route), effect);
             }
         }
