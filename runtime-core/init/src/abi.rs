@@ -182,6 +182,7 @@ pub(crate) const RESOLVE_IN_ROOT: u64 = 0x10;
 pub(crate) const OPEN_TREE_CLONE: usize = 1;
 pub(crate) const OPEN_TREE_CLOEXEC: usize = O_CLOEXEC as usize;
 pub(crate) const MOVE_MOUNT_F_EMPTY_PATH: usize = 0x04;
+pub(crate) const MOVE_MOUNT_T_SYMLINKS: usize = 0x10;
 pub(crate) const MOVE_MOUNT_T_EMPTY_PATH: usize = 0x40;
 pub(crate) const FSOPEN_CLOEXEC: usize = 1;
 pub(crate) const FSMOUNT_CLOEXEC: usize = 1;
