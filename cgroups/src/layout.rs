@@ -8,8 +8,8 @@ use crate::sys::{self, At};
 /// Where control groups are mounted unless told otherwise.
 pub const DEFAULT_ROOT: &str = "/sys/fs/cgroup";
 
+const CGROUP1_MAGIC: i64 = 0x0027_e0eb;
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
-const CGROUP_MAGIC: i64 = 0x0027_e0eb;
 
 /// The controllers of cgroup v1 that a container joins, in the order in which they are set up. `cpuset` is first because a process
 /// cannot join it before its CPUs are set, `freezer` late so that nothing freezes half way.
@@ -60,12 +60,48 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Looks at `/sys/fs/cgroup`: one system call on a v2 host, five and one per hierarchy on others.
+    /// Looks at `/sys/fs/cgroup`: one system call on a v2 host, five and one for each hierarchy on others.
     ///
     /// # Errors
     /// [`Kind::Unsupported`] when no control groups are mounted, [`Kind::System`] when they cannot be looked at.
     pub fn detect() -> Result<Self> {
-        Self::detect_at(DEFAULT_ROOT)
+        let first = match Self::detect_at(DEFAULT_ROOT) {
+            Err(error) if matches!(error.kind(), Kind::Unsupported | Kind::NotFound) => error,
+            other => return other,
+        };
+        // Not at the usual place: the list of all mounts tells, but reading it is slow on a host with many.
+        let text =
+            sys::open(At::Absolute, "/proc/self/mountinfo", libc::O_RDONLY).and_then(|fd| sys::read_all(fd.as_fd()));
+        text.ok().and_then(|text| Self::from_mountinfo(&String::from_utf8_lossy(&text))).ok_or(first)
+    }
+
+    /// What `/proc/self/mountinfo` says; the first mount of each hierarchy counts.
+    fn from_mountinfo(text: &str) -> Option<Self> {
+        let mut hierarchies: Vec<Hierarchy> = Vec::new();
+        let mut unified = None;
+        for line in text.lines() {
+            let Some((before, after)) = line.split_once(" - ") else { continue };
+            let Some(mount) = before.split(' ').nth(4).map(unescape) else { continue };
+            let mut after = after.split(' ');
+            match after.next() {
+                Some("cgroup2") => unified = unified.or(Some(mount)),
+                Some("cgroup") => {
+                    let options = after.nth(1).unwrap_or_default();
+                    let controllers: Vec<String> =
+                        options.split(',').filter(|option| rank(option).is_some()).map(str::to_owned).collect();
+                    if !controllers.is_empty() && !hierarchies.iter().any(|known| known.controllers == controllers) {
+                        hierarchies.push(Hierarchy { controllers, mount });
+                    }
+                }
+                _ => {}
+            }
+        }
+        hierarchies.sort_by_key(|hierarchy| hierarchy.controllers.iter().filter_map(|name| rank(name)).min());
+        match (hierarchies.is_empty(), unified) {
+            (true, None) => None,
+            (true, Some(mount)) => Some(Self::v2(&mount)),
+            (false, unified) => Some(Self::v1(hierarchies, unified)),
+        }
     }
 
     /// Like [`detect`](Self::detect), for control groups mounted below another directory.
@@ -83,12 +119,12 @@ impl Layout {
         let dir = sys::open(At::Absolute, root, libc::O_RDONLY | libc::O_DIRECTORY)
             .map_err(|errno| Error::os(ACTION, errno).on(root))?;
         let names = sys::entries(dir.as_fd()).map_err(|errno| Error::os(ACTION, errno).on(root))?;
-        // An engine may have made a directory for a hierarchy that this kernel does not mount: only a cgroup file system counts.
+        // Directories without a mount are left behind there by programs that expected one.
         let mut hierarchies: Vec<Hierarchy> = names
             .iter()
             .filter(|entry| entry.is_dir)
             .filter_map(|entry| hierarchy(root, &entry.name))
-            .filter(|hierarchy| sys::filesystem(&hierarchy.mount) == Ok(CGROUP_MAGIC))
+            .filter(|hierarchy| sys::filesystem(&hierarchy.mount) == Ok(CGROUP1_MAGIC))
             .collect();
         hierarchies.sort_by_key(|hierarchy| hierarchy.controllers.iter().filter_map(|name| rank(name)).min());
         let unified = names
@@ -148,6 +184,28 @@ fn rank(controller: &str) -> Option<usize> {
     V1_CONTROLLERS.iter().position(|known| *known == controller)
 }
 
+/// Mount points have blanks and the like as `\040`.
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match (code, after.get(3..)) {
+            (Some(code), Some(after)) => {
+                plain.push(char::from(code));
+                rest = after;
+            }
+            _ => {
+                plain.push('\\');
+                rest = after;
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
 /// The hierarchy mounted at a directory of this name, if it is one a container joins.
 fn hierarchy(root: &str, name: &str) -> Option<Hierarchy> {
     let controllers: Vec<String> = match name {
@@ -163,6 +221,22 @@ fn hierarchy(root: &str, name: &str) -> Option<Hierarchy> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mountinfo_is_the_last_resort() {
+        let v2 = "25 1 0:22 / /cg\\0402 rw - cgroup2 cgroup rw\n26 1 0:23 / /tmp rw - tmpfs tmpfs rw\n";
+        assert_eq!(Layout::from_mountinfo(v2), Some(Layout::v2("/cg 2")));
+        let hybrid = "25 1 0:22 / /c/u rw - cgroup2 cgroup rw\n\
+            30 1 0:30 / /c/mem rw,nosuid - cgroup cgroup rw,memory\n\
+            31 1 0:31 / /c/cpu rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+            32 1 0:31 / /other rw - cgroup cgroup rw,cpu,cpuacct\n\
+            33 1 0:33 / /c/sd rw - cgroup systemd rw,xattr,name=systemd\n";
+        let layout = Layout::from_mountinfo(hybrid).unwrap();
+        assert_eq!((layout.version(), layout.unified()), (Version::Hybrid, Some("/c/u")));
+        let mounts: Vec<&str> = layout.hierarchies().iter().map(|one| one.mount.as_str()).collect();
+        assert_eq!(mounts, ["/c/mem", "/c/cpu", "/c/sd"]);
+        assert_eq!(Layout::from_mountinfo("26 1 0:23 / /tmp rw - tmpfs tmpfs rw\n"), None);
+    }
 
     #[test]
     fn directory_names_give_controllers() {

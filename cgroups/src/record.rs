@@ -119,7 +119,13 @@ impl Record {
         let own = if wanted.starts_with('/') { None } else { Some(own_cgroups()?) };
         let below = |mount: &str, controller: &str| match &own {
             None => Ok(format!("{mount}{wanted}")),
-            Some(own) => relative(own, mount, controller, &wanted),
+            Some(own) => {
+                let start = start(own, controller, layout.version() == Version::V2)?;
+                // A container that starts containers may see its own cgroup as the mount's root, under a path of the host's.
+                let seen =
+                    start.is_empty() || sys::open(At::Absolute, &format!("{mount}{start}"), libc::O_PATH).is_ok();
+                Ok(format!("{mount}{}/{wanted}", if seen { &start } else { "" }))
+            }
         };
         for hierarchy in layout.hierarchies() {
             for controller in &hierarchy.controllers {
@@ -208,18 +214,15 @@ fn own_cgroups() -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A relative path starts at the caller's own cgroup on v1, and beside it on v2, where a cgroup with processes cannot have
+/// Where a relative path starts: at the caller's own cgroup on v1, and beside it on v2, where a cgroup with processes cannot have
 /// children with controllers. runc does likewise.
-fn relative(own: &str, mount: &str, controller: &str, wanted: &str) -> Result<String> {
+fn start(own: &str, controller: &str, beside: bool) -> Result<String> {
     const WHAT: &str = "find the caller's own cgroup";
     let here = path::own_cgroup(own, controller).unwrap_or("/");
-    let start = match controller {
-        "" => here.rsplit_once('/').map_or("", |(parent, _)| parent),
-        _ => here.trim_end_matches('/'),
-    };
+    let start =
+        if beside { here.rsplit_once('/').map_or("", |(parent, _)| parent) } else { here.trim_end_matches('/') };
     // A caller in another cgroup namespace sees itself outside, as /../x.
-    let start = if start.is_empty() { String::new() } else { path::clean(start, WHAT)? };
-    Ok(format!("{mount}{start}/{wanted}"))
+    if start.is_empty() { Ok(String::new()) } else { path::clean(start, WHAT) }
 }
 
 #[cfg(test)]
@@ -268,11 +271,12 @@ mod tests {
     #[test]
     fn relative_paths_start_at_or_beside_the_caller() {
         let own = "4:memory:/a/b\n2:pids:/\n0::/u/s\n";
-        let table = [("memory", Some("/m/a/b/c1")), ("pids", Some("/m/c1")), ("", Some("/m/u/c1"))];
-        for (controller, expected) in table {
-            assert_eq!(relative(own, "/m", controller, "c1").ok().as_deref(), expected, "{controller}");
+        let table =
+            [("memory", false, "/a/b"), ("pids", false, ""), ("cpu", false, ""), ("", false, "/u/s"), ("", true, "/u")];
+        for (controller, beside, expected) in table {
+            assert_eq!(start(own, controller, beside).unwrap(), expected, "{controller} {beside}");
         }
-        assert!(relative("0::/../x/y\n", "/m", "", "c1").is_err());
+        assert!(start("0::/../x/y\n", "", true).is_err());
     }
 
     #[test]

@@ -93,6 +93,21 @@ pub(crate) fn filesystem(path: &str) -> SysResult<i64> {
     Ok(buffer.f_type as i64)
 }
 
+/// The number of links to an open file, by fstat(2).
+pub(crate) fn links(fd: BorrowedFd<'_>) -> SysResult<u64> {
+    let mut buffer = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `buffer` is a whole struct stat to write to, and outlives the call.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), buffer.as_mut_ptr()) })?;
+    // SAFETY: all-zero is a valid struct stat, and the kernel has filled it in.
+    let buffer = unsafe { buffer.assume_init() };
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "the field's type differs between architectures"
+    )]
+    Ok(u64::from(buffer.st_nlink))
+}
+
 /// read(2), again after a signal.
 pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> SysResult<usize> {
     loop {
@@ -148,6 +163,19 @@ pub(crate) fn read_to_end(fd: BorrowedFd<'_>) -> SysResult<Vec<u8>> {
         if count + RECORD < buffer.len() {
             return Ok(all);
         }
+    }
+}
+
+/// Everything in a file of any kind, to its very end.
+pub(crate) fn read_all(fd: BorrowedFd<'_>) -> SysResult<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut buffer = vec![0_u8; 64 * 1024];
+    loop {
+        let count = read(fd, &mut buffer)?;
+        if count == 0 {
+            return Ok(all);
+        }
+        all.extend_from_slice(buffer.get(..count).unwrap_or_default());
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Property {
     value: Value,
 }
 
+const OOM_GROUP: &str = "memory.oom.group";
+const OOM_POLICY: &str = "OOMPolicy";
+
 /// How annotations that are unit properties begin.
 const ANNOTATION: &str = "org.systemd.property.";
 
@@ -54,6 +57,18 @@ impl Property {
             }
             None => Ok(Some(Self::new(name, value))),
         }
+    }
+
+    /// What of the limits a unit has to be started with, because systemd takes it at no other time: `OOMPolicy` for
+    /// `memory.oom.group` (systemd 253; older ones leave it to the file). Add it to [`Spec::properties`](crate::Spec::properties).
+    #[must_use]
+    pub fn for_start(resources: &Resources<'_>) -> Option<Self> {
+        let policy = match resources.unified.get(OOM_GROUP)?.trim() {
+            "0" => "continue",
+            "1" => "kill",
+            _ => return None,
+        };
+        Some(Self::new(OOM_POLICY, Value::string(policy)))
     }
 
     /// The property's name.
@@ -186,7 +201,10 @@ pub(crate) fn attach(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
     let id =
         u32::try_from(pid).map_err(|_| Error::new(Kind::NotFound, "attach the process").detail("no such process"))?;
     if cgroup.fresh {
-        let list = start_properties(&unit, id, &cgroup.properties);
+        let mut list = start_properties(&unit, id, &cgroup.properties);
+        if list.iter().any(|property| property.name == OOM_POLICY) && version(&mut manager)? < 253 {
+            list.retain(|property| property.name != OOM_POLICY);
+        }
         start(&mut manager, &unit, &list)?;
         if let Err(error) = complete(cgroup, pid) {
             // The first failure is what counts.

@@ -113,6 +113,14 @@ fn annotations_become_properties() {
 }
 
 #[test]
+fn the_oom_policy_is_set_at_the_start() {
+    let of = |json: &str| Property::for_start(&serde_json::from_str(json).unwrap()).map(|one| one.to_string());
+    assert_eq!(of(r#"{"unified":{"memory.oom.group":"1"}}"#).as_deref(), Some("OOMPolicy=\"kill\""));
+    assert_eq!(of(r#"{"unified":{"memory.oom.group":"0"}}"#).as_deref(), Some("OOMPolicy=\"continue\""));
+    assert_eq!(of("{}"), None);
+}
+
+#[test]
 fn versions_are_read() {
     for (text, expected) in [("257.5-1", 257), ("v245.4-1.fc32", 245), ("\"v241\"", 241), ("252-rc1", 252), ("x", 0)] {
         assert_eq!(version_number(text), expected, "{text}");

@@ -12,6 +12,7 @@
     reason = "the helpers of tests are tests too: they end them where something is wrong"
 )]
 
+mod bundle;
 mod cost;
 mod cycles;
 mod devices;

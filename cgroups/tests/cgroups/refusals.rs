@@ -101,7 +101,7 @@ fn without_rights_and_limits_a_rootless_container_stays_where_it_is() {
     assert!(cgroup.record().paths.is_empty());
     let join = cgroup.join().unwrap();
     assert!(join.clone_into.is_none() && join.tasks.is_empty() && !join.attach);
-    cgroup.apply(&resources("{}")).unwrap();
+    cgroup.apply(&resources(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#)).unwrap();
     let error = cgroup.apply(&resources(r#"{"pids":{"limit":5}}"#)).unwrap_err();
     assert_eq!((error.kind(), error.pointer()), (Kind::NotDelegated, Some("/pids/limit")), "{error}");
 }
