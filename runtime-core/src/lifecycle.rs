@@ -79,6 +79,11 @@ fn facts_of(record: &Record, has_fifo: impl FnOnce() -> Result<bool>) -> Result<
     Ok(Facts { status, init: Some(init) })
 }
 
+/// Whether the container is created and not started, frozen or not.
+pub(crate) fn waits_for_start(entry: &Entry) -> Result<bool> {
+    Ok(entry.has_exec_fifo()? && is_waiting(&entry.record)?)
+}
+
 /// Whether a container with a FIFO really waits at it: a `start` that was killed may have let the command be executed without
 /// removing the FIFO.
 fn is_waiting(record: &Record) -> Result<bool> {

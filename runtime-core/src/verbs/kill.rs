@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use nix::errno::Errno;
 
-use crate::lifecycle::not_running;
+use crate::lifecycle::{self, not_running};
 use crate::state::{InitProcess, Record, Store};
 use crate::{ContainerId, Error, Kind, Result, Runtime, Step, control, pidfd};
 
@@ -148,6 +148,7 @@ impl Default for KillOptions {
 
 /// Sends a signal to the container's first process, or to all.
 ///
+/// A `created` container, which has nothing that could handle a signal, is ended by SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGABRT.
 /// SIGKILL ends all of them either way: through the pid namespace, or one by one where that is shared with others; and it thaws
 /// what is paused.
 ///
@@ -155,28 +156,40 @@ impl Default for KillOptions {
 /// [`Kind::NotFound`] when there is no such container; [`Kind::WrongStatus`] ("container not running") when its first process has
 /// ended; [`Kind::System`] when the kernel refuses.
 pub fn kill(runtime: &Runtime, id: &ContainerId, options: &KillOptions) -> Result<()> {
-    let record = Store::find(runtime, id)?.record;
+    let entry = Store::find(runtime, id)?;
+    let record = &entry.record;
     if options.all {
-        return signal_all(&record, options.signal);
+        return signal_all(record, options.signal);
     }
     let init = record.init.as_ref().map(InitProcess::open).transpose()?.flatten();
     // Without a pid namespace of its own, the other processes would outlive the first one.
     if options.signal == Signal::KILL && !record.has_own_pid_namespace() && record.cgroup.is_some() {
         let was_running = init.is_some();
-        let cgroup = control::require(&record)?;
+        let cgroup = control::require(record)?;
         let had_processes = was_running || !cgroup.processes().map_err(|error| Error::cgroup(&error))?.is_empty();
         cgroup.kill_all().map_err(|error| Error::cgroup(&error))?;
-        return if had_processes { Ok(()) } else { Err(not_running(&record)) };
+        return if had_processes { Ok(()) } else { Err(not_running(record)) };
     }
-    let init = init.ok_or_else(|| not_running(&record))?;
-    match pidfd::send_signal(init.as_fd(), options.signal.number()) {
+    let init = init.ok_or_else(|| not_running(record))?;
+    let signal = if ends_a_waiting_init(options.signal) && lifecycle::waits_for_start(&entry)? {
+        Signal::KILL
+    } else {
+        options.signal
+    };
+    match pidfd::send_signal(init.as_fd(), signal.number()) {
         Ok(()) => {}
-        Err(Errno::ESRCH) => return Err(not_running(&record)),
+        Err(Errno::ESRCH) => return Err(not_running(record)),
         Err(errno) => {
             return Err(Error::os(Step::Signal, errno as i32).object(format!("init of {id}")));
         }
     }
-    if options.signal == Signal::KILL { thaw_dying(&record) } else { Ok(()) }
+    if signal == Signal::KILL { thaw_dying(record) } else { Ok(()) }
+}
+
+/// Whether the signal asks a process to end. What waits for `start` is the first process of a pid namespace and has no handlers:
+/// such a one is deaf to these. runc's has handlers and ends, which engines that stop a created container count on.
+fn ends_a_waiting_init(signal: Signal) -> bool {
+    matches!(signal.number(), libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGABRT | libc::SIGTERM)
 }
 
 /// A process that is frozen by the v1 freezer dies only once it is thawed.
