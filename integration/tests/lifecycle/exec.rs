@@ -21,7 +21,6 @@ pub(crate) const CASES: &[Case] = cases![
     takes_capabilities,
     takes_no_new_privileges,
     a_process_file_says_it_all,
-    a_process_file_may_be_standard_input.not_crun("reads files only").not_runc("reads files only").extension(),
     detached_gives_the_pid,
     standard_input_is_passed,
     forwards_signals,
@@ -215,13 +214,6 @@ fn a_process_file_says_it_all(t: &Sandbox) {
     }
     let facts = t.logged(&["exec", "-p", &path, &c.id]).run().ok().json();
     check_process_file(&facts);
-    c.end();
-}
-
-fn a_process_file_may_be_standard_input(t: &Sandbox) {
-    let c = paused(t);
-    let text = fs::read(process_file(t)).unwrap();
-    check_process_file(&t.logged(&["exec", "--process", "-", &c.id]).stdin(text).run().ok().json());
     c.end();
 }
 

@@ -225,7 +225,8 @@ pub(crate) const PR_CAP_AMBIENT_CLEAR_ALL: usize = 4;
 pub(crate) const CAP_SYS_ADMIN: u32 = 21;
 
 pub(crate) const SIGKILL: usize = 9;
-pub(crate) const SIGPIPE: usize = 13;
+/// How many signals there are; they count from 1.
+pub(crate) const SIGNALS: usize = 64;
 pub(crate) const SIGCHLD: u64 = 17;
 
 pub(crate) const TIOCSCTTY: usize = 0x540E;

@@ -3,8 +3,9 @@
 use crate::abi::{
     AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, ELOOP, ENOENT, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE, FSCONFIG_SET_FLAG,
     FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS, MS_MOVE, MS_REC,
-    O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS,
+    MS_MOVE, MS_REC, O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK,
+    S_IFMT,
 };
 use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
@@ -48,8 +49,7 @@ impl Walker {
         self.set_attrs(tree, attrs)?;
         // The host's own path to it may lead over links.
         let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS;
-        sys::move_mount(tree, CStr::EMPTY, Fd::CWD, self.arena.str(at), flags)
-            .because(detail::ATTACH)?;
+        sys::move_mount(tree, CStr::EMPTY, Fd::CWD, self.arena.str(at), flags).because(detail::ATTACH)?;
         self.root = tree;
         Ok(())
     }

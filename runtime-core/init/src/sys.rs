@@ -349,13 +349,17 @@ pub(crate) fn fork(flags: u64) -> Result<usize> {
     unsafe { call(nr::CLONE3, [args.as_ptr() as usize, 64, 0, 0, 0, 0]) }
 }
 
-/// Resets SIGPIPE, which Rust programs ignore, and unblocks every signal: the command starts with neither.
+/// Resets every signal's action and unblocks every signal: what the caller ignores (a shell's `trap '' INT`, and SIGPIPE in Rust
+/// programs) is not the container's business, as in runc. `CLONE_CLEAR_SIGHAND` would leave ignored signals ignored.
 pub(crate) fn reset_signals() {
     let default = [0u64; 4];
     let none = 0u64;
-    // SAFETY: an all-zero sigaction is SIG_DFL; the mask is eight bytes, as said. Neither call can fail with these arguments.
-    unsafe { raw(nr::RT_SIGACTION, [abi::SIGPIPE, default.as_ptr() as usize, 0, 8, 0, 0]) };
-    // SAFETY: as above.
+    for signal in 1..=abi::SIGNALS {
+        // SAFETY: an all-zero sigaction is SIG_DFL; the mask is eight bytes, as said. It fails for SIGKILL and SIGSTOP alone, which
+        // always have their default action.
+        unsafe { raw(nr::RT_SIGACTION, [signal, default.as_ptr() as usize, 0, 8, 0, 0]) };
+    }
+    // SAFETY: the mask is eight bytes, as said.
     unsafe { raw(nr::RT_SIGPROCMASK, [2, core::ptr::from_ref(&none) as usize, 0, 8, 0, 0]) };
 }
 
