@@ -44,6 +44,7 @@ pub(super) fn plan(
                 properties.push(property);
             }
         }
+        properties.extend(linux.and_then(|linux| linux.resources.as_deref()).and_then(Property::for_start));
     }
     let owner = delegated_owner(config);
     let spec = Spec {
