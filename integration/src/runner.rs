@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -223,7 +224,9 @@ impl Run {
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find(|path| Path::new(path).is_file());
         fs::copy(busybox.expect("busybox (install the package busybox-static)"), cache.join("busybox"))
             .expect("busybox");
-        fs::copy(env!("ORLOP_PROGRAM_PROBE"), cache.join("probe")).expect("probe");
+        // Carried in the test program, which may run on another root than the one it was built on (a guest).
+        fs::write(cache.join("probe"), include_bytes!(env!("ORLOP_PROGRAM_PROBE"))).expect("probe");
+        fs::set_permissions(cache.join("probe"), fs::Permissions::from_mode(0o755)).expect("probe");
         let mounts_before = leak::mounts("").len();
         Self { subject, base, tag, show_output, mounts_before }
     }
