@@ -10,7 +10,7 @@ use crate::tree::{self, Run};
 use crate::{ARCHITECTURES, Action, Arch, Filter, Flags, UnknownSyscall};
 
 /// ENOSYS on the architecture this crate is built for.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive constant")]
+#[expect(clippy::cast_possible_truncation, reason = "a small positive constant")]
 const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
 
 /// How to compile a profile.

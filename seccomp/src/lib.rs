@@ -11,6 +11,8 @@ mod emulate;
 mod error;
 mod filter;
 mod flags;
+pub mod load;
+pub mod notify;
 mod profile;
 pub mod report;
 mod rules;
