@@ -78,19 +78,26 @@ pub(crate) struct JoinCgroup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Resource {
     /// A detached copy of a directory tree or file of the host.
-    Tree { path: String, recursive: bool, nofollow: bool, what: TreeOf, field: String },
+    Tree { path: String, recursive: bool, nofollow: bool, what: TreeOf, idmap: Option<IdMapped>, field: String },
     /// A verified handle on procfs.
     Proc,
     /// A namespace.
     Namespace { path: String, kind: NamespaceType, field: String },
     /// A user namespace that holds these mappings, for an idmapped mount.
-    IdMap { uids: Vec<IdMapping>, gids: Vec<IdMapping>, field: String },
+    IdMap { maps: IdMaps, field: String },
     /// The socket that takes the terminal's master.
     ConsoleSocket,
     /// The FIFO that `start` writes.
     StartFifo,
     /// The pidfd of the container's init, for `exec`.
     InitPidfd,
+}
+
+/// Id maps for a mount. They are set by the runtime: its rights over the file system are needed, not those of the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdMapped {
+    pub(crate) maps: IdMaps,
+    pub(crate) recursive: bool,
 }
 
 /// What a [`Resource::Tree`] is for.

@@ -61,6 +61,17 @@ pub(crate) fn clone_tree(path: &CStr, recursive: bool, nofollow: bool) -> Result
     owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
 }
 
+/// `mount_setattr(2)` with MOUNT_ATTR_IDMAP (Linux 5.12) on a detached mount.
+pub(crate) fn set_id_map(tree: BorrowedFd<'_>, userns: BorrowedFd<'_>, recursive: bool) -> Result<()> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    let attr = [MOUNT_ATTR_IDMAP, 0, 0, u64::from(userns.as_raw_fd().cast_unsigned())];
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let (fd, empty) = (tree.as_raw_fd(), c"".as_ptr());
+    // SAFETY: struct mount_attr is four 64-bit words, whose size is passed along.
+    let result = unsafe { libc::syscall(libc::SYS_mount_setattr, fd, empty, flags, attr.as_ptr(), size_of_val(&attr)) };
+    Errno::result(result).map(drop)
+}
+
 /// `pidfd_open(2)` (Linux 5.3).
 pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     // SAFETY: takes two numbers.

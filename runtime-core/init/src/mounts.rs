@@ -323,10 +323,12 @@ impl Walker {
     }
 
     /// For a root that is an initramfs, which cannot be pivoted: weaker, since the old mounts stay below.
-    pub(crate) fn move_root(&mut self) -> Result<(), Failure> {
+    pub(crate) fn move_root(&mut self, moved: bool) -> Result<(), Failure> {
         let here = CStr::new(b".\0");
         sys::fchdir(self.root)?;
-        sys::mount(here, CStr::new(b"/\0"), CStr::EMPTY, MS_MOVE, CStr::EMPTY)?;
+        if moved {
+            sys::mount(here, CStr::new(b"/\0"), CStr::EMPTY, MS_MOVE, CStr::EMPTY)?;
+        }
         sys::chroot(here)?;
         sys::chdir(CStr::new(b"/\0"))?;
         Ok(())

@@ -209,7 +209,7 @@ impl Walker {
                 self.console(self.arena.slot(socket), (rows, cols), bind == 1, uid)
             }
             Op::Pivot => self.pivot(),
-            Op::MoveRoot => self.move_root(),
+            Op::MoveRoot { moved } => self.move_root(moved == 1),
             Op::RootPropagation { flags, recursive } => Self::root_propagation(flags, recursive == 1),
             _ => self.step_process(record),
         }

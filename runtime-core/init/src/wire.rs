@@ -222,8 +222,8 @@ pub enum Op {
     Console { socket: Slot, rows: u16, cols: u16, bind: u32, uid: u32 },
     /// `pivot_root(2)` into the root filesystem, and the old root goes.
     Pivot,
-    /// `MS_MOVE` and `chroot(2)`, for a root that cannot be pivoted.
-    MoveRoot,
+    /// `chroot(2)`, for a root that cannot be pivoted; `moved` 1: after `MS_MOVE` to the namespace's root, where it is not yet.
+    MoveRoot { moved: u32 },
     /// The root's propagation as the container shall see it.
     RootPropagation { flags: u64, recursive: u32 },
 

@@ -45,12 +45,16 @@ pub(crate) fn open_all<'g>(plan: &Plan, given: &Given<'g>) -> Result<Vec<Opened<
 fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
     let missing = |what: &str| Error::new(Kind::InvalidArgument, Step::CheckArguments).detail(what.to_owned());
     match resource {
-        Resource::Tree { path, recursive, nofollow, what, field } => {
-            open_tree(path, *recursive, *nofollow, *what, field).map(Opened::Own)
+        Resource::Tree { path, recursive, nofollow, what, idmap, field } => {
+            let tree = open_tree(path, *recursive, *nofollow, *what, field)?;
+            if let Some(idmap) = idmap {
+                super::idmapped::apply(tree.as_fd(), idmap, path, field)?;
+            }
+            Ok(Opened::Own(tree))
         }
         Resource::Proc => Ok(Opened::Own(Procfs::open()?.into_fd())),
         Resource::Namespace { path, kind, field } => open_namespace(path, *kind, field).map(Opened::Own),
-        Resource::IdMap { uids, gids, field } => super::idmapped::user_namespace(uids, gids, field).map(Opened::Own),
+        Resource::IdMap { maps, field } => super::idmapped::user_namespace(maps, field).map(Opened::Own),
         Resource::ConsoleSocket => given.console.map(Opened::Given).ok_or_else(|| {
             missing("a terminal is asked for (config /process/terminal), and a console socket is missing")
         }),

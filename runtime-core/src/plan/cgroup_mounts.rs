@@ -129,6 +129,7 @@ impl Builder<'_> {
                 recursive,
                 nofollow: true,
                 what: TreeOf::Bind,
+                idmap: None,
                 field: format!("/mounts/{index}"),
             })
         };

@@ -75,7 +75,14 @@ impl Builder<'_> {
             } else {
                 let path = path.to_owned();
                 let field = field.clone();
-                self.slot(Resource::Tree { path, recursive: false, nofollow: false, what: TreeOf::Bind, field })
+                self.slot(Resource::Tree {
+                    path,
+                    recursive: false,
+                    nofollow: false,
+                    what: TreeOf::Bind,
+                    idmap: None,
+                    field,
+                })
             };
             let attrs = self.plan.program.list(&[]);
             let op = Op::Bind { tree, source: text, target: text, flags: 0, attrs };

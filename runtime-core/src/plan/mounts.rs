@@ -3,7 +3,7 @@
 use orlop_init::wire::{Attr, COPY_SYMLINK, COPY_UP, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_NOFOLLOW, Slot, Str};
 
 use super::rootfs::NO_PATH;
-use super::{Builder, Resource, TreeOf};
+use super::{Builder, IdMapped, IdMaps, Resource, TreeOf};
 use crate::Result;
 use crate::config::mount_options::MountOptions;
 use crate::config::{IdMapping, Mount, Propagation};
@@ -142,7 +142,9 @@ impl Builder<'_> {
         }
         let mut after = Vec::new();
         self.push_recursive(options, &mut after);
-        self.push_idmap(index, mount, options, &mut after)?;
+        if let Some(idmap) = self.id_mapped(index, mount, options)? {
+            after.push(self.idmap_attr(index, idmap));
+        }
         after.extend(options.propagation.iter().map(|propagation| propagation_attr(*propagation)));
         let mut flags = if matches!(kind, "proc" | "sysfs") || options.dest_nofollow { NO_SYMLINK } else { 0 };
         if options.tmpcopyup {
@@ -203,7 +205,12 @@ impl Builder<'_> {
             attrs.insert(0, first);
         }
         self.push_recursive(options, &mut attrs);
-        self.push_idmap(index, mount, options, &mut attrs)?;
+        let mut idmap = self.id_mapped(index, mount, options)?;
+        if self.options.host.rootless
+            && let Some(idmap) = idmap.take()
+        {
+            attrs.push(self.idmap_attr(index, idmap));
+        }
         let mut flags = if recursive { RECURSIVE } else { 0 };
         flags |= if options.copy_symlink { COPY_SYMLINK } else { 0 };
         flags |= if options.src_nofollow { SOURCE_NOFOLLOW } else { 0 };
@@ -213,7 +220,7 @@ impl Builder<'_> {
             Slot::NONE
         } else {
             let field = format!("/mounts/{index}/source");
-            self.slot(Resource::Tree { path: source, recursive, nofollow, what: TreeOf::Bind, field })
+            self.slot(Resource::Tree { path: source, recursive, nofollow, what: TreeOf::Bind, idmap, field })
         };
         let target = self.plan.program.str(target);
         let attrs = self.plan.program.list(&attrs);
@@ -238,24 +245,17 @@ impl Builder<'_> {
         }
     }
 
-    /// Ids are mapped by the mount's own mappings, or by the container's.
-    fn push_idmap(
-        &mut self,
-        index: usize,
-        mount: &Mount<'_>,
-        options: &MountOptions<'_>,
-        attrs: &mut Vec<Attr>,
-    ) -> Result<()> {
-        let ranges = options.idmap.and_then(|idmap| idmap.ranges);
+    /// The id maps of a mount: its own, those of its option, or the container's.
+    fn id_mapped(&self, index: usize, mount: &Mount<'_>, options: &MountOptions<'_>) -> Result<Option<IdMapped>> {
         if options.idmap.is_none() && mount.uid_mappings.is_empty() && mount.gid_mappings.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let none: &[IdMapping] = &[];
         let (own_uids, own_gids) = match &self.config.linux {
             Some(linux) => (linux.uid_mappings.as_slice(), linux.gid_mappings.as_slice()),
             None => (none, none),
         };
-        let (uids, gids) = match ranges {
+        let (uids, gids) = match options.idmap.and_then(|idmap| idmap.ranges) {
             Some(ranges) => {
                 crate::config::mount_options::parse_id_map(ranges, own_uids, own_gids).map_err(|detail| {
                     let option = options.idmap.map_or(0, |idmap| idmap.index);
@@ -271,10 +271,15 @@ impl Builder<'_> {
                 "an idmapped mount needs uidMappings and gidMappings, its own or the container's",
             ));
         }
-        let userns = self.slot(Resource::IdMap { uids, gids, field: format!("/mounts/{index}") });
-        let recursive = u32::from(options.idmap.is_some_and(|idmap| idmap.recursive));
-        attrs.push(Attr { set: attr::IDMAP, clear: 0, propagation: 0, userns, recursive });
-        Ok(())
+        let recursive = options.idmap.is_some_and(|idmap| idmap.recursive);
+        Ok(Some(IdMapped { maps: IdMaps { uids, gids }, recursive }))
+    }
+
+    /// The call that maps ids on a mount which the init makes itself.
+    fn idmap_attr(&mut self, index: usize, idmap: IdMapped) -> Attr {
+        let IdMapped { maps, recursive } = idmap;
+        let userns = self.slot(Resource::IdMap { maps, field: format!("/mounts/{index}") });
+        Attr { set: attr::IDMAP, clear: 0, propagation: 0, userns, recursive: u32::from(recursive) }
     }
 
     /// The directory in which the notify socket appears, as runc lays it out.
@@ -288,6 +293,7 @@ impl Builder<'_> {
                 recursive: false,
                 nofollow: true,
                 what: TreeOf::Bind,
+                idmap: None,
                 field: String::new(),
             })
         };

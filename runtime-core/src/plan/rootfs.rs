@@ -24,7 +24,11 @@ impl Builder<'_> {
         self.plan_late_readonly();
         self.plan_protected_paths();
         self.plan_sysctls();
-        self.push(if self.options.no_pivot { Op::MoveRoot } else { Op::Pivot });
+        self.push(if self.options.no_pivot {
+            Op::MoveRoot { moved: u32::from(has_early_hooks(self.config)) }
+        } else {
+            Op::Pivot
+        });
         self.plan_root_propagation();
         Ok(())
     }
@@ -46,6 +50,7 @@ impl Builder<'_> {
                 recursive: true,
                 nofollow: false,
                 what: TreeOf::Rootfs,
+                idmap: None,
                 field: "/root/path".into(),
             })
         };
@@ -105,6 +110,7 @@ impl Builder<'_> {
             recursive: false,
             nofollow: true,
             what: TreeOf::Null,
+            idmap: None,
             field: String::new(),
         })
     }

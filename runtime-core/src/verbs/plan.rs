@@ -106,8 +106,8 @@ fn opening(resource: &Resource) -> Option<Operation> {
             (format!("{path}{}", if *recursive { " and the mounts below it" } else { "" }), field.clone())
         }
         Resource::Namespace { path, kind, field } => (format!("{kind} namespace {path}"), field.clone()),
-        Resource::IdMap { uids, gids, field } => (
-            format!("a user namespace for an id-mapped mount ({} and {} ranges)", uids.len(), gids.len()),
+        Resource::IdMap { maps, field } => (
+            format!("a user namespace for an id-mapped mount ({} and {} ranges)", maps.uids.len(), maps.gids.len()),
             field.clone(),
         ),
         Resource::Proc | Resource::ConsoleSocket | Resource::StartFifo | Resource::InitPidfd => return None,
