@@ -220,7 +220,7 @@ impl Executing<'_> {
         if let Some(path) = &self.options.pid_file {
             creation::write_pid_file(path, pid)?;
         }
-        if self.paused
+        if self.attach
             && let Some(cgroup) = &mut self.cgroup
         {
             cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))?;
