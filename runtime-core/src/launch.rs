@@ -229,6 +229,10 @@ impl Init {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let (word, dead) = self.poll_until(deadline)?;
+            // Whatever was seen is the new process's: the first one ends without a word.
+            if self.follow_fork()? {
+                continue;
+            }
             if word {
                 let mut byte = [0u8; 1];
                 match recv(self.sync.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT) {
@@ -238,7 +242,7 @@ impl Init {
                     Err(errno) => return Err(Error::os(Step::Wait, errno as i32).object("the init")),
                 }
             }
-            if dead && !self.follow_fork()? {
+            if dead {
                 return self.let_go(true);
             }
         }

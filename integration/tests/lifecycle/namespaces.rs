@@ -394,7 +394,7 @@ fn rootless_state_directory(t: &Sandbox) {
     let bundle = c.bundle.display().to_string();
     let call = |words: &[&str]| t.bare(words).env("XDG_RUNTIME_DIR", &runtime).user(USER, USER).run();
     let _ = call(&["run", "--detach", "--bundle", &bundle, &c.id]).ok();
-    let name = t.subject.path.file_name().unwrap().to_str().unwrap().to_owned();
+    let name = format!("{:?}", t.subject.flavor).to_lowercase();
     assert!(runtime.join(&name).join(&c.id).is_dir(), "state is below $XDG_RUNTIME_DIR/{name}");
     let state = call(&["state", &c.id]).ok().json();
     assert_eq!(state["status"], "running");

@@ -212,6 +212,7 @@ pub(crate) const S_IFBLK: u32 = 0o060_000;
 
 pub(crate) const CLONE_NEWTIME: usize = 0x80;
 pub(crate) const CLONE_PARENT: u64 = 0x8000;
+pub(crate) const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
 
 pub(crate) const PR_SET_PDEATHSIG: usize = 1;
 pub(crate) const PR_SET_DUMPABLE: usize = 4;

@@ -1,7 +1,5 @@
 //! Control groups, namespaces, and the talk with the runtime.
 
-use core::sync::atomic::Ordering;
-
 use crate::abi::{
     CLONE_NEWTIME, ECONNRESET, EINTR, IFF_UP, O_DIRECTORY, O_PATH, O_WRONLY, PR_SET_PDEATHSIG, PROC_SUPER_MAGIC,
     RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, SIGKILL, SIOCGIFFLAGS, SIOCSIFFLAGS,
@@ -20,12 +18,11 @@ impl Walker {
 
     /// Goes on as a sibling of this process: a pid namespace that was joined holds children only.
     pub(crate) fn fork(&self, flags: u64) -> Result<(), Failure> {
-        let pid = sys::fork(flags)?;
-        if pid == 0 {
+        // The runtime learns the number before the new process can do anything: it might execute the command, and end, at once.
+        if sys::fork(flags, &self.arena.header().forked)? == 0 {
             // The tie to the runtime's life is not inherited.
             return self.die_with_parent();
         }
-        self.arena.header().forked.store(pid as i32, Ordering::Release);
         sys::exit(0)
     }
 

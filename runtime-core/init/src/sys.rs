@@ -340,12 +340,14 @@ pub(crate) unsafe fn execve(path: CStr<'_>, argv: *const u64, envp: *const u64) 
     }
 }
 
-/// `clone3(2)` without a stack of its own: the child goes on with a copy of this process.
-pub(crate) fn fork(flags: u64) -> Result<usize> {
+/// `clone3(2)` without a stack of its own: the child goes on with a copy of this process. Its number is in `pid` before it runs.
+pub(crate) fn fork(flags: u64, pid: &core::sync::atomic::AtomicI32) -> Result<usize> {
     // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
     // CLONE_PARENT takes the exit signal of the caller, and none may be given.
-    let args = [flags | abi::CLONE_PARENT, 0, 0, 0, 0u64, 0, 0, 0];
-    // SAFETY: the structure has the 64 bytes of its first version; no flag shares memory, so both sides own their stack.
+    let flags = flags | abi::CLONE_PARENT | abi::CLONE_PARENT_SETTID;
+    let args = [flags, 0, 0, pid.as_ptr() as u64, 0u64, 0, 0, 0];
+    // SAFETY: the structure has the 64 bytes of its first version; no flag shares memory, so both sides own their stack; the number
+    // is written to an atomic that outlives the call.
     unsafe { call(nr::CLONE3, [args.as_ptr() as usize, 64, 0, 0, 0, 0]) }
 }
 

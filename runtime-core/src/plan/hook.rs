@@ -53,16 +53,12 @@ impl Builder<'_> {
     /// Joins every namespace of the container whose init is behind `init`, its pid namespace included.
     pub(super) fn plan_join(&mut self, init: orlop_init::wire::Slot) {
         let all = self.joined_flags();
-        let pid = NamespaceType::Pid.number();
-        if all & pid != 0 && !self.options.host.rootless {
-            self.plan.joins.push((init, NamespaceType::Pid));
-            self.push_join(init, all & !pid);
-        } else {
-            self.push_join(init, all);
-            if all & pid != 0 {
-                self.push(Op::Fork { flags: 0 });
-                self.push(Op::Dumpable(0));
-            }
+        self.push_join(init, all);
+        if all & NamespaceType::Pid.number() != 0 {
+            // The process that shows in the container's pid namespace is a child of the init and not of the runtime: between clone and
+            // execve, the runtime's own child has the host's binary as its /proc/PID/exe, and the runtime's memory (CVE-2019-5736).
+            self.push(Op::Fork { flags: 0 });
+            self.push(Op::Dumpable(0));
         }
     }
 }

@@ -96,13 +96,13 @@ impl Builder<'_> {
     fn plan_own_user(&mut self, pid: Option<Slot>, new: u64) {
         let own = new & flag(NamespaceType::User) != 0;
         self.plan.clone_flags = new;
+        // With a user namespace of its own the init has no right to join others': the calling thread does it for it.
+        let by_caller = own && !self.options.host.rootless;
         if let Some(pid) = pid
-            && !self.options.host.rootless
+            && by_caller
         {
             self.plan.joins.push((pid, NamespaceType::Pid));
         }
-        // With a user namespace of its own the init has no right to join others': the calling thread does it for it.
-        let by_caller = own && !self.options.host.rootless;
         if own {
             let linux = self.config.linux.as_ref();
             self.plan.id_maps =
@@ -119,8 +119,9 @@ impl Builder<'_> {
             }
         }
         if let Some(pid) = pid
-            && self.options.host.rootless
+            && !by_caller
         {
+            // Not by the calling thread: its child would show the host's binary to the other processes there (see plan_join).
             self.push_setns(pid, NamespaceType::Pid);
             self.push(Op::Fork { flags: 0 });
         }
