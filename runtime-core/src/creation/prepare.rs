@@ -83,6 +83,7 @@ impl Prepared {
             bundle: &bundle.directory,
             no_pivot: options.no_pivot,
             no_new_keyring: options.no_new_keyring,
+            terminal_size: options.terminal_size,
             listen_fds: options.listen_fds,
             preserve_fds: options.preserve_fds,
             notify_dir: notify_dir.as_deref(),

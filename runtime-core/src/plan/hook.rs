@@ -13,6 +13,7 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, host: Host) -> Pla
         bundle: std::path::Path::new("/"),
         no_pivot: false,
         no_new_keyring: true,
+        terminal_size: None,
         listen_fds: 0,
         preserve_fds: 0,
         notify_dir: None,

@@ -152,7 +152,8 @@ impl Builder<'_> {
 
     fn plan_console(&mut self) {
         let Some(process) = self.config.process.as_ref().filter(|process| process.terminal) else { return };
-        let (rows, cols) = process.console_size.map_or((0, 0), |size| (size.height, size.width));
+        let size = self.options.terminal_size.or(process.console_size);
+        let (rows, cols) = size.map_or((0, 0), |size| (size.height, size.width));
         let uid = process.user.uid;
         let socket = self.slot(Resource::ConsoleSocket);
         self.push_from(format_args!("/process/terminal"), Op::Console { socket, rows, cols, bind: 1, uid });

@@ -16,6 +16,8 @@ pub struct CreateOptions {
     pub console_socket: Option<PathBuf>,
     /// An already connected Unix socket to which the terminal's master fd is sent instead; closed unused without a terminal.
     pub console: Option<OwnedFd>,
+    /// The terminal's size, instead of `process.consoleSize`: that of the terminal it is shown on.
+    pub terminal_size: Option<crate::config::ConsoleSize>,
     /// A Unix socket to which the pidfd of the container's init is sent.
     pub pidfd_socket: Option<PathBuf>,
     /// A file that gets the pid of the container's init.

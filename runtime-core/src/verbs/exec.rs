@@ -48,6 +48,8 @@ pub struct ExecOptions {
     pub console_socket: Option<PathBuf>,
     /// An already connected Unix socket to which the terminal's master fd is sent instead; closed unused without a terminal.
     pub console: Option<OwnedFd>,
+    /// The terminal's size, instead of the process's `consoleSize`: that of the terminal it is shown on.
+    pub terminal_size: Option<crate::config::ConsoleSize>,
     /// A Unix socket to which the pidfd of the process is sent.
     pub pidfd_socket: Option<PathBuf>,
     /// A file that gets the pid of the process.
@@ -77,6 +79,7 @@ impl ExecOptions {
             ignore_paused: false,
             console_socket: None,
             console: None,
+            terminal_size: None,
             pidfd_socket: None,
             pid_file: None,
             preserve_fds: 0,

@@ -48,6 +48,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         bundle: Path::new(&entry.record.bundle),
         no_pivot: false,
         no_new_keyring: entry.record.no_new_keyring,
+        terminal_size: None,
         listen_fds: 0,
         preserve_fds: options.preserve_fds,
         notify_dir: None,

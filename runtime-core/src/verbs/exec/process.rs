@@ -10,6 +10,7 @@ pub(super) fn apply<'p>(process: &mut Process<'p>, options: &'p ExecOptions) -> 
         process.terminal = false;
     }
     process.terminal |= options.tty;
+    process.console_size = options.terminal_size.or(process.console_size);
     if let Some(cwd) = &options.cwd {
         process.cwd = cwd.as_str().into();
     }
