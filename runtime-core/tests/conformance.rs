@@ -123,7 +123,7 @@ fn command_name(block: &str) -> Option<String> {
 
 /// The long flag of a line of a block: `-b, --bundle DIR | …`.
 fn flag_of(line: &str) -> Option<String> {
-    let line = line.trim_start_matches('"');
+    let line = line.trim_start_matches([' ', '"']);
     if !line.starts_with('-') || !(line.contains(" | ") || line.contains(" ! ")) {
         return None;
     }

@@ -12,6 +12,7 @@
 
 mod cli;
 mod exec;
+mod fields;
 mod hooks;
 mod mounts;
 mod namespaces;
@@ -30,6 +31,7 @@ fn main() -> std::process::ExitCode {
         ("namespaces", namespaces::CASES),
         ("mounts", mounts::CASES),
         ("resources", resources::CASES),
+        ("fields", fields::CASES),
         ("cli", cli::CASES),
     ];
     orlop_integration::run("lifecycle", &groups)

@@ -68,6 +68,7 @@ impl Builder<'_> {
         self.push(Op::CurrentRoot);
         self.push(Op::Setsid);
         self.push_keyring();
+        self.plan_execution_domain()?;
         if exec.process.terminal {
             let (rows, cols) = exec.process.console_size.map_or((0, 0), |size| (size.height, size.width));
             let socket = self.slot(Resource::ConsoleSocket);

@@ -46,14 +46,17 @@ impl Builder<'_> {
             set_groups: self.options.set_groups,
             is_exec: false,
         };
-        if let Some(linux) = &config.linux {
-            if let Some(personality) = &linux.personality {
-                let domain = personality.domain.number();
-                self.push_from(format_args!("/linux/personality"), Op::Personality { domain });
-            }
-            self.plan_memory_policy()?;
-        }
+        self.plan_execution_domain()?;
         self.plan_execution(&execution)
+    }
+
+    /// What every process of the container has, its init and those of exec: personality and memory policy.
+    pub(super) fn plan_execution_domain(&mut self) -> Result<()> {
+        if let Some(personality) = self.config.linux.as_ref().and_then(|linux| linux.personality.as_ref()) {
+            let domain = personality.domain.number();
+            self.push_from(format_args!("/linux/personality"), Op::Personality { domain });
+        }
+        self.plan_memory_policy()
     }
 
     fn plan_memory_policy(&mut self) -> Result<()> {
@@ -72,8 +75,8 @@ impl Builder<'_> {
                 *word |= 1 << (node % 64);
             }
         }
-        // The kernel reads one bit less than it is told.
-        let bits = if words.is_empty() { 0 } else { 1025 };
+        // The kernel reads one bit less than it is told, and takes 0 for far too many.
+        let bits = if words.is_empty() { 1 } else { 1025 };
         let mask = self.plan.program.list(&words);
         let mode = u32::try_from(mode).unwrap_or(u32::MAX);
         self.push_from(format_args!("/linux/memoryPolicy"), Op::MemoryPolicy { mode, mask, bits });
@@ -158,6 +161,10 @@ impl Builder<'_> {
             }
             let data = self.plan.program.str(label.as_str());
             self.push_label(&field, "self/attr/exec", data);
+        }
+        let mount_label = self.config.linux.as_ref().and_then(|linux| linux.mount_label.as_ref());
+        if let Some(label) = mount_label.filter(|_| !self.options.host.selinux) {
+            return Err(unsupported("/linux/mountLabel", "SELinux is not enabled on this host").object(label.as_str()));
         }
         Ok(())
     }
@@ -311,7 +318,7 @@ pub(super) fn cpu_mask(cpus: &str) -> std::result::Result<Vec<u8>, String> {
     Ok(mask)
 }
 
-fn unsupported(field: String, detail: &str) -> Error {
+fn unsupported(field: impl Into<String>, detail: &str) -> Error {
     Error::new(Kind::Unsupported, Step::SetLabel).field(field).detail(detail)
 }
 

@@ -1,0 +1,169 @@
+//! Fields of newer specifications and of other runtimes: network devices, memory policy, seccomp agents, crun's mount options,
+//! labels and classes that this kernel may not have.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use nix::sched::{CloneFlags, unshare};
+use orlop_integration::console::Receiver;
+use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use serde_json::{Value, json};
+
+pub(crate) const CASES: &[Case] = cases![
+    network_devices_move_with_their_addresses.not_runc("since runc 1.4").not_crun("not in Debian's crun"),
+    network_devices_return_when_one_fails.extension(),
+    memory_policy_of_run_and_exec.not_runc("since runc 1.4").not_crun("not in Debian's crun"),
+    seccomp_agent_gets_the_listener_and_the_state.not_crun("not compared"),
+    seccomp_agent_that_is_missing_is_an_error.not_crun("not compared"),
+    seccomp_flags_are_set.not_crun("not compared"),
+    symlink_options_of_a_bind_mount.extension(),
+    labels_without_their_module_are_refused.extension(),
+    intel_rdt_without_resctrl_is_refused.extension(),
+];
+
+/// Makes a network namespace for this case, in which devices can be made without being seen elsewhere.
+fn own_network(t: &Sandbox) {
+    t.need(t.program("/bin/sh", &["-c", "command -v ip"]).run().code == 0, "needs ip(8)");
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let made = t.program("/bin/sh", &["-c", "ip link add d0 type veth peer name p0 && ip link add d1 type ifb"]).run();
+    t.need(made.code == 0, "the kernel makes no veth and ifb devices");
+    let script = "ip addr add 10.9.9.9/24 dev d0; ip addr add 127.0.0.33/8 scope host dev d0; ip link set d0 up";
+    t.program("/bin/sh", &["-c", script]).run().ok();
+}
+
+fn network_devices_move_with_their_addresses(t: &Sandbox) {
+    own_network(t);
+    let c = t.container("a");
+    c.set("/linux/netDevices", json!({"d0": {"name": "web0"}, "d1": {}}));
+    let out = c.sh("ip addr show web0; ip link show d1").run().ok();
+    assert!(out.stdout.contains("inet 10.9.9.9/24 "), "{}", out.stdout);
+    assert!(!out.stdout.contains("127.0.0.33"), "{}", out.stdout);
+    assert_eq!(out.stdout.matches("UP").count() - out.stdout.matches("LOWER_UP").count(), 2, "{}", out.stdout);
+    let left = t.program("/bin/sh", &["-c", "ip -o link"]).run().ok().stdout;
+    assert!(!left.contains(" d0") && !left.contains(" d1"), "{left}");
+}
+
+fn network_devices_return_when_one_fails(t: &Sandbox) {
+    own_network(t);
+    let c = t.container("a");
+    c.set("/linux/netDevices", json!({"d0": {"name": "web0"}, "none0": {}}));
+    let text = c.run().fails().stderr;
+    assert!(text.contains("(config /linux/netDevices/none0): no such device"), "{text}");
+    c.set("/linux/netDevices", json!({"d0": {}, "d1": {"name": "lo"}}));
+    let text = c.run().fails().stderr;
+    assert!(text.contains("(config /linux/netDevices/d1/name): \"lo\" is there already"), "{text}");
+    let d0 = t.program("/bin/sh", &["-c", "ip addr show d0"]).run().ok().stdout;
+    assert!(d0.contains("inet 10.9.9.9/24 ") && d0.contains(",UP"), "{d0}");
+}
+
+fn memory_policy_of_run_and_exec(t: &Sandbox) {
+    t.need(fs::metadata("/proc/self/numa_maps").is_ok(), "the kernel knows no NUMA");
+    let first = "head -n 1 /proc/self/numa_maps | cut -d ' ' -f 2";
+    let cases = [
+        (json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"}), "interleave:0"),
+        (json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}), "bind=static:0"),
+        (json!({"mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"]}), "prefer=relative:0"),
+        (json!({"mode": "MPOL_LOCAL"}), "local"),
+        (json!({"mode": "MPOL_DEFAULT"}), "default"),
+    ];
+    for (n, (policy, seen)) in cases.into_iter().enumerate() {
+        let c = t.container(&format!("c{n}"));
+        c.set("/linux/memoryPolicy", policy);
+        assert_eq!(c.sh(first).run().ok().stdout.trim(), seen);
+    }
+    let c = t.container("exec");
+    c.set("/linux/memoryPolicy", json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"}));
+    c.set("/linux/personality", json!({"domain": "LINUX32"})).run_paused();
+    assert_eq!(c.exec_facts(&[])["personality"], 8);
+    assert_eq!(c.exec(&[], &["/bin/sh", "-c", first]).ok().stdout.trim(), "interleave:0");
+    c.end();
+}
+
+fn notifying(path: &str) -> Value {
+    json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "listenerMetadata": "of the test",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64", "SCMP_ARCH_RISCV64"],
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]})
+}
+
+fn seccomp_agent_gets_the_listener_and_the_state(t: &Sandbox) {
+    let agent = Receiver::new(&t.dir.join("agent"));
+    let c = t.container("a");
+    c.set("/linux/seccomp", notifying(&agent.path.display().to_string()));
+    let run = c.sh("mkdir /tmp/x").run_cmd(&[]).spawn();
+    let (listener, payload) = agent.receive();
+    let state: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(state["fds"], json!(["seccompFd"]));
+    assert_eq!(state["metadata"], "of the test");
+    assert_eq!(state["state"]["id"], json!(c.id));
+    assert!(state["pid"].as_i64().unwrap() > 0, "{state}");
+    // Once nobody listens any more, the kernel answers ENOSYS.
+    drop(listener);
+    let out = run.wait();
+    assert!(out.code == 1 && out.stderr.contains("Function not implemented"), "{out:?}");
+}
+
+fn seccomp_agent_that_is_missing_is_an_error(t: &Sandbox) {
+    let c = t.container("a");
+    let text = c.set("/linux/seccomp", notifying("/no/such/agent")).run().fails().stderr;
+    if t.is(Flavor::Orlop) {
+        assert!(text.contains("/linux/seccomp/listenerPath") && text.contains("no such file or directory"), "{text}");
+    }
+}
+
+fn seccomp_flags_are_set(t: &Sandbox) {
+    for (n, flag) in ["LOG", "SPEC_ALLOW", "TSYNC"].iter().enumerate() {
+        let c = t.container(&format!("c{n}"));
+        c.set(
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": [format!("SECCOMP_FILTER_FLAG_{flag}")],
+            "syscalls": [{"names": ["getcwd"], "action": "SCMP_ACT_ERRNO"}]}),
+        );
+        assert_eq!(c.facts()["status"]["Seccomp"], "2", "{flag}");
+    }
+}
+
+fn symlink_options_of_a_bind_mount(t: &Sandbox) {
+    let source = t.dir.join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "of the file").unwrap();
+    symlink("file", source.join("link")).unwrap();
+    let link = source.join("link").display().to_string();
+    let bind = |c: &Container<'_>, option: &str, to: &str| {
+        c.mount("bind", &link, to, &["bind", option]);
+    };
+    let c = t.container("copy");
+    bind(&c, "copy-symlink", "/copied");
+    assert_eq!(c.sh("readlink /copied").run().ok().stdout, "file\n");
+    let c = t.container("source");
+    symlink("nowhere", c.rootfs().join("itself")).unwrap();
+    c.mount("bind", &link, "/itself", &["bind", "src-nofollow", "dest-nofollow"]);
+    assert_eq!(c.sh("readlink /itself").run().ok().stdout, "file\n");
+    let c = t.container("neither");
+    bind(&c, "ro", "/followed");
+    assert_eq!(c.sh("cat /followed").run().ok().stdout, "of the file");
+}
+
+fn labels_without_their_module_are_refused(t: &Sandbox) {
+    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    let cases = [
+        ("/process/apparmorProfile", "some-profile", "apparmor"),
+        ("/process/selinuxLabel", "system_u:system_r:container_t:s0", "selinux"),
+        ("/linux/mountLabel", "system_u:object_r:container_file_t:s0", "selinux"),
+    ];
+    for (n, (pointer, label, module)) in cases.into_iter().enumerate() {
+        if modules.contains(module) {
+            println!("SKIP {pointer}: this kernel has {module}");
+            continue;
+        }
+        let c = t.container(&format!("c{n}"));
+        let text = c.set(pointer, json!(label)).run().fails().stderr;
+        assert!(text.contains(&format!("(config {pointer})")), "{text}");
+    }
+}
+
+fn intel_rdt_without_resctrl_is_refused(t: &Sandbox) {
+    t.need(fs::metadata("/sys/fs/resctrl/schemata").is_err(), "this machine has resctrl mounted");
+    let c = t.container("a");
+    let text = c.set("/linux/intelRdt", json!({"closID": "gold"})).run().fails().stderr;
+    assert!(text.contains("(config /linux/intelRdt): resctrl is not mounted"), "{text}");
+}
