@@ -86,12 +86,13 @@ impl Cgroup {
         let Some(usage) = part.dir()?.read_if_there(file)?.and_then(|text| text.trim().parse::<i64>().ok()) else {
             return Ok(());
         };
-        for (limit, pointer) in [(memory.limit, "/memory/limit"), (memory.swap, "/memory/swap")] {
+        let limits = [("memory+swap", memory.swap, "/memory/swap"), ("memory", memory.limit, "/memory/limit")];
+        for (what, limit, pointer) in limits {
             if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit <= usage) {
                 return Err(Error::new(Kind::BelowUsage, "update the limits of")
                     .on(&part.path)
                     .field(pointer)
-                    .detail(format!("{limit} bytes is not above the {usage} bytes in use")));
+                    .detail(format!("rejecting {what} limit {limit} <= usage {usage}")));
             }
         }
         Ok(())
@@ -129,7 +130,8 @@ impl Cgroup {
     fn no_cgroup(&self, pointer: &str) -> Error {
         let error = Error::new(Kind::NotDelegated, "set a limit").field(pointer);
         if self.parts.is_empty() {
-            error.detail("the container has no cgroup of its own").hint(
+            let what = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
+            error.detail(format!("cannot set {what} limit: container could not join or create cgroup")).hint(
                 "nothing is delegated to this user; use the systemd driver with a user session, or have an administrator delegate a cgroup",
             )
         } else {

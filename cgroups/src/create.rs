@@ -7,9 +7,9 @@ use crate::dir::{Dir, keyed};
 use crate::error::{Error, Kind, Result};
 use crate::sys::{self, At, Errno};
 
-/// The controllers a container is expected to have. When all are there, nothing is done about others until a limit needs one: on
-/// most hosts this saves every write to an ancestor.
-const EXPECTED: [&str; 5] = ["cpuset", "cpu", "io", "memory", "pids"];
+/// The controllers that the kernels of distributions have. When a new cgroup has them all, nobody looks further: the first
+/// container saw to it, and a controller beyond these is handed down when a limit needs it.
+const EXPECTED: [&str; 8] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
 
 /// Controllers that work on whole processes, so that no threaded cgroup has them.
 const DOMAIN: [&str; 5] = ["io", "memory", "hugetlb", "rdma", "misc"];
@@ -85,7 +85,7 @@ fn denied(error: Error, rootless: bool) -> Error {
     } else {
         "the cgroup file system is not writable for this process"
     };
-    error.kind_is(Kind::NotDelegated).hint(hint)
+    error.kind_is(Kind::NotDelegated).detail("unable to apply cgroup configuration").hint(hint)
 }
 
 fn undo(made: &[String]) {
@@ -128,18 +128,17 @@ fn threaded(error: Error) -> Error {
         .hint("an ancestor is threaded, so only threads can live below it; choose another cgroupsPath")
 }
 
-fn frozen(path: &str) -> Error {
+pub(crate) fn frozen(path: &str) -> Error {
     Error::new(Kind::Frozen, "create the cgroup")
         .on(path)
-        .detail("it or a cgroup above it is frozen, so a process put into it would never run")
+        .detail("container's cgroup unexpectedly frozen, or one above it: a process put into it would never run")
         .hint("thaw it, or choose another cgroupsPath")
 }
 
-fn occupied(path: &str, count: usize) -> Error {
-    let processes = if count == 1 { "1 process".to_owned() } else { format!("{count} processes") };
+pub(crate) fn occupied(path: &str, count: usize) -> Error {
     Error::new(Kind::Busy, "create the cgroup")
         .on(path)
-        .detail(format!("it is there already and not empty: {processes} found"))
+        .detail(format!("container's cgroup is not empty: {count} process(es) found"))
         .hint("choose another cgroupsPath, or remove the container it belongs to")
 }
 

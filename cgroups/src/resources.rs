@@ -243,8 +243,8 @@ pub struct ThrottleDevice {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HugepageLimit<'a> {
-    /// Page size in the kernel's words: `64KB`, `2MB`, `1GB`.
-    #[serde(borrow)]
+    /// Page size in the kernel's words: `64KB`, `2MB`, `1GB`. runc's own tests write it in small letters.
+    #[serde(borrow, alias = "pagesize")]
     pub page_size: Cow<'a, str>,
     /// Limit in bytes.
     pub limit: u64,

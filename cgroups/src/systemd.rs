@@ -185,12 +185,12 @@ fn version(manager: &mut dyn Manager) -> Result<u32> {
 
 /// Refuses a cgroup that is there already with processes in it; otherwise systemd would say only that the unit exists.
 pub(crate) fn check_vacant(cgroup: &Cgroup) -> Result<()> {
+    if cgroup.is_frozen()? {
+        return Err(crate::create::frozen(cgroup.main_path()));
+    }
     match cgroup.processes()?.len() {
         0 => Ok(()),
-        count => Err(Error::new(Kind::Busy, "create the cgroup")
-            .on(cgroup.main_path())
-            .detail(format!("it is there already and not empty: {count} processes found"))
-            .hint("choose another cgroupsPath, or remove the container it belongs to")),
+        count => Err(crate::create::occupied(cgroup.main_path(), count)),
     }
 }
 

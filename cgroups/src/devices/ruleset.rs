@@ -43,6 +43,8 @@ impl Access {
                 'r' => access.read = true,
                 'w' => access.write = true,
                 'm' => access.mknod = true,
+                // Found in configs, and passed over by runc.
+                'a' => {}
                 _ => return None,
             }
         }

@@ -147,7 +147,7 @@ const CASES: &[Case] = &[
     ),
     (
         r#"{"unified":{"io.max":"8:0 rbps=1\n8:16 wbps=2\n","memory.high":"max"}}"#,
-        Err("set a limit (/unified/io.max): there is no cgroup v2 tree on this host"),
+        Err("set a limit (/unified/io.max): invalid configuration: there is no cgroup v2 tree on this host"),
         Ok(&["io.max=8:0 rbps=1", "io.max=8:16 wbps=2", "memory.high=max"]),
     ),
     (

@@ -148,7 +148,17 @@ pub(super) fn unified<'a>(
             return Err(Error::resources(pointer, "this file is the runtime's own and no limit"));
         }
         if !mounts.unified {
-            return Err(refuse(pointer, "there is no cgroup v2 tree on this host"));
+            return Err(refuse(pointer, "invalid configuration: there is no cgroup v2 tree on this host"));
+        }
+        let controller = match file.split('.').next().unwrap_or_default() {
+            "io" => "blkio",
+            other => other,
+        };
+        if (mounts.v1)(controller) {
+            return Err(refuse(
+                pointer,
+                "invalid configuration: on this host the controller is a cgroup v1 one, without such a file",
+            ));
         }
         for line in value.lines().filter(|line| !line.is_empty()) {
             list.push(Write::new(Place::Unified, file.as_ref(), line, pointer.clone()));

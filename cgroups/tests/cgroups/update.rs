@@ -96,7 +96,7 @@ fn a_limit_below_usage_is_refused_when_asked() {
         let error = sandbox
             .update(&resources(r#"{"memory":{"limit":4194304,"swap":4194304,"checkBeforeUpdate":true}}"#))
             .unwrap_err();
-        assert_eq!((error.kind(), error.pointer()), (Kind::BelowUsage, Some("/memory/limit")), "{name}: {error}");
+        assert_eq!((error.kind(), error.pointer()), (Kind::BelowUsage, Some("/memory/swap")), "{name}: {error}");
         assert_eq!(sandbox.stats().unwrap().memory.usage.limit, 268_435_456, "{name}");
         assert!(child.is_running(), "{name}");
     }
