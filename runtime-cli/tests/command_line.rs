@@ -1,4 +1,10 @@
 //! The binary from outside: exit statuses, what goes to standard output, to standard error and to the log.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test may panic, and tells why it is skipped"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -34,10 +34,17 @@ pub(super) fn options(args: &Args<'_>) -> Result<CreateOptions, Failure> {
         no_pivot: args.switch("no-pivot"),
         no_new_keyring: args.switch("no-new-keyring"),
         preserve_fds: args.number("preserve-fds")?.unwrap_or(0),
+        ..inherited()
+    })
+}
+
+/// What the environment alone says: the service manager's sockets.
+pub(super) fn inherited() -> CreateOptions {
+    CreateOptions {
         listen_fds: listen_fds(std::process::id()),
         notify_socket: notify_socket().is_some(),
         ..CreateOptions::default()
-    })
+    }
 }
 
 /// The service manager's socket, when this program was started by one (sd_notify(3)).

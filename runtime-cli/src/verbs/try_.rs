@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
 use crate::table::Command;
-use crate::verbs::run;
+use crate::verbs::{launch, run};
 
 pub(super) const COMMAND: Command = Command(
     "try: [COMMAND...]
@@ -50,7 +50,7 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     // In the user namespace this process looks like root; that it is not must be said.
     let rootless = session.runtime.rootless.or((!privileged).then_some(true));
     let session = Session { runtime: Runtime { rootless, ..session.runtime.clone() }, ..*session };
-    run::attended(&session, &id, CreateOptions { bundle, ..CreateOptions::default() }, false)
+    run::attended(&session, &id, CreateOptions { bundle, ..launch::inherited() }, false)
 }
 
 /// The command that was given, else the user's shell.
