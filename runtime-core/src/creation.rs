@@ -124,6 +124,7 @@ impl Making<'_> {
                 console: console.as_ref().map(AsFd::as_fd),
                 fifo: fifo.as_ref().map(AsFd::as_fd),
                 init_pidfd: None,
+                init_pid: None,
             },
             arena_dir: waits.then_some(dir),
             clone_into,
@@ -154,7 +155,7 @@ impl Making<'_> {
         let here = InRuntime { cwd: bundle };
         hooks::run(HookKind::Prestart, &all.prestart, &state, &here)?;
         hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here)?;
-        let inside = InContainer::new(init.pidfd(), self.config, self.prepared.host);
+        let inside = InContainer::new(init.pidfd(), Some(init.pid()), self.config, self.prepared.host);
         hooks::run(HookKind::CreateContainer, &all.create_container, &state, &inside)
     }
 

@@ -17,6 +17,7 @@ mod rootfs;
 pub(crate) use cgroup_mounts::{CgroupMounts, Hierarchy};
 pub(crate) use exec::{ExecPlan, plan_exec};
 pub(crate) use hook::plan_hook;
+pub(crate) use process::is_home;
 
 use std::path::Path;
 
@@ -93,6 +94,8 @@ pub(crate) enum Resource {
     StartFifo,
     /// The pidfd of the container's init, for `exec`.
     InitPidfd,
+    /// The root directory of the container's init, for `exec` where no mount namespace leads there.
+    InitRoot,
 }
 
 /// Id maps for a mount. They are set by the runtime: its rights over the file system are needed, not those of the container.
@@ -198,6 +201,11 @@ impl Builder<'_> {
 
     fn namespace(&self, kind: NamespaceType) -> Option<&crate::config::Namespace<'_>> {
         self.config.linux.as_ref()?.namespaces.iter().find(|namespace| namespace.kind == kind)
+    }
+
+    /// The container has a mount namespace, new or joined, and not the caller's.
+    fn has_mount_namespace(&self) -> bool {
+        self.namespace(NamespaceType::Mount).is_some()
     }
 
     /// The container has a user namespace, new or joined.

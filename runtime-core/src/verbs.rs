@@ -1,24 +1,24 @@
 //! The verbs: one file and one public function each.
 
-pub mod create;
-pub mod delete;
-pub mod events;
-pub mod exec;
-pub mod features;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod features;
 #[cfg(test)]
 mod fixture;
-pub mod gc;
-pub mod kill;
-pub mod list;
-pub mod pause;
-pub mod plan;
-pub mod ps;
-pub mod run;
-pub mod spec;
-pub mod start;
-pub mod state;
-pub mod update;
-pub mod validate;
+pub(crate) mod gc;
+pub(crate) mod kill;
+pub(crate) mod list;
+pub(crate) mod pause;
+pub(crate) mod plan;
+pub(crate) mod ps;
+pub(crate) mod run;
+pub(crate) mod spec;
+pub(crate) mod start;
+pub(crate) mod state;
+pub(crate) mod update;
+pub(crate) mod validate;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -64,10 +64,6 @@ impl Walker {
         }
         if phase == Phase::Ready {
             sys::prctl(PR_SET_PDEATHSIG, 0, 0)?;
-            if self.leaves_runtime {
-                // Tells the runtime that it may end without taking this process along.
-                sys::close(socket)?;
-            }
         }
         Ok(())
     }

@@ -47,10 +47,13 @@ impl Walker {
             self.arena.slot(tree)
         };
         self.set_attrs(tree, attrs)?;
+        self.root = tree;
+        if !at.is_some() {
+            return Ok(());
+        }
         // The host's own path to it may lead over links.
         let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS;
         sys::move_mount(tree, CStr::EMPTY, Fd::CWD, self.arena.str(at), flags).because(detail::ATTACH)?;
-        self.root = tree;
         Ok(())
     }
 
@@ -309,6 +312,12 @@ impl Walker {
         attach(tree, target)?;
         close(tree)?;
         close(target)?;
+        Ok(())
+    }
+
+    pub(crate) fn enter_root(&self, dir: Fd) -> Result<(), Failure> {
+        sys::fchdir(dir)?;
+        sys::chroot(CStr::new(b".\0"))?;
         Ok(())
     }
 

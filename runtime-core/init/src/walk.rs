@@ -112,8 +112,6 @@ pub(crate) struct Walker {
     pub(crate) null: Option<Fd>,
     /// 0: the working directory is still to be entered; 1: refused once, try again as the container's user; 2: done.
     pub(crate) cwd_tries: u8,
-    /// Whether this process goes on without the runtime after it is ready.
-    pub(crate) leaves_runtime: bool,
 }
 
 /// Walks the arena behind `fd`. Ends by executing the container's command, or with status 1 after a report.
@@ -122,9 +120,8 @@ pub fn run(fd: i32) -> ! {
     let Ok(arena) = Arena::map(Fd(fd)) else { sys::exit(1) };
     let header = arena.header();
     let operations = arena.list(header.ops);
-    let waits = operations.iter().any(|record| matches!(record.op, Op::WaitStart { .. }));
     let mut walker =
-        Walker { arena, root: Fd(-1), console: None, empty_dir: None, null: None, cwd_tries: 0, leaves_runtime: waits };
+        Walker { arena, root: Fd(-1), console: None, empty_dir: None, null: None, cwd_tries: 0 };
     let begin = || -> Result<(), Failure> {
         sys::close_range(header.first_private_fd as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC)?;
         walker.die_with_parent()?;
@@ -185,6 +182,7 @@ impl Walker {
     }
 
     fn step_mounts(&mut self, record: &Record) -> Result<(), Failure> {
+        let arena = self.arena;
         match record.op {
             Op::Propagation { flags } => Self::root_propagation(flags, true),
             Op::Rootfs { tree, path, at, attrs } => self.rootfs(tree, path, at, attrs),
@@ -208,6 +206,7 @@ impl Walker {
             Op::Console { socket, rows, cols, bind, uid } => {
                 self.console(self.arena.slot(socket), (rows, cols), bind == 1, uid)
             }
+            Op::EnterRoot { dir } => self.enter_root(arena.slot(dir)),
             Op::Pivot => self.pivot(),
             Op::MoveRoot { moved } => self.move_root(moved == 1),
             Op::RootPropagation { flags, recursive } => Self::root_propagation(flags, recursive == 1),
@@ -252,6 +251,13 @@ impl Walker {
 
     /// Waits, for as long as it takes, for `start`.
     fn wait_start(&self, fifo: Fd) -> Result<(), Failure> {
+        // Nothing of the runtime's is left in the descriptor table while this process may wait for days, next to others in a
+        // joined namespace. The socket goes with the rest, which tells the runtime that it may end.
+        let (first, kept) = (self.arena.header().first_private_fd as usize, fifo.0 as usize);
+        if kept > first {
+            sys::close_range(first, kept - 1, 0)?;
+        }
+        sys::close_range(kept + 1, u32::MAX as usize, 0)?;
         let mut byte = [0u8; 1];
         loop {
             match sys::read(fifo, &mut byte, 1) {

@@ -196,8 +196,11 @@ pub enum Op {
 
     /// Sets the propagation of every mount of the namespace.
     Propagation { flags: u64 },
-    /// Attaches the root filesystem, a detached tree or a host path, at the host path `at` of this namespace.
+    /// Attaches the root filesystem, a detached tree or a host path, at the host path `at` of this namespace; without one it
+    /// stays detached (Linux 6.15), for a container in its caller's mount namespace.
     Rootfs { tree: Slot, path: Str, at: Str, attrs: List<Attr> },
+    /// Enters a root directory by its descriptor (`exec` where the container has no mount namespace of its own).
+    EnterRoot { dir: Slot },
     /// Takes the current root as the root filesystem (`exec`, or a joined mount namespace).
     CurrentRoot,
     /// Mounts a new file system.

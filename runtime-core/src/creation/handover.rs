@@ -22,13 +22,14 @@ pub(super) fn move_net_devices(config: &Config<'_>, init: &Init) -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct InContainer<'c> {
     init: BorrowedFd<'c>,
+    pid: Option<HostPid>,
     config: &'c Config<'c>,
     host: Host,
 }
 
 impl<'c> InContainer<'c> {
-    pub(crate) fn new(init: BorrowedFd<'c>, config: &'c Config<'c>, host: Host) -> Self {
-        Self { init, config, host }
+    pub(crate) fn new(init: BorrowedFd<'c>, pid: Option<HostPid>, config: &'c Config<'c>, host: Host) -> Self {
+        Self { init, pid, config, host }
     }
 
     fn plan(&self, hook: &Hook<'_>) -> Plan {
@@ -42,7 +43,7 @@ impl Spawn for InContainer<'_> {
         let launch = Launch {
             plan: &plan,
             host: self.host,
-            given: Given { init_pidfd: Some(self.init), ..Given::default() },
+            given: Given { init_pidfd: Some(self.init), init_pid: self.pid, ..Given::default() },
             arena_dir: None,
             clone_into: None,
             tasks: Vec::new(),

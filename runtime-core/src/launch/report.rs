@@ -60,7 +60,9 @@ pub(crate) fn failure(arena: &Arena) -> Error {
     let field = view.text(record.field);
     let with_field = |error: Error| if field.is_empty() { error } else { error.field(field) };
     if matches!(record.op, Op::FindProgram | Op::Execute) {
-        return with_field(command(arena, errno, reason));
+        let error = command(arena, errno, reason);
+        // What is wrong there is in the image, not in the config.
+        return if reason == detail::INTERPRETER { error } else { with_field(error) };
     }
     let object = describe::object(&record.op, view);
     let error = Error::os(describe::step(&record.op), errno);
@@ -124,8 +126,8 @@ fn command(arena: &Arena, errno: i32, reason: u32) -> Error {
         detail::INTERPRETER => {
             let os = Error::os(Step::Execute, errno).kind_is(Kind::Command).object(command);
             match interpreter(&arena.detail()) {
-                Some(interpreter) => os.detail(format!("its interpreter {interpreter} is missing in the container")),
-                None => os.detail("its interpreter or dynamic loader is missing in the container"),
+                Some(interpreter) => os.hint(format!("its interpreter {interpreter} is missing in the container")),
+                None => os.hint("its interpreter or dynamic loader is missing in the container"),
             }
         }
         // execve itself says EACCES; engines look for either.

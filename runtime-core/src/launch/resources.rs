@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 
 use crate::plan::{Plan, Resource, TreeOf};
 use crate::procfs::Procfs;
-use crate::{Error, Kind, Result, Step, sys};
+use crate::{Error, HostPid, Kind, Result, Step, sys};
 
 /// Descriptors that the caller of the launch has already.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Given<'g> {
     pub(crate) console: Option<BorrowedFd<'g>>,
     pub(crate) fifo: Option<BorrowedFd<'g>>,
     pub(crate) init_pidfd: Option<BorrowedFd<'g>>,
+    /// The pid of the same process.
+    pub(crate) init_pid: Option<HostPid>,
 }
 
 /// An opened resource, or one that was given.
@@ -59,6 +61,10 @@ fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
             missing("a terminal is asked for (config /process/terminal), and a console socket is missing")
         }),
         Resource::StartFifo => given.fifo.map(Opened::Given).ok_or_else(|| missing("the start FIFO is missing")),
+        Resource::InitRoot => {
+            let pid = given.init_pid.ok_or_else(|| missing("the container's init is missing"))?;
+            Procfs::open()?.open_root(pid).map(Opened::Own)
+        }
         Resource::InitPidfd => {
             given.init_pidfd.map(Opened::Given).ok_or_else(|| missing("the container's init is missing"))
         }

@@ -28,7 +28,7 @@ pub(crate) fn step(op: &Op) -> Step {
         Op::Mask { .. } => Step::MaskPath,
         Op::Readonly { .. } => Step::ReadonlyPath,
         Op::Console { .. } | Op::UseConsole | Op::OwnStdio { .. } => Step::SetUpTerminal,
-        Op::Pivot | Op::MoveRoot { .. } => Step::PivotRoot,
+        Op::Pivot | Op::MoveRoot { .. } | Op::EnterRoot { .. } => Step::PivotRoot,
         Op::Hostname { .. } => Step::SetHostname,
         Op::Domainname { .. } => Step::SetDomainname,
         Op::WriteProc { what: ProcFile::Sysctl, .. } => Step::WriteSysctl,

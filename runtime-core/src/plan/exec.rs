@@ -6,7 +6,7 @@ use super::process::{Execution, cpu_mask};
 use super::program::Program;
 use super::{Builder, Plan, PlanOptions, Resource};
 use crate::Result;
-use crate::config::{Config, NamespaceType, Process};
+use crate::config::{Config, Process};
 
 /// What an exec is planned from.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ impl Builder<'_> {
             let mask = cpu_mask(initial).map_err(|detail| self.field_error(field, detail))?;
             let mask = self.plan.program.list(&mask);
             self.push_from(format_args!("{field}"), Op::Affinity { mask });
+        } else {
+            self.push_affinity_reset();
         }
         if self.options.join.tasks {
             self.push(Op::JoinCgroups);
@@ -64,6 +66,10 @@ impl Builder<'_> {
         self.plan_join(init);
         if self.in_userns() {
             self.push(Op::BecomeRoot { setgroups: u32::from(self.options.set_groups) });
+        }
+        if !self.has_mount_namespace() {
+            let dir = self.slot(Resource::InitRoot);
+            self.push(Op::EnterRoot { dir });
         }
         self.push(Op::CurrentRoot);
         self.push(Op::Setsid);
@@ -80,9 +86,8 @@ impl Builder<'_> {
 
     /// Every kind of namespace that the container does not share with the runtime.
     pub(super) fn joined_flags(&self) -> u64 {
-        let Some(linux) = &self.config.linux else { return NamespaceType::Mount.number() };
-        let listed = linux.namespaces.iter().fold(0, |flags, namespace| flags | namespace.kind.number());
-        listed | NamespaceType::Mount.number()
+        let Some(linux) = &self.config.linux else { return 0 };
+        linux.namespaces.iter().fold(0, |flags, namespace| flags | namespace.kind.number())
     }
 
     pub(super) fn push_join(&mut self, fd: Slot, flags: u64) {

@@ -32,6 +32,10 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, host: Host) -> Pla
     if builder.in_userns() {
         builder.push(Op::BecomeRoot { setgroups: 0 });
     }
+    if !builder.has_mount_namespace() {
+        let dir = builder.slot(Resource::InitRoot);
+        builder.push(Op::EnterRoot { dir });
+    }
     builder.push(Op::Setsid);
     let program = &mut builder.plan.program;
     let path = program.str(hook.path.as_str());

@@ -23,13 +23,6 @@ fn flag(kind: NamespaceType) -> u64 {
 
 impl Builder<'_> {
     pub(super) fn plan_namespaces(&mut self) -> Result<()> {
-        if self.namespace(NamespaceType::Mount).is_none() {
-            self.plan.warnings.push(
-                "config /linux/namespaces: no mount namespace is listed; one is made all the same, since the container's mounts \
-                 would otherwise be the host's"
-                    .into(),
-            );
-        }
         self.push_cgroup_join();
         let new: u64 = self.new_flags();
         let user = self.join_slot(NamespaceType::User);
@@ -50,10 +43,7 @@ impl Builder<'_> {
 
     /// The new namespaces that one call can make: the time namespace needs offsets first, and the cgroup namespace its cgroup.
     fn new_flags(&self) -> u64 {
-        let mount = NamespaceType::Mount;
-        // A container without a mount namespace gets one all the same: its mounts shall never be the host's.
-        let always = if self.namespace(mount).is_none() { flag(mount) } else { 0 };
-        let Some(linux) = &self.config.linux else { return always };
+        let Some(linux) = &self.config.linux else { return 0 };
         let made = |kind: NamespaceType| match kind {
             NamespaceType::Time => false,
             NamespaceType::Cgroup => self.cgroupns_by_clone(),
@@ -63,7 +53,7 @@ impl Builder<'_> {
             .namespaces
             .iter()
             .filter(|namespace| namespace.path.is_none() && made(namespace.kind))
-            .fold(always, |flags, namespace| flags | flag(namespace.kind))
+            .fold(0, |flags, namespace| flags | flag(namespace.kind))
     }
 
     /// `clone3` roots a new cgroup namespace in the cgroup it puts the process into; otherwise the process must be there first.
@@ -78,8 +68,12 @@ impl Builder<'_> {
         if self.options.join.tasks {
             self.push(Op::JoinCgroups);
         }
+        self.push_affinity_reset();
+    }
+
+    /// The runtime's own confinement to CPUs is not the container's; its cpuset is.
+    pub(super) fn push_affinity_reset(&mut self) {
         if !self.options.host.rootless {
-            // The runtime's own confinement to CPUs is not the container's; its cpuset is.
             let mask = self.plan.program.list(&[u8::MAX; 1024]);
             self.push(Op::Affinity { mask });
         }

@@ -247,13 +247,13 @@ impl Builder<'_> {
         for (index, entry) in env.iter().enumerate() {
             // The last of several values counts, whatever the C library of the container makes of duplicates.
             let own = entry.get(..=name(entry)).unwrap_or(entry);
-            if env.iter().skip(index + 1).any(|later| later.starts_with(own)) {
+            if entry.as_str() == "HOME=" || env.iter().skip(index + 1).any(|later| later.starts_with(own)) {
                 continue;
             }
             let text = self.plan.program.str(entry.as_str());
             self.plan.program.envp.push(text);
         }
-        if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+        if !env.iter().any(|entry| is_home(entry)) {
             let home = execution.home.unwrap_or("/");
             let text = self.plan.program.parts(&[b"HOME=", home.as_bytes()]);
             self.plan.program.envp.push(text);
@@ -300,6 +300,11 @@ impl Builder<'_> {
         let op = Op::Seccomp { filter: list, flags: filter.flags.bits(), listener: u32::from(filter.notify) };
         self.push_from(format_args!("/linux/seccomp"), op);
     }
+}
+
+/// Whether a variable of the environment says where home is; an empty one does not, as with runc.
+pub(crate) fn is_home(entry: &str) -> bool {
+    entry.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())
 }
 
 /// A list of CPUs as the kernel's bit mask.

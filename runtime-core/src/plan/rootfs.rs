@@ -11,8 +11,10 @@ impl Builder<'_> {
     pub(super) fn plan_rootfs(&mut self) -> Result<()> {
         self.push(Op::Setsid);
         self.push_keyring();
-        // Before anything is attached: nothing that is mounted from here on may reach the host.
-        self.push(Op::Propagation { flags: MS_SLAVE | MS_REC });
+        if self.has_mount_namespace() {
+            // Before anything is attached: nothing that is mounted from here on may reach the host.
+            self.push(Op::Propagation { flags: MS_SLAVE | MS_REC });
+        }
         self.plan_root_mount();
         self.plan_mounts()?;
         self.plan_cwd_directory();
@@ -24,8 +26,9 @@ impl Builder<'_> {
         self.plan_late_readonly();
         self.plan_protected_paths();
         self.plan_sysctls();
-        self.push(if self.options.no_pivot {
-            Op::MoveRoot { moved: u32::from(has_early_hooks(self.config)) }
+        self.push(if self.options.no_pivot || !self.has_mount_namespace() {
+            let moved = self.has_mount_namespace() && has_early_hooks(self.config);
+            Op::MoveRoot { moved: u32::from(moved) }
         } else {
             Op::Pivot
         });
@@ -55,7 +58,12 @@ impl Builder<'_> {
             })
         };
         let attrs = self.plan.program.list(&attrs);
-        let at = if at_own_path { text } else { self.plan.program.str("/") };
+        // In the caller's mount namespace nothing is mounted at all: the tree is built and entered detached.
+        let at = match (self.has_mount_namespace(), at_own_path) {
+            (false, _) => NO_PATH,
+            (true, true) => text,
+            (true, false) => self.plan.program.str("/"),
+        };
         self.push_from(format_args!("/root/path"), Op::Rootfs { tree, path: text, at, attrs });
     }
 
@@ -142,6 +150,9 @@ impl Builder<'_> {
 
     fn plan_root_propagation(&mut self) {
         let Some(propagation) = self.config.linux.as_ref().and_then(|linux| linux.rootfs_propagation) else { return };
+        if !self.has_mount_namespace() {
+            return;
+        }
         let attr = propagation_attr(propagation);
         if attr.propagation == MS_SLAVE {
             return;

@@ -116,7 +116,7 @@ fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {
 
 /// HOME as the container itself would say, where the environment does not.
 fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
-    if process.env.iter().any(|entry| entry.starts_with("HOME=")) {
+    if process.env.iter().any(|entry| crate::plan::is_home(entry)) {
         return None;
     }
     let root = Procfs::open().ok()?.open_root(init).ok()?;
@@ -131,7 +131,9 @@ fn sub_cgroup(cgroup: Option<Cgroup>, paths: &[String]) -> Result<Option<Cgroup>
             Some((controllers, path)) => (controllers.split(',').collect(), path),
             None => (Vec::new(), path.as_str()),
         };
-        cgroup = cgroup.sub(&controllers, path).map_err(|error| Error::cgroup(&error))?;
+        cgroup = cgroup
+            .sub(&controllers, path)
+            .map_err(|error| Error::cgroup(&error).detail(format!("bad sub cgroup path {path:?}")))?;
     }
     Ok(Some(cgroup))
 }
@@ -165,6 +167,7 @@ impl Executing<'_> {
                     console: console.as_ref().map(AsFd::as_fd),
                     fifo: None,
                     init_pidfd: Some(self.init_pidfd),
+                    init_pid: self.entry.record.init.map(|init| init.pid),
                 },
                 arena_dir: None,
                 clone_into,
