@@ -280,7 +280,11 @@ impl Running {
                 panic!("hang: `{text}` had not ended after {seconds} s\n{}{}", output.stdout, output.stderr);
             }
             std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(10));
+            if pause >= Duration::from_millis(10) {
+                // What the runtime waits for may be the end of a pid namespace, which waits for our collecting its orphans.
+                process::reap_orphans();
+            }
+            pause = (pause * 2).min(Duration::from_millis(20));
         }
     }
 

@@ -109,6 +109,12 @@ impl Tracer {
                     }
                     self.go_on(pid, None);
                 }
+                WaitStatus::PtraceEvent(pid, _, libc::PTRACE_EVENT_EXEC) if pid != self.main && is_command(pid) => {
+                    // The container's command is not what is tested, and as the first process of a pid namespace it would survive its
+                    // own fatal signals under trace.
+                    inside.remove(&pid);
+                    let _gone_already = ptrace::detach(pid, None);
+                }
                 WaitStatus::PtraceEvent(pid, _, _) => self.go_on(pid, None),
                 WaitStatus::Stopped(pid, signal) => {
                     // The first stop of a new tracee is the tracer's doing, not the program's.
@@ -161,6 +167,11 @@ impl Tracer {
             Err(errno) => panic!("ptrace {pid}: {errno}"),
         }
     }
+}
+
+/// Whether a process that has just executed something is a container's command: the probe.
+fn is_command(pid: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "probe")
 }
 
 #[cfg(target_arch = "x86_64")]

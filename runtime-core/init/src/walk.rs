@@ -125,7 +125,7 @@ pub fn run(fd: i32) -> ! {
     let begin = || -> Result<(), Failure> {
         sys::close_range(header.first_private_fd as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC)?;
         walker.die_with_parent()?;
-        sys::prctl(PR_SET_NAME, CStr::new(b"orlop:init\0").arg(), 0)?;
+        sys::prctl(PR_SET_NAME, CStr::new(crate::wire::INIT_NAME.to_bytes_with_nul()).arg(), 0)?;
         // Modes are given exactly.
         sys::umask(0)?;
         sys::reset_signals();

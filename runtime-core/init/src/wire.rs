@@ -6,6 +6,9 @@
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicI32, AtomicU32};
 
+/// The name of the init's process, until it executes the command.
+pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
+
 /// A string in the arena; a NUL follows its `len` bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
