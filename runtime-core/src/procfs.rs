@@ -140,10 +140,22 @@ impl Procfs {
 
     /// When the process started, in clock ticks since boot; `None` when there is no such process.
     pub(crate) fn start_time(&self, pid: HostPid) -> Result<Option<u64>> {
+        Ok(self.stat(pid)?.map(|stat| stat.start_time))
+    }
+
+    /// Whether the process is exiting and has given back its memory, and with that all that it held before: only its entry in the
+    /// process table is left. Also when there is no such process.
+    pub(crate) fn has_released_memory(&self, pid: HostPid) -> Result<bool> {
+        /// `PF_EXITING` of linux/sched.h.
+        const EXITING: u64 = 0x4;
+        Ok(self.stat(pid)?.is_none_or(|stat| stat.flags & EXITING != 0 && stat.memory == 0))
+    }
+
+    fn stat(&self, pid: HostPid) -> Result<Option<Stat>> {
         let object = || format!("/proc/{pid}/stat");
         let path = CString::new(format!("{pid}/stat")).unwrap_or_default();
         match self.read(&path) {
-            Ok(stat) => parse_start_time(&stat).map(Some).ok_or_else(|| {
+            Ok(stat) => Stat::parse(&stat).map(Some).ok_or_else(|| {
                 Error::os(Step::ReadState, libc::EINVAL).object(object()).detail("cannot be understood")
             }),
             Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
@@ -158,12 +170,28 @@ impl AsFd for Procfs {
     }
 }
 
-/// Field 22 of /proc/PID/stat. The second field is the command's name in parentheses, which may itself hold any character, so
-/// fields are counted from its end.
-fn parse_start_time(stat: &[u8]) -> Option<u64> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+/// What is used of /proc/PID/stat (proc_pid_stat(5)).
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    /// Field 9: the kernel's flags.
+    flags: u64,
+    /// Field 22: when it started, in clock ticks since boot.
+    start_time: u64,
+    /// Field 23: bytes of virtual memory.
+    memory: u64,
+}
+
+impl Stat {
+    /// The second field is the command's name in parentheses, which may itself hold any character, so fields are counted from its
+    /// end.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let flags = fields.nth(6)?.parse().ok()?;
+        let start_time = fields.nth(12)?.parse().ok()?;
+        Some(Self { flags, start_time, memory: fields.next()?.parse().ok()? })
+    }
 }
 
 #[cfg(test)]
@@ -171,16 +199,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_time_is_found_whatever_the_command_is_called() {
-        for (stat, time) in [
-            ("1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 77 9 10", Some(77)),
-            ("1 (a) S 1) R 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 78 9 10", Some(78)),
-            ("1 (x\n) Z 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 79", Some(79)),
+    fn fields_are_found_whatever_the_command_is_called() {
+        let stat = |start_time, memory| Some(Stat { flags: 4_194_560, start_time, memory });
+        for (text, expected) in [
+            ("1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 77 9 10", stat(77, 9)),
+            ("1 (a) S 1) R 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 78 0 10", stat(78, 0)),
+            ("1 (x\n) Z 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 79 1", stat(79, 1)),
             ("1 (init) S 0", None),
             ("", None),
-            ("1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 x", None),
+            ("1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 x 1", None),
         ] {
-            assert_eq!(parse_start_time(stat.as_bytes()), time, "{stat}");
+            assert_eq!(Stat::parse(text.as_bytes()), expected, "{text}");
         }
     }
 
@@ -201,6 +230,7 @@ mod tests {
         let pid = HostPid::new(nix::unistd::getpid().as_raw()).unwrap();
         assert!(procfs.start_time(pid).unwrap().is_some_and(|ticks| ticks > 0));
         assert!(procfs.start_time(HostPid::new(i32::MAX).unwrap()).unwrap().is_none());
+        assert!(!procfs.has_released_memory(pid).unwrap());
         for (path, errno) in
             [(c"self/stat", Errno::ELOOP), (c"../etc/passwd", Errno::EXDEV), (c"/etc/passwd", Errno::EXDEV)]
         {

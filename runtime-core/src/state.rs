@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
@@ -55,7 +56,7 @@ const PRIVATE_FILE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 /// The open state root.
 #[derive(Debug)]
 pub(crate) struct Store {
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
 }
 
 impl Store {
@@ -90,7 +91,7 @@ impl Store {
         for _ in 0..CLAIM_ATTEMPTS {
             if let Some(dir) = self.make_directory(id)? {
                 let claim =
-                    Claim { entry: Some(Locked { root: self.duplicate_root()?, dir, id: id.clone(), parked: false }) };
+                    Claim { entry: Some(Locked { root: Arc::clone(&self.root), dir, id: id.clone(), parked: false }) };
                 let entry = claim.locked()?;
                 // Nobody reads a state file that is not there yet, so the first one is written in place.
                 write_new(entry.dir.as_fd(), STATE_FILE, &record.to_json()?, id)?;
@@ -104,7 +105,7 @@ impl Store {
     /// Makes and locks the directory of `id`; `None` when a clean-up took it for a leftover before the lock was held.
     fn make_directory(&self, id: &ContainerId) -> Result<Option<Flock<OwnedFd>>> {
         let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(id.as_str());
-        match mkdirat(&self.root, id.as_str(), OWNER_ONLY) {
+        match mkdirat(self.root.as_fd(), id.as_str(), OWNER_ONLY) {
             Ok(()) => {}
             Err(Errno::EEXIST) => {
                 return Err(Error::new(Kind::AlreadyExists, Step::ClaimId)
@@ -113,7 +114,7 @@ impl Store {
             }
             Err(errno) => return Err(failed(errno)),
         }
-        let dir = match openat(&self.root, id.as_str(), DIRECTORY, Mode::empty()) {
+        let dir = match openat(self.root.as_fd(), id.as_str(), DIRECTORY, Mode::empty()) {
             Ok(dir) => dir,
             Err(Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(failed(errno)),
@@ -122,13 +123,9 @@ impl Store {
         Ok(is_linked(dir.as_fd()).map_err(failed)?.then_some(dir))
     }
 
-    fn duplicate_root(&self) -> Result<OwnedFd> {
-        self.root.try_clone().map_err(|error| Error::io(Step::FindContainer, &error))
-    }
-
     /// Opens the directory of `id`, whatever it holds.
     pub(crate) fn directory(&self, id: &ContainerId) -> Result<OwnedFd> {
-        match openat(&self.root, id.as_str(), DIRECTORY, Mode::empty()) {
+        match openat(self.root.as_fd(), id.as_str(), DIRECTORY, Mode::empty()) {
             Ok(dir) => Ok(dir),
             // A file of that name in the state root is no container.
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Err(not_found(id)),
@@ -157,7 +154,7 @@ impl Store {
 
     /// Locks what a `delete` has parked of `id`, at once; [`Kind::Timeout`] when that `delete` is still at it.
     pub(crate) fn lock_parked(&self, id: &ContainerId) -> Result<Locked> {
-        match openat(&self.root, parked_name(id).as_str(), DIRECTORY, Mode::empty()) {
+        match openat(self.root.as_fd(), parked_name(id).as_str(), DIRECTORY, Mode::empty()) {
             Ok(dir) => self.lock_directory(dir, id, true, Instant::now()),
             Err(Errno::ENOENT) => Err(not_found(id)),
             Err(errno) => Err(Error::os(Step::FindContainer, errno as i32).object(parked_name(id))),
@@ -171,7 +168,7 @@ impl Store {
         if !linked {
             return Err(not_found(id));
         }
-        Ok(Locked { root: self.duplicate_root()?, dir, id: id.clone(), parked })
+        Ok(Locked { root: Arc::clone(&self.root), dir, id: id.clone(), parked })
     }
 
     /// The ids of all directories in the state root, sorted.
@@ -186,7 +183,7 @@ impl Store {
 
     fn names(&self, wanted: impl Fn(&str) -> Option<ContainerId>) -> Result<Vec<ContainerId>> {
         let failed = |errno: Errno| Error::os(Step::ReadState, errno as i32).object("the state root");
-        let readable = openat(&self.root, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
+        let readable = openat(self.root.as_fd(), ".", DIRECTORY, Mode::empty()).map_err(failed)?;
         let mut directory = nix::dir::Dir::from_fd(readable).map_err(failed)?;
         let mut ids = Vec::new();
         for entry in directory.iter() {
@@ -249,7 +246,7 @@ impl Entry {
 /// A container's directory with its lock held.
 #[derive(Debug)]
 pub(crate) struct Locked {
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
     dir: Flock<OwnedFd>,
     id: ContainerId,
     parked: bool,
@@ -327,7 +324,7 @@ impl Locked {
     /// Gives the id free, while what is left to do for the container stays on disk under a name that is no id.
     pub(crate) fn park(mut self) -> Result<Self> {
         let to = parked_name(&self.id);
-        match renameat(&self.root, self.name().as_str(), &self.root, to.as_str()) {
+        match renameat(self.root.as_fd(), self.name().as_str(), self.root.as_fd(), to.as_str()) {
             Ok(()) => {
                 self.parked = true;
                 Ok(self)
@@ -353,11 +350,11 @@ impl Locked {
                 Err(errno) => return Err(failed(errno)),
             }
         }
-        match unlinkat(&self.root, name.as_str(), UnlinkatFlags::RemoveDir) {
+        match unlinkat(self.root.as_fd(), name.as_str(), UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
                 remove_contents(self.dir(), 0).map_err(failed)?;
-                unlinkat(&self.root, name.as_str(), UnlinkatFlags::RemoveDir).map_err(failed)
+                unlinkat(self.root.as_fd(), name.as_str(), UnlinkatFlags::RemoveDir).map_err(failed)
             }
             Err(errno) => Err(failed(errno)),
         }
@@ -423,7 +420,7 @@ fn open_root(path: &Path) -> Result<Store> {
     if stat.st_mode & 0o022 != 0 {
         return refused(format!("is writable by others (mode {:04o})", stat.st_mode & 0o7777));
     }
-    Ok(Store { root })
+    Ok(Store { root: Arc::new(root) })
 }
 
 /// Makes the state root and the directories above it that are missing.

@@ -11,11 +11,15 @@ use nix::errno::Errno;
 use orlop_cgroups::{Cgroup, Driver, Layout, Spec};
 
 use crate::hooks::{self, HookKind, HookState, InRuntime};
+use crate::procfs::Procfs;
 use crate::state::{INFANCY, Locked, Phase, Record, Store, not_found};
 use crate::verbs::state::Status;
 use crate::{
     CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Step, config, control, lifecycle, pidfd, resctrl,
 };
+
+/// How often a first process that is slow to die is looked at more closely.
+const DYING_LOOK: Duration = Duration::from_millis(100);
 
 /// What `delete` is told.
 #[derive(Debug, Clone)]
@@ -51,8 +55,8 @@ pub fn delete(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> R
 
 fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> Result<Vec<Error>> {
     let store = Store::open(runtime)?.ok_or_else(|| not_found(id))?;
-    let locked = lock_grown_up(&store, id, Instant::now() + options.deadline)?;
-    let record = match locked.record() {
+    let (locked, record) = lock_grown_up(&store, id, Instant::now() + options.deadline)?;
+    let record = match record {
         Ok(Some(record)) => record,
         // Its create died before it had made anything, so there was no container.
         Ok(None) => return locked.remove().and_then(|()| if options.force { Ok(vec![]) } else { Err(not_found(id)) }),
@@ -71,14 +75,14 @@ fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions)
     tear_down(locked, &record)
 }
 
-/// Locks the container. One whose create has not come to write its intent gets the time for that.
-fn lock_grown_up(store: &Store, id: &ContainerId, deadline: Instant) -> Result<Locked> {
+/// Locks the container and reads its record. One whose create has not come to write its intent gets the time for that.
+fn lock_grown_up(store: &Store, id: &ContainerId, deadline: Instant) -> Result<(Locked, Result<Option<Record>>)> {
     loop {
         let locked = store.lock_until(id, deadline)?;
-        if !matches!(locked.record(), Ok(None)) || !locked.is_infant()? {
-            return Ok(locked);
+        match locked.record() {
+            Ok(None) if locked.is_infant()? => drop(locked),
+            record => return Ok((locked, record)),
         }
-        drop(locked);
         std::thread::sleep(INFANCY / 10);
     }
 }
@@ -97,13 +101,29 @@ fn kill_init(record: &Record, init: &OwnedFd, deadline: Duration) -> Result<()> 
             _ => {}
         }
     }
-    if pidfd::wait_until(init.as_fd(), Instant::now() + deadline).map_err(failed)? {
-        return Ok(());
+    let deadline = Instant::now() + deadline;
+    loop {
+        let look = deadline.min(Instant::now() + DYING_LOOK);
+        if pidfd::wait_until(init.as_fd(), look).map_err(failed)? || is_gone_but_for_its_name(record)? {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::new(Kind::Timeout, Step::Delete)
+                .object(record.id.as_str())
+                .detail("container init still running")
+                .hint("it may hang in the kernel (state D)"));
+        }
     }
-    Err(Error::new(Kind::Timeout, Step::Delete)
-        .object(record.id.as_str())
-        .detail("container init still running")
-        .hint("it may hang in the kernel (state D)"))
+}
+
+/// Whether nothing is left of the first process but its entry in the process table. The kernel keeps it there until every process
+/// of its pid namespace is reaped, and one that an `exec` put there is reaped by whoever has inherited it, soon, late, or never.
+fn is_gone_but_for_its_name(record: &Record) -> Result<bool> {
+    match (record.init, record.has_own_pid_namespace()) {
+        // The pid cannot have gone to another process, since the pidfd told that this one has not ended.
+        (Some(init), true) => Procfs::open()?.has_released_memory(init.pid),
+        _ => Ok(false),
+    }
 }
 
 /// Removes everything but processes in the pid namespace of a live init: there is none when this is called.

@@ -30,7 +30,7 @@ impl Default for EventsOptions {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Event {
-    /// `stats` and `oom` as in runc. Beyond runc: `oom-kill`, `oom-group-kill`, `memory-high`, `memory-max`, `pids-max`, each with
+    /// `stats` and `oom` as in runc. Beyond runc: `oom-kill` (v1), `oom-limit` (v2), `oom-group-kill`, `memory-high`, `memory-max`, `pids-max`, each with
     /// the count in its data, and `exit`, the last one, when the container's first process has ended.
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -201,9 +201,12 @@ impl Events {
 
     /// The event of an incident; `None` for what is not told.
     fn describe(&self, incident: Incident) -> Option<Event> {
+        let is_v2 = self.cgroup.record().is_v2();
         let (kind, count) = match incident {
-            // runc's, without data.
-            Incident::Oom(_) => return Some(self.event("oom", None)),
+            // runc's, without data: on v1 it tells of the limit that was met, on v2 of the process that was killed.
+            Incident::Oom(_) if !is_v2 => return Some(self.event("oom", None)),
+            Incident::OomKill(_) if is_v2 => return Some(self.event("oom", None)),
+            Incident::Oom(count) => ("oom-limit", count),
             Incident::OomKill(count) => ("oom-kill", count),
             Incident::OomGroupKill(count) => ("oom-group-kill", count),
             Incident::High(count) => ("memory-high", count),
