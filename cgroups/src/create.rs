@@ -204,7 +204,8 @@ pub(crate) fn enable(mount: &str, leaf: &str, wanted: impl Fn(&str) -> bool) -> 
         return Ok(());
     };
     let mut dir = Dir::open(mount)?;
-    for name in inside.split('/') {
+    let mut names = inside.split('/').peekable();
+    while let Some(name) = names.next() {
         let (Some(have), Some(given)) =
             (dir.read_if_there("cgroup.controllers")?, dir.read_if_there("cgroup.subtree_control")?)
         else {
@@ -227,6 +228,10 @@ pub(crate) fn enable(mount: &str, leaf: &str, wanted: impl Fn(&str) -> bool) -> 
             for one in &missing {
                 dir.try_write("cgroup.subtree_control", one).ok();
             }
+        }
+        // The last one is the cgroup itself: it gets, and does not hand on.
+        if names.peek().is_none() {
+            return Ok(());
         }
         dir = match dir.child(name) {
             Ok(child) => child,
