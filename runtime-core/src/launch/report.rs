@@ -81,7 +81,7 @@ fn explain(error: Error, arena: &Arena, op: &Op, errno: i32, reason: u32) -> Err
         (_, detail::COPY) => error.detail("copying what the target directory holds"),
         (_, detail::SEND) => error.detail("sending the terminal to the console socket"),
         (_, detail::PARAMETER) => said(error, arena),
-        (Op::Bind { .. } | Op::Mount { .. } | Op::SetAttr { .. }, detail::ATTRIBUTES) => attributes(error, errno),
+        (Op::Bind { .. } | Op::Mount { .. } | Op::SetAttr { .. }, detail::ATTRIBUTES) => attributes(error, op, errno),
         (Op::Mount { .. }, _) if errno == libc::EPERM => error.hint(
             "a user namespace may mount proc or sysfs only where the caller's own is fully visible, and sysfs and mqueue only with a new network or ipc namespace",
         ),
@@ -105,11 +105,12 @@ fn said(error: Error, arena: &Arena) -> Error {
     if line.is_empty() { error } else { error.detail(line.to_owned()) }
 }
 
-fn attributes(error: Error, errno: i32) -> Error {
+fn attributes(error: Error, op: &Op, errno: i32) -> Error {
     match errno {
         libc::EPERM => error.detail("setting mount attributes").hint(
             "flags of a mount that belongs to a more privileged user namespace are locked, and not every file system can be idmapped by everyone",
         ),
+        libc::EINVAL if matches!(op, Op::SetAttr { .. }) => error.detail("setting mount attributes"),
         libc::EINVAL => error.detail("setting mount attributes").hint("this file system or kernel does not support idmapped mounts"),
         _ => error.detail("setting mount attributes"),
     }

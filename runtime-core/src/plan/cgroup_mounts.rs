@@ -78,7 +78,11 @@ impl Builder<'_> {
                 self.push_from(format_args!("/mounts/{index}"), Op::Symlink { path, target: to, replace: 0 });
             }
         }
-        if options.flags & attr::RDONLY != 0 {
+        if options.flags & attr::RDONLY != 0 && !self.has_mount_namespace() {
+            self.plan.warnings.push(format!(
+                "config /mounts/{index}: the directory around the hierarchies stays writable in a container without a mount namespace; the hierarchies do not"
+            ));
+        } else if options.flags & attr::RDONLY != 0 {
             let set = Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 };
             let attrs = self.plan.program.list(&[set]);
             let target = self.plan.program.str(target);

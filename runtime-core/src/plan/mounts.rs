@@ -94,7 +94,10 @@ impl Builder<'_> {
             } else if kind == "cgroup" || kind == "cgroup2" {
                 self.plan_cgroup_mount(index, &options, &target);
             } else {
-                let late_readonly = options.flags & MS_RDONLY != 0 && is_written_later(kind, &target);
+                // A tree that is built detached takes no changes below its root.
+                let late_readonly = options.flags & MS_RDONLY != 0
+                    && is_written_later(kind, &target)
+                    && self.has_mount_namespace();
                 self.plan_filesystem(index, mount, &options, &target, late_readonly)?;
                 if late_readonly {
                     self.late_readonly.push((index, target));
