@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, Once, PoisonError};
 
-use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr,
+};
 
 use crate::failure::Failure;
 use crate::sys;
@@ -27,6 +29,8 @@ impl RawMode {
         let before = tcgetattr(stdin.as_fd()).map_err(failed)?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
+        // Line breaks are completed here, once, for what the container's terminal passes on as it is (see `orlop::CreateOptions::console`).
+        raw.output_flags.insert(OutputFlags::OPOST);
         let kept =
             stdin.as_fd().try_clone_to_owned().map_err(|error| Failure::io("duplicate standard input", &error))?;
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some((kept, before));

@@ -38,6 +38,8 @@ pub(crate) struct PlanOptions<'o> {
     pub(crate) no_new_keyring: bool,
     /// The terminal's size, where the caller knows better than the config.
     pub(crate) terminal_size: Option<crate::config::ConsoleSize>,
+    /// The terminal's line breaks reach its master as they are.
+    pub(crate) plain_lines: bool,
     /// Fds 3 and up that the command inherits: first those of LISTEN_FDS.
     pub(crate) listen_fds: u32,
     pub(crate) preserve_fds: u32,

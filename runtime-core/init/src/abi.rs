@@ -232,6 +232,10 @@ pub(crate) const SIGCHLD: u64 = 17;
 
 pub(crate) const TIOCSCTTY: usize = 0x540E;
 pub(crate) const TIOCSWINSZ: usize = 0x5414;
+pub(crate) const TCGETS: usize = 0x5401;
+pub(crate) const TCSETS: usize = 0x5402;
+/// `c_oflag`: a line break is shown as carriage return and line feed.
+pub(crate) const ONLCR: u32 = 0o4;
 pub(crate) const TIOCSPTLCK: usize = 0x4004_5431;
 pub(crate) const TIOCGPTPEER: usize = 0x5441;
 pub(crate) const SIOCGIFFLAGS: usize = 0x8913;

@@ -1,8 +1,8 @@
 //! The container's terminal.
 
 use crate::abi::{
-    DEVPTS_SUPER_MAGIC, EPERM, O_CLOEXEC, O_NOCTTY, O_NOFOLLOW, O_PATH, O_RDWR, TIOCGPTPEER, TIOCSCTTY, TIOCSPTLCK,
-    TIOCSWINSZ,
+    DEVPTS_SUPER_MAGIC, EPERM, O_CLOEXEC, O_NOCTTY, O_NOFOLLOW, O_PATH, O_RDWR, ONLCR, TCGETS, TCSETS, TIOCGPTPEER,
+    TIOCSCTTY, TIOCSPTLCK, TIOCSWINSZ,
 };
 use crate::mounts;
 use crate::resolve::{self, Make};
@@ -14,7 +14,16 @@ impl Walker {
     /// Opens a terminal of the container's own devpts and hands its master to the socket.
     ///
     /// The other end comes from the master itself (TIOCGPTPEER), never from a path: CVE-2025-52565.
-    pub(crate) fn console(&mut self, socket: Fd, size: (u16, u16), bind: bool, uid: u32) -> Result<(), Failure> {
+    ///
+    /// `plain_lines`: line breaks go to the master as they are, for a caller that shows them itself.
+    pub(crate) fn console(
+        &mut self,
+        socket: Fd,
+        size: (u16, u16),
+        bind: bool,
+        plain_lines: bool,
+        uid: u32,
+    ) -> Result<(), Failure> {
         let master = resolve::open_no_links(self.root, CStr::new(b"dev/pts/ptmx\0"), O_RDWR | O_NOCTTY)
             .map_err(|errno| Failure::because(errno, detail::TARGET))?;
         if sys::filesystem(master)? != DEVPTS_SUPER_MAGIC {
@@ -28,6 +37,9 @@ impl Walker {
             let mut size = [size.0, size.1, 0u16, 0u16];
             // SAFETY: TIOCSWINSZ reads four shorts.
             unsafe { sys::ioctl_with(master, TIOCSWINSZ, &mut size) }?;
+        }
+        if plain_lines {
+            pass_line_breaks(peer)?;
         }
         if uid != 0 {
             sys::fchown(peer, uid, u32::MAX)?;
@@ -64,4 +76,25 @@ impl Walker {
         }
         Ok(())
     }
+}
+
+/// The kernel's `struct termios`, the same on every architecture here.
+#[repr(C)]
+struct Termios {
+    iflag: u32,
+    oflag: u32,
+    cflag: u32,
+    lflag: u32,
+    line: u8,
+    cc: [u8; 19],
+}
+
+fn pass_line_breaks(tty: Fd) -> sys::Result<()> {
+    let mut settings = Termios { iflag: 0, oflag: 0, cflag: 0, lflag: 0, line: 0, cc: [0; 19] };
+    // SAFETY: TCGETS writes a struct termios.
+    unsafe { sys::ioctl_with(tty, TCGETS, &mut settings) }?;
+    settings.oflag &= !ONLCR;
+    // SAFETY: TCSETS reads a struct termios.
+    unsafe { sys::ioctl_with(tty, TCSETS, &mut settings) }?;
+    Ok(())
 }

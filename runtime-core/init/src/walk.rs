@@ -120,8 +120,7 @@ pub fn run(fd: i32) -> ! {
     let Ok(arena) = Arena::map(Fd(fd)) else { sys::exit(1) };
     let header = arena.header();
     let operations = arena.list(header.ops);
-    let mut walker =
-        Walker { arena, root: Fd(-1), console: None, empty_dir: None, null: None, cwd_tries: 0 };
+    let mut walker = Walker { arena, root: Fd(-1), console: None, empty_dir: None, null: None, cwd_tries: 0 };
     let begin = || -> Result<(), Failure> {
         sys::close_range(header.first_private_fd as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC)?;
         walker.die_with_parent()?;
@@ -203,8 +202,8 @@ impl Walker {
             Op::Symlink { path, target, replace } => self.symlink(path, target, replace == 1),
             Op::Mask { path, null } => self.mask(path, null),
             Op::Readonly { path } => self.readonly(path),
-            Op::Console { socket, rows, cols, bind, uid } => {
-                self.console(self.arena.slot(socket), (rows, cols), bind == 1, uid)
+            Op::Console { socket, rows, cols, bind, plain_lines, uid } => {
+                self.console(self.arena.slot(socket), (rows, cols), bind == 1, plain_lines == 1, uid)
             }
             Op::EnterRoot { dir } => self.enter_root(arena.slot(dir)),
             Op::Pivot => self.pivot(),

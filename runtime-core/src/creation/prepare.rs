@@ -84,6 +84,7 @@ impl Prepared {
             no_pivot: options.no_pivot,
             no_new_keyring: options.no_new_keyring,
             terminal_size: options.terminal_size,
+            plain_lines: options.console.is_some(),
             listen_fds: options.listen_fds,
             preserve_fds: options.preserve_fds,
             notify_dir: notify_dir.as_deref(),

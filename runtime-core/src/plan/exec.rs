@@ -79,7 +79,8 @@ impl Builder<'_> {
             let (rows, cols) = exec.process.console_size.map_or((0, 0), |size| (size.height, size.width));
             let socket = self.slot(Resource::ConsoleSocket);
             let uid = exec.process.user.uid;
-            self.push_from(format_args!("/terminal"), Op::Console { socket, rows, cols, bind: 0, uid });
+            let plain_lines = u16::from(self.options.plain_lines);
+            self.push_from(format_args!("/terminal"), Op::Console { socket, rows, cols, bind: 0, plain_lines, uid });
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, host: Host) -> Pla
         no_pivot: false,
         no_new_keyring: true,
         terminal_size: None,
+        plain_lines: false,
         listen_fds: 0,
         preserve_fds: 0,
         notify_dir: None,

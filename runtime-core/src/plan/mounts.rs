@@ -95,9 +95,8 @@ impl Builder<'_> {
                 self.plan_cgroup_mount(index, &options, &target);
             } else {
                 // A tree that is built detached takes no changes below its root.
-                let late_readonly = options.flags & MS_RDONLY != 0
-                    && is_written_later(kind, &target)
-                    && self.has_mount_namespace();
+                let late_readonly =
+                    options.flags & MS_RDONLY != 0 && is_written_later(kind, &target) && self.has_mount_namespace();
                 self.plan_filesystem(index, mount, &options, &target, late_readonly)?;
                 if late_readonly {
                     self.late_readonly.push((index, target));

@@ -167,7 +167,9 @@ impl Builder<'_> {
         let (rows, cols) = size.map_or((0, 0), |size| (size.height, size.width));
         let uid = process.user.uid;
         let socket = self.slot(Resource::ConsoleSocket);
-        self.push_from(format_args!("/process/terminal"), Op::Console { socket, rows, cols, bind: 1, uid });
+        let plain_lines = u16::from(self.options.plain_lines);
+        let op = Op::Console { socket, rows, cols, bind: 1, plain_lines, uid };
+        self.push_from(format_args!("/process/terminal"), op);
     }
 }
 

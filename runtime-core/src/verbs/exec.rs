@@ -47,6 +47,7 @@ pub struct ExecOptions {
     /// A Unix socket to which the terminal's master fd is sent.
     pub console_socket: Option<PathBuf>,
     /// An already connected Unix socket to which the terminal's master fd is sent instead; closed unused without a terminal.
+    /// Its line breaks then carry no carriage return (no ONLCR): the caller shows them on a terminal that adds it, or stores them.
     pub console: Option<OwnedFd>,
     /// The terminal's size, instead of the process's `consoleSize`: that of the terminal it is shown on.
     pub terminal_size: Option<crate::config::ConsoleSize>,

@@ -110,7 +110,9 @@ fn opening(resource: &Resource) -> Option<Operation> {
             format!("a user namespace for an id-mapped mount ({} and {} ranges)", maps.uids.len(), maps.gids.len()),
             field.clone(),
         ),
-        Resource::Proc | Resource::ConsoleSocket | Resource::StartFifo | Resource::InitPidfd | Resource::InitRoot => return None,
+        Resource::Proc | Resource::ConsoleSocket | Resource::StartFifo | Resource::InitPidfd | Resource::InitRoot => {
+            return None;
+        }
     };
     Some(Operation { by: "runtime", step: "open", object, field })
 }

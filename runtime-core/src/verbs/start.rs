@@ -73,7 +73,12 @@ impl Starting<'_> {
     fn run_start_hooks(&self, runtime: &Runtime) -> Result<()> {
         let Some(all) = self.config.hooks.as_ref().filter(|all| !all.start_container.is_empty()) else { return Ok(()) };
         let state = HookState::of(self.record, Status::Created, self.record.init.map(|init| init.pid));
-        let inside = InContainer::new(self.init, self.record.init.map(|init| init.pid), self.config, creation::host(runtime, self.config));
+        let inside = InContainer::new(
+            self.init,
+            self.record.init.map(|init| init.pid),
+            self.config,
+            creation::host(runtime, self.config),
+        );
         hooks::run(HookKind::StartContainer, &all.start_container, &state, &inside).map_err(|error| self.stop(error))
     }
 

@@ -49,6 +49,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         no_pivot: false,
         no_new_keyring: entry.record.no_new_keyring,
         terminal_size: None,
+        plain_lines: options.console.is_some(),
         listen_fds: 0,
         preserve_fds: options.preserve_fds,
         notify_dir: None,
