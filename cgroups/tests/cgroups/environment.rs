@@ -78,7 +78,10 @@ pub(crate) fn has_controller(layout: &Layout, name: &str) -> bool {
     };
     let found = layout.hierarchy(if name == "io" { "blkio" } else { name }).is_some()
         || layout.unified().is_some_and(|root| {
-            std::fs::read_to_string(format!("{root}/cgroup.controllers"))
+            // An ordinary user has what was delegated, and containers lie beside the user's own cgroup.
+            let start =
+                if is_root() { String::new() } else { crate::sandbox::path("").trim_end_matches('/').to_owned() };
+            std::fs::read_to_string(format!("{root}{start}/cgroup.controllers"))
                 .is_ok_and(|text| text.split_whitespace().any(|one| one == v2_name))
         });
     let usual = ["cpu", "cpuset", "memory", "pids", "io"].contains(&v2_name);
