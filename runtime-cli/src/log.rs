@@ -3,6 +3,7 @@
 //! containerd's shim shows its user the last JSON line whose `level` is `error`; Podman reads `msg` the same way. Without
 //! `--log`, messages go to standard error, for a person: `orlop: create web1: …`.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -109,6 +110,7 @@ impl Log {
 
     /// Writes the message that ends the command: to the log, and for the user to standard error as well.
     pub(crate) fn fail(&self, message: &str) {
+        let message = &*one_line(message);
         self.write(Level::Error, message);
         if !matches!(self.target, Target::Stderr) {
             to_stderr(&format!("orlop: {message}\n"));
@@ -120,6 +122,7 @@ impl Log {
         if level > self.level {
             return;
         }
+        let message = &*one_line(message);
         let failed = match &self.target {
             Target::Stderr if self.format == Format::Text => {
                 to_stderr(&human(level, message));
@@ -172,6 +175,18 @@ fn connect(path: &str) -> Result<UnixDatagram, Failure> {
     let socket = UnixDatagram::unbound().map_err(refused)?;
     socket.connect(path).map_err(refused)?;
     Ok(socket)
+}
+
+/// The message on one line: an id or a hook's output with a line break may neither forge a second entry nor steer a terminal.
+fn one_line(message: &str) -> Cow<'_, str> {
+    if !message.contains(char::is_control) {
+        return Cow::Borrowed(message);
+    }
+    let mut line = String::with_capacity(message.len() + 8);
+    for character in message.trim_end().chars() {
+        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
+    }
+    Cow::Owned(line)
 }
 
 fn human(level: Level, message: &str) -> String {

@@ -80,6 +80,11 @@ fn wrong_configs_with_their_exact_messages(t: &Sandbox) {
         let text = entry["text"].as_str().map_or_else(
             || {
                 let mut config = base.clone();
+                let patch = entry["patch"].as_array().unwrap();
+                if !patch.iter().any(|operation| operation["path"].as_str().unwrap().starts_with("/process/terminal")) {
+                    // So that the lack of a console socket is not what is complained about.
+                    orlop_integration::spec::set(&mut config, "/process/terminal", json!(false));
+                }
                 entry["patch"].as_array().unwrap().iter().for_each(|operation| apply(&mut config, operation));
                 config.to_string()
             },
@@ -89,9 +94,9 @@ fn wrong_configs_with_their_exact_messages(t: &Sandbox) {
         let out = t.logged(&["create", "--bundle", &c.bundle.display().to_string(), &c.id]).run();
         failed_well(t, &out, name);
         let message = entry["message"].as_str().unwrap();
-        // The file's name may stand between the step and the cause.
-        let (step, cause) = message.split_once(": ").unwrap_or(("", message));
-        if !out.stderr.contains(step) || !out.stderr.contains(cause) {
+        // The core's own tests load from memory; here the file's name stands in the message too.
+        let said = out.stderr.replace(&format!(" {}/config.json", c.bundle.display()), "");
+        if !said.contains(message) {
             wrong.push(format!("{name}\n  expected {message}\n  found    {}", out.stderr.trim_end()));
         }
     }
@@ -384,7 +389,7 @@ fn state_files_that_are_damaged(t: &Sandbox) {
         let pid = c.run_paused();
         let dir = t.root.join(&c.id);
         for entry in fs::read_dir(&dir).unwrap().flatten() {
-            if entry.path().extension().is_some_and(|kind| kind == "json") || entry.file_name() == "state" {
+            if entry.file_name() == "state.json" {
                 fs::write(entry.path(), text).unwrap();
             }
         }
@@ -424,7 +429,7 @@ fn deep_and_huge_configs(t: &Sandbox) {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     fs::write(c.bundle.join("config.json"), &deep).unwrap();
     failed_well(t, &t.logged(&["create", "--bundle", &bundle, &c.id]).run(), "a deep config");
-    let env: Vec<String> = (0..20_000).map(|n| format!("VARIABLE_{n}={n}")).collect();
+    let env: Vec<String> = (0..5_000).map(|n| format!("VARIABLE_{n}={n}")).collect();
     c.set("/process/env", json!(env)).set("/annotations", json!({"big": "x".repeat(1 << 20)}));
     let out = c.run();
     assert!(out.code == 0 || !out.stderr.is_empty(), "{out:?}");
