@@ -26,16 +26,44 @@ pub(crate) use prepare::{check_preserved, compile_seccomp, may_set_groups};
 pub(crate) use sockets::{connect, send_pidfd, write_pid_file};
 
 use cgroup::ContainerCgroup;
-use prepare::Prepared;
+use prepare::{Bundle, Prepared};
 
-/// Makes the container `id` and leaves its init waiting for `start` (`waits`), or executing the command.
-pub(crate) fn make(runtime: &Runtime, id: &ContainerId, options: CreateOptions, waits: bool) -> Result<Container> {
+/// Makes the container `id` and starts it.
+pub(crate) fn make_and_start(runtime: &Runtime, id: &ContainerId, options: CreateOptions) -> Result<Container> {
     let bundle = prepare::read_bundle(&options)?;
-    let config = crate::config::load(&bundle.bytes).map_err(|error| error.object(bundle.path.display().to_string()))?;
-    let prepared = Prepared::new(runtime, id, &bundle, &config, &options, waits)?;
+    let config = bundle.config()?;
+    // startContainer hooks run in the container that is ready, before its command: its init has to wait for them.
+    let waits = config.hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty());
+    let container = make_from(runtime, id, &options, &bundle, &config, waits)?;
+    if waits && let Err(error) = crate::start(runtime, id, &crate::StartOptions::default()) {
+        let force = crate::DeleteOptions { force: true, ..crate::DeleteOptions::default() };
+        return Err(match crate::delete(runtime, id, &force) {
+            Ok(unfinished) => unfinished.into_iter().fold(error, Error::and),
+            Err(further) => error.and(further),
+        });
+    }
+    Ok(container)
+}
+
+/// Makes the container `id` and leaves its init waiting for `start`.
+pub(crate) fn make(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Result<Container> {
+    let bundle = prepare::read_bundle(options)?;
+    make_from(runtime, id, options, &bundle, &bundle.config()?, true)
+}
+
+/// Makes the container and leaves its init waiting for `start` (`waits`), or executing the command.
+fn make_from(
+    runtime: &Runtime,
+    id: &ContainerId,
+    options: &CreateOptions,
+    bundle: &Bundle,
+    config: &Config<'_>,
+    waits: bool,
+) -> Result<Container> {
+    let prepared = Prepared::new(runtime, id, bundle, config, options, waits)?;
     let store = Store::create(runtime)?;
     let claim = store.claim(id, &prepared.record, &bundle.bytes)?;
-    let mut making = Making { id, config: &config, options: &options, prepared, claim, cgroup: None, init: None };
+    let mut making = Making { id, config, options, prepared, claim, cgroup: None, init: None };
     match making.carry_out(waits) {
         Ok(()) => making.finish(waits),
         Err(error) => Err(making.undo(error)),

@@ -20,6 +20,13 @@ pub(super) struct Bundle {
     pub(super) bytes: Vec<u8>,
 }
 
+impl Bundle {
+    /// The config, borrowed from the bytes.
+    pub(super) fn config(&self) -> Result<Config<'_>> {
+        config::load(&self.bytes).map_err(|error| error.object(self.path.display().to_string()))
+    }
+}
+
 /// Reads the config of the bundle that `options` name.
 pub(super) fn read_bundle(options: &CreateOptions) -> Result<Bundle> {
     let directory = std::path::absolute(&options.bundle)

@@ -43,5 +43,5 @@ pub struct CreateOptions {
 /// # Errors
 /// Any step may fail; nothing is left behind then.
 pub fn create(runtime: &Runtime, id: &ContainerId, options: CreateOptions) -> Result<Container> {
-    crate::creation::make(runtime, id, options, true)
+    crate::creation::make(runtime, id, &options)
 }

@@ -14,5 +14,5 @@ pub struct RunOptions {
 /// # Errors
 /// Any step may fail; nothing is left behind then.
 pub fn run(runtime: &Runtime, id: &ContainerId, options: RunOptions) -> Result<Container> {
-    crate::creation::make(runtime, id, options.create, false)
+    crate::creation::make_and_start(runtime, id, options.create)
 }
