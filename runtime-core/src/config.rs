@@ -16,6 +16,7 @@ mod text;
 mod watch;
 
 pub use annotations::{ANNOTATIONS, AnnotationSupport, annotation};
+pub(crate) use annotations::{KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_FAIL_UNKNOWN};
 pub use capabilities::{CAPABILITIES, CapabilitySet, capability_number};
 pub(crate) use check::check_all;
 pub use check::{CheckOptions, Warning, check, check_process, granted, mapped, sysctl_file};

@@ -199,6 +199,9 @@ impl Making<'_> {
         if let Some(socket) = &self.options.pidfd_socket {
             send_pidfd(socket, self.init()?.pidfd())?;
         }
+        if let Some(receiver) = self.config.annotations.get(crate::config::PIDFD_RECEIVER) {
+            send_pidfd(receiver.as_ref(), self.init()?.pidfd())?;
+        }
         if let Some(path) = &self.options.pid_file {
             write_pid_file(path, pid)?;
         }

@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = cases![
     symlink_options_of_a_bind_mount.extension(),
     labels_without_their_module_are_refused.extension(),
     intel_rdt_without_resctrl_is_refused.extension(),
+    annotations_of_crun_act.not_runc("crun's"),
 ];
 
 /// Makes a network namespace for this case, in which devices can be made without being seen elsewhere.
@@ -166,4 +167,49 @@ fn intel_rdt_without_resctrl_is_refused(t: &Sandbox) {
     let c = t.container("a");
     let text = c.set("/linux/intelRdt", json!({"closID": "gold"})).run().fails().stderr;
     assert!(text.contains("(config /linux/intelRdt): resctrl is not mounted"), "{text}");
+}
+
+fn annotations_of_crun_act(t: &Sandbox) {
+    let annotate = |c: &Container<'_>, name: &str, value: &str| {
+        c.edit(|spec| spec["annotations"][name] = json!(value));
+    };
+    let c = t.container("groups");
+    annotate(&c, "run.oci.keep_original_groups", "1");
+    let own = nix::unistd::getgroups().unwrap();
+    nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(4321)]).unwrap();
+    let groups = c.sh("id -G").run().ok().stdout;
+    nix::unistd::setgroups(&own).unwrap();
+    assert_eq!(groups, "0 4321\n");
+
+    let c = t.container("pidfd");
+    let receiver = Receiver::new(&t.dir.join("pidfd"));
+    annotate(&c, "run.oci.pidfd_receiver", &receiver.path.display().to_string());
+    let create = c.args(&["/probe", "pause"]).create_cmd(&[]).spawn();
+    drop(receiver.receive());
+    let _ = create.wait().ok();
+    c.delete_force().ok();
+
+    let c = t.container("agent");
+    let agent = Receiver::new(&t.dir.join("agent"));
+    annotate(&c, "run.oci.seccomp.receiver", &agent.path.display().to_string());
+    c.set("/linux/seccomp", notifying("/no/such/agent"));
+    let run = c.sh("mkdir /tmp/x").run_cmd(&[]).spawn();
+    drop(agent.receive());
+    assert!(run.wait().stderr.contains("Function not implemented"));
+
+    let c = t.container("unknown");
+    annotate(&c, "run.oci.seccomp_fail_unknown_syscall", "1");
+    c.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["getcwd", "no_such_call"],
+        "action": "SCMP_ACT_ERRNO"}]}),
+    );
+    assert!(c.run().fails().stderr.contains("no_such_call"));
+
+    let c = t.container("hooks");
+    let file = t.dir.join("said");
+    annotate(&c, "run.oci.hooks.stdout", &file.display().to_string());
+    c.set("/hooks", json!({"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", "echo said"]}]}));
+    let _ = c.run().ok();
+    assert_eq!(fs::read_to_string(file).unwrap(), "said\n");
 }

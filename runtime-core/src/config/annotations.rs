@@ -17,21 +17,48 @@ pub const ANNOTATIONS: &[(&str, AnnotationSupport)] = &[
     ("module.wasm.image/variant", Refused("there is no WebAssembly handler")),
     ("org.criu.config", Refused("there is no checkpoint and restore")),
     ("org.systemd.property.", Honoured),
-    ("run.oci.delegate-cgroup", Refused("it is not supported")),
+    ("run.oci.delegate-cgroup", Refused("no further cgroup is made below the container's")),
     ("run.oci.handler", Refused("there is no handler but the kernel's own containers")),
-    ("run.oci.hooks.stderr", Refused("it is not supported")),
-    ("run.oci.hooks.stdout", Refused("it is not supported")),
-    ("run.oci.keep_original_groups", Refused("it is not supported")),
-    ("run.oci.mount_context_type", Refused("it is not supported")),
-    ("run.oci.pidfd_receiver", Refused("use --pidfd-socket")),
+    ("run.oci.hooks.stderr", Honoured),
+    ("run.oci.hooks.stdout", Honoured),
+    ("run.oci.keep_original_groups", Honoured),
+    ("run.oci.mount_context_type", Honoured),
+    ("run.oci.pidfd_receiver", Honoured),
     ("run.oci.seccomp.plugins", Refused("nothing is loaded into the runtime; use listenerPath of the seccomp section")),
-    ("run.oci.seccomp.receiver", Refused("use listenerPath of the seccomp section")),
+    ("run.oci.seccomp.receiver", Honoured),
     ("run.oci.seccomp_bpf_data", Refused("a filter is compiled from the seccomp section only")),
-    ("run.oci.seccomp_fail_unknown_syscall", Refused("it is not supported")),
-    ("run.oci.systemd.force_cgroup_v1", Refused("it is not supported")),
-    ("run.oci.systemd.subgroup", Refused("it is not supported")),
+    ("run.oci.seccomp_fail_unknown_syscall", Honoured),
+    ("run.oci.systemd.force_cgroup_v1", Refused("no hierarchy is mounted for systemd alone")),
+    ("run.oci.systemd.subgroup", Refused("no further cgroup is made below the container's")),
     ("run.oci.timens_offset", Refused("use timeOffsets")),
 ];
+
+/// crun's annotation for a socket that gets the container's pidfd.
+pub(crate) const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
+/// crun's annotation for the socket of the seccomp agent; it counts before `listenerPath`.
+pub(crate) const SECCOMP_RECEIVER: &str = "run.oci.seccomp.receiver";
+/// crun's annotation that leaves the supplementary groups as they are.
+pub(crate) const KEEP_ORIGINAL_GROUPS: &str = "run.oci.keep_original_groups";
+/// crun's annotation that makes an unknown system call in a seccomp profile an error.
+pub(crate) const SECCOMP_FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
+/// crun's annotation for the mount option that `mountLabel` becomes.
+pub(crate) const MOUNT_CONTEXT_TYPE: &str = "run.oci.mount_context_type";
+
+/// What is wrong with the value of an honoured annotation.
+pub(super) fn value_fault(name: &str, value: &str) -> Option<String> {
+    const CONTEXTS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+    match name {
+        PIDFD_RECEIVER | SECCOMP_RECEIVER | "run.oci.hooks.stdout" | "run.oci.hooks.stderr"
+            if !value.starts_with('/') =>
+        {
+            Some(format!("must be an absolute path, not {value:?}"))
+        }
+        MOUNT_CONTEXT_TYPE if !CONTEXTS.contains(&value) => {
+            Some(format!("{value:?} is none of {}", CONTEXTS.join(", ")))
+        }
+        _ => None,
+    }
+}
 
 /// What becomes of the annotation called `name`; `None` for one that means nothing to a runtime.
 #[must_use]

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use orlop_cgroups::Resources;
 use serde::Deserialize;
 
+use super::annotations::SECCOMP_RECEIVER;
 use super::model::{Config, Process};
 use super::schema::{self, UnknownField};
 use super::watch::Watch;
@@ -18,6 +19,11 @@ use crate::{Error, Kind, Result, Step};
 pub fn load(bytes: &[u8]) -> Result<Config<'_>> {
     let (mut config, ignored) = read::<Config<'_>>(bytes, "Config")?;
     config.has_unknown_fields = ignored;
+    if let Some(profile) = config.linux.as_mut().and_then(|linux| linux.seccomp.as_mut())
+        && let Some(path) = config.annotations.get(SECCOMP_RECEIVER)
+    {
+        profile.listener_path = Some(path.clone().into_cow());
+    }
     Ok(config)
 }
 

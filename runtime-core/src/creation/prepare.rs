@@ -164,10 +164,9 @@ pub(crate) fn compile_seccomp(
     config: &Config<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<orlop_seccomp::Filter>> {
-    const FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
     let Some(profile) = config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref()) else { return Ok(None) };
     let mut options = orlop_seccomp::Options::default();
-    options.fail_unknown_syscalls = config.annotations.get(FAIL_UNKNOWN).is_some_and(|value| value.as_str() == "1");
+    options.fail_unknown_syscalls = config.annotations.get(crate::config::SECCOMP_FAIL_UNKNOWN).is_some();
     let filter = orlop_seccomp::compile(profile, &options).map_err(|error| {
         Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
             .field(format!("/linux/seccomp{}", error.pointer()))
@@ -183,8 +182,11 @@ pub(crate) fn compile_seccomp(
     Ok(Some(filter))
 }
 
-/// setgroups(2) is denied in a user namespace that an unprivileged user maps only itself into.
+/// setgroups(2) is denied in a user namespace that an unprivileged user maps only itself into, and left out on request.
 pub(crate) fn may_set_groups(config: &Config<'_>, host: Host) -> bool {
+    if config.annotations.get(crate::config::KEEP_ORIGINAL_GROUPS).is_some() {
+        return false;
+    }
     let single = config.linux.as_ref().is_some_and(|linux| {
         linux.makes(NamespaceType::User) && matches!(linux.gid_mappings.as_slice(), [one] if one.size == 1)
     });

@@ -140,7 +140,8 @@ impl Builder<'_> {
         }
         let label = self.config.linux.as_ref().and_then(|linux| linux.mount_label.as_ref());
         if let Some(label) = label.filter(|_| matches!(kind, "tmpfs" | "devpts" | "mqueue" | "ramfs")) {
-            params.push(self.param("context", Some(label)));
+            let key = self.config.annotations.get(crate::config::MOUNT_CONTEXT_TYPE);
+            params.push(self.param(key.map_or("context", |key| key.as_str()), Some(label)));
         }
         let mut after = Vec::new();
         self.push_recursive(options, &mut after);

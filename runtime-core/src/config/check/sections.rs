@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use super::ids::check_id;
 use super::process::check_variable;
 use super::{CheckOptions, Findings, below, check_no_nul};
-use crate::config::annotations::{AnnotationSupport, annotation};
+use crate::config::annotations::{AnnotationSupport, annotation, value_fault};
 use crate::config::lists::{count, parse_list};
 use crate::config::model::{Config, Hook, Linux};
 use crate::config::names::{DeviceType, MemoryPolicyFlag, MemoryPolicyMode, NamespaceType};
@@ -21,12 +21,24 @@ pub(super) fn check_top(config: &Config<'_>, findings: &mut Findings) {
         findings.error("/root/path", "must not be empty");
     }
     check_no_nul(&config.root.path, findings, || "/root/path".into());
-    for (key, _) in &config.annotations {
+    check_annotations(config, findings);
+}
+
+fn check_annotations(config: &Config<'_>, findings: &mut Findings) {
+    for (key, value) in &config.annotations {
         if key.is_empty() {
             findings.error("/annotations/", "an annotation's name must not be empty");
         }
-        if let Some(AnnotationSupport::Refused(reason)) = annotation(key) {
-            findings.error(below("/annotations", key), format!("this annotation would have no effect: {reason}"));
+        match annotation(key) {
+            Some(AnnotationSupport::Refused(reason)) => {
+                findings.error(below("/annotations", key), format!("this annotation would have no effect: {reason}"));
+            }
+            Some(AnnotationSupport::Honoured) => {
+                if let Some(wrong) = value_fault(key, value) {
+                    findings.error(below("/annotations", key), wrong);
+                }
+            }
+            None => {}
         }
     }
 }
