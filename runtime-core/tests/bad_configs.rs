@@ -1,6 +1,13 @@
 //! Configs that are wrong, each in one way, and the exact message for each: `data/bad-configs.json`.
 //!
 //! An entry has either the `text` of a file or a `patch` (RFC 6902, operations `add` and `remove`) of the default config.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::manual_is_multiple_of,
+    reason = "a test fails by panicking"
+)]
 
 use orlop::config::{self, CheckOptions, DefaultConfig};
 use serde_json::Value;

@@ -12,6 +12,14 @@
     unsafe_code,
     reason = "system calls and the shared arena are what this crate is for; each use argues its case"
 )]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "system calls take and give machine words of 64 bits, which hold what the narrower types do"
+)]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("Orlop runs on 64-bit Linux only");
 
 mod abi;
 mod console;

@@ -1,6 +1,7 @@
 //! The walk: one operation after the other, and a report by number when one fails.
 
-use core::sync::atomic::Ordering;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::{CLONE_PARENT, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS};
 use crate::sys::{self, CStr, Errno, Fd};
@@ -77,12 +78,12 @@ impl Arena {
         if !text.is_some() {
             return CStr::EMPTY;
         }
-        CStr::new(self.list(List { at: text.at, len: text.len + 1, of: core::marker::PhantomData }))
+        CStr::new(self.list(List { at: text.at, len: text.len + 1, of: PhantomData }))
     }
 
     /// The bytes of a string that this program changes.
     pub(crate) fn bytes_mut(&self, text: Str) -> &'static [identity::Cell] {
-        self.list(List { at: text.at, len: text.len, of: core::marker::PhantomData })
+        self.list(List { at: text.at, len: text.len, of: PhantomData })
     }
 
     pub(crate) fn slot(&self, slot: Slot) -> Fd {
@@ -283,24 +284,24 @@ impl Walker {
 
     fn execute(&self) -> Result<(), Failure> {
         let header = self.arena.header();
-        let pointers = (self.arena.base + header.pointers.at as usize) as *mut u64;
         let (argv, envp) = (self.arena.list(header.argv), self.arena.list(header.envp));
-        let ends = [argv.len(), argv.len() + 1 + envp.len()];
-        if (header.pointers.len as usize) < ends[1] + 1 {
+        let pointers = header.pointers;
+        let cells: &[AtomicU64] = self.arena.list(List { at: pointers.at, len: pointers.len, of: PhantomData });
+        let end = core::iter::once(&Str::NONE);
+        let texts = argv.iter().chain(end.clone()).chain(envp).chain(end);
+        let (Some(environment), true) = (cells.get(argv.len() + 1..), cells.len() >= argv.len() + envp.len() + 2)
+        else {
             return Err(Errno(crate::abi::EINVAL).into());
-        }
-        for (index, text) in argv.iter().chain(core::iter::once(&Str::NONE)).chain(envp).enumerate() {
+        };
+        for (cell, text) in cells.iter().zip(texts) {
             let pointer = if text.is_some() { (self.arena.base + text.at as usize) as u64 } else { 0 };
-            // SAFETY: the array has room for argv, envp and two nulls, as checked above; only this program touches it.
-            unsafe { pointers.add(index).write(pointer) };
+            cell.store(pointer, Ordering::Relaxed);
         }
-        // SAFETY: as above.
-        unsafe { pointers.add(ends[1]).write(0) };
         let program = header.program.load(Ordering::Relaxed) as usize;
         let path = self.arena.list(header.programs).get(program).copied().unwrap_or(Str::NONE);
         let path = self.arena.str(path);
-        // SAFETY: both arrays were just filled, each with a null at its end.
-        let errno = unsafe { sys::execve(path, pointers, pointers.add(ends[0] + 1)) };
+        // SAFETY: both arrays were just filled with addresses of strings that end in NUL, and each ends in a null.
+        let errno = unsafe { sys::execve(path, cells.as_ptr().cast(), environment.as_ptr().cast()) };
         if errno == Errno(crate::abi::ENOENT) {
             return Err(self.explain_missing(path));
         }

@@ -122,7 +122,7 @@ unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
             "call r13",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => result,
+            inlateout("rax") libc::SYS_clone3 => result,
             in("rdi") args,
             in("rsi") size_of::<CloneArgs>(),
             in("r12") context,
@@ -200,9 +200,9 @@ extern "C" fn child(context: *mut Context<'_>) -> ! {
 /// Executes the program; returns only with an errno.
 fn execute(spawn: &Spawn<'_>, argv: *const *const libc::c_char) -> i32 {
     if let Some(streams) = spawn.stdio {
-        for (number, stream) in streams.iter().enumerate() {
+        for (number, stream) in (0..).zip(&streams) {
             // SAFETY: takes two descriptor numbers of this process's own table.
-            if unsafe { libc::dup2(stream.as_raw_fd(), number as RawFd) } < 0 {
+            if unsafe { libc::dup2(stream.as_raw_fd(), number) } < 0 {
                 return errno();
             }
         }

@@ -70,7 +70,7 @@ pub fn plan(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Res
     for path in &decided.cgroup_paths {
         operations.push(by_runtime("make cgroup", path.clone(), "/linux/cgroupsPath".into()));
     }
-    operations.extend(decided.plan.resources.iter().filter_map(|resource| opening(resource)));
+    operations.extend(decided.plan.resources.iter().filter_map(opening));
     operations.push(by_runtime(
         "create process",
         format!("with {}", describe::namespaces(decided.plan.clone_flags)),
