@@ -76,7 +76,7 @@ impl Layout {
     }
 
     /// What `/proc/self/mountinfo` says; the first mount of each hierarchy counts.
-    fn from_mountinfo(text: &str) -> Option<Self> {
+    pub(crate) fn from_mountinfo(text: &str) -> Option<Self> {
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         let mut unified = None;
         for line in text.lines() {

@@ -129,6 +129,8 @@ mod devices;
 mod dir;
 mod error;
 mod events;
+#[cfg(test)]
+mod garbage;
 mod layout;
 mod life;
 mod path;

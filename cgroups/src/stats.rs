@@ -290,6 +290,17 @@ pub struct MiscStats {
     pub events: u64,
 }
 
+/// All readers of statistics at once, for the test that gives them garbage.
+#[cfg(test)]
+pub(crate) fn parse_all(text: &str) {
+    parse::number(text);
+    parse::key_values(text).for_each(drop);
+    parse::psi(text);
+    parse::blkio(text);
+    parse::list(text);
+    parse::rdma(text, text);
+}
+
 impl Cgroup {
     /// What the container uses now. Controllers and files that are not there are passed over.
     ///

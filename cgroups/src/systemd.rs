@@ -352,5 +352,16 @@ fn stop_unit(manager: &mut dyn Manager, unit: &Unit) -> Result<()> {
     outcome
 }
 
+/// The readers and makers of this driver, for the test that gives them garbage.
+#[cfg(test)]
+pub(crate) fn properties_of(resources: &Resources<'_>) -> Result<Vec<Property>> {
+    properties::properties(resources, true, 257)
+}
+
+#[cfg(test)]
+pub(crate) fn decode_bus(bytes: &[u8]) {
+    bus::decode_all(bytes);
+}
+
 #[cfg(test)]
 mod tests;

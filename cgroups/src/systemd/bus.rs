@@ -399,6 +399,13 @@ fn decode(bytes: &[u8]) -> Option<Message> {
 }
 
 #[cfg(test)]
+pub(super) fn decode_all(bytes: &[u8]) {
+    size(bytes);
+    drop(decode(bytes));
+    drop(unix_path(&String::from_utf8_lossy(bytes)));
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -85,6 +85,39 @@ fn there_is_no_moment_without_a_filter_during_updates() {
     }
 }
 
+/// Runs in a process of its own, without the right to load programs.
+#[test]
+fn body_without_rights() {
+    if std::env::var_os("ORLOP_TEST_POWERLESS").is_none() {
+        return;
+    }
+    for (name, layout) in layouts() {
+        if layout.hierarchy("devices").is_some() {
+            continue;
+        }
+        let sandbox = Sandbox::new(&layout);
+        let error = sandbox.apply(&resources(ALLOW_NULL)).unwrap_err();
+        assert_eq!((error.pointer(), error.errno()), (Some("/devices"), Some(libc::EPERM)), "{name}: {error}");
+        println!("refused: {error}");
+    }
+}
+
+#[test]
+fn rules_that_cannot_be_enforced_are_an_error() {
+    needs!(Root, Program("setpriv"));
+    let output = std::process::Command::new("setpriv")
+        .args(["--bounding-set", "-sys_admin,-bpf,-net_admin"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "devices::body_without_rights", "--nocapture"])
+        .env("ORLOP_TEST_POWERLESS", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    if layouts().iter().any(|(_, layout)| layout.hierarchy("devices").is_none()) {
+        assert!(String::from_utf8_lossy(&output.stdout).contains("refused: "), "{output:?}");
+    }
+}
+
 #[test]
 fn impossible_rules_are_refused_before_anything_is_set() {
     needs!(Root);
