@@ -103,9 +103,10 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Takes over the terminal's master side and gives it the size of the user's terminal.
+    /// Takes over the terminal's master side.
     pub(crate) fn new(master: OwnedFd) -> Result<Self, Failure> {
         sys::set_nonblocking(&master).map_err(|errno| Failure::os("make the terminal non-blocking", errno))?;
+        // The user's window may have changed since the size was given to the library.
         terminal::copy_size(master.as_fd());
         let peer = sys::open_peer(master.as_fd()).ok();
         Ok(Self { master, _peer: peer, typed: Stream::new(), shown: Stream::new(), end_typed: false })

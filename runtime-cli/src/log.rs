@@ -124,7 +124,8 @@ impl Log {
         }
         let message = &*one_line(message);
         let failed = match &self.target {
-            Target::Stderr if self.format == Format::Text => {
+            // Debug messages are for tools and keep their time.
+            Target::Stderr if self.format == Format::Text && level < Level::Debug => {
                 to_stderr(&human(level, message));
                 return;
             }

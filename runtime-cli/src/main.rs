@@ -102,10 +102,25 @@ fn verb(global: &Args<'_>, words: &[&OsStr], log: &Log) -> u8 {
     } else {
         Session::new(global, log).and_then(|session| {
             global.all_read()?;
-            (verb.run)(&session, &args)
+            let begin = log.debugs().then(std::time::Instant::now);
+            session.debug(|| format!("{} begins, state in {}", what(command, &args), session.runtime.root.display()));
+            let done = (verb.run)(&session, &args);
+            session.debug(|| {
+                format!(
+                    "{} ends after {:?}",
+                    what(command, &args),
+                    begin.map(|begin| begin.elapsed()).unwrap_or_default()
+                )
+            });
+            done
         })
     };
     done.unwrap_or_else(|failure| report(log, Some(command), args.object(), &failure))
+}
+
+fn what(command: Command, args: &Args<'_>) -> String {
+    let object = args.object().unwrap_or_default().to_string_lossy();
+    format!("{} {object}", command.name()).trim_end().to_owned()
 }
 
 /// Tells why `command` failed, and returns the exit status: 255 for `exec` (as runc has it, so that 1 can be the command's

@@ -20,6 +20,8 @@ use crate::session::Session;
 
 /// How long the service manager may take to confirm that it has read everything, as runc has it.
 const BARRIER_MS: u16 = 30_000;
+/// The same once the container has ended.
+const BARRIER_ENDED_MS: u16 = 1000;
 
 /// Both sockets.
 #[derive(Debug)]
@@ -95,11 +97,11 @@ impl Proxy {
                 break;
             }
         }
-        self.barrier(session)
+        self.barrier(session, pidfd)
     }
 
     /// sd_notify_barrier(3): the manager closes the descriptor it is sent once it has handled all earlier messages.
-    fn barrier(&self, session: &Session<'_>) -> Result<(), Failure> {
+    fn barrier(&self, session: &Session<'_>, pidfd: BorrowedFd<'_>) -> Result<(), Failure> {
         let failed = |errno| Failure::os("wait for the service manager", errno);
         let (watched, sent): (OwnedFd, OwnedFd) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed)?;
         let text = [std::io::IoSlice::new(b"BARRIER=1")];
@@ -113,9 +115,15 @@ impl Proxy {
         )
         .map_err(failed)?;
         drop(sent);
-        let mut fds = [PollFd::new(watched.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, PollTimeout::from(BARRIER_MS)) == Ok(0) {
-            session.warn("the service manager did not confirm within 30 s");
+        let mut fds = [PollFd::new(watched.as_fd(), PollFlags::POLLIN), PollFd::new(pidfd, PollFlags::POLLIN)];
+        let mut answered = poll(&mut fds, PollTimeout::from(BARRIER_MS)) != Ok(0);
+        if answered && fds.first().and_then(PollFd::any) != Some(true) {
+            // The container has ended, so little depends on the answer any more.
+            let mut fds = [PollFd::new(watched.as_fd(), PollFlags::POLLIN)];
+            answered = poll(&mut fds, PollTimeout::from(BARRIER_ENDED_MS)) != Ok(0);
+        }
+        if !answered {
+            session.warn("the service manager did not confirm that it has read the notification");
         }
         Ok(())
     }

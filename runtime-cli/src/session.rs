@@ -15,8 +15,6 @@ pub(crate) struct Session<'a> {
     pub(crate) runtime: Runtime,
     /// Where messages go.
     pub(crate) log: &'a Log,
-    /// Whether `--root` was given: `list` of a missing root is an error then.
-    pub(crate) root_given: bool,
 }
 
 impl<'a> Session<'a> {
@@ -38,7 +36,6 @@ impl<'a> Session<'a> {
 
     /// All that the global flags say.
     pub(crate) fn new(args: &Args<'_>, log: &'a Log) -> Result<Self, Failure> {
-        let root_given = args.value("root").is_some();
         let root = args.value("root").map(|root| absolute(Path::new(root))).transpose()?;
         let cgroup_driver = cgroup_driver(args)?;
         let rootless = args.text("rootless")?.map_or(Ok(None), rootless)?;
@@ -47,7 +44,7 @@ impl<'a> Session<'a> {
             Some(root) => Runtime { root, cgroup_driver, rootless },
             None => Runtime { cgroup_driver, rootless, ..Runtime::default() },
         };
-        Ok(Self { runtime: defaults, log, root_given })
+        Ok(Self { runtime: defaults, log })
     }
 
     /// Says something that the user should know although the command goes on.

@@ -8,8 +8,10 @@ use nix::sys::termios::{
     LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr,
 };
 
+use orlop::config::ConsoleSize;
+
 use crate::failure::Failure;
-use crate::sys;
+use crate::sys::{self, WindowSize};
 
 /// What the terminal was like before, kept where a panic can find it: with `panic = "abort"` no destructor runs.
 static BEFORE: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
@@ -67,15 +69,24 @@ fn restore_on_panic() {
     });
 }
 
-/// Gives the container's terminal the window size of the user's, taken from whichever standard stream is a terminal.
-pub(crate) fn copy_size(to: BorrowedFd<'_>) {
+/// The window size of the user's terminal: of whichever standard stream is one. `None` also where it is not known.
+fn size() -> Option<WindowSize> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for stream in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
-        if let Ok(size) = sys::window_size(stream) {
-            // The size is a courtesy: if the terminal vanishes at this moment, its end is noticed elsewhere.
-            sys::set_window_size(to, &size).ok();
-            return;
-        }
+    let sizes =
+        [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().find_map(|stream| sys::window_size(stream).ok());
+    sizes.filter(|size| size.ws_row > 0 || size.ws_col > 0)
+}
+
+/// The same in the terms of the OCI config.
+pub(crate) fn console_size() -> Option<ConsoleSize> {
+    size().map(|size| ConsoleSize { height: size.ws_row, width: size.ws_col })
+}
+
+/// Gives the container's terminal the window size of the user's.
+pub(crate) fn copy_size(to: BorrowedFd<'_>) {
+    if let Some(size) = size() {
+        // The size is a courtesy: if the terminal vanishes at this moment, its end is noticed elsewhere.
+        sys::set_window_size(to, &size).ok();
     }
 }
 

@@ -154,7 +154,6 @@ mod tests {
     fn sample(flag: Flag) -> Option<&'static str> {
         flag.value.map(|value| match value {
             "DURATION" => "1s",
-            "NAME" => "x86_64",
             choice if choice.contains('|') => choice.split('|').next().unwrap(),
             _ => "1",
         })

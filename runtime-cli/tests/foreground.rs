@@ -267,7 +267,7 @@ fn the_end_of_input_reaches_a_terminal_and_a_closed_output_does_not_block_it() {
     for input in ["one\n", "one"] {
         let output = run("cat >/dev/null; echo end", input).wait_with_output().unwrap();
         assert!(
-            output.status.success() && output.stdout.ends_with(b"end\r\n"),
+            output.status.success() && output.stdout.ends_with(b"end\n"),
             "{:?}",
             String::from_utf8_lossy(&output.stdout)
         );

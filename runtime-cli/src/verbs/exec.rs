@@ -11,6 +11,7 @@ use crate::parse::Args;
 use crate::session::{Session, container_id};
 use crate::signals::Signals;
 use crate::table::Command;
+use crate::terminal;
 
 pub(super) const COMMAND: Command = Command(
     "exec: ID [COMMAND...]
@@ -107,7 +108,11 @@ fn attended(session: &Session<'_>, id: &ContainerId, options: ExecOptions) -> Re
     }
     let signals = Signals::take()?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
-    let container = orlop::exec(&session.runtime, id, ExecOptions { console: Some(theirs.into()), ..options })?;
+    let container = orlop::exec(
+        &session.runtime,
+        id,
+        ExecOptions { console: Some(theirs.into()), terminal_size: terminal::console_size(), ..options },
+    )?;
     session.warn_all(container.warnings());
     Ok(foreground::attend(session, &signals, &container, &ours, None)?.shell_code())
 }

@@ -12,6 +12,7 @@ use crate::parse::Args;
 use crate::session::{Session, container_id};
 use crate::signals::Signals;
 use crate::table::Command;
+use crate::terminal;
 use crate::verbs::launch;
 
 pub(super) const COMMAND: Command = Command(concat!(
@@ -63,7 +64,7 @@ pub(super) fn attended(
 ) -> Result<u8, Failure> {
     let signals = Signals::take()?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
-    let options = CreateOptions { console: Some(theirs.into()), ..options };
+    let options = CreateOptions { console: Some(theirs.into()), terminal_size: terminal::console_size(), ..options };
     let (container, notify) = launched(session, id, options)?;
     let ended = foreground::attend(session, &signals, &container, &ours, notify);
     if ended.is_err() {
