@@ -5,6 +5,7 @@ mod cgroup;
 mod facts;
 mod handover;
 mod prepare;
+mod proc_mounts;
 mod sockets;
 
 use std::os::fd::{AsFd, OwnedFd};

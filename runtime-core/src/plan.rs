@@ -17,6 +17,7 @@ mod rootfs;
 pub(crate) use cgroup_mounts::{CgroupMounts, Hierarchy};
 pub(crate) use exec::{ExecPlan, plan_exec};
 pub(crate) use hook::plan_hook;
+pub(crate) use mounts::clean;
 pub(crate) use process::is_home;
 
 use std::path::Path;

@@ -110,7 +110,7 @@ pub struct Process<'a> {
     /// The command and its arguments.
     #[serde(borrow, default, deserialize_with = "or_empty")]
     pub args: Vec<Text<'a>>,
-    /// Windows' command line; [`super::check`] refuses it.
+    /// Windows' command line; [`super::check()`] refuses it.
     #[serde(borrow, default, deserialize_with = "filled", rename = "commandLine")]
     pub command_line: Option<Text<'a>>,
     /// The environment, `NAME=value`.
@@ -293,7 +293,7 @@ pub struct Hook<'a> {
     /// The program's absolute path.
     #[serde(borrow)]
     pub path: Text<'a>,
-    /// Its arguments, the first being argv[0].
+    /// Its arguments, the first being `argv[0]`.
     #[serde(borrow, default, deserialize_with = "or_empty")]
     pub args: Vec<Text<'a>>,
     /// Its environment, complete.

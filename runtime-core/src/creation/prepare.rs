@@ -77,6 +77,7 @@ impl Prepared {
     ) -> Result<Self> {
         let host = super::facts::host(runtime, config);
         let mut warnings = check(config, bundle, host, options)?;
+        super::proc_mounts::check(config, &bundle.directory)?;
         let filter = compile_seccomp(config, &mut warnings)?;
         let cgroup = cgroup::plan(runtime, id, config, host.rootless)?;
         let uid = config.process.as_ref().map_or(0, |process| process.user.uid);

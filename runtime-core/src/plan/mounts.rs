@@ -58,7 +58,7 @@ pub(super) fn propagation_attr(propagation: Propagation) -> Attr {
 }
 
 /// A path with `.`, `..` and doubled slashes worked out, absolute: links are not looked at, the lookup is confined anyway.
-pub(super) fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -1,5 +1,7 @@
 //! Who the command is, what it may do and use, and its execution: the same for a container's init and for `exec`.
 
+use std::collections::HashMap;
+
 use orlop_init::wire::{Bpf, Op, Phase, ProcFile, Rlimit, SchedAttr, Slot, Str};
 
 use super::{Builder, Resource};
@@ -243,11 +245,13 @@ impl Builder<'_> {
 
     fn plan_environment(&mut self, execution: &Execution<'_>) {
         let env = &execution.process.env;
-        let name = |entry: &str| entry.split_once('=').map_or(entry.len(), |(name, _)| name.len());
+        // The last of several values counts, whatever the C library of the container makes of duplicates.
+        let mut last = HashMap::with_capacity(env.len());
         for (index, entry) in env.iter().enumerate() {
-            // The last of several values counts, whatever the C library of the container makes of duplicates.
-            let own = entry.get(..=name(entry)).unwrap_or(entry);
-            if entry.as_str() == "HOME=" || env.iter().skip(index + 1).any(|later| later.starts_with(own)) {
+            last.insert(name(entry), index);
+        }
+        for (index, entry) in env.iter().enumerate() {
+            if entry.as_str() == "HOME=" || last.get(name(entry)) != Some(&index) {
                 continue;
             }
             let text = self.plan.program.str(entry.as_str());
@@ -300,6 +304,11 @@ impl Builder<'_> {
         let op = Op::Seccomp { filter: list, flags: filter.flags.bits(), listener: u32::from(filter.notify) };
         self.push_from(format_args!("/linux/seccomp"), op);
     }
+}
+
+/// The name of an environment variable.
+fn name(entry: &str) -> &str {
+    entry.split_once('=').map_or(entry, |(name, _)| name)
 }
 
 /// Whether a variable of the environment says where home is; an empty one does not, as with runc.

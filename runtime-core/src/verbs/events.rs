@@ -16,7 +16,7 @@ use crate::{ContainerId, Error, Kind, Result, Runtime, Step, control, lifecycle,
 /// What `events` is told.
 #[derive(Debug, Clone)]
 pub struct EventsOptions {
-    /// The time between two [`Event::stats`]; `None` for incidents only.
+    /// The time between two statistics; `None` for incidents only.
     pub interval: Option<Duration>,
 }
 
