@@ -1,6 +1,6 @@
 //! The OCI `linux.seccomp` section as it stands in `config.json`.
 //!
-//! Names of actions, operators and architectures stay text here, so that [`compile`](crate::compile) can name the
+//! Names of actions, operators and architectures stay text here, so that [`compile`](crate::compile()) can name the
 //! rule and the field of one it does not know.
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
