@@ -55,18 +55,40 @@ impl Call {
 /// A program the kernel would not take (one that runs off its end, or uses instructions seccomp filters have no need
 /// of) kills the process.
 pub fn evaluate(program: &[SockFilter], call: &Call) -> Action {
-    Action::from_raw(run(program, call).answer)
+    run(program, call).action()
+}
+
+/// As [`evaluate`], with what it took.
+pub fn trace(program: &[SockFilter], call: &Call) -> Trace {
+    let outcome = run(program, call);
+    Trace { action: outcome.action(), instructions: outcome.steps, looks_further: outcome.looked_further }
+}
+
+/// How a filter comes to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trace {
+    /// The answer.
+    pub action: Action,
+    /// How many instructions run.
+    pub instructions: u32,
+    /// Whether they look at anything but the call's number and architecture. If not, and the answer is
+    /// [`Action::Allow`], Linux 5.11 and later notes so when the filter is loaded, and never runs it for this call.
+    pub looks_further: bool,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) answer: u32,
-    /// Instructions executed.
     pub(crate) steps: u32,
-    /// Whether the program looked at anything but number and architecture. If not, and the answer is ALLOW, the kernel
-    /// (5.11 and later) never runs it for this call.
     pub(crate) looked_further: bool,
+}
+
+impl Outcome {
+    const fn action(self) -> Action {
+        Action::from_raw(self.answer)
+    }
 }
 
 /// What the kernel answers for a program it would not have loaded.

@@ -1,6 +1,6 @@
 //! A compiled filter.
 use crate::bpf::SockFilter;
-use crate::{Action, Arch, Call, Flags, emulate};
+use crate::{Action, Arch, Call, Disassembly, Flags, emulate};
 
 /// A compiled profile: the program and all that is needed to load it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,12 @@ impl Filter {
     /// Never: even the emptiest profile checks the architecture.
     pub fn is_empty(&self) -> bool {
         self.instructions.is_empty()
+    }
+
+    /// The program as a listing, a line for each instruction.
+    pub fn disassemble(&self) -> String {
+        let arch = self.architectures.first().copied().unwrap_or(Arch::X86_64);
+        Disassembly::new(&self.instructions, arch).to_string()
     }
 
     /// What the filter answers to a call. Runs the program itself: some dozen instructions.

@@ -5,6 +5,9 @@ use orlop_seccomp::{Action, Arch, Call, Condition, Profile, Rule};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+/// A rule's index, and what selects its call if it goes through another.
+type Entry = (usize, Option<Test>);
+
 /// A profile, ready to be asked.
 pub(crate) struct Model<'a> {
     profile: &'a Profile<'a>,
@@ -13,7 +16,7 @@ pub(crate) struct Model<'a> {
     newest: HashMap<Arch, u32>,
     native: Arch,
     /// The rules on each number, in order, with what selects the call if it goes through another.
-    rules: HashMap<(Arch, u32), Vec<(usize, Option<Test>)>>,
+    rules: HashMap<(Arch, u32), Vec<Entry>>,
 }
 
 /// A condition with its value cut to what the architecture compares.

@@ -5,17 +5,28 @@ use orlop_seccomp::{ACTIONS, Condition, OPERATORS, Profile, Rule};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// A small generator of random numbers (xorshift64*).
-pub(crate) struct Random(u64);
+/// A small generator of random numbers (xorshift64*), which may be given a beginning.
+pub(crate) struct Random(u64, Vec<u8>);
 
 impl Random {
     /// Starts from a seed.
     pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, Vec::new())
+    }
+
+    /// Makes every byte of `bytes` a number first, so that a fuzzer has its say in each decision.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        let mut random = Self::new(1);
+        random.1 = bytes.iter().rev().copied().collect();
+        random
     }
 
     /// The next 64 bits.
-    pub(crate) const fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
+        if let Some(byte) = self.1.pop() {
+            // The upper bits decide in `below`.
+            return u64::from(byte).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
