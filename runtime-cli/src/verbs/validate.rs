@@ -27,7 +27,8 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     let (config, strict) = (args.path("config"), args.switch("strict"));
     let bundle = args.operands()?.first().map(PathBuf::from).unwrap_or_default();
     let rootless = session.runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root());
-    let findings = orlop::validate(&ValidateOptions { bundle, config, strict, rootless })?;
+    let cgroup_driver = session.runtime.cgroup_driver;
+    let findings = orlop::validate(&ValidateOptions { bundle, config, strict, rootless, cgroup_driver })?;
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
     super::print(&text)?;
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();

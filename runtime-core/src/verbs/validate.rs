@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::{self, CheckOptions, Config};
-use crate::{Error, Kind, Result, Step};
+use crate::{CgroupDriver, ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step};
 
 /// What `validate` is told.
 #[derive(Debug, Clone, Default)]
@@ -13,10 +13,12 @@ pub struct ValidateOptions {
     pub bundle: PathBuf,
     /// Another file than `config.json` in the bundle (relative to it) or anywhere (absolute).
     pub config: Option<PathBuf>,
-    /// Take fields that runtime-spec does not have for errors, and what has no effect as well.
+    /// Take fields that runtime-spec does not have for errors, what has no effect as well, and what this host cannot do.
     pub strict: bool,
     /// For a container that is run without root's rights.
     pub rootless: bool,
+    /// Who would make the control groups; decides what `cgroupsPath` may be.
+    pub cgroup_driver: CgroupDriver,
 }
 
 /// How bad a finding is.
@@ -63,7 +65,27 @@ pub fn validate(options: &ValidateOptions) -> Result<Vec<Finding>> {
     if let Ok(config) = config::load(&bytes) {
         check_rootfs(&config, options, &mut findings);
     }
+    if options.strict && findings.is_empty() {
+        check_host(options, &mut findings)?;
+    }
     Ok(findings)
+}
+
+/// Plans the container as create would, which finds what this host cannot do. Nothing is made.
+fn check_host(options: &ValidateOptions, findings: &mut Vec<Finding>) -> Result<()> {
+    let runtime =
+        Runtime { cgroup_driver: options.cgroup_driver, rootless: Some(options.rootless), ..Runtime::default() };
+    let create =
+        CreateOptions { bundle: options.bundle.clone(), config: options.config.clone(), ..CreateOptions::default() };
+    match super::plan::plan(&runtime, &ContainerId::new("validated")?, &create) {
+        Ok(planned) => findings.extend(planned.warnings.into_iter().map(|message| Finding {
+            severity: Severity::Error,
+            pointer: None,
+            message,
+        })),
+        Err(refused) => findings.push(error(&refused)),
+    }
+    Ok(())
 }
 
 /// Checks the bytes of a config.json alone.
@@ -170,6 +192,27 @@ mod tests {
             found[0].starts_with("error: compile seccomp profile (config /linux/seccomp/syscalls/0/action): "),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn strict_asks_the_host_too() {
+        let bundle = std::env::temp_dir().join(format!("orlop-validate-host-{}", std::process::id()));
+        std::fs::create_dir_all(bundle.join("rootfs")).unwrap();
+        // No machine mounts resctrl where it is not looked for, and no test machine has the hardware.
+        let text = default_config(DefaultConfig::default()).replace("\"linux\": {", "\"linux\": {\"intelRdt\": {},");
+        std::fs::write(bundle.join("config.json"), text).unwrap();
+        let options = |strict| ValidateOptions { bundle: bundle.clone(), strict, ..ValidateOptions::default() };
+        let lenient = validate(&options(false));
+        let strict = validate(&options(true));
+        std::fs::remove_dir_all(&bundle).unwrap();
+        assert_eq!(lenient.unwrap(), []);
+        if std::path::Path::new("/sys/fs/resctrl/schemata").try_exists().unwrap() {
+            println!("SKIP strict_asks_the_host_too: this machine has resctrl mounted");
+            return;
+        }
+        let strict = strict.unwrap();
+        assert_eq!(strict.len(), 1, "{strict:?}");
+        assert_eq!(strict[0].pointer.as_deref(), Some("/linux/intelRdt"));
     }
 
     #[test]
