@@ -1,0 +1,179 @@
+//! Many containers and processes at once, and long rows of them.
+//!
+//! `ORLOP_STRESS` multiplies the numbers: 5 gives 200 runs at once and 1000 rounds of create and delete.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use orlop_integration::{Case, Sandbox, cases, leak};
+use serde_json::json;
+
+const CASES: &[Case] = cases![
+    runs_at_once.seconds(1200),
+    create_and_delete_again_and_again.seconds(1800),
+    exec_storm.seconds(600),
+    kill_races_with_exit.seconds(600),
+    delete_races_with_exit.seconds(600),
+    creates_of_one_id_race.seconds(300),
+    starts_of_one_container_race.not_runc("hangs").seconds(300),
+    pause_and_resume_race_with_exec.not_crun("waits for ever in a frozen cgroup").seconds(300),
+    list_and_state_while_containers_come_and_go.not_crun("list fails when one goes").seconds(600),
+    output_is_whole.seconds(300),
+];
+
+fn main() -> std::process::ExitCode {
+    orlop_integration::run("stress", &[("stress", CASES)])
+}
+
+fn scaled(number: usize) -> usize {
+    let factor: usize = std::env::var("ORLOP_STRESS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    number * factor
+}
+
+fn runs_at_once(t: &Sandbox) {
+    let containers: Vec<_> = (0..scaled(40)).map(|n| t.container(&format!("c{n}"))).collect();
+    let runs: Vec<_> = containers
+        .iter()
+        .enumerate()
+        .map(|(n, c)| c.sh(&format!("exit {}", n % 100)).run_cmd(&[]).deadline(300).spawn())
+        .collect();
+    for (n, run) in runs.into_iter().enumerate() {
+        let _ = run.wait().code(i32::try_from(n % 100).unwrap());
+    }
+}
+
+fn create_and_delete_again_and_again(t: &Sandbox) {
+    let c = t.container("a");
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    for round in 0..scaled(200) {
+        c.create().ok();
+        if round % 2 == 0 {
+            c.start().ok();
+        }
+        c.delete_force().ok();
+    }
+    assert_eq!(descriptors(), before);
+    let left = leak::find(&t.tag, std::slice::from_ref(&t.root));
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+fn exec_storm(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_paused();
+    for _ in 0..scaled(4) {
+        let all: Vec<_> = (0..25)
+            .map(|n| {
+                (n, c.simple_cmd("exec", &[], &["sh", "-c", &format!("echo {n}; exit {n}")]).deadline(120).spawn())
+            })
+            .collect();
+        for (n, exec) in all {
+            assert_eq!(exec.wait().code(n).stdout, format!("{n}\n"));
+        }
+    }
+    assert_eq!(c.simple("ps", &["--format", "json"], &[]).ok().json().as_array().unwrap().len(), 1);
+    c.end();
+}
+
+fn kill_races_with_exit(t: &Sandbox) {
+    let c = t.container("a");
+    for round in 0..scaled(30) {
+        c.sh(&format!("usleep {}", (round % 10) * 3000)).run_detached().ok();
+        // Either it reaches the process, or the process has ended: never anything else, and never a hang.
+        let code = c.kill("KILL").code;
+        assert!(code == 0 || code == 1, "{code}");
+        t.wait_until("stopped", || c.status() == "stopped");
+        c.delete().ok();
+    }
+}
+
+fn delete_races_with_exit(t: &Sandbox) {
+    let c = t.container("a");
+    for round in 0..scaled(30) {
+        c.sh(&format!("usleep {}", (round % 10) * 3000)).run_detached().ok();
+        c.delete_force().ok();
+        c.simple("state", &[], &[]).fails();
+    }
+}
+
+fn creates_of_one_id_race(t: &Sandbox) {
+    for round in 0..scaled(6) {
+        let c = t.container(&format!("c{round}"));
+        c.args(&["/probe", "pause"]);
+        let all: Vec<_> = (0..6).map(|_| c.create_cmd(&[]).spawn()).collect();
+        let codes: Vec<i32> = all.into_iter().map(|create| create.wait().code).collect();
+        assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "exactly one may succeed: {codes:?}");
+        assert_eq!(c.status(), "created", "and it must be whole");
+        c.start().ok();
+        assert_eq!(c.status(), "running");
+        c.delete_force().ok();
+    }
+}
+
+fn starts_of_one_container_race(t: &Sandbox) {
+    for round in 0..scaled(6) {
+        let c = t.container(&format!("c{round}"));
+        c.sh("echo x >> /tmp/starts; exec /probe pause").create().ok();
+        let all: Vec<_> = (0..6).map(|_| c.simple_cmd("start", &[], &[]).spawn()).collect();
+        let codes: Vec<i32> = all.into_iter().map(|start| start.wait().code).collect();
+        assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "exactly one may succeed: {codes:?}");
+        t.wait_until("it runs", || c.rootfs().join("tmp/starts").is_file());
+        assert_eq!(fs::metadata(c.rootfs().join("tmp/starts")).unwrap().size(), 2);
+        c.delete_force().ok();
+    }
+}
+
+fn pause_and_resume_race_with_exec(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_paused();
+    for _ in 0..scaled(10) {
+        let execs: Vec<_> = (0..3).map(|_| c.simple_cmd("exec", &[], &["true"]).deadline(60).spawn()).collect();
+        let pause = c.simple("pause", &[], &[]);
+        assert!(pause.code == 0 || pause.code == 1, "{pause:?}");
+        c.simple("resume", &[], &[]);
+        for exec in execs {
+            // Refused while it was paused, or done.
+            let out = exec.wait();
+            assert!(out.code < 1000, "{out:?}");
+        }
+    }
+    assert_eq!(c.status(), "running");
+    c.end();
+}
+
+fn list_and_state_while_containers_come_and_go(t: &Sandbox) {
+    let steady = t.container("steady");
+    steady.run_paused();
+    let coming: Vec<_> = (0..scaled(10)).map(|n| t.container(&format!("c{n}"))).collect();
+    let runs: Vec<_> = coming.iter().map(|c| c.sh("usleep 20000").run_cmd(&[]).deadline(120).spawn()).collect();
+    for _ in 0..scaled(20) {
+        let ids = t.cmd(&["list", "--quiet"]).run().ok().stdout;
+        assert!(ids.lines().any(|id| id == steady.id), "{ids}");
+        let list = t.cmd(&["list", "--format", "json"]).run().ok().json();
+        assert!(list.as_array().unwrap().iter().any(|entry| entry["id"] == json!(steady.id)));
+        assert_eq!(steady.status(), "running");
+    }
+    for run in runs {
+        let _ = run.wait().ok();
+    }
+    steady.end();
+}
+
+fn output_is_whole(t: &Sandbox) {
+    let c = t.container("a");
+    // More than any pipe or terminal holds, through the foreground process.
+    let out = c.sh("seq 1 200000").run_cmd(&[]).deadline(120).run().ok();
+    assert_eq!(out.stdout.lines().count(), 200_000);
+    c.run_paused();
+    let out = c.simple_cmd("exec", &[], &["seq", "1", "200000"]).deadline(120).run().ok();
+    assert_eq!(out.stdout.lines().count(), 200_000);
+    c.end();
+}
