@@ -68,6 +68,20 @@ pub(crate) fn is_frozen(record: &Record) -> Result<bool> {
     record.cgroup.as_ref().map_or(Ok(false), |cgroup| cgroup.is_paused().map_err(|error| Error::cgroup(&error)))
 }
 
+/// A process that is frozen by the v1 freezer dies only once it is thawed.
+pub(crate) fn thaw_dying(record: &Record) -> Result<()> {
+    match open(record) {
+        Some(cgroup) if is_frozen(record)? => {
+            match cgroup.thaw() {
+                // Gone already: what was to die has died.
+                Err(error) if error.kind() != orlop_cgroups::Kind::NotFound => Err(Error::cgroup(&error)),
+                _ => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether the process is still the program that sets a container up, which waits or works, and not yet the container's
 /// command. Nothing can be said of a process that nobody may look at, or that ends just now.
 pub(crate) fn is_init_program(procfs: &Procfs, pid: HostPid) -> nix::Result<bool> {

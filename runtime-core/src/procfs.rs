@@ -11,7 +11,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
@@ -43,8 +43,9 @@ impl Procfs {
     /// Opens /proc and makes sure that it is one.
     pub(crate) fn open() -> Result<Self> {
         let failed = |errno: Errno| Error::os(Step::ProbeHost, errno as i32).object("/proc");
-        let root =
-            open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
+        // Not `open`: with musl it takes a second system call to set what O_CLOEXEC has set.
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = openat(AT_FDCWD, "/proc", flags, Mode::empty()).map_err(failed)?;
         let magic = fstatfs(&root).map_err(failed)?.filesystem_type();
         if magic != PROC_SUPER_MAGIC || fstat(&root).map_err(failed)?.st_ino != PROC_ROOT_INODE {
             return Err(Error::os(Step::ProbeHost, libc::EXDEV)

@@ -7,6 +7,7 @@
 //! The lock is a `flock` on the directory itself: it needs no file, it ends with its holder, and while `create` holds it nobody
 //! takes the half-made container for a dead one.
 
+mod lock;
 mod record;
 mod timestamp;
 
@@ -19,12 +20,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use crate::{ContainerId, Error, Kind, Result, Runtime, Step};
 
+use lock::Lock;
 pub(crate) use record::{InitProcess, IntelRdtRecord, NamespaceRecord, Phase, Record};
 pub(crate) use timestamp::now_rfc3339;
 
@@ -103,7 +105,7 @@ impl Store {
     }
 
     /// Makes and locks the directory of `id`; `None` when a clean-up took it for a leftover before the lock was held.
-    fn make_directory(&self, id: &ContainerId) -> Result<Option<Flock<OwnedFd>>> {
+    fn make_directory(&self, id: &ContainerId) -> Result<Option<Lock>> {
         let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(id.as_str());
         match mkdirat(self.root.as_fd(), id.as_str(), OWNER_ONLY) {
             Ok(()) => {}
@@ -225,7 +227,7 @@ impl Entry {
     }
 
     /// Locks the container as long as the result lives; [`Kind::NotFound`] when it was deleted meanwhile.
-    pub(crate) fn lock(&self) -> Result<Flock<OwnedFd>> {
+    pub(crate) fn lock(&self) -> Result<Lock> {
         let failed = |errno: Errno| Error::os(Step::FindContainer, errno as i32).object(self.id.as_str());
         let dir = openat(&self.dir, ".", DIRECTORY, Mode::empty()).map_err(|errno| match errno {
             Errno::ENOENT => not_found(&self.id),
@@ -247,7 +249,7 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Locked {
     root: Arc<OwnedFd>,
-    dir: Flock<OwnedFd>,
+    dir: Lock,
     id: ContainerId,
     parked: bool,
 }
@@ -406,7 +408,9 @@ pub(crate) fn not_found(id: &ContainerId) -> Error {
 /// Opens the state root and checks that nobody else can write to it.
 fn open_root(path: &Path) -> Result<Store> {
     let failed = |errno: Errno| Error::os(Step::FindContainer, errno as i32).object(path.display().to_string());
-    let root = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
+    // Not `open`: with musl it takes a second system call to set what O_CLOEXEC has set.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = openat(AT_FDCWD, path, flags, Mode::empty()).map_err(failed)?;
     let stat = fstat(&root).map_err(failed)?;
     let refused = |detail: String| {
         Err(Error::new(Kind::State, Step::FindContainer)
@@ -454,10 +458,10 @@ fn is_linked(dir: BorrowedFd<'_>) -> nix::Result<bool> {
 
 /// Takes the lock of a container's directory. `flock` knows no timeout, so it is asked for again and again, more and more
 /// rarely; the usual case is one call.
-fn lock_until(mut dir: OwnedFd, id: &ContainerId, deadline: Instant) -> Result<Flock<OwnedFd>> {
+fn lock_until(mut dir: OwnedFd, id: &ContainerId, deadline: Instant) -> Result<Lock> {
     let mut pause = Duration::from_micros(200);
     loop {
-        match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+        match Lock::try_take(dir) {
             Ok(locked) => return Ok(locked),
             Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) => dir = back,
             Err((_, errno)) => return Err(Error::os(Step::FindContainer, errno as i32).object(id.as_str())),

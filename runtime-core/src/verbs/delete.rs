@@ -94,13 +94,7 @@ fn kill_init(record: &Record, init: &OwnedFd, deadline: Duration) -> Result<()> 
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(failed(errno)),
     }
-    if let Some(cgroup) = control::open(record) {
-        // What is frozen does not die; what is thawed twice takes no harm.
-        match cgroup.is_frozen().and_then(|frozen| if frozen { cgroup.thaw() } else { Ok(()) }) {
-            Err(error) if error.kind() != orlop_cgroups::Kind::NotFound => return Err(Error::cgroup(&error)),
-            _ => {}
-        }
-    }
+    control::thaw_dying(record)?;
     let deadline = Instant::now() + deadline;
     loop {
         let look = deadline.min(Instant::now() + DYING_LOOK);

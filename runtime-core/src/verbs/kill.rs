@@ -183,27 +183,13 @@ pub fn kill(runtime: &Runtime, id: &ContainerId, options: &KillOptions) -> Resul
             return Err(Error::os(Step::Signal, errno as i32).object(format!("init of {id}")));
         }
     }
-    if signal == Signal::KILL { thaw_dying(record) } else { Ok(()) }
+    if signal == Signal::KILL { control::thaw_dying(record) } else { Ok(()) }
 }
 
 /// Whether the signal asks a process to end. What waits for `start` is the first process of a pid namespace and has no handlers:
 /// such a one is deaf to these. runc's has handlers and ends, which engines that stop a created container count on.
 fn ends_a_waiting_init(signal: Signal) -> bool {
     matches!(signal.number(), libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGABRT | libc::SIGTERM)
-}
-
-/// A process that is frozen by the v1 freezer dies only once it is thawed.
-fn thaw_dying(record: &Record) -> Result<()> {
-    match control::open(record) {
-        Some(cgroup) if cgroup.is_frozen().map_err(|error| Error::cgroup(&error))? => {
-            match cgroup.thaw() {
-                // Gone already: what was to die has died.
-                Err(error) if error.kind() != orlop_cgroups::Kind::NotFound => Err(Error::cgroup(&error)),
-                _ => Ok(()),
-            }
-        }
-        _ => Ok(()),
-    }
 }
 
 fn signal_all(record: &Record, signal: Signal) -> Result<()> {
