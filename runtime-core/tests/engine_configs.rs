@@ -34,3 +34,31 @@ fn every_file_written_by_an_engine_loads_and_is_right() {
     }
     assert!(count > 30, "only {count} files were read");
 }
+
+/// Everything that `create` decides before it makes anything; the sources of mounts are on other machines.
+#[test]
+fn every_config_written_by_an_engine_plans() {
+    if !nix::unistd::geteuid().is_root() {
+        println!(
+            "SKIP every_config_written_by_an_engine_plans: needs root, a rootless container needs a user namespace"
+        );
+        return;
+    }
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/engine-configs");
+    let runtime = orlop::Runtime { root: std::env::temp_dir().join("orlop-never-made"), ..orlop::Runtime::default() };
+    let id = orlop::ContainerId::new("planned").unwrap();
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.matches('.').count() != 1 {
+            continue;
+        }
+        let options = orlop::CreateOptions { config: Some(path), ..orlop::CreateOptions::default() };
+        let planned = orlop::plan(&runtime, &id, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(planned.operations.len() > 20, "{name}: {planned}");
+        count += 1;
+    }
+    assert!(count > 30, "only {count} files were planned");
+    assert!(!runtime.root.try_exists().unwrap());
+}

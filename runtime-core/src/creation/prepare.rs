@@ -29,7 +29,8 @@ impl Bundle {
 
 /// Reads the config of the bundle that `options` name.
 pub(super) fn read_bundle(options: &CreateOptions) -> Result<Bundle> {
-    let directory = std::path::absolute(&options.bundle)
+    let bundle = if options.bundle.as_os_str().is_empty() { Path::new(".") } else { &options.bundle };
+    let directory = std::path::absolute(bundle)
         .map_err(|error| Error::io(Step::LoadConfig, &error).object(options.bundle.display().to_string()))?;
     let name = options.config.as_deref().unwrap_or(Path::new("config.json"));
     let path = directory.join(name);

@@ -8,7 +8,7 @@ use crate::{Container, ContainerId, Result, Runtime};
 /// What `create` is told besides the bundle's config.
 #[derive(Debug, Default)]
 pub struct CreateOptions {
-    /// The bundle directory.
+    /// The bundle directory; empty: the current one.
     pub bundle: PathBuf,
     /// Another file than `config.json` in the bundle (relative to it) or anywhere (absolute).
     pub config: Option<PathBuf>,
