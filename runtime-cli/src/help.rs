@@ -6,16 +6,16 @@ use crate::table::{Command, Flag, HELP};
 use crate::verbs;
 
 /// Where the explanations of flags begin.
-const COLUMN: usize = 30;
+const COLUMN: usize = 31;
 /// Where lines end.
 const WIDTH: usize = 100;
 
-/// Help for one command.
+/// Help for one command, under the headings that runc's users know.
 pub(crate) fn command(command: Command) -> String {
     let mut text = String::new();
-    put(&mut text, format_args!("Usage: orlop {}{}\n\n", command.name(), usage(command)));
-    put(&mut text, format_args!("{}\n", sentence(command.about())));
-    flags(&mut text, "Flags", command);
+    put(&mut text, format_args!("NAME:\n   orlop {} - {}\n", command.name(), command.about()));
+    put(&mut text, format_args!("\nUSAGE:\n   orlop {}{}\n", command.name(), usage(command)));
+    flags(&mut text, "FLAGS", command);
     rest(&mut text, command);
     text
 }
@@ -23,14 +23,12 @@ pub(crate) fn command(command: Command) -> String {
 /// Help for the program: its commands and global flags.
 pub(crate) fn program() -> String {
     let mut text = String::new();
-    put(
-        &mut text,
-        format_args!("Usage: orlop {}\n\n{}\n\nCommands:\n", verbs::GLOBAL.operands(), sentence(verbs::GLOBAL.about())),
-    );
+    put(&mut text, format_args!("NAME:\n   orlop - Open Container Initiative runtime: {}\n", verbs::GLOBAL.about()));
+    put(&mut text, format_args!("\nUSAGE:\n   orlop {}\n\nCOMMANDS:\n", verbs::GLOBAL.operands()));
     for command in verbs::all() {
-        put(&mut text, format_args!("  {:<17} {}\n", command.name(), command.about()));
+        put(&mut text, format_args!("   {:<17} {}\n", command.name(), command.about()));
     }
-    flags(&mut text, "Global flags, before the command", verbs::GLOBAL);
+    flags(&mut text, "GLOBAL FLAGS, before the command", verbs::GLOBAL);
     rest(&mut text, verbs::GLOBAL);
     text
 }
@@ -39,11 +37,6 @@ fn usage(command: Command) -> String {
     let flags = if command.flags().next().is_some() { " [FLAGS]" } else { "" };
     let operands = command.operands();
     if operands.is_empty() { flags.to_owned() } else { format!("{flags} {operands}") }
-}
-
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// A flag as help and man pages show it: `-b, --bundle DIR`.
@@ -58,10 +51,10 @@ fn flags(text: &mut String, title: &str, command: Command) {
     for flag in command.flags().chain([HELP]).filter(|flag| !flag.refused) {
         let names = synopsis(flag);
         // At least two spaces between the columns, else the explanation begins on a line of its own.
-        if names.len() + 4 > COLUMN {
-            put(text, format_args!("  {names}\n{:COLUMN$}", ""));
+        if names.len() + 5 > COLUMN {
+            put(text, format_args!("   {names}\n{:COLUMN$}", ""));
         } else {
-            put(text, format_args!("  {names:0$}", COLUMN - 2));
+            put(text, format_args!("   {names:0$}", COLUMN - 3));
         }
         wrap(text, flag.help, COLUMN);
     }
@@ -88,9 +81,9 @@ fn rest(text: &mut String, command: Command) {
     for paragraph in command.details() {
         put(text, format_args!("\n{paragraph}\n"));
     }
-    put(text, format_args!("\nExamples:\n"));
+    put(text, format_args!("\nEXAMPLES:\n"));
     for line in command.examples() {
-        put(text, format_args!("  {line}\n"));
+        put(text, format_args!("   {line}\n"));
     }
 }
 
@@ -122,7 +115,7 @@ mod tests {
     fn the_program_help_names_every_command_and_no_refused_flag() {
         let text = program();
         for each in verbs::all() {
-            assert!(text.contains(&format!("\n  {} ", each.name())), "{}", each.name());
+            assert!(text.contains(&format!("\n   {} ", each.name())), "{}", each.name());
         }
         assert!(!text.contains("--criu"));
     }

@@ -84,7 +84,7 @@ fn lookup<'w, 'a>(words: &'w [&'a OsStr]) -> Result<(Verb, &'w [&'a OsStr]), Fai
     let near = parse::nearest(first, verbs::all().map(Command::name));
     let hint = near.map(|near| format!(", did you mean {near}?")).unwrap_or_default();
     let word = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
-    Err(Failure::usage(format!("unknown command {word:?}{hint}")))
+    Err(Failure::usage(format!("No help topic for '{word}': there is no such command{hint}")))
 }
 
 fn verb(global: &Args<'_>, words: &[&OsStr], log: &Log) -> u8 {

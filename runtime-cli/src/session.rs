@@ -15,6 +15,8 @@ pub(crate) struct Session<'a> {
     pub(crate) runtime: Runtime,
     /// Where messages go.
     pub(crate) log: &'a Log,
+    /// Whether a root was given.
+    pub(crate) root_given: bool,
 }
 
 impl<'a> Session<'a> {
@@ -36,7 +38,9 @@ impl<'a> Session<'a> {
 
     /// All that the global flags say.
     pub(crate) fn new(args: &Args<'_>, log: &'a Log) -> Result<Self, Failure> {
-        let root = args.value("root").map(|root| absolute(Path::new(root))).transpose()?;
+        // An empty one counts as not given, as with runc.
+        let root = args.path("root").map(|root| absolute(&root)).transpose()?;
+        let root_given = root.is_some();
         let cgroup_driver = cgroup_driver(args)?;
         let rootless = args.text("rootless")?.map_or(Ok(None), rootless)?;
         let defaults = match root {
@@ -44,7 +48,7 @@ impl<'a> Session<'a> {
             Some(root) => Runtime { root, cgroup_driver, rootless },
             None => Runtime { cgroup_driver, rootless, ..Runtime::default() },
         };
-        Ok(Self { runtime: defaults, log })
+        Ok(Self { runtime: defaults, log, root_given })
     }
 
     /// Says something that the user should know although the command goes on.

@@ -59,8 +59,8 @@ fn every_command_has_help_on_standard_output_and_exits_0() {
         for words in [vec![name, "--help"], vec![name, "-h"], vec!["help", name], vec!["--help", name]] {
             let (status, out, err) = run(&words);
             assert_eq!((status, err.as_str()), (0, ""), "{words:?}");
-            assert!(out.starts_with(&format!("Usage: orlop {name}")), "{words:?}: {out}");
-            assert!(out.contains("\nExamples:\n"), "{words:?}");
+            assert!(out.starts_with(&format!("NAME:\n   orlop {name} - ")), "{words:?}: {out}");
+            assert!(out.contains("\nEXAMPLES:\n"), "{words:?}");
         }
     }
     for words in [&["seccomp", "dump", "--help"], &["help", "seccomp", "explain"]] {
@@ -68,7 +68,7 @@ fn every_command_has_help_on_standard_output_and_exits_0() {
     }
     for words in [&[][..], &["help"], &["--help"], &["-h"]] {
         let (status, out, _) = run(words);
-        assert!(status == 0 && out.contains("\nCommands:\n"), "{words:?}");
+        assert!(status == 0 && out.contains("\nCOMMANDS:\n"), "{words:?}");
     }
 }
 
@@ -100,7 +100,7 @@ fn failures_are_one_line_on_standard_error_with_the_right_status() {
         ("create", 1, "orlop: create: \"create\" requires exactly 1 argument(s), got 0 (see orlop create --help)\n"),
         ("exec x", 1, "what shall be executed?"),
         ("run --bundel /b x", 1, "did you mean --bundle?"),
-        ("stat x", 1, "unknown command \"stat\", did you mean start?"),
+        ("stat x", 1, "there is no such command, did you mean start?"),
         ("checkpoint x", 1, "not supported"),
         ("list --format xml", 1, "not one of table, json"),
         ("run --console-socket /s x", 1, "--detach"),

@@ -149,12 +149,15 @@ fn wrong_log_format_is_refused(t: &Sandbox) {
 }
 
 fn equals_sign_and_space_both_work(t: &Sandbox) {
+    // runc refuses a root that is given and missing (since 1.4).
+    fs::create_dir_all(&t.root).unwrap();
     let root = format!("--root={}", t.root.display());
     let out = t.bare(&[&root, "--log-format=json", "list", "--format=json"]).run().ok();
     assert!(["null", "[]", ""].contains(&out.stdout.trim()), "{}", out.stdout);
 }
 
 fn list_of_nothing(t: &Sandbox) {
+    fs::create_dir_all(&t.root).unwrap();
     let out = t.cmd(&["list"]).run().ok();
     assert!(out.stdout.lines().count() <= 1, "{}", out.stdout);
     let out = t.cmd(&["list", "-q"]).run().ok();

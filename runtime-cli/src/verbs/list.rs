@@ -23,6 +23,11 @@ $ orlop --root /run/my-engine list --format json
 pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let (format, quiet) = (args.choice("format")?.unwrap_or("table"), args.switch("quiet"));
     args.operands()?;
+    if session.root_given {
+        // As runc has it. Without --root, a directory that is missing only says that there has been no container yet.
+        let root = &session.runtime.root;
+        std::fs::metadata(root).map_err(|error| Failure::io(format_args!("open {}", root.display()), &error))?;
+    }
     let listing = orlop::list(&session.runtime)?;
     for failure in &listing.failures {
         session.warn(&failure.to_string());
