@@ -517,12 +517,12 @@ fn read_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Result<Option
 }
 
 fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> {
-    match read_file(dir, STATE_FILE, id)? {
-        // The create died between making the file and filling it.
-        Some(bytes) if bytes.is_empty() => Ok(None),
-        Some(bytes) => Record::from_json(&bytes, id).map(Some),
-        None => Ok(None),
+    let bytes = read_file(dir, STATE_FILE, id)?.unwrap_or_default();
+    // A create that died before it wrote its intent has not come to the config, and a remove takes the config first.
+    if bytes.is_empty() && !has_file(dir, CONFIG_FILE, id)? {
+        return Ok(None);
     }
+    Record::from_json(&bytes, id).map(Some)
 }
 
 fn read_config(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Vec<u8>> {
@@ -532,10 +532,14 @@ fn read_config(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Vec<u8>> {
 }
 
 fn has_fifo(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<bool> {
-    match nix::unistd::faccessat(dir, EXEC_FIFO, nix::unistd::AccessFlags::F_OK, AtFlags::AT_SYMLINK_NOFOLLOW) {
+    has_file(dir, EXEC_FIFO, id)
+}
+
+fn has_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Result<bool> {
+    match nix::unistd::faccessat(dir, name, nix::unistd::AccessFlags::F_OK, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(()) => Ok(true),
         Err(Errno::ENOENT) => Ok(false),
-        Err(errno) => Err(Error::os(Step::ReadState, errno as i32).object(format!("{EXEC_FIFO} of {id}"))),
+        Err(errno) => Err(Error::os(Step::ReadState, errno as i32).object(format!("{name} of {id}"))),
     }
 }
 

@@ -260,8 +260,14 @@ fn what_is_not_a_state_file_is_called_so() {
         assert!(error.to_string().contains(message), "{error}");
         assert!(error.to_string().contains("delete --force"), "{error}");
     }
-    // A create that died before it wrote its intent has made no container yet.
+    // Empty with a config beside it: not of a create that died, but of a disk that was full or a host that crashed.
     std::fs::write(scratch.path("web/state.json"), "").unwrap();
+    assert_eq!(store.load(&web).unwrap_err().kind(), Kind::State);
+    std::fs::remove_file(scratch.path("web/state.json")).unwrap();
+    assert_eq!(store.load(&web).unwrap_err().kind(), Kind::State);
+    std::fs::write(scratch.path("web/state.json"), "").unwrap();
+    // A create that died before it wrote its intent has made no container yet.
+    std::fs::remove_file(scratch.path("web/config.json")).unwrap();
     assert_eq!(store.load(&web).unwrap_err().kind(), Kind::NotFound);
     assert!(store.lock(&web).unwrap().record().unwrap().is_none());
     std::fs::remove_file(scratch.path("web/state.json")).unwrap();

@@ -208,27 +208,26 @@ fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
     }
 }
 
-/// Deletes a container whose state file cannot be read: its cgroup is where the copy of its config says.
+/// Deletes a container whose state file cannot be read: its cgroup is where the copy of its config says, or where a container
+/// without a path of its own gets one.
 fn delete_damaged(runtime: &Runtime, locked: Locked) -> Result<Vec<Error>> {
+    let failed = |error: orlop_cgroups::Error| Error::cgroup(&error);
     let config = locked.config().ok();
     let config = config.as_deref().and_then(|bytes| config::load(bytes).ok());
-    if let Some(config) = config {
-        let path = config.linux.as_ref().and_then(|linux| linux.cgroups_path.as_ref());
-        let spec = Spec {
-            id: locked.id().as_str(),
-            cgroups_path: path.map(|path| path.as_str()),
-            driver: match runtime.cgroup_driver {
-                CgroupDriver::Cgroupfs => Driver::Cgroupfs,
-                CgroupDriver::Systemd => Driver::Systemd,
-            },
-            rootless: runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root()),
-            ..Spec::default()
-        };
-        let failed = |error: orlop_cgroups::Error| Error::cgroup(&error);
-        let record = Layout::detect().and_then(|layout| Cgroup::plan(&layout, &spec)).map_err(failed)?;
-        let cgroup = Cgroup::open(record);
-        cgroup.kill_all().and_then(|()| cgroup.remove()).map_err(failed)?;
-    }
+    let path = config.and_then(|config| config.linux).and_then(|linux| linux.cgroups_path);
+    let spec = Spec {
+        id: locked.id().as_str(),
+        cgroups_path: path.as_ref().map(|path| path.as_str()),
+        driver: match runtime.cgroup_driver {
+            CgroupDriver::Cgroupfs => Driver::Cgroupfs,
+            CgroupDriver::Systemd => Driver::Systemd,
+        },
+        rootless: runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root()),
+        ..Spec::default()
+    };
+    let record = Layout::detect().and_then(|layout| Cgroup::plan(&layout, &spec)).map_err(failed)?;
+    let cgroup = Cgroup::open(record);
+    cgroup.kill_all().and_then(|()| cgroup.remove()).map_err(failed)?;
     locked.remove().map(|()| vec![])
 }
 
