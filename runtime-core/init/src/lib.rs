@@ -22,6 +22,7 @@
 compile_error!("Orlop runs on 64-bit Linux only");
 
 mod abi;
+mod classic;
 mod console;
 mod copy;
 mod identity;

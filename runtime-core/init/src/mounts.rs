@@ -1,12 +1,13 @@
 //! The root filesystem, built from detached mounts that are attached descriptor to descriptor.
 
 use crate::abi::{
-    AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, ELOOP, ENOENT, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE, FSCONFIG_SET_FLAG,
-    FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS,
-    MS_MOVE, MS_REC, O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK,
-    S_IFMT,
+    AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE,
+    FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH,
+    MOVE_MOUNT_T_SYMLINKS, MS_MOVE, MS_REC, O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR,
+    S_IFDIR, S_IFLNK, S_IFMT,
 };
+use crate::classic;
 use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::walk::{Because, Failure, Walker};
@@ -22,6 +23,13 @@ pub(crate) fn clone_tree(dir: Fd, path: CStr<'_>, flags: usize) -> sys::Result<F
     Ok(Fd(sys::open_tree(dir, path, flags)? as i32))
 }
 
+/// Whether the attributes of a mount are set.
+#[derive(Debug, Clone, Copy)]
+enum Attributes {
+    Set,
+    Later(List<Attr>),
+}
+
 /// Attaches the detached mount `tree` to `target`.
 pub(crate) fn attach(tree: Fd, target: Fd) -> Result<(), Failure> {
     let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
@@ -30,13 +38,36 @@ pub(crate) fn attach(tree: Fd, target: Fd) -> Result<(), Failure> {
 }
 
 impl Walker {
-    fn set_attrs(&self, mount: Fd, attrs: List<Attr>) -> Result<(), Failure> {
+    /// Sets the attributes of a detached mount; on a kernel that cannot (before Linux 5.12), after it is attached.
+    fn set_attrs(&self, mount: Fd, attrs: List<Attr>) -> Result<Attributes, Failure> {
         for attr in self.arena.list(attrs) {
             let userns = (attr.userns != Slot::NONE).then(|| self.arena.slot(attr.userns));
-            sys::mount_setattr(mount, attr.recursive == 1, attr.set, attr.clear, attr.propagation, userns)
-                .because(detail::ATTRIBUTES)?;
+            match sys::mount_setattr(mount, attr.recursive == 1, attr.set, attr.clear, attr.propagation, userns) {
+                Ok(_) => {}
+                Err(Errno(ENOSYS)) => return Ok(Attributes::Later(attrs)),
+                Err(errno) => return Err(Failure::because(errno, detail::ATTRIBUTES)),
+            }
         }
-        Ok(())
+        Ok(Attributes::Set)
+    }
+
+    /// Attaches a mount, and sets what could not be set before.
+    fn attach_with(&self, tree: Fd, target: Fd, attributes: Attributes) -> Result<(), Failure> {
+        attach(tree, target)?;
+        self.finish(tree, attributes)
+    }
+
+    /// Sets on an attached mount what could not be set before.
+    fn finish(&self, mount: Fd, attributes: Attributes) -> Result<(), Failure> {
+        match attributes {
+            Attributes::Set => Ok(()),
+            Attributes::Later(attrs) => self
+                .arena
+                .list(attrs)
+                .iter()
+                .try_for_each(|attr| classic::set_attr(mount, attr))
+                .because(detail::ATTRIBUTES),
+        }
     }
 
     /// Attaches the root filesystem, usually on top of this namespace's root, from where it becomes the root.
@@ -46,7 +77,7 @@ impl Walker {
         } else {
             self.arena.slot(tree)
         };
-        self.set_attrs(tree, attrs)?;
+        let attributes = self.set_attrs(tree, attrs)?;
         self.root = tree;
         if !at.is_some() {
             return Ok(());
@@ -54,7 +85,7 @@ impl Walker {
         // The host's own path to it may lead over links.
         let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS;
         sys::move_mount(tree, CStr::EMPTY, Fd::CWD, self.arena.str(at), flags).because(detail::ATTACH)?;
-        Ok(())
+        self.finish(tree, attributes)
     }
 
     /// The target of a mount, made if it is missing.
@@ -102,8 +133,8 @@ impl Walker {
         if flags & COPY_UP != 0 {
             self.copy_up(target, mount)?;
         }
-        self.set_attrs(mount, after)?;
-        attach(mount, target)?;
+        let attributes = self.set_attrs(mount, after)?;
+        self.attach_with(mount, target, attributes)?;
         close(mount)?;
         close(target)?;
         Ok(())
@@ -119,24 +150,6 @@ impl Walker {
             }
             Err(_) => errno.into(),
         }
-    }
-
-    pub(crate) fn classic_mount(
-        &self,
-        target: Str,
-        names: (Str, Str, Str),
-        flags: u64,
-        how: u32,
-    ) -> Result<(), Failure> {
-        let (fstype, source, data) = names;
-        let target = self.target(target, how & NO_SYMLINK != 0, Make::Directory(0o755))?;
-        // "." is the directory that was opened, whatever happens to its name.
-        sys::fchdir(target).because(detail::TARGET)?;
-        let here = CStr::new(b".\0");
-        sys::mount(self.arena.str(source), here, self.arena.str(fstype), flags as usize, self.arena.str(data))?;
-        sys::chdir(CStr::new(b"/\0"))?;
-        close(target)?;
-        Ok(())
     }
 
     pub(crate) fn bind(
@@ -159,10 +172,10 @@ impl Walker {
             close(tree)?;
             return Ok(());
         }
-        self.set_attrs(tree, attrs)?;
+        let attributes = self.set_attrs(tree, attrs)?;
         let target = self.bind_target(tree, target, flags)?;
         let Some(target) = target else { return Ok(()) };
-        attach(tree, target)?;
+        self.attach_with(tree, target, attributes)?;
         close(tree)?;
         close(target)?;
         Ok(())
@@ -211,7 +224,8 @@ impl Walker {
             Err(Errno(ENOENT)) if flags & OPTIONAL != 0 => return Ok(()),
             other => other.because(detail::TARGET)?,
         };
-        self.set_attrs(target, attrs)?;
+        let attributes = self.set_attrs(target, attrs)?;
+        self.finish(target, attributes)?;
         close(target)?;
         Ok(())
     }
@@ -308,8 +322,15 @@ impl Walker {
             other => other.because(detail::TARGET)?,
         };
         let tree = clone_tree(target, CStr::EMPTY, AT_RECURSIVE)?;
-        sys::mount_setattr(tree, true, MOUNT_ATTR_RDONLY, 0, 0, None).because(detail::ATTRIBUTES)?;
+        let late = match sys::mount_setattr(tree, true, MOUNT_ATTR_RDONLY, 0, 0, None) {
+            Ok(_) => false,
+            Err(Errno(ENOSYS)) => true,
+            Err(errno) => return Err(Failure::because(errno, detail::ATTRIBUTES)),
+        };
         attach(tree, target)?;
+        if late {
+            classic::set_readonly(tree).because(detail::ATTRIBUTES)?;
+        }
         close(tree)?;
         close(target)?;
         Ok(())

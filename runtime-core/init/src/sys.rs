@@ -247,12 +247,25 @@ pub(crate) fn statx(dir: Fd, path: CStr<'_>) -> Result<Statx> {
     Ok(unsafe { buffer.assume_init() })
 }
 
-/// The magic number of the file system that `fd` is on.
-pub(crate) fn filesystem(fd: Fd) -> Result<i64> {
+/// `struct statfs`, as words.
+fn statfs(fd: Fd) -> Result<[u64; 16]> {
     let mut buffer = [0u64; 16];
     // SAFETY: struct statfs has 120 bytes, the buffer 128.
     unsafe { call(nr::FSTATFS, [fd.arg(), buffer.as_mut_ptr() as usize, 0, 0, 0, 0]) }?;
-    Ok(buffer[0] as i64)
+    Ok(buffer)
+}
+
+/// The magic number of the file system that `fd` is on.
+pub(crate) fn filesystem(fd: Fd) -> Result<i64> {
+    let [kind, ..] = statfs(fd)?;
+    Ok(kind as i64)
+}
+
+/// The flags of the mount that `fd` is on (`ST_*` of statvfs(3)).
+pub(crate) fn mount_flags(fd: Fd) -> Result<u64> {
+    // f_type, f_bsize, f_blocks, f_bfree, f_bavail, f_files, f_ffree, f_fsid, f_namelen, f_frsize, f_flags
+    let [.., flags, _, _, _, _, _] = statfs(fd)?;
+    Ok(flags)
 }
 
 /// `fsconfig(2)`; an absent value makes it a flag or a command.

@@ -118,12 +118,17 @@ pub(crate) struct Walker {
 /// Walks the arena behind `fd`. Ends by executing the container's command, or with status 1 after a report.
 pub fn run(fd: i32) -> ! {
     const CLOSE_RANGE_CLOEXEC: usize = 4;
+    const CLASSIC_TABLE: i32 = 4096;
     let Ok(arena) = Arena::map(Fd(fd)) else { sys::exit(1) };
     let header = arena.header();
     let operations = arena.list(header.ops);
     let mut walker = Walker { arena, root: Fd(-1), console: None, empty_dir: None, null: None, cwd_tries: 0 };
     let begin = || -> Result<(), Failure> {
-        sys::close_range(header.first_private_fd as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC)?;
+        match sys::close_range(header.first_private_fd as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC) {
+            // Before Linux 5.11: one by one, as far as a table usually goes.
+            Err(Errno(crate::abi::EINVAL)) => (header.first_private_fd as i32..CLASSIC_TABLE).for_each(close_on_exec),
+            other => drop(other?),
+        }
         walker.die_with_parent()?;
         sys::prctl(PR_SET_NAME, CStr::new(crate::wire::INIT_NAME.to_bytes_with_nul()).arg(), 0)?;
         // Modes are given exactly.
@@ -141,6 +146,14 @@ pub fn run(fd: i32) -> ! {
         }
     }
     sys::exit(1)
+}
+
+fn close_on_exec(fd: i32) {
+    const F_SETFD: usize = 2;
+    const FD_CLOEXEC: usize = 1;
+    // What is not open needs no flag.
+    let marked = sys::fcntl(Fd(fd), F_SETFD, FD_CLOEXEC);
+    debug_assert!(matches!(marked, Ok(_) | Err(_)));
 }
 
 fn fail(arena: Arena, failure: Failure) -> ! {
@@ -192,9 +205,6 @@ impl Walker {
             }
             Op::Mount { target, fstype, source, params, attr, flags, after } => {
                 self.mount(target, fstype, source, params, attr, flags, after)
-            }
-            Op::ClassicMount { target, fstype, source, data, flags, how } => {
-                self.classic_mount(target, (fstype, source, data), flags, how)
             }
             Op::Bind { tree, source, target, flags, attrs } => self.bind(tree, source, target, flags, attrs),
             Op::SetAttr { target, attrs, flags } => self.set_attr(target, attrs, flags),

@@ -208,8 +208,6 @@ pub enum Op {
     CurrentRoot,
     /// Mounts a new file system.
     Mount { target: Str, fstype: Str, source: Str, params: List<Param>, attr: u64, flags: u32, after: List<Attr> },
-    /// `mount(2)` on kernels that lack the mount API.
-    ClassicMount { target: Str, fstype: Str, source: Str, data: Str, flags: u64, how: u32 },
     /// Bind mounts a detached tree, or a host path.
     Bind { tree: Slot, source: Str, target: Str, flags: u32, attrs: List<Attr> },
     /// Changes the attributes of the mount at a path.

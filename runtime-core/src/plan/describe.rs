@@ -19,7 +19,7 @@ pub(crate) fn step(op: &Op) -> Step {
         Op::JoinKeyring { .. } => Step::JoinKeyring,
         Op::Propagation { .. } | Op::RootPropagation { .. } => Step::SetPropagation,
         Op::Rootfs { .. } => Step::OpenRootfs,
-        Op::Mount { .. } | Op::ClassicMount { .. } => Step::Mount,
+        Op::Mount { .. } => Step::Mount,
         Op::Bind { .. } => Step::BindMount,
         Op::SetAttr { .. } => Step::ReadonlyRootfs,
         Op::MakeDir { .. } => Step::MakeMountTarget,
@@ -63,7 +63,7 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
             Phase::Ready => "created: limits, state, pid file".into(),
         },
         Op::Rootfs { path, .. } => text(*path),
-        Op::Mount { target, fstype, .. } | Op::ClassicMount { target, fstype, .. } => {
+        Op::Mount { target, fstype, .. } => {
             format!("{} on {}", text(*fstype), text(*target))
         }
         Op::Bind { source, target, .. } => format!("{} on {}", text(*source), text(*target)),
