@@ -201,7 +201,7 @@ pub(crate) fn attach(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
     let id =
         u32::try_from(pid).map_err(|_| Error::new(Kind::NotFound, "attach the process").detail("no such process"))?;
     if cgroup.fresh {
-        let mut list = start_properties(&unit, id, &cgroup.properties);
+        let mut list = start_properties(&unit, id, cgroup.record.is_v2(), &cgroup.properties);
         if list.iter().any(|property| property.name == OOM_POLICY) && version(&mut manager)? < 253 {
             list.retain(|property| property.name != OOM_POLICY);
         }
@@ -221,7 +221,7 @@ pub(crate) fn attach(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
 }
 
 /// What a container's unit is started with; the same as runc's.
-fn start_properties(unit: &Unit, pid: u32, further: &[Property]) -> Vec<Property> {
+fn start_properties(unit: &Unit, pid: u32, v2: bool, further: &[Property]) -> Vec<Property> {
     let mut list = vec![Property::new("Description", Value::string(format!("container {}", unit.name)))];
     if unit.name.ends_with(".slice") {
         list.push(Property::new("Wants", Value::Array("s".to_owned(), vec![Value::string(&unit.slice)])));
@@ -231,7 +231,8 @@ fn start_properties(unit: &Unit, pid: u32, further: &[Property]) -> Vec<Property
         list.push(Property::new("PIDs", Value::Array("u".to_owned(), vec![Value::Uint32(pid)])));
     }
     // Without accounting systemd would not hand the controllers down.
-    for name in ["MemoryAccounting", "CPUAccounting", "IOAccounting", "TasksAccounting"] {
+    let io = if v2 { "IOAccounting" } else { "BlockIOAccounting" };
+    for name in ["MemoryAccounting", "CPUAccounting", io, "TasksAccounting"] {
         list.push(Property::new(name, Value::Bool(true)));
     }
     list.push(Property::new("DefaultDependencies", Value::Bool(false)));
@@ -322,10 +323,19 @@ pub(crate) fn set_properties(cgroup: &Cgroup, resources: &Resources<'_>) -> Resu
         return Ok(());
     }
     let pairs = Value::Array("(sv)".to_owned(), list.iter().map(Property::pair).collect());
-    manager
+    // On v1 systemd denies every device for a moment while it writes its list, which no process should see.
+    let hold = !v2 && !resources.devices.is_empty() && !cgroup.is_frozen()?;
+    if hold {
+        cgroup.freeze()?;
+    }
+    let outcome = manager
         .call("SetUnitProperties", &[Value::string(&unit.name), Value::Bool(true), pairs])
         .map(drop)
-        .map_err(|failure| failure.into_error().on(&unit.name))
+        .map_err(|failure| failure.into_error().on(&unit.name));
+    if hold {
+        cgroup.thaw()?;
+    }
+    outcome
 }
 
 /// Stops the unit of a cgroup without processes. systemd would kill those, in its own time.

@@ -72,7 +72,7 @@ fn stopping_a_unit_that_is_gone_is_no_error() {
 
 #[test]
 fn scopes_and_slices_are_started_with_runcs_properties() {
-    let list = |unit: &Unit| start_properties(unit, 42, &[]).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let list = |unit: &Unit| start_properties(unit, 42, true, &[]).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
         list(&unit()),
         [

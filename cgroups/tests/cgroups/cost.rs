@@ -107,6 +107,9 @@ fn a_v2_cgroup_is_opened_made_and_joined_in_eight_calls() {
     let Some(root) = layout.unified() else {
         return crate::environment::skip("the cost on v2", "no v2 tree");
     };
+    if std::fs::read_to_string(format!("{root}/cgroup.controllers")).unwrap().trim().is_empty() {
+        return crate::environment::skip("the cost on v2", "the v2 tree has no controllers at all");
+    }
     // The first container has the controllers handed down, and the others find them.
     counts("v2", false);
     let sections = counts("v2", false);
@@ -129,6 +132,9 @@ fn a_container_costs_fewer_calls_than_with_crun() {
     let v1_alone = layout.version() == orlop_cgroups::Version::Hybrid;
     let bundle = Bundle::new(&["/bin/true"], &format!("/{}", unique()), DOCKER);
     let id = unique();
+    if v1_alone && std::fs::symlink_metadata("/run/systemd/system").is_ok() {
+        return crate::environment::skip("the cost beside crun's", "crun minds the empty mount point of the v2 tree");
+    }
     let lines = trace(&["crun", "run", "--bundle", bundle.dir.to_str().unwrap(), &id], &[], v1_alone);
     let theirs: Vec<String> = lines.into_iter().filter(|line| is_about_cgroups(line)).collect();
     let kind = if layout.version() == orlop_cgroups::Version::V2 { "v2" } else { "v1" };

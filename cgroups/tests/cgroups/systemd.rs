@@ -51,13 +51,15 @@ fn a_scope_has_runcs_properties_and_limits() {
     sandbox.attach(child.pid()).unwrap();
     assert_eq!(sandbox.processes().unwrap(), [child.pid()]);
     let slice = if is_root() { "system.slice" } else { "user.slice" };
+    let v2 = sandbox.record().is_v2();
+    let main = sandbox.record().path("memory").unwrap().to_owned();
     let table = [
         ("Slice", slice),
         ("Delegate", "yes"),
         ("DefaultDependencies", "no"),
         ("MemoryAccounting", "yes"),
         ("TasksAccounting", "yes"),
-        ("IOAccounting", "yes"),
+        (if v2 { "IOAccounting" } else { "BlockIOAccounting" }, "yes"),
         ("TimeoutStopUSec", "7s"),
         ("ActiveState", "active"),
         ("Transient", "yes"),
@@ -65,44 +67,47 @@ fn a_scope_has_runcs_properties_and_limits() {
     for (property, expected) in table {
         assert_eq!(show(&unit.name, property), expected, "{property}");
     }
-    assert!(sandbox.record().paths[""].ends_with(&show(&unit.name, "ControlGroup")));
-    let json = r#"{"memory":{"limit":67108864,"reservation":33554432},"pids":{"limit":50},
-        "cpu":{"shares":512,"quota":50000,"period":100000}}"#;
+    assert!(main.ends_with(&show(&unit.name, "ControlGroup")));
+    let json =
+        r#"{"memory":{"limit":67108864},"pids":{"limit":50},"cpu":{"shares":512,"quota":50000,"period":100000}}"#;
     sandbox.limit(json);
-    let table = [
-        ("MemoryMax", "67108864"),
-        ("MemoryLow", "33554432"),
-        ("TasksMax", "50"),
-        ("CPUWeight", "59"),
-        ("CPUQuotaPerSecUSec", "500ms"),
-    ];
-    for (property, expected) in table {
+    let limit = if v2 { "MemoryMax" } else { "MemoryLimit" };
+    let weight = if v2 { ("CPUWeight", "59") } else { ("CPUShares", "512") };
+    for (property, expected) in [(limit, "67108864"), ("TasksMax", "50"), weight, ("CPUQuotaPerSecUSec", "500ms")] {
         assert_eq!(show(&unit.name, property), expected, "{property}");
     }
-    let files = [
-        ("memory.max", "67108864"),
-        ("memory.low", "33554432"),
-        ("pids.max", "50"),
-        ("cpu.weight", "59"),
-        ("cpu.max", "50000 100000"),
-    ];
-    for (file, expected) in files {
-        assert_eq!(sandbox.read("", file), expected, "{file}");
-    }
+    let limit_file = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
+    let quota = || {
+        if v2 {
+            sandbox.read("", "cpu.max")
+        } else {
+            format!("{} {}", sandbox.read("cpu", "cpu.cfs_quota_us"), sandbox.read("cpu", "cpu.cfs_period_us"))
+        }
+    };
+    let weight = if v2 { ("cpu.weight", "59") } else { ("cpu.shares", "512") };
+    assert_eq!(sandbox.read("memory", limit_file), "67108864");
+    assert_eq!(sandbox.read("pids", "pids.max"), "50");
+    assert_eq!(sandbox.read("cpu", weight.0), weight.1);
+    assert_eq!(quota(), "50000 100000");
     sandbox.update(&resources(r#"{"memory":{"limit":134217728},"cpu":{"quota":12345}}"#)).unwrap();
-    assert_eq!(show(&unit.name, "MemoryMax"), "134217728");
-    assert_eq!(sandbox.read("", "cpu.max"), "12345 100000", "the file has the exact value");
+    assert_eq!(show(&unit.name, limit), "134217728");
+    assert_eq!(quota(), "12345 100000", "the file has the exact value");
     // systemd writes its own idea of the limits when it reloads: it has to be ours.
     if is_root() {
         assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
-        assert_eq!(sandbox.read("", "memory.max"), "134217728");
-        assert_eq!(sandbox.read("", "pids.max"), "50");
+        assert_eq!(sandbox.read("memory", limit_file), "134217728");
+        assert_eq!(sandbox.read("pids", "pids.max"), "50");
     }
+    sandbox.freeze().unwrap();
+    assert!(sandbox.is_frozen().unwrap());
+    sandbox.thaw().unwrap();
     sandbox.kill_all().unwrap();
     drop(child);
     sandbox.remove().unwrap();
     until(10, "the scope is gone", || show(&unit.name, "ActiveState") == "inactive");
-    assert!(!std::path::Path::new(&sandbox.record().paths[""]).exists_dir());
+    for path in sandbox.record().paths.values() {
+        assert!(!std::path::Path::new(path).exists_dir(), "{path}");
+    }
 }
 
 /// `Path::exists` is not used in this project: it hides errors.
@@ -127,7 +132,7 @@ fn scopes_lie_in_the_slice_they_name() {
     let mut sandbox = scope(Some(&format!("{slice}:cri:{id}")), &id, Vec::new());
     let child = outside("exec sleep 100");
     sandbox.attach(child.pid()).unwrap();
-    assert!(sandbox.record().paths[""].ends_with(&format!("/{slice}/cri-{id}.scope")));
+    assert!(sandbox.record().path("memory").unwrap().ends_with(&format!("/{slice}/cri-{id}.scope")));
     assert_eq!(sandbox.processes().unwrap(), [child.pid()]);
     // An exec goes in beside it.
     let text = serde_json::to_string(sandbox.record()).unwrap();
@@ -164,7 +169,7 @@ fn scope_error(path: Option<&str>, id: &str) -> orlop_cgroups::Error {
 }
 
 /// Everything about limits that runc and this crate could tell systemd.
-const COMPARED: [&str; 22] = [
+const COMPARED: [&str; 25] = [
     "Slice",
     "Delegate",
     "DefaultDependencies",
@@ -179,6 +184,9 @@ const COMPARED: [&str; 22] = [
     "MemorySwapMax",
     "TasksMax",
     "CPUWeight",
+    "CPUShares",
+    "MemoryLimit",
+    "BlockIOAccounting",
     "CPUQuotaPerSecUSec",
     "CPUQuotaPeriodUSec",
     "AllowedCPUs",
@@ -197,6 +205,10 @@ fn a_scope_is_as_runc_makes_it() {
         "cpu":{"shares":512,"quota":50000,"period":100000,"cpus":"0","mems":"0"},
         "devices":[{"allow":true,"access":"rwm"}],
         "unified":{"memory.high":"50331648"}}"#;
+    let v2 = Layout::detect().unwrap().version() == orlop_cgroups::Version::V2;
+    let json =
+        if v2 { json.to_owned() } else { json.replace(r#""unified":{"memory.high":"50331648"}"#, r#""unified":{}"#) };
+    let json = json.as_str();
     let id = unique();
     let theirs = format!("runc-{id}.scope");
     let bundle = crate::bundle::Bundle::new(&["/bin/sleep", "100"], &format!("system.slice:runc:{id}"), json);
