@@ -18,7 +18,7 @@ pub(crate) use cgroup_mounts::{CgroupMounts, Hierarchy};
 pub(crate) use exec::{ExecPlan, plan_exec};
 pub(crate) use hook::plan_hook;
 pub(crate) use mounts::clean;
-pub(crate) use process::is_home;
+pub(crate) use process::gives_home;
 
 use std::path::Path;
 

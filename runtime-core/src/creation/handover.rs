@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::config::{Config, Hook};
+use crate::config::{Config, Hook, Text};
 use crate::hooks::{Running, Spawn};
 use crate::launch::{Given, Init, Launch};
 use crate::plan::{self, Host, Plan};
@@ -25,15 +25,22 @@ pub(crate) struct InContainer<'c> {
     pid: Option<HostPid>,
     config: &'c Config<'c>,
     host: Host,
+    /// The environment of a hook that names none.
+    environment: &'c [Text<'c>],
 }
 
 impl<'c> InContainer<'c> {
     pub(crate) fn new(init: BorrowedFd<'c>, pid: Option<HostPid>, config: &'c Config<'c>, host: Host) -> Self {
-        Self { init, pid, config, host }
+        Self { init, pid, config, host, environment: &[] }
+    }
+
+    /// The same, where a hook without an environment of its own has the command's, as the startContainer hooks of runc have.
+    pub(crate) fn with_environment(self, environment: &'c [Text<'c>]) -> Self {
+        Self { environment, ..self }
     }
 
     fn plan(&self, hook: &Hook<'_>) -> Plan {
-        plan::plan_hook(self.config, hook, self.host)
+        plan::plan_hook(self.config, hook, self.environment, self.host)
     }
 }
 

@@ -82,8 +82,7 @@ impl Prepared {
         let filter = compile_seccomp(config, &mut warnings)?;
         let cgroup = cgroup::plan(runtime, id, config, host.rootless)?;
         let uid = config.process.as_ref().map_or(0, |process| process.user.uid);
-        let has_home =
-            config.process.as_ref().is_some_and(|process| process.env.iter().any(|entry| plan::is_home(entry)));
+        let has_home = config.process.as_ref().is_some_and(|process| plan::gives_home(&process.env));
         let home = if has_home { None } else { passwd::home_of(config, &bundle.directory, uid) };
         let notify_dir =
             options.notify_socket.then(|| runtime.container_dir(id).join("notify").to_string_lossy().into_owned());

@@ -4,10 +4,10 @@ use orlop_init::wire::Op;
 
 use super::program::Program;
 use super::{Builder, CgroupMounts, Host, JoinCgroup, Plan, PlanOptions, Resource};
-use crate::config::{Config, Hook, NamespaceType};
+use crate::config::{Config, Hook, NamespaceType, Text};
 
-/// Plans the execution of `hook` in the namespaces of the container's init.
-pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, host: Host) -> Plan {
+/// Plans the execution of `hook` in the namespaces of the container's init; `environment` is for a hook that names none.
+pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, environment: &[Text<'_>], host: Host) -> Plan {
     let options = PlanOptions {
         id: None,
         bundle: std::path::Path::new("/"),
@@ -46,7 +46,7 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, host: Host) -> Pla
         let argument = program.str(argument.as_str());
         program.argv.push(argument);
     }
-    for pair in &hook.env {
+    for pair in if hook.env.is_empty() { environment } else { hook.env.as_slice() } {
         let pair = program.str(pair.as_str());
         program.envp.push(pair);
     }

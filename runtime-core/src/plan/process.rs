@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use orlop_init::wire::{Bpf, Op, Phase, ProcFile, Rlimit, SchedAttr, Slot, Str};
 
 use super::{Builder, Resource};
-use crate::config::{Process, granted, parse_list};
+use crate::config::{Process, Text, granted, parse_list};
 use crate::{Error, Kind, Result, Step};
 
 /// Where a command without a slash is looked for when its environment has no PATH, as a login shell would have it.
@@ -257,7 +257,7 @@ impl Builder<'_> {
             let text = self.plan.program.str(entry.as_str());
             self.plan.program.envp.push(text);
         }
-        if !env.iter().any(|entry| is_home(entry)) {
+        if !gives_home(env) {
             let home = execution.home.unwrap_or("/");
             let text = self.plan.program.parts(&[b"HOME=", home.as_bytes()]);
             self.plan.program.envp.push(text);
@@ -311,9 +311,9 @@ fn name(entry: &str) -> &str {
     entry.split_once('=').map_or(entry, |(name, _)| name)
 }
 
-/// Whether a variable of the environment says where home is; an empty one does not, as with runc.
-pub(crate) fn is_home(entry: &str) -> bool {
-    entry.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())
+/// Whether the environment says where home is: the last HOME counts, and an empty one says nothing, as with runc.
+pub(crate) fn gives_home(env: &[Text<'_>]) -> bool {
+    env.iter().rev().find_map(|entry| entry.strip_prefix("HOME=")).is_some_and(|home| !home.is_empty())
 }
 
 /// A list of CPUs as the kernel's bit mask.

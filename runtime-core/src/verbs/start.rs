@@ -78,7 +78,8 @@ impl Starting<'_> {
             self.record.init.map(|init| init.pid),
             self.config,
             creation::host(runtime, self.config),
-        );
+        )
+        .with_environment(self.config.process.as_ref().map_or(&[], |process| process.env.as_slice()));
         hooks::run(HookKind::StartContainer, &all.start_container, &state, &inside).map_err(|error| self.stop(error))
     }
 

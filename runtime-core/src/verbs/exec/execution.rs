@@ -117,7 +117,7 @@ fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {
 
 /// HOME as the container itself would say, where the environment does not.
 fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
-    if process.env.iter().any(|entry| crate::plan::is_home(entry)) {
+    if crate::plan::gives_home(&process.env) {
         return None;
     }
     let root = Procfs::open().ok()?.open_root(init).ok()?;
