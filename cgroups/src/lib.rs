@@ -5,7 +5,7 @@
 //! own, and a container a directory in each; on **v2** there is one tree; a **hybrid** host has v1 controllers and a v2 tree
 //! beside them, and a container is in all of it. [`Layout`] tells which, [`Spec`] says what is wanted, [`Record`] where it is
 //! (for a state file), and [`Cgroup`] is the thing itself. [`Resources`] is `linux.resources` of the OCI specification, and
-//! [`writes`] what becomes of it.
+//! [`writes()`] what becomes of it.
 //!
 //! # A container's life, the same on every layout
 //! ```

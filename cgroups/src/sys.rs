@@ -152,7 +152,7 @@ pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> SysResult<()> {
 /// Everything in an open kernel file, from its current position.
 ///
 /// A read that leaves room for another record is the last one: the kernel fills a page as long as records fit, and no record of the
-/// files read here that spans several reads (`cgroup.procs`, `devices.list`) is longer than [`RECORD`].
+/// files read here that spans several reads (`cgroup.procs`, `devices.list`) is longer than `RECORD`.
 pub(crate) fn read_to_end(fd: BorrowedFd<'_>) -> SysResult<Vec<u8>> {
     const RECORD: usize = 128;
     let mut all = Vec::new();
