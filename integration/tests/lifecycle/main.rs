@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     clippy::let_underscore_must_use,
     clippy::too_many_lines,
     reason = "a test fails by panicking"

@@ -40,6 +40,7 @@ pub(crate) const CASES: &[Case] = cases![
     rootless_single_id,
     rootless_with_subordinate_ids,
     rootless_state_directory,
+    cve_2023_25809_rootless_writes_no_cgroup,
 ];
 
 fn own(name: &str) -> String {
@@ -403,4 +404,15 @@ fn rootless_state_directory(t: &Sandbox) {
     t.wait_gone(i32::try_from(state["pid"].as_i64().unwrap()).unwrap());
     let _ = call(&["delete", &c.id]).ok();
     assert!(!runtime.join(&name).join(&c.id).is_dir());
+}
+
+fn cve_2023_25809_rootless_writes_no_cgroup(t: &Sandbox) {
+    let c = rootless(t, USER);
+    let runtime = t.dir.join("xdg");
+    fs::create_dir(&runtime).unwrap();
+    std::os::unix::fs::chown(&runtime, Some(USER), Some(USER)).unwrap();
+    // Without a cgroup namespace of its own, the host's whole tree shows below /sys.
+    c.sh("for d in $(find /sys/fs/cgroup -maxdepth 3 -type d 2>/dev/null); do mkdir $d/made-by-the-container 2>/dev/null && echo $d; done; true");
+    let out = c.run_cmd(&[]).env("XDG_RUNTIME_DIR", &runtime).user(USER, USER).run().ok();
+    assert_eq!(out.stdout, "", "directories were made there");
 }

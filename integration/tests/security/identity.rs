@@ -4,13 +4,13 @@ use orlop_integration::{Case, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
-    exec_user_table
+    cve_2026_30892_exec_user_table
         .not_runc("reads some of these as other numbers")
         .not_crun("before crun 1.27: reads a bare uid as root"),
     exec_user_plain_numbers,
-    config_ids_table.not_crun("takes text for 0"),
-    additional_groups_are_set_always,
-    exec_never_looks_names_up,
+    cve_2026_46680_ids_of_the_config.not_crun("takes text for 0"),
+    cve_2023_25173_additional_groups_are_set_always,
+    cve_2016_3697_exec_never_looks_names_up,
 ];
 
 /// What may not be taken as a user; each must be refused.
@@ -33,7 +33,7 @@ const REFUSED: &[&str] = &[
     "٣",
 ];
 
-fn exec_user_table(t: &Sandbox) {
+fn cve_2026_30892_exec_user_table(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
     for text in REFUSED {
@@ -54,7 +54,7 @@ fn exec_user_plain_numbers(t: &Sandbox) {
     c.end();
 }
 
-fn config_ids_table(t: &Sandbox) {
+fn cve_2026_46680_ids_of_the_config(t: &Sandbox) {
     let c = t.container("a");
     let wrong: [Value; 8] = [
         json!("zero"),
@@ -75,7 +75,7 @@ fn config_ids_table(t: &Sandbox) {
     }
 }
 
-fn additional_groups_are_set_always(t: &Sandbox) {
+fn cve_2023_25173_additional_groups_are_set_always(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/user", json!({"uid": 1000, "gid": 1000})).args(&["/probe", "facts"]);
     // The caller has groups of its own; none may show (GHSA-hmfx-3pcx-653p).
@@ -91,7 +91,7 @@ fn additional_groups_are_set_always(t: &Sandbox) {
     assert_eq!(facts["groups"], json!([]));
 }
 
-fn exec_never_looks_names_up(t: &Sandbox) {
+fn cve_2016_3697_exec_never_looks_names_up(t: &Sandbox) {
     let c = t.container("a");
     // The image's passwd has a user named "1" with uid 4242.
     c.run_paused();

@@ -8,20 +8,22 @@ use orlop_integration::{Case, Container, Sandbox, cases};
 use serde_json::json;
 
 pub(crate) const CASES: &[Case] = cases![
-    dev_is_a_symlink_out.not_runc("CVE-2026-41579"),
+    cve_2026_41579_dev_is_a_symlink_out.not_runc("CVE-2026-41579"),
     dev_is_a_symlink_inside,
     dev_entries_are_symlinks_out,
-    devices_below_a_symlink_out.not_runc("CVE-2026-41579"),
-    proc_is_a_symlink_out,
-    proc_is_a_symlink_inside,
-    sys_is_a_symlink_out,
+    cve_2026_47766_devices_below_a_symlink.not_runc("CVE-2026-41579"),
+    cve_2019_19921_proc_is_a_symlink_out,
+    cve_2023_27561_proc_is_a_symlink_inside,
+    cve_2023_28642_sys_is_a_symlink,
     pts_and_shm_are_symlinks_out,
-    mount_points_are_not_made_outside,
+    cve_2024_45310_mount_points_are_not_made_outside,
     masked_path_is_a_symlink_out,
-    dev_null_of_the_image_is_a_symlink_and_masks.not_runc("CVE-2025-31133"),
+    cve_2025_31133_dev_null_is_a_symlink.not_runc("CVE-2025-31133"),
+    cve_2025_52565_dev_console_is_a_symlink,
+    cve_2025_54867_mounts_on_symlinks_stay_inside.not_runc("CVE-2026-41579"),
     read_only_path_is_a_symlink_out,
-    volume_over_proc_self_attr_is_refused,
-    bind_over_proc_is_refused,
+    cve_2019_16884_volume_over_proc_self_attr,
+    cve_2019_16884_proc_is_a_volume,
     mounts_inside_proc_are_refused,
     cwd_is_a_symlink_out,
     rootfs_that_is_a_symlink_stays_a_rootfs,
@@ -107,7 +109,7 @@ fn run_and_check(t: &Sandbox, c: &Container<'_>, canary: &Canary) -> i32 {
     out.code
 }
 
-fn dev_is_a_symlink_out(t: &Sandbox) {
+fn cve_2026_41579_dev_is_a_symlink_out(t: &Sandbox) {
     let canary = Canary::new(t);
     let c = t.container("a");
     link(&c, "dev", &canary.dir);
@@ -150,7 +152,7 @@ fn dev_entries_are_symlinks_out(t: &Sandbox) {
     run_and_check(t, &c, &canary);
 }
 
-fn devices_below_a_symlink_out(t: &Sandbox) {
+fn cve_2026_47766_devices_below_a_symlink(t: &Sandbox) {
     let canary = Canary::new(t);
     let c = t.container("a");
     link(&c, "outside", &canary.dir);
@@ -158,14 +160,14 @@ fn devices_below_a_symlink_out(t: &Sandbox) {
     run_and_check(t, &c, &canary);
 }
 
-fn proc_is_a_symlink_out(t: &Sandbox) {
+fn cve_2019_19921_proc_is_a_symlink_out(t: &Sandbox) {
     let canary = Canary::new(t);
     let c = t.container("a");
     link(&c, "proc", &canary.dir);
     assert_ne!(run_and_check(t, &c, &canary), 0, "CVE-2019-19921: a /proc that is a symlink must be refused");
 }
 
-fn proc_is_a_symlink_inside(t: &Sandbox) {
+fn cve_2023_27561_proc_is_a_symlink_inside(t: &Sandbox) {
     let canary = Canary::new(t);
     let c = t.container("a");
     fs::create_dir(c.rootfs().join("elsewhere")).unwrap();
@@ -173,7 +175,7 @@ fn proc_is_a_symlink_inside(t: &Sandbox) {
     assert_ne!(run_and_check(t, &c, &canary), 0, "CVE-2023-27561: a /proc that is a symlink must be refused");
 }
 
-fn sys_is_a_symlink_out(t: &Sandbox) {
+fn cve_2023_28642_sys_is_a_symlink(t: &Sandbox) {
     let canary = Canary::new(t);
     let c = t.container("a");
     link(&c, "sys", &canary.dir);
@@ -189,7 +191,7 @@ fn pts_and_shm_are_symlinks_out(t: &Sandbox) {
     run_and_check(t, &c, &canary);
 }
 
-fn mount_points_are_not_made_outside(t: &Sandbox) {
+fn cve_2024_45310_mount_points_are_not_made_outside(t: &Sandbox) {
     let canary = Canary::new(t);
     let c = t.container("a");
     link(&c, "data", &canary.dir);
@@ -208,7 +210,7 @@ fn masked_path_is_a_symlink_out(t: &Sandbox) {
     assert_eq!(fs::read_to_string(canary.dir.join("file")).unwrap(), "canary\n");
 }
 
-fn dev_null_of_the_image_is_a_symlink_and_masks(t: &Sandbox) {
+fn cve_2025_31133_dev_null_is_a_symlink(t: &Sandbox) {
     let canary = Canary::new(t);
     let c = t.container("a");
     c.edit(|spec| spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev"));
@@ -222,6 +224,42 @@ fn dev_null_of_the_image_is_a_symlink_and_masks(t: &Sandbox) {
     canary.check();
 }
 
+fn cve_2025_52565_dev_console_is_a_symlink(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    for (n, target) in
+        ["/proc/sys/kernel/core_pattern", "../../canary/console", "/proc/sysrq-trigger"].iter().enumerate()
+    {
+        let c = t.container(&format!("c{n}"));
+        // The image's own /dev, and a devpts on it.
+        c.edit(|spec| spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev"));
+        link(&c, "dev/console", target);
+        c.set("/process/terminal", json!(true))
+            .sh("echo '|/evil' > /dev/console; exit 0");
+        let (mut master, other) = orlop_integration::console::Terminal::open(24, 80);
+        let run = c.run_cmd(&[]).terminal(&other).spawn();
+        drop(other);
+        let _ = master.rest();
+        let out = run.wait();
+        assert!(out.code < 1000, "{out:?}");
+        assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), pattern);
+        canary.check();
+    }
+}
+
+fn cve_2025_54867_mounts_on_symlinks_stay_inside(t: &Sandbox) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for name in ["proc", "sys", "dev", "tmp"] {
+        let canary = t.dir.join(format!("canary-{name}"));
+        fs::create_dir(&canary).unwrap();
+        let c = t.container(name);
+        link(&c, name, &canary);
+        let _ = c.run();
+        assert_eq!(fs::read_dir(&canary).unwrap().count(), 0, "{name}: made on the host");
+        assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts, "{name}: mounted on the host");
+    }
+}
+
 fn read_only_path_is_a_symlink_out(t: &Sandbox) {
     let canary = Canary::new(t);
     let c = t.container("a");
@@ -231,7 +269,7 @@ fn read_only_path_is_a_symlink_out(t: &Sandbox) {
     fs::write(canary.dir.join("probe-of-write"), "").unwrap();
 }
 
-fn volume_over_proc_self_attr_is_refused(t: &Sandbox) {
+fn cve_2019_16884_volume_over_proc_self_attr(t: &Sandbox) {
     let c = t.container("a");
     // Harmless as long as nothing is written through it: what is checked is that the host's label files are not its target.
     let out = c.mount("tmpfs", "tmpfs", "/proc/self/attr", &[]).run();
@@ -240,7 +278,7 @@ fn volume_over_proc_self_attr_is_refused(t: &Sandbox) {
     c.mount("bind", "/proc/self/sched", "/proc/self/attr/exec", &["bind"]).run().code(1);
 }
 
-fn bind_over_proc_is_refused(t: &Sandbox) {
+fn cve_2019_16884_proc_is_a_volume(t: &Sandbox) {
     let volume = t.dir.join("volume");
     fs::create_dir_all(volume.join("self/attr")).unwrap();
     fs::write(volume.join("self/attr/exec"), "").unwrap();

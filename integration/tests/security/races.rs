@@ -8,10 +8,10 @@ use orlop_integration::{Case, Container, Sandbox, cases, process};
 use serde_json::json;
 
 pub(crate) const CASES: &[Case] = cases![
-    symlink_exchange_on_a_mount_destination.seconds(3000).not_runc("CVE-2021-30465"),
-    symlink_exchange_below_a_mount_destination.seconds(3000).not_runc("CVE-2024-45310"),
-    symlink_exchange_on_proc_and_masked_paths.seconds(3000),
-    entering_processes_cannot_be_pried_into.seconds(600),
+    cve_2021_30465_symlink_exchange_on_a_destination.seconds(3000).not_runc("CVE-2021-30465"),
+    cve_2024_45310_symlink_exchange_below_a_destination.seconds(3000).not_runc("CVE-2024-45310"),
+    cve_2025_52881_symlink_exchange_on_masked_paths.seconds(3000),
+    cve_2016_9962_entering_processes_are_closed.seconds(600),
 ];
 
 fn rounds() -> usize {
@@ -40,7 +40,7 @@ fn names(dir: &Path) -> Vec<String> {
     found
 }
 
-fn symlink_exchange_on_a_mount_destination(t: &Sandbox) {
+fn cve_2021_30465_symlink_exchange_on_a_destination(t: &Sandbox) {
     let volume = t.dir.join("volume");
     let canary = t.dir.join("canary");
     fs::create_dir_all(volume.join("dir")).unwrap();
@@ -66,7 +66,7 @@ fn symlink_exchange_on_a_mount_destination(t: &Sandbox) {
     attacker.end();
 }
 
-fn symlink_exchange_below_a_mount_destination(t: &Sandbox) {
+fn cve_2024_45310_symlink_exchange_below_a_destination(t: &Sandbox) {
     let volume = t.dir.join("volume");
     let canary = t.dir.join("canary");
     fs::create_dir_all(volume.join("dir")).unwrap();
@@ -92,7 +92,7 @@ fn symlink_exchange_below_a_mount_destination(t: &Sandbox) {
     attacker.end();
 }
 
-fn symlink_exchange_on_proc_and_masked_paths(t: &Sandbox) {
+fn cve_2025_52881_symlink_exchange_on_masked_paths(t: &Sandbox) {
     let canary_text = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let volume = t.dir.join("volume");
     fs::create_dir_all(volume.join("dir")).unwrap();
@@ -112,7 +112,7 @@ fn symlink_exchange_on_proc_and_masked_paths(t: &Sandbox) {
     attacker.end();
 }
 
-fn entering_processes_cannot_be_pried_into(t: &Sandbox) {
+fn cve_2016_9962_entering_processes_are_closed(t: &Sandbox) {
     let c = t.container("a");
     // The attacker is the first process, with the same user and the same capabilities as what is executed beside it; its output
     // says what it could open. (With CAP_SYS_PTRACE over the same user namespace, nothing could stop it.)

@@ -9,17 +9,17 @@ use orlop_integration::{Case, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
-    cwd_through_leaked_descriptors.not_crun("before crun 1.14: not compared").seconds(300),
-    exec_cwd_through_leaked_descriptors.not_crun("before crun 1.14: not compared").seconds(300),
+    cve_2024_21626_cwd_through_descriptors.not_crun("before crun 1.14: not compared").seconds(300),
+    cve_2024_21626_exec_cwd_through_descriptors.not_crun("before crun 1.14: not compared").seconds(300),
     working_directory_is_inside,
-    the_runtimes_program_is_not_reachable,
-    entrypoint_proc_self_exe,
-    exec_of_proc_self_exe,
-    runtime_binary_cannot_be_written_through_proc,
-    capability_matrix_of_run,
-    capability_matrix_of_exec.not_crun("before crun 1.5: adds to the inheritable set"),
-    no_abstract_sockets,
-    state_directory_modes,
+    cve_2019_5736_entrypoint_is_proc_self_exe,
+    cve_2019_5736_script_by_proc_self_exe,
+    cve_2019_5736_exec_of_proc_self_exe,
+    cve_2019_5736_program_is_out_of_reach,
+    cve_2022_24769_capability_matrix_of_run,
+    cve_2022_29162_capability_matrix_of_exec.not_crun("before crun 1.5: adds to the inheritable set"),
+    cve_2020_15257_no_abstract_sockets,
+    cve_2024_25621_state_directory_modes,
     masks_are_in_place,
     seccomp_that_kills_init_is_an_error_soon
         .not_runc("its issue 5087: hangs")
@@ -43,7 +43,7 @@ fn open_path(path: &str) -> OwnedFd {
     file.into()
 }
 
-fn cwd_through_leaked_descriptors(t: &Sandbox) {
+fn cve_2024_21626_cwd_through_descriptors(t: &Sandbox) {
     let c = t.container("a");
     c.sh("cat etc/shadow tmp/canary 2>/dev/null; ls | head -50");
     fs::write(t.dir.join("canary-of-the-host"), "host").unwrap();
@@ -59,7 +59,7 @@ fn cwd_through_leaked_descriptors(t: &Sandbox) {
     }
 }
 
-fn exec_cwd_through_leaked_descriptors(t: &Sandbox) {
+fn cve_2024_21626_exec_cwd_through_descriptors(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
     fs::write(t.dir.join("canary-of-the-host"), "host").unwrap();
@@ -91,7 +91,7 @@ fn fingerprint(t: &Sandbox) -> (u64, std::time::SystemTime, Vec<u8>) {
     (data.len(), data.modified().unwrap(), fs::read(&t.subject.path).unwrap()[..4096].to_vec())
 }
 
-fn the_runtimes_program_is_not_reachable(t: &Sandbox) {
+fn cve_2019_5736_entrypoint_is_proc_self_exe(t: &Sandbox) {
     let before = fingerprint(t);
     let c = t.container("a");
     // The entry point is the runtime's own program as the kernel names it; whatever runs then must not be the host's file.
@@ -100,7 +100,7 @@ fn the_runtimes_program_is_not_reachable(t: &Sandbox) {
     assert_eq!(fingerprint(t), before);
 }
 
-fn entrypoint_proc_self_exe(t: &Sandbox) {
+fn cve_2019_5736_script_by_proc_self_exe(t: &Sandbox) {
     let before = fingerprint(t);
     let c = t.container("a");
     let script = c.rootfs().join("entry");
@@ -118,7 +118,7 @@ fn entrypoint_proc_self_exe(t: &Sandbox) {
     assert_eq!(fingerprint(t), before, "CVE-2019-5736");
 }
 
-fn exec_of_proc_self_exe(t: &Sandbox) {
+fn cve_2019_5736_exec_of_proc_self_exe(t: &Sandbox) {
     let before = fingerprint(t);
     let c = t.container("a");
     c.run_paused();
@@ -127,7 +127,7 @@ fn exec_of_proc_self_exe(t: &Sandbox) {
     c.delete_force().ok();
 }
 
-fn runtime_binary_cannot_be_written_through_proc(t: &Sandbox) {
+fn cve_2019_5736_program_is_out_of_reach(t: &Sandbox) {
     let before = fingerprint(t);
     let c = t.container("a");
     for set in ["effective", "permitted", "bounding"] {
@@ -157,7 +157,7 @@ fn set(facts: &Value, name: &str) -> u64 {
 
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
-fn capability_matrix_of_run(t: &Sandbox) {
+fn cve_2022_24769_capability_matrix_of_run(t: &Sandbox) {
     let kill = 1_u64 << 5;
     let raw = 1_u64 << 13;
     // (uid, inheritable, ambient) to the five sets, in the order of SETS.
@@ -184,7 +184,7 @@ fn capability_matrix_of_run(t: &Sandbox) {
     }
 }
 
-fn capability_matrix_of_exec(t: &Sandbox) {
+fn cve_2022_29162_capability_matrix_of_exec(t: &Sandbox) {
     let c = t.container("a");
     let kill = json!(["CAP_KILL"]);
     c.set("/process/capabilities", json!({"bounding": kill, "permitted": kill, "effective": kill})).run_paused();
@@ -201,7 +201,7 @@ fn capability_matrix_of_exec(t: &Sandbox) {
     c.end();
 }
 
-fn no_abstract_sockets(t: &Sandbox) {
+fn cve_2020_15257_no_abstract_sockets(t: &Sandbox) {
     let abstract_names = || -> Vec<String> {
         let text = fs::read_to_string("/proc/net/unix").unwrap();
         text.lines()
@@ -228,7 +228,7 @@ fn no_abstract_sockets(t: &Sandbox) {
     c.delete_force().ok();
 }
 
-fn state_directory_modes(t: &Sandbox) {
+fn cve_2024_25621_state_directory_modes(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
     fn walk(dir: &std::path::Path) {
