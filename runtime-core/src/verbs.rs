@@ -100,6 +100,12 @@ pub(crate) fn wait_for(pidfd: BorrowedFd<'_>, reap: bool) -> Result<Exit> {
     }
 }
 
+impl std::os::fd::AsRawFd for Container {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.pidfd.as_raw_fd()
+    }
+}
+
 impl AsFd for Container {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()

@@ -13,7 +13,7 @@ use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::walk::{Because, Failure, Walker};
 use crate::wire::{
     Attr, COPY_SYMLINK, COPY_UP, DETAIL, List, NO_SYMLINK, OPTIONAL, Param, RECURSIVE, SOURCE_NOFOLLOW, Slot, Str,
-    detail,
+    TAKE_MODE, detail,
 };
 
 /// A detached copy of the mount at `path` (`dir` itself when the path is empty).
@@ -114,6 +114,7 @@ impl Walker {
         flags: u32,
         after: List<Attr>,
     ) -> Result<(), Failure> {
+        let covered = if flags & TAKE_MODE != 0 { self.mode_at(target) } else { None };
         let target = self.target(target, flags & NO_SYMLINK != 0, Make::Directory(0o755))?;
         let context = Fd(sys::fsopen(self.arena.str(fstype), FSOPEN_CLOEXEC)? as i32);
         if source.is_some() {
@@ -127,6 +128,11 @@ impl Walker {
             sys::fsconfig(context, command, Some(self.arena.str(param.key)), value)
                 .map_err(|errno| self.explain(context, errno))?;
         }
+        if let Some(mode) = covered {
+            let digit = |shift: u32| b'0' + (mode >> shift & 7) as u8;
+            let text = [digit(9), digit(6), digit(3), digit(0), 0];
+            sys::fsconfig(context, FSCONFIG_SET_STRING, Some(CStr::new(b"mode\0")), Some(CStr::new(&text)))?;
+        }
         sys::fsconfig(context, FSCONFIG_CMD_CREATE, None, None).map_err(|errno| self.explain(context, errno))?;
         let mount = Fd(sys::fsmount(context, FSMOUNT_CLOEXEC, attr)? as i32);
         close(context)?;
@@ -138,6 +144,14 @@ impl Walker {
         close(mount)?;
         close(target)?;
         Ok(())
+    }
+
+    /// The mode of a directory that is there already.
+    fn mode_at(&self, path: Str) -> Option<u32> {
+        let there = resolve::open(self.root, self.arena.str(path), O_PATH).ok()?;
+        let mode = sys::statx(there, CStr::EMPTY).ok().map(|status| u32::from(status.mode) & 0o7777);
+        close(there).ok()?;
+        mode
     }
 
     /// Takes what the kernel says about a file system context into the report.

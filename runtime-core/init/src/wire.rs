@@ -162,6 +162,8 @@ pub const RECURSIVE: u32 = 1;
 pub const NO_SYMLINK: u32 = 1 << 1;
 /// `Mount::flags`: copy what the target directory holds into the new file system.
 pub const COPY_UP: u32 = 1 << 2;
+/// `Mount::flags`: the new file system's root takes the mode of the directory that it covers.
+pub const TAKE_MODE: u32 = 1 << 6;
 /// `Bind::flags`: a target that does not exist is left alone, without an error.
 pub const OPTIONAL: u32 = 1 << 3;
 /// `Bind::flags`: a source path whose last component is a symbolic link is not followed.

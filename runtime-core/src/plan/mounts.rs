@@ -1,6 +1,8 @@
 //! The config's mounts as operations.
 
-use orlop_init::wire::{Attr, COPY_SYMLINK, COPY_UP, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_NOFOLLOW, Slot, Str};
+use orlop_init::wire::{
+    Attr, COPY_SYMLINK, COPY_UP, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE,
+};
 
 use super::rootfs::NO_PATH;
 use super::{Builder, IdMapped, IdMaps, Resource, TreeOf};
@@ -152,6 +154,8 @@ impl Builder<'_> {
         let mut flags = if matches!(kind, "proc" | "sysfs") || options.dest_nofollow { NO_SYMLINK } else { 0 };
         if options.tmpcopyup {
             flags |= COPY_UP;
+        } else if kind == "tmpfs" && !options.data.iter().any(|(_, option)| option.starts_with("mode=")) {
+            flags |= TAKE_MODE;
         }
         let mut set = attributes(options.flags);
         if late_readonly || options.tmpcopyup {

@@ -1,0 +1,63 @@
+//! Fifty containers from one program with many threads: `cargo run -p orlop --example fifty_containers -- BUNDLE`.
+//!
+//! Creating a container blocks for a few milliseconds, so it belongs on tokio's blocking threads; waiting for its end is a
+//! matter of a descriptor that becomes readable, and needs no thread at all.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
+#![allow(unsafe_code, reason = "tokio asks for a promise about the descriptor it is given")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use orlop::{Container, ContainerId, CreateOptions, DeleteOptions, RunOptions, Runtime};
+use tokio::io::unix::AsyncFd;
+
+const CONTAINERS: usize = 50;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 4)]
+async fn main() -> ExitCode {
+    let Some(bundle) = std::env::args_os().nth(1) else {
+        eprintln!("usage: fifty_containers BUNDLE");
+        return ExitCode::from(2);
+    };
+    let bundle = PathBuf::from(bundle);
+    let started = std::time::Instant::now();
+    let tasks: Vec<_> = (0..CONTAINERS).map(|number| tokio::spawn(one(bundle.clone(), number))).collect();
+    let mut failures = 0;
+    for task in tasks {
+        match task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                eprintln!("fifty_containers: {error}");
+                failures += 1;
+            }
+            Err(error) => {
+                eprintln!("fifty_containers: {error}");
+                failures += 1;
+            }
+        }
+    }
+    println!("{} of {CONTAINERS} containers ran and are gone, in {:?}", CONTAINERS - failures, started.elapsed());
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn one(bundle: PathBuf, number: usize) -> Result<(), Failure> {
+    let id = ContainerId::new(format!("fifty-{}-{number}", std::process::id()))?;
+    let container = start(bundle, id.clone()).await?;
+    // A container is its pidfd: it polls readable when its first process has ended.
+    // SAFETY: a Container keeps its descriptor open, and the same, for as long as it lives.
+    let container = unsafe { AsyncFd::register(container) }?;
+    drop(container.readable().await?);
+    let exit = container.get_ref().wait()?;
+    tokio::task::spawn_blocking(move || orlop::delete(&Runtime::default(), &id, &DeleteOptions::default())).await??;
+    if exit.shell_code() == 0 { Ok(()) } else { Err(format!("container {number} ended with {exit:?}").into()) }
+}
+
+async fn start(bundle: PathBuf, id: ContainerId) -> Result<Container, Failure> {
+    let run = move || {
+        let create = CreateOptions { bundle, ..CreateOptions::default() };
+        orlop::run(&Runtime::default(), &id, RunOptions { create, ..RunOptions::default() })
+    };
+    Ok(tokio::task::spawn_blocking(run).await??)
+}

@@ -1,0 +1,37 @@
+//! Runs a bundle to its end: `cargo run -p orlop --example run_bundle -- BUNDLE`, as root or, with a config of
+//! `orlop spec --rootless`, as anyone.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
+
+use std::process::ExitCode;
+
+use orlop::{ContainerId, CreateOptions, DeleteOptions, RunOptions, Runtime};
+
+fn main() -> ExitCode {
+    let Some(bundle) = std::env::args_os().nth(1) else {
+        eprintln!("usage: run_bundle BUNDLE");
+        return ExitCode::from(2);
+    };
+    match run(bundle.into()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // One line: the step, the object, the config field, the cause, and the remedy when there is one.
+            eprintln!("run_bundle: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(bundle: std::path::PathBuf) -> orlop::Result<u8> {
+    let runtime = Runtime::default();
+    let id = ContainerId::new(format!("example-{}", std::process::id()))?;
+    let create = CreateOptions { bundle, ..CreateOptions::default() };
+    let container = orlop::run(&runtime, &id, RunOptions { create, ..RunOptions::default() })?;
+    for warning in container.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    println!("container {} runs as pid {}", container.id(), container.pid());
+    // `container` is also a file descriptor (AsFd) that polls readable when it ends, for those who wait for many.
+    let exit = container.wait()?;
+    orlop::delete(&runtime, &id, &DeleteOptions::default())?;
+    Ok(exit.shell_code())
+}
