@@ -184,7 +184,8 @@ impl Making<'_> {
         let here = InRuntime { cwd: bundle };
         hooks::run(HookKind::Prestart, &all.prestart, &state, &here)?;
         hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here)?;
-        let inside = InContainer::new(init.pidfd(), Some(init.pid()), self.config, self.prepared.host);
+        let inside = InContainer::new(init.pidfd(), Some(init.pid()), self.config, self.prepared.host)
+            .with_cwd(&self.prepared.record.rootfs);
         hooks::run(HookKind::CreateContainer, &all.create_container, &state, &inside)
     }
 

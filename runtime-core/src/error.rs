@@ -164,6 +164,12 @@ impl Error {
         self.0.errno
     }
 
+    /// What is wrong in words, where the errno alone does not say it.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
     /// What would help, when it is known.
     #[must_use]
     pub fn remedy(&self) -> Option<&str> {

@@ -155,11 +155,25 @@ fn run_one(
         Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
         None => LONGEST,
     };
-    execute(hook, json, state, place, timeout).map_err(|error| {
+    execute(hook, json, state, place, timeout).map_err(|problem| {
+        // runc's words, which its users look for.
+        let mut detail = format!("error running {} hook #{index}", kind.as_str());
+        if let Some(said) = problem.reason() {
+            detail.push_str(&format!(": {said}"));
+        }
+        let error = match problem.errno() {
+            Some(errno) => Error::os(Step::RunHook, errno),
+            None => Error::new(Kind::Hook, Step::RunHook),
+        };
+        let error = match problem.remedy() {
+            Some(hint) => error.hint(hint),
+            None => error,
+        };
         error
             .kind_is(Kind::Hook)
-            .object(format!("{} #{index} {}", kind.as_str(), hook.path.as_str()))
+            .object(hook.path.as_str())
             .field(format!("/hooks/{}/{index}", kind.as_str()))
+            .detail(detail)
     })
 }
 

@@ -27,11 +27,12 @@ pub(crate) struct InContainer<'c> {
     host: Host,
     /// The environment of a hook that names none.
     environment: &'c [Text<'c>],
+    cwd: Option<&'c str>,
 }
 
 impl<'c> InContainer<'c> {
     pub(crate) fn new(init: BorrowedFd<'c>, pid: Option<HostPid>, config: &'c Config<'c>, host: Host) -> Self {
-        Self { init, pid, config, host, environment: &[] }
+        Self { init, pid, config, host, environment: &[], cwd: None }
     }
 
     /// The same, where a hook without an environment of its own has the command's, as the startContainer hooks of runc have.
@@ -39,8 +40,13 @@ impl<'c> InContainer<'c> {
         Self { environment, ..self }
     }
 
+    /// The same, with a working directory: the root file system, where the createContainer hooks of runc start.
+    pub(crate) fn with_cwd(self, cwd: &'c str) -> Self {
+        Self { cwd: Some(cwd), ..self }
+    }
+
     fn plan(&self, hook: &Hook<'_>) -> Plan {
-        plan::plan_hook(self.config, hook, self.environment, self.host)
+        plan::plan_hook(self.config, hook, self.environment, self.cwd, self.host)
     }
 }
 

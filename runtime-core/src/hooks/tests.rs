@@ -74,11 +74,9 @@ fn a_hook_gets_what_the_specification_promises_and_its_failure_is_told() {
                 let error = result.unwrap_err();
                 assert_eq!(error.kind(), Kind::Hook);
                 assert!(error.to_string().contains(message), "{error}");
-                assert!(
-                    error
-                        .to_string()
-                        .starts_with("run hook createRuntime #0 /bin/sh (config /hooks/createRuntime/0): ")
-                );
+                assert!(error.to_string().starts_with(
+                    "run hook /bin/sh (config /hooks/createRuntime/0): error running createRuntime hook #0: "
+                ));
             }
         }
     }
@@ -129,7 +127,7 @@ fn a_hook_that_cannot_be_executed_says_why() {
         let error = run_in(&[hook], &BTreeMap::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("run hook createRuntime #0 {path} (config /hooks/createRuntime/0): {cause}")
+            format!("run hook {path} (config /hooks/createRuntime/0): error running createRuntime hook #0: {cause}")
         );
         assert_eq!(error.kind(), Kind::Hook);
     }

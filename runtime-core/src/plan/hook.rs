@@ -6,8 +6,15 @@ use super::program::Program;
 use super::{Builder, CgroupMounts, Host, JoinCgroup, Plan, PlanOptions, Resource};
 use crate::config::{Config, Hook, NamespaceType, Text};
 
-/// Plans the execution of `hook` in the namespaces of the container's init; `environment` is for a hook that names none.
-pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, environment: &[Text<'_>], host: Host) -> Plan {
+/// Plans the execution of `hook` in the namespaces of the container's init; `environment` is for a hook that names none, and `cwd`
+/// its working directory, if that is not the root.
+pub(crate) fn plan_hook(
+    config: &Config<'_>,
+    hook: &Hook<'_>,
+    environment: &[Text<'_>],
+    cwd: Option<&str>,
+    host: Host,
+) -> Plan {
     let options = PlanOptions {
         id: None,
         bundle: std::path::Path::new("/"),
@@ -36,6 +43,10 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, environment: &[Tex
     if !builder.has_mount_namespace() {
         let dir = builder.slot(Resource::InitRoot);
         builder.push(Op::EnterRoot { dir });
+    }
+    if let Some(cwd) = cwd {
+        let path = builder.plan.program.str(cwd);
+        builder.push(Op::Chdir { path });
     }
     builder.push(Op::Setsid);
     let program = &mut builder.plan.program;

@@ -135,7 +135,9 @@ fn poststop_hooks_run_when_the_container_is_gone_and_only_warn() {
     let warnings = delete(&scratch.runtime, &id, &DeleteOptions::default()).unwrap();
     assert_eq!(warnings.len(), 1);
     assert!(
-        warnings[0].to_string().starts_with("run hook poststop #0 /bin/sh (config /hooks/poststop/0): exit status 3")
+        warnings[0]
+            .to_string()
+            .starts_with("run hook /bin/sh (config /hooks/poststop/0): error running poststop hook #0: exit status 3")
     );
     let said = std::fs::read_to_string(scratch.root.join("hooked")).unwrap();
     assert_eq!(said, r#"{"ociVersion":"1.3.0","id":"web","status":"stopped","bundle":"/no/such/bundle"}"#);
