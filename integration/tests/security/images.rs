@@ -234,8 +234,7 @@ fn cve_2025_52565_dev_console_is_a_symlink(t: &Sandbox) {
         // The image's own /dev, and a devpts on it.
         c.edit(|spec| spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev"));
         link(&c, "dev/console", target);
-        c.set("/process/terminal", json!(true))
-            .sh("echo '|/evil' > /dev/console; exit 0");
+        c.set("/process/terminal", json!(true)).sh("echo '|/evil' > /dev/console; exit 0");
         let (mut master, other) = orlop_integration::console::Terminal::open(24, 80);
         let run = c.run_cmd(&[]).terminal(&other).spawn();
         drop(other);

@@ -94,7 +94,7 @@ pub struct SeccompFeatures {
     pub archs: Vec<&'static str>,
     /// The flags that are understood.
     pub known_flags: Vec<&'static str>,
-    /// The flags that can be set.
+    /// Those of them that the running kernel knows.
     pub supported_flags: Vec<&'static str>,
 }
 
@@ -145,7 +145,7 @@ pub fn features() -> Features {
                 operators: sorted(&orlop_seccomp::OPERATORS),
                 archs: sorted(&orlop_seccomp::ARCHITECTURES.map(|arch| arch.name())),
                 known_flags: sorted(&orlop_seccomp::FLAGS),
-                supported_flags: sorted(&orlop_seccomp::FLAGS),
+                supported_flags: supported_flags(),
             },
             apparmor: YES,
             selinux: YES,
@@ -178,6 +178,15 @@ impl Features {
             Err(error) => error.to_string(),
         }
     }
+}
+
+/// Those of the flags that the running kernel knows: the one thing that `features` asks the host, as runc does.
+fn supported_flags() -> Vec<&'static str> {
+    let kernel = orlop_seccomp::load::supported_flags();
+    let known = orlop_seccomp::FLAGS.into_iter();
+    let supported =
+        known.filter(|name| orlop_seccomp::Flags::from_name(name).is_some_and(|flag| kernel.contains(flag)));
+    sorted(&supported.collect::<Vec<_>>())
 }
 
 fn names<T: Named>() -> Vec<&'static str> {
@@ -222,6 +231,9 @@ mod tests {
             assert_eq!(list(pointer), sorted(table), "{pointer}");
         }
         assert_eq!(list("/linux/seccomp/archs").len(), orlop_seccomp::ARCHITECTURES.len());
+        let supported = list("/linux/seccomp/supportedFlags");
+        assert!(supported.iter().all(|flag| orlop_seccomp::FLAGS.contains(&flag.as_str())), "{supported:?}");
+        assert!(supported.contains(&"SECCOMP_FILTER_FLAG_TSYNC".to_owned()), "{supported:?}");
     }
 
     /// The hooks that are printed are fields of the model's `hooks`.
