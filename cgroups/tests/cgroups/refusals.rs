@@ -145,4 +145,6 @@ fn no_bus_is_a_clear_error() {
     assert_eq!(error.kind(), Kind::Bus, "{error}");
     assert!(error.to_string().contains("/run/systemd/private: No such file"), "{error}");
     assert!(error.remedy().unwrap().contains("the cgroupfs driver does without it"), "{error}");
+    // Nothing was made, so there is nothing that a bus would be needed for.
+    cgroup.remove().unwrap();
 }
