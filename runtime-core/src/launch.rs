@@ -22,7 +22,7 @@ use crate::verbs::Exit;
 use crate::{Error, HostPid, Kind, Result, Step};
 
 pub(crate) use arena::{ARENA_FILE, Arena};
-pub(crate) use report::failure;
+pub(crate) use report::{failure, killed_at_execve};
 pub(crate) use resources::Given;
 
 /// The init, as the build script made it.
@@ -59,7 +59,12 @@ pub(crate) struct Init {
     sync: OwnedFd,
     arena: Arena,
     host: Host,
+    /// Whether its own seccomp filter kills it where it executes the command.
+    doomed: bool,
 }
+
+/// How long a killed init may take to be gone once its files are closed.
+const DEATH: Duration = Duration::from_secs(1);
 
 /// What an init's silence or word means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +107,9 @@ impl Launch<'_> {
         drop(joined);
         let (pid, pidfd) = spawned.map_err(|errno| clone_error(errno, self.plan.clone_flags))?;
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
-        Ok(Init { pid, pidfd, sync: ours, arena, host: self.host })
+        // One that is to wait for `start` lets go long before.
+        let doomed = self.plan.seccomp_kills_execve && self.arena_dir.is_none();
+        Ok(Init { pid, pidfd, sync: ours, arena, host: self.host, doomed })
     }
 }
 
@@ -282,7 +289,7 @@ impl Init {
 
     /// The socket is closed: by an execve that succeeded, by the hand-over to `start`, or by death.
     fn let_go(&mut self, dead: bool) -> Result<Event> {
-        if !dead && !self.arena.failed() {
+        if !dead && !self.arena.failed() && !self.is_killed_by_its_filter()? {
             return Ok(Event::LetGo);
         }
         // A failed init is about to be dead: a few microseconds at most, and the deadline in any case.
@@ -292,6 +299,12 @@ impl Init {
             return Ok(Event::LetGo);
         }
         report::death(&self.arena, exit).map_or(Ok(Event::LetGo), Err)
+    }
+
+    /// Files are closed before a death can be seen: where one is certain, it is waited for.
+    fn is_killed_by_its_filter(&self) -> Result<bool> {
+        let waited = self.doomed.then(|| crate::pidfd::wait_until(self.pidfd.as_fd(), Instant::now() + DEATH));
+        waited.unwrap_or(Ok(false)).map_err(|errno| Error::os(Step::Wait, errno as i32).object("the init"))
     }
 
     /// Whether what ended was the command already: a process keeps its name until it is reaped, and `execve` gives it a new one.

@@ -18,7 +18,7 @@ pub(crate) use cgroup_mounts::{CgroupMounts, Hierarchy};
 pub(crate) use exec::{ExecPlan, plan_exec};
 pub(crate) use hook::plan_hook;
 pub(crate) use mounts::clean;
-pub(crate) use process::gives_home;
+pub(crate) use process::{gives_home, kills_execve};
 
 use std::path::Path;
 
@@ -133,6 +133,8 @@ pub(crate) struct Plan {
     pub(crate) first_private_fd: u32,
     /// Whether the seccomp filter has a listener.
     pub(crate) seccomp_listener: bool,
+    /// Whether the seccomp filter kills whoever executes a command.
+    pub(crate) seccomp_kills_execve: bool,
     /// What the user should know, but nothing fails for.
     pub(crate) warnings: Vec<String>,
 }

@@ -19,6 +19,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod resources;
+mod seccomp;
 mod sockets;
 mod verbs;
 
@@ -33,6 +34,7 @@ fn main() -> std::process::ExitCode {
         ("mounts", mounts::CASES),
         ("resources", resources::CASES),
         ("fields", fields::CASES),
+        ("seccomp", seccomp::CASES),
         ("cli", cli::CASES),
     ];
     orlop_integration::run("lifecycle", &groups)

@@ -166,6 +166,9 @@ pub(crate) fn compile_seccomp(
     warnings: &mut Vec<String>,
 ) -> Result<Option<orlop_seccomp::Filter>> {
     let Some(profile) = config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref()) else { return Ok(None) };
+    if profile.is_disabled() {
+        return Ok(None);
+    }
     let mut options = orlop_seccomp::Options::default();
     options.fail_unknown_syscalls = config.annotations.get(crate::config::SECCOMP_FAIL_UNKNOWN).is_some();
     let filter = orlop_seccomp::compile(profile, &options).map_err(|error| {

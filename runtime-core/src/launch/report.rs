@@ -15,6 +15,14 @@ pub(crate) fn progress(arena: &Arena) -> (Step, String) {
     }
 }
 
+/// The error of an init whose own seccomp profile killed it at the one call that is made under it.
+pub(crate) fn killed_at_execve(arena: &Arena) -> Error {
+    Error::new(Kind::Command, Step::Execute)
+        .object(arena.command())
+        .field("/linux/seccomp")
+        .detail("the seccomp profile kills the process that executes the command: it must allow execve")
+}
+
 /// The error of an init that ended; `None`: it had executed the command, which ended by itself.
 pub(crate) fn death(arena: &Arena, exit: Exit) -> Option<Error> {
     if arena.failed() {
@@ -25,12 +33,7 @@ pub(crate) fn death(arena: &Arena, exit: Exit) -> Option<Error> {
     let (step, object) = progress(arena);
     match exit {
         // The profile's own verdict on the one call that is made under it.
-        Exit::Signal(libc::SIGSYS) if executing => Some(
-            Error::new(Kind::Command, Step::Execute)
-                .object(arena.command())
-                .field("/linux/seccomp")
-                .detail("the seccomp profile kills the process that executes the command: it must allow execve"),
-        ),
+        Exit::Signal(libc::SIGSYS) if executing => Some(killed_at_execve(arena)),
         _ if matches!(record.op, Op::Execute) => None,
         Exit::Signal(signal) => {
             let error = Error::new(Kind::System, step)

@@ -301,9 +301,18 @@ impl Builder<'_> {
             .collect();
         let list = self.plan.program.list(&instructions);
         self.plan.seccomp_listener = filter.notify;
+        self.plan.seccomp_kills_execve = kills_execve(filter);
         let op = Op::Seccomp { filter: list, flags: filter.flags.bits(), listener: u32::from(filter.notify) };
         self.push_from(format_args!("/linux/seccomp"), op);
     }
+}
+
+/// Whether a filter kills whoever executes a command, whatever the arguments.
+pub(crate) fn kills_execve(filter: &orlop_seccomp::Filter) -> bool {
+    use orlop_seccomp::{Action, Arch, Call};
+    let call = Arch::native().and_then(|arch| Call::named(arch, "execve", &[]));
+    let verdict = call.map(|call| filter.verdict(&call));
+    matches!(verdict, Some(Action::KillProcess | Action::KillThread | Action::Trap))
 }
 
 /// The name of an environment variable.

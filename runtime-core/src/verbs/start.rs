@@ -62,6 +62,9 @@ fn created(record: &Record, facts: Facts) -> Result<OwnedFd> {
     }
 }
 
+/// How long a killed init may take to be gone once its files are closed.
+const DEATH: Duration = Duration::from_secs(1);
+
 struct Starting<'s> {
     locked: &'s Locked,
     record: &'s Record,
@@ -113,11 +116,34 @@ impl Starting<'_> {
         if arena.failed() {
             return Err(launch::failure(&arena));
         }
+        if self.profile_kills_execve()? && pidfd::wait_until(self.init, Instant::now() + DEATH).map_err(failed)? {
+            return Err(launch::killed_at_execve(&arena));
+        }
         self.locked.remove_exec_fifo()?;
         match unlinkat(self.locked.dir(), ARENA_FILE, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(Error::os(Step::WriteState, errno as i32).object(ARENA_FILE)),
         }
+    }
+
+    /// Whether the seccomp profile kills whoever executes a command: the init cannot say so itself, and its end looks
+    /// like that of a command that was executed.
+    fn profile_kills_execve(&self) -> Result<bool> {
+        let kills = |action: &str| action.starts_with("SCMP_ACT_KILL") || action == "SCMP_ACT_TRAP";
+        let Some(profile) = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref()) else {
+            return Ok(false);
+        };
+        // Nearly every profile is told from such a one by its actions alone.
+        let suspect = kills(&profile.default_action)
+            || profile
+                .syscalls
+                .iter()
+                .any(|rule| kills(&rule.action) && rule.names.iter().any(|name| name == "execve"));
+        if !suspect {
+            return Ok(false);
+        }
+        let filter = creation::compile_seccomp(self.config, &mut Vec::new())?;
+        Ok(filter.is_some_and(|filter| crate::plan::kills_execve(&filter)))
     }
 
     fn hand_over_listener(&self, arena: &Arena) -> Result<()> {
