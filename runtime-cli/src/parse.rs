@@ -461,4 +461,52 @@ mod tests {
         assert_eq!(args.setting("tty"), Some(false));
         assert_eq!(args.texts("env").unwrap(), ["A", "B"]);
     }
+
+    #[test]
+    fn no_words_whatever_make_the_parser_panic() {
+        let bits = [
+            "-",
+            "--",
+            "---",
+            "=",
+            "-=",
+            "--=",
+            "-b",
+            "--bundle",
+            "=x",
+            "-d=",
+            "-dt",
+            "\u{fc}",
+            "-\u{fc}",
+            "--\u{fc}=",
+            "9",
+            "-9",
+            "",
+            " ",
+        ];
+        let mut seed = 1_u32;
+        let mut next = |below: usize| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            usize::try_from(seed >> 16).unwrap() % below
+        };
+        for command in verbs::all().chain([verbs::GLOBAL]) {
+            for _ in 0..300 {
+                let words: Vec<Vec<u8>> = (0..next(6))
+                    .map(|_| {
+                        let mut word = (0..=next(3)).map(|_| bits[next(bits.len())]).collect::<String>().into_bytes();
+                        // Arguments need not be UTF-8.
+                        if next(4) == 0 {
+                            word.push(0xff);
+                        }
+                        word
+                    })
+                    .collect();
+                let words: Vec<&OsStr> = words.iter().map(|word| OsStr::from_bytes(word)).collect();
+                if let Ok(args) = parse(command, &words) {
+                    let taken = args.given.len() + args.words().len();
+                    assert!(taken <= words.iter().map(|word| word.len().max(1)).sum(), "{words:?} became {args:?}");
+                }
+            }
+        }
+    }
 }
