@@ -57,7 +57,7 @@ async fn one(bundle: PathBuf, number: usize) -> Result<(), Failure> {
 async fn start(bundle: PathBuf, id: ContainerId) -> Result<Container, Failure> {
     let run = move || {
         let create = CreateOptions { bundle, ..CreateOptions::default() };
-        orlop::run(&Runtime::default(), &id, RunOptions { create, ..RunOptions::default() })
+        orlop::run(&Runtime::default(), &id, RunOptions { create })
     };
     Ok(tokio::task::spawn_blocking(run).await??)
 }

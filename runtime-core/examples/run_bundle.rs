@@ -25,7 +25,7 @@ fn run(bundle: std::path::PathBuf) -> orlop::Result<u8> {
     let runtime = Runtime::default();
     let id = ContainerId::new(format!("example-{}", std::process::id()))?;
     let create = CreateOptions { bundle, ..CreateOptions::default() };
-    let container = orlop::run(&runtime, &id, RunOptions { create, ..RunOptions::default() })?;
+    let container = orlop::run(&runtime, &id, RunOptions { create })?;
     for warning in container.warnings() {
         eprintln!("warning: {warning}");
     }
