@@ -95,7 +95,6 @@ impl Launch<'_> {
         inherit.push(theirs.as_raw_fd());
         inherit.push(arena_fd.as_raw_fd());
         let number = std::ffi::CString::new(arena_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
-        let joined = Joined::join(self.plan, &opened)?;
         let spawned = sys::spawn(&Spawn {
             namespaces: self.plan.clone_flags,
             cgroup: self.clone_into,
@@ -104,7 +103,6 @@ impl Launch<'_> {
             inherit: &inherit,
             stdio: self.stdio.map(|streams| streams.each_ref().map(AsFd::as_fd)),
         });
-        drop(joined);
         let (pid, pidfd) = spawned.map_err(|errno| clone_error(errno, self.plan.clone_flags))?;
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
         // One that is to wait for `start` lets go long before.
@@ -134,47 +132,6 @@ fn program() -> std::result::Result<OwnedFd, Errno> {
     }
     sys::add_seals(fd.as_fd(), libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL)?;
     Ok(fd)
-}
-
-/// The namespaces the calling thread is in for the time of the clone, so that the child is born in them.
-#[derive(Debug, Default)]
-struct Joined {
-    own: Vec<(OwnedFd, u64)>,
-}
-
-impl Joined {
-    fn join(plan: &Plan, opened: &[resources::Opened<'_>]) -> Result<Self> {
-        let mut joined = Self::default();
-        for (slot, kind) in &plan.joins {
-            let failed = |errno: Errno| Error::os(Step::JoinNamespace, errno as i32).object(kind.name());
-            let name =
-                if *kind == crate::config::NamespaceType::Pid { "pid_for_children" } else { namespace_file(*kind) };
-            let own = crate::procfs::Procfs::open()?.open_own_namespace(name)?;
-            let fd = opened.get(slot.0 as usize).ok_or_else(|| failed(Errno::EBADF))?;
-            sys::setns(fd.as_fd(), kind.number()).map_err(failed)?;
-            joined.own.push((own, kind.number()));
-        }
-        Ok(joined)
-    }
-}
-
-impl Drop for Joined {
-    fn drop(&mut self) {
-        while let Some((own, kind)) = self.own.pop() {
-            // A thread that may enter another namespace may enter its own again.
-            let back = sys::setns(own.as_fd(), kind);
-            debug_assert!(back.is_ok());
-        }
-    }
-}
-
-fn namespace_file(kind: crate::config::NamespaceType) -> &'static str {
-    use crate::config::NamespaceType as N;
-    match kind {
-        N::Network => "net",
-        N::Mount => "mnt",
-        other => other.name(),
-    }
 }
 
 impl Init {

@@ -121,8 +121,6 @@ pub(crate) enum TreeOf {
 pub(crate) struct Plan {
     /// Namespace flags for clone3(2).
     pub(crate) clone_flags: u64,
-    /// Namespaces that the calling thread joins for the time of the clone.
-    pub(crate) joins: Vec<(Slot, NamespaceType)>,
     /// What the init does.
     pub(crate) program: Program,
     /// What is opened for it, by slot.

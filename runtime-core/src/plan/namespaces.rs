@@ -1,4 +1,4 @@
-//! Which namespaces are made by the clone, which by the init, and who joins the existing ones.
+//! Which namespaces are made by the clone, which by the init, and in which order existing ones are joined.
 
 use orlop_init::wire::{Op, Phase, Slot};
 
@@ -6,8 +6,8 @@ use super::{Builder, IdMaps, JoinCgroup, Resource};
 use crate::Result;
 use crate::config::NamespaceType;
 
-/// The kinds whose path is joined by the init itself, or by the calling thread for it. A user namespace comes first: it gives the
-/// rights over those that it owns.
+/// The kinds that are joined in this order, after a user namespace, which gives the rights over those that it owns, and before a
+/// pid namespace, which holds children only.
 const JOIN_ORDER: [NamespaceType; 6] = [
     NamespaceType::Network,
     NamespaceType::Ipc,
@@ -89,35 +89,57 @@ impl Builder<'_> {
     /// A user namespace of its own, or the caller's.
     fn plan_own_user(&mut self, pid: Option<Slot>, new: u64) {
         let own = new & flag(NamespaceType::User) != 0;
-        self.plan.clone_flags = new;
-        // With a user namespace of its own the init has no right to join others': the calling thread does it for it.
-        let by_caller = own && !self.options.host.rootless;
-        if let Some(pid) = pid
-            && by_caller
-        {
-            self.plan.joins.push((pid, NamespaceType::Pid));
-        }
-        if own {
-            let linux = self.config.linux.as_ref();
-            self.plan.id_maps =
-                linux.map(|linux| IdMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() });
-            self.push(Op::Sync { phase: Phase::MapIds });
-            self.push_become_root();
-        }
-        for kind in JOIN_ORDER {
-            let Some(slot) = self.join_slot(kind) else { continue };
-            if by_caller && !matches!(kind, NamespaceType::Time | NamespaceType::Mount) {
-                self.plan.joins.push((slot, kind));
-            } else {
-                self.push_setns(slot, kind);
+        let joins = pid.is_some() || JOIN_ORDER.iter().any(|kind| self.joins(*kind));
+        if own && joins && !self.options.host.rootless {
+            // The rights over others' namespaces end with the entry into an own user namespace: they are joined before it.
+            self.push_joins();
+            if let Some(pid) = pid {
+                self.push_setns(pid, NamespaceType::Pid);
             }
+            self.push(Op::Unshare { flags: u32::try_from(flag(NamespaceType::User)).unwrap_or(0) });
+            self.plan_id_maps();
+            self.push_making(pid.is_some(), new & !flag(NamespaceType::User));
+            return;
         }
-        if let Some(pid) = pid
-            && !by_caller
-        {
+        self.plan.clone_flags = new;
+        if own {
+            self.plan_id_maps();
+        }
+        self.push_joins();
+        if let Some(pid) = pid {
             // Not by the calling thread: its child would show the host's binary to the other processes there (see plan_join).
             self.push_setns(pid, NamespaceType::Pid);
             self.push(Op::Fork { flags: 0 });
+        }
+    }
+
+    /// The namespace is an existing one.
+    fn joins(&self, kind: NamespaceType) -> bool {
+        self.namespace(kind).is_some_and(|namespace| namespace.path.is_some())
+    }
+
+    fn plan_id_maps(&mut self) {
+        let linux = self.config.linux.as_ref();
+        self.plan.id_maps =
+            linux.map(|linux| IdMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() });
+        self.push(Op::Sync { phase: Phase::MapIds });
+        self.push_become_root();
+    }
+
+    fn push_joins(&mut self) {
+        for kind in JOIN_ORDER {
+            if let Some(slot) = self.join_slot(kind) {
+                self.push_setns(slot, kind);
+            }
+        }
+    }
+
+    /// Makes the new namespaces in the process itself, or in a next one where a pid namespace takes effect.
+    fn push_making(&mut self, joined_pid: bool, new: u64) {
+        if joined_pid || new & flag(NamespaceType::Pid) != 0 {
+            self.push(Op::Fork { flags: new });
+        } else if new != 0 {
+            self.push(Op::Unshare { flags: u32::try_from(new).unwrap_or(0) });
         }
     }
 
@@ -125,19 +147,11 @@ impl Builder<'_> {
     fn plan_joined_user(&mut self, user: Slot, pid: Option<Slot>, new: u64) {
         self.push_setns(user, NamespaceType::User);
         self.push_become_root();
-        for kind in JOIN_ORDER {
-            if let Some(slot) = self.join_slot(kind) {
-                self.push_setns(slot, kind);
-            }
-        }
+        self.push_joins();
         if let Some(pid) = pid {
             self.push_setns(pid, NamespaceType::Pid);
         }
-        if pid.is_some() || new & flag(NamespaceType::Pid) != 0 {
-            self.push(Op::Fork { flags: new });
-        } else if new != 0 {
-            self.push(Op::Unshare { flags: u32::try_from(new).unwrap_or(0) });
-        }
+        self.push_making(pid.is_some(), new);
     }
 
     fn push_setns(&mut self, fd: Slot, kind: NamespaceType) {
