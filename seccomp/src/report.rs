@@ -7,7 +7,7 @@
 //! let profile = orlop_seccomp::report::read(profile)?;
 //! println!("{}", orlop_seccomp::report::dump(&profile, &options, orlop_seccomp::report::Format::Json)?);
 //! let explained = orlop_seccomp::report::explain(&profile, &options, "write", &[])?;
-//! assert!(explained.contains("SCMP_ACT_ERRNO(38)"));
+//! assert!(explained.contains("SCMP_ACT_ERRNO(1)"));
 //! # Ok::<(), orlop_seccomp::report::Error>(())
 //! ```
 use crate::disassemble::Disassembly;

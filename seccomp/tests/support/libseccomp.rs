@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_transmute_annotations, reason = "test support")]
 #![allow(dead_code, reason = "each test uses a part")]
 use orlop_seccomp::{Action, Arch, Profile, SockFilter};
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -249,9 +249,4 @@ fn operator(name: &str) -> c_int {
         "SCMP_CMP_MASKED_EQ" => 7,
         other => panic!("operator {other}"),
     }
-}
-
-/// The text of a C string, for messages.
-pub(crate) fn text(text: &CStr) -> String {
-    text.to_string_lossy().into_owned()
 }
