@@ -50,6 +50,8 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     let detach = args.switch("detach");
     let (id, command) = args.operands()?.split_first().ok_or_else(|| Failure::usage("which container?"))?;
     let id = container_id(id)?;
+    // Many write `exec ID -- COMMAND`; no program is called `--`.
+    let command = command.strip_prefix(&[OsStr::new("--")]).unwrap_or(command);
     if let ExecProcess::Args(words) = &mut options.process {
         *words = words_of(command)?;
     } else if !command.is_empty() {
