@@ -36,6 +36,8 @@ pub(crate) struct PlanOptions<'o> {
     /// The bundle directory, absolute.
     pub(crate) bundle: &'o Path,
     pub(crate) no_pivot: bool,
+    /// Without pivot_root, the old root stays below: the host paths of the procfs and sysfs mounts that must not.
+    pub(crate) revealing: &'o [String],
     pub(crate) no_new_keyring: bool,
     /// The terminal's size, where the caller knows better than the config.
     pub(crate) terminal_size: Option<crate::config::ConsoleSize>,

@@ -1,7 +1,7 @@
 //! The root filesystem, built from detached mounts that are attached descriptor to descriptor.
 
 use crate::abi::{
-    AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE,
+    AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE,
     FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH,
     MOVE_MOUNT_T_SYMLINKS, MS_MOVE, MS_REC, O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR,
@@ -363,6 +363,25 @@ impl Walker {
         sys::pivot_root(here, here)?;
         sys::umount2(here, MNT_DETACH)?;
         sys::chdir(CStr::new(b"/\0"))?;
+        Ok(())
+    }
+
+    /// Takes a full procfs or sysfs of the old root away: where one can be seen in the namespace, however deep below, the kernel
+    /// lets an unprivileged user namespace mount a new one, without the masks (`mount_too_revealing`).
+    pub(crate) fn detach(&self, path: Str) -> Result<(), Failure> {
+        let path = self.arena.str(path);
+        match sys::umount2(path, MNT_DETACH) {
+            // It went with one above it.
+            Err(Errno(ENOENT)) => {}
+            // Locked, since it came from a namespace of a more privileged user: covered, it counts as little.
+            Err(Errno(EINVAL | EPERM)) => {
+                let tmpfs = CStr::new(b"tmpfs\0");
+                sys::mount(tmpfs, path, tmpfs, 0, CStr::EMPTY)?;
+            }
+            other => {
+                other?;
+            }
+        }
         Ok(())
     }
 

@@ -217,6 +217,7 @@ impl Walker {
                 self.console(self.arena.slot(socket), (rows, cols), bind == 1, plain_lines == 1, uid)
             }
             Op::EnterRoot { dir } => self.enter_root(arena.slot(dir)),
+            Op::Detach { path } => self.detach(path),
             Op::Pivot => self.pivot(),
             Op::MoveRoot { moved } => self.move_root(moved == 1),
             Op::RootPropagation { flags, recursive } => Self::root_propagation(flags, recursive == 1),

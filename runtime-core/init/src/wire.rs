@@ -226,6 +226,8 @@ pub enum Op {
     Readonly { path: Str },
     /// Opens a terminal in the container's devpts, sends its master to the socket, and keeps the other end.
     Console { socket: Slot, rows: u16, cols: u16, bind: u16, plain_lines: u16, uid: u32 },
+    /// Takes a mount of the old root, at a host path, out of this namespace, where the old root itself stays.
+    Detach { path: Str },
     /// `pivot_root(2)` into the root filesystem, and the old root goes.
     Pivot,
     /// `chroot(2)`, for a root that cannot be pivoted; `moved` 1: after `MS_MOVE` to the namespace's root, where it is not yet.

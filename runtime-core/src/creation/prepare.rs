@@ -86,10 +86,12 @@ impl Prepared {
         let home = if has_home { None } else { passwd::home_of(config, &bundle.directory, uid) };
         let notify_dir =
             options.notify_socket.then(|| runtime.container_dir(id).join("notify").to_string_lossy().into_owned());
+        let revealing = if options.no_pivot { super::proc_mounts::revealing()? } else { Vec::new() };
         let plan_options = PlanOptions {
             id: Some(id),
             bundle: &bundle.directory,
             no_pivot: options.no_pivot,
+            revealing: &revealing,
             no_new_keyring: options.no_new_keyring,
             terminal_size: options.terminal_size,
             plain_lines: options.console.is_some(),

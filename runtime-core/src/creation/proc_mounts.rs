@@ -1,13 +1,16 @@
 //! What may be bind mounted over /proc.
 
+use std::ffi::CString;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 
 use crate::config::mount_options::MountOptions;
 use crate::config::{Config, Mount};
 use crate::plan::clean;
-use crate::{Error, Result};
+use crate::procfs::Procfs;
+use crate::{Error, Result, Step};
 
 /// What tools such as LXCFS put in the place of procfs's own files: runc's list.
 const OVER_PROC: [&str; 11] = [
@@ -50,4 +53,54 @@ pub(super) fn check(config: &Config<'_>, bundle: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+/// Where whole procfs and sysfs file systems are mounted, by the path that the calling process sees.
+pub(super) fn revealing() -> Result<Vec<String>> {
+    let failed = |errno: Errno| Error::os(Step::PivotRoot, errno as i32).object("/proc/self/mountinfo");
+    // By number: the handle follows no link, and `self` is one.
+    let path = CString::new(format!("{}/mountinfo", std::process::id())).map_err(|_| failed(Errno::EINVAL))?;
+    let bytes = Procfs::open()?.read(&path).map_err(failed)?;
+    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(revealing_mount).collect())
+}
+
+/// The mount point of one line of mountinfo (proc(5)), if it shows a whole procfs or sysfs.
+fn revealing_mount(line: &str) -> Option<String> {
+    let (mount, filesystem) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(3);
+    let (root, point) = (fields.next()?, fields.next()?);
+    let kind = filesystem.split(' ').next()?;
+    (root == "/" && matches!(kind, "proc" | "sysfs")).then(|| unescape(point))
+}
+
+/// mountinfo writes blanks and backslashes as three octal digits.
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        plain.push(code.map_or('\\', char::from));
+        rest = if code.is_some() { after.get(3..).unwrap_or_default() } else { after };
+    }
+    plain.push_str(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::revealing_mount;
+
+    #[test]
+    fn whole_procfs_and_sysfs_are_found_in_mountinfo() {
+        for (line, expected) in [
+            ("22 1 0:21 / /proc rw,nosuid shared:12 - proc proc rw", Some("/proc")),
+            ("23 1 0:22 / /sys rw - sysfs sysfs rw", Some("/sys")),
+            (r"24 1 0:21 / /a\040b/proc\134x rw - proc proc rw", Some(r"/a b/proc\x")),
+            ("25 1 0:21 /sys /mnt rw - proc proc rw", None),
+            ("26 1 8:1 / /proc-like rw - ext4 /dev/sda1 rw", None),
+            ("", None),
+        ] {
+            assert_eq!(revealing_mount(line).as_deref(), expected, "{line}");
+        }
+    }
 }

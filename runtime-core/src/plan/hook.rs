@@ -19,6 +19,7 @@ pub(crate) fn plan_hook(
         id: None,
         bundle: std::path::Path::new("/"),
         no_pivot: false,
+        revealing: &[],
         no_new_keyring: true,
         terminal_size: None,
         plain_lines: false,

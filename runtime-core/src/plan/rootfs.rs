@@ -26,6 +26,12 @@ impl Builder<'_> {
         self.plan_late_readonly();
         self.plan_protected_paths();
         self.plan_sysctls();
+        if self.options.no_pivot && self.has_mount_namespace() {
+            for path in self.options.revealing {
+                let path = self.plan.program.str(path);
+                self.push(Op::Detach { path });
+            }
+        }
         self.push(if self.options.no_pivot || !self.has_mount_namespace() {
             let moved = self.has_mount_namespace() && has_early_hooks(self.config);
             Op::MoveRoot { moved: u32::from(moved) }

@@ -47,6 +47,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         id: Some(id),
         bundle: Path::new(&entry.record.bundle),
         no_pivot: false,
+        revealing: &[],
         no_new_keyring: entry.record.no_new_keyring,
         terminal_size: None,
         plain_lines: options.console.is_some(),
