@@ -123,7 +123,7 @@ pub(crate) fn connect(path: &str, milliseconds: u32) -> io::Result<UnixStream> {
         return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
     }
     for (to, from) in address.sun_path.iter_mut().zip(path.bytes()) {
-        *to = from.cast_signed() as libc::c_char;
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     #[expect(clippy::cast_possible_truncation, reason = "a fixed 110 bytes")]
     let length = size_of_val(&address) as libc::socklen_t;
@@ -184,7 +184,10 @@ pub(crate) fn receive_with(stream: &UnixStream, buffer: &mut [u8]) -> io::Result
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control).cast();
-    message.msg_controllen = size_of::<Control>() as _;
+    #[allow(clippy::cast_possible_truncation, reason = "128, for a field whose type differs between C libraries")]
+    {
+        message.msg_controllen = size_of::<Control>() as _;
+    }
     // SAFETY: the message points to live buffers of the lengths it states, not otherwise borrowed.
     let received = unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
