@@ -109,6 +109,9 @@ fn wait_for(mut child: std::process::Child, dir: &std::path::Path) -> Option<Str
     };
     let mut text = vec![0_u8; 65536];
     let length = pipe.read(&mut text).ok()?;
+    if !status.success() {
+        eprintln!("valgrind: {}", String::from_utf8_lossy(&text[..length]));
+    }
     status.success().then(|| String::from_utf8_lossy(&text[..length]).into_owned())
 }
 

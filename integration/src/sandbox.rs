@@ -70,6 +70,15 @@ impl Sandbox {
         sys::exit_now(SKIPPED)
     }
 
+    /// Skips the case unless `condition` holds; fails it when the surroundings promise what `word` names (`ORLOP_TEST_NEEDS`).
+    ///
+    /// # Panics
+    /// When the promise is not kept.
+    pub fn need_promised(&self, word: &str, condition: bool, reason: &str) {
+        assert!(condition || !crate::runner::is_promised(word), "{word} is promised, but: {reason}");
+        self.need(condition, reason);
+    }
+
     /// Skips the case unless `condition` holds.
     pub fn need(&self, condition: bool, reason: &str) {
         if !condition {

@@ -246,7 +246,7 @@ fn user_namespace_with_every_other(t: &Sandbox) {
 }
 
 fn with_time<'a>(t: &'a Sandbox) -> Container<'a> {
-    t.need(kernel_has_namespace("time"), "this kernel has no time namespaces");
+    t.need_promised("time-namespaces", kernel_has_namespace("time"), "this kernel has no time namespaces");
     let c = t.container("a");
     c.namespace("time")
         .set("/linux/timeOffsets", json!({"boottime": {"secs": 86_400, "nanosecs": 5}, "monotonic": {"secs": 3600}}));
@@ -308,7 +308,7 @@ fn sysctl_with_slash_or_dots_above_is_refused(t: &Sandbox) {
 
 /// A bundle that an ordinary user owns and may use, in directories that the user may enter.
 fn rootless<'a>(t: &'a Sandbox, uid: u32) -> Container<'a> {
-    t.need(t.has_user_namespaces(), "user namespaces are switched off here");
+    t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
     let c = t.container("a");
     c.give_rootfs_to(uid);
     for dir in [&t.dir, &c.bundle] {

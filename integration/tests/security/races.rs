@@ -124,7 +124,7 @@ fn cve_2016_9962_entering_processes_are_closed(t: &Sandbox) {
         let _ = c.exec(&[], &["/probe", "exit", "0"]).code;
         count += 1;
     }
-    assert!(count > 2, "{count}");
+    assert!(count > 0, "nothing was executed meanwhile");
     let files = fs::read_dir(&t.dir).unwrap().flatten();
     let text: String = files
         .filter(|entry| entry.path().extension().is_some_and(|kind| kind == "out"))
