@@ -1,9 +1,7 @@
 //! What does not drift with the machine's speed: system calls, instructions, page faults; and peak memory.
 
-use std::process::{Command, Stdio};
-
 use orlop_integration::Cmd;
-use orlop_integration::tracer::{Act, Point};
+use orlop_integration::tracer::{Act, Point, can_inject};
 
 use crate::bundles::{self, Kind};
 use crate::report::Report;
@@ -22,7 +20,7 @@ pub(crate) struct Cost {
     pub(crate) faults: f64,
     /// Peak resident memory, in KiB.
     pub(crate) peak_kib: f64,
-    /// Instructions in user space of the runtime's own process; none where valgrind is not installed or cannot run it.
+    /// Instructions in user space of the runtime's own process; none where single steps are not possible.
     pub(crate) instructions: Option<f64>,
 }
 
@@ -67,59 +65,39 @@ pub(crate) fn of(watch: &Stopwatch<'_>, peer: &Peer, verb: &str) -> Cost {
 
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     let calls = trace.calls as f64;
-    Cost { calls, faults: sample.faults, peak_kib: sample.peak_kib, instructions: instructions(watch, peer, verb) }
+    Cost { calls, faults: sample.faults, peak_kib: sample.peak_kib, instructions: None }
 }
 
-/// Counted by callgrind, which follows no children.
+/// The costs of one verb with the instructions, which take seconds to count.
+pub(crate) fn with_instructions(watch: &Stopwatch<'_>, peer: &Peer, verb: &str) -> Cost {
+    Cost { instructions: instructions(watch, peer, verb), ..of(watch, peer, verb) }
+}
+
+/// Counted by single steps: valgrind knows too few system calls, and a virtual machine has no counters.
 fn instructions(watch: &Stopwatch<'_>, peer: &Peer, verb: &str) -> Option<f64> {
-    let (name, words) = ready(watch, peer, verb);
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(&peer.path)
-        .args(["--root", &watch.root(peer)])
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .ok()
-        .and_then(|child| wait_for(child, &watch.bench.dir));
-    watch.remove(peer, &name);
-    let text = output?;
-    let line = text.lines().find(|line| line.contains("Collected :"))?;
-    line.split("Collected :").nth(1)?.trim().parse().ok()
-}
-
-/// Standard error of a child that ended well within half a minute. Not read to its end: a container may keep it open.
-fn wait_for(mut child: std::process::Child, dir: &std::path::Path) -> Option<String> {
-    use std::io::Read;
-    let mut pipe = child.stderr.take()?;
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    let status = loop {
-        if let Some(status) = child.try_wait().ok()? {
-            break status;
-        }
-        if std::time::Instant::now() > until {
-            child.kill().ok()?;
-            child.wait().ok()?;
-            eprintln!("valgrind did not end in 30 s ({})", dir.display());
-            return None;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    };
-    let mut text = vec![0_u8; 65536];
-    let length = pipe.read(&mut text).ok()?;
-    if !status.success() {
-        eprintln!("valgrind: {}", String::from_utf8_lossy(&text[..length]));
+    if !can_inject() {
+        return None;
     }
-    status.success().then(|| String::from_utf8_lossy(&text[..length]).into_owned())
+    let (name, words) = ready(watch, peer, verb);
+    let point = Point { at: u64::MAX, act: Act::Count, follow: false };
+    let command = Cmd::new(peer.path.as_os_str(), watch.bench.dir.join("stepped"));
+    let (output, trace) = command.args(["--root", &watch.root(peer)]).args(words).deadline(240).trace(point);
+    watch.remove(peer, &name);
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let instructions = trace.instructions as f64;
+    (output.code == 0).then_some(instructions)
 }
 
 /// All verbs of all runtimes.
 pub(crate) fn all(watch: &Stopwatch<'_>, options: &Options, report: &mut Report) {
     for verb in VERBS {
         for peer in &options.peers {
-            let cost = of(watch, peer, verb);
+            // A runtime in Go executes so many that counting takes minutes.
+            let cost = if peer.version.starts_with("runc") {
+                of(watch, peer, verb)
+            } else {
+                with_instructions(watch, peer, verb)
+            };
             report.figure(&format!("{verb}: system calls"), peer, cost.calls);
             report.figure(&format!("{verb}: page faults"), peer, cost.faults);
             report.figure(&format!("{verb}: peak memory, KiB"), peer, cost.peak_kib);

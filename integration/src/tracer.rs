@@ -23,6 +23,8 @@ pub enum Act {
     Kill,
     /// The call is not made and returns this errno.
     Fail(i32),
+    /// Counts the instructions of the command's own process in user space, one by one.
+    Count,
 }
 
 /// A point in the command's life, and what happens there.
@@ -45,6 +47,8 @@ pub struct Trace {
     pub calls: u64,
     /// The number of the system call at which something was done.
     pub number: Option<u64>,
+    /// How many instructions were executed, for [`Act::Count`].
+    pub instructions: u64,
 }
 
 /// Whether calls can be made to fail on this machine's architecture.
@@ -79,9 +83,33 @@ struct Tracer {
 }
 
 impl Tracer {
+    /// Steps through the command, instruction by instruction; exact, and a few microseconds for each.
+    fn count(&self) -> Trace {
+        let mut instructions = 0;
+        let mut signal = None;
+        loop {
+            match ptrace::step(self.main, signal.take()) {
+                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                Err(errno) => panic!("ptrace step: {errno}"),
+            }
+            match waitpid(self.main, Some(WaitPidFlag::__WALL)).expect("wait for the command") {
+                WaitStatus::Exited(_, code) => return Trace { instructions, ..self.trace(code) },
+                WaitStatus::Signaled(_, signal, _) => {
+                    return Trace { instructions, ..self.trace(1000 + signal as i32) };
+                }
+                WaitStatus::Stopped(_, Signal::SIGTRAP) => instructions += 1,
+                WaitStatus::Stopped(_, other) => signal = Some(other),
+                _ => {}
+            }
+        }
+    }
+
     fn follow(mut self) -> Trace {
         let first = waitpid(self.main, Some(WaitPidFlag::__WALL)).expect("the stop after execve");
         assert!(matches!(first, WaitStatus::Stopped(_, Signal::SIGTRAP)), "{first:?}");
+        if self.point.act == Act::Count {
+            return self.count();
+        }
         let mut options = ptrace::Options::PTRACE_O_TRACESYSGOOD | ptrace::Options::PTRACE_O_TRACEEXEC;
         if self.point.follow {
             options |= ptrace::Options::PTRACE_O_TRACEFORK
@@ -128,17 +156,17 @@ impl Tracer {
     }
 
     fn trace(&self, code: i32) -> Trace {
-        Trace { code, calls: self.calls, number: self.number }
+        Trace { code, calls: self.calls, number: self.number, instructions: 0 }
     }
 
     fn enter(&mut self, pid: Pid) {
         let here = self.calls == self.point.at && self.number.is_none();
         self.calls += 1;
-        if !here || self.point.act == Act::Watch {
+        if !here || matches!(self.point.act, Act::Watch | Act::Count) {
             return;
         }
         match self.point.act {
-            Act::Watch => {}
+            Act::Watch | Act::Count => {}
             Act::Kill => {
                 self.number = Some(call_number(pid));
                 process::kill_hard(self.main.as_raw());
