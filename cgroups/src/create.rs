@@ -280,7 +280,13 @@ fn fill_cpuset(first: &str, leaf: &str, new: bool) -> Result<()> {
         Ok(cpus) => (["cpuset.cpus", "cpuset.mems"], cpus),
         Err(_) => (["cpus", "mems"], dir.read("cpus")?),
     };
-    let values = [cpus, dir.read(files[1])?];
+    let mut values = [cpus, dir.read(files[1])?];
+    if values.iter().any(|value| value.trim().is_empty()) {
+        // An ancestor that somebody made and left empty, as an engine does for a pod: runc fills it too. The hierarchy's root, which
+        // is never empty, ends this.
+        fill_cpuset(top, top, false)?;
+        values = [dir.read(files[0])?, dir.read(files[1])?];
+    }
     for name in names.by_ref() {
         dir = dir.child(name)?;
         for (file, value) in files.iter().zip(&values) {
