@@ -162,10 +162,12 @@ impl Making<'_> {
             die_with_parent: true,
         };
         self.init = Some(launch.start()?);
-        if self.cgroup.as_ref().is_some_and(|cgroup| cgroup.may_limit_early(self.config)) {
-            self.apply_limits()?;
+        match &mut self.cgroup {
+            Some(cgroup) if cgroup.may_limit_early(self.config) => {
+                cgroup.apply_early(self.config, self.prepared.host.rootless)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn apply_limits(&mut self) -> Result<()> {

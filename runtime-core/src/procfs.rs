@@ -123,12 +123,6 @@ impl Procfs {
         self.namespace(&format!("{pid}/ns"), name, CONFINED)
     }
 
-    /// Opens a namespace of the calling thread.
-    pub(crate) fn open_own_namespace(&self, name: &str) -> Result<OwnedFd> {
-        // A link of procfs itself: it is right even where /proc belongs to another pid namespace than this process.
-        self.namespace("thread-self/ns", name, BENEATH)
-    }
-
     /// A namespace is a magic link, which the confined lookup rightly refuses: only its directory is looked up so.
     fn namespace(&self, directory: &str, name: &str, resolve: u64) -> Result<OwnedFd> {
         let open = || {
@@ -219,8 +213,9 @@ mod tests {
         let procfs = Procfs::open().unwrap();
         let pid = HostPid::new(nix::unistd::getpid().as_raw()).unwrap();
         let inode = |fd: OwnedFd| fstat(fd).unwrap().st_ino;
-        assert_eq!(inode(procfs.open_namespace(pid, "net").unwrap()), inode(procfs.open_own_namespace("net").unwrap()));
-        assert!(procfs.open_own_namespace("no such").is_err());
+        let own = std::fs::File::open("/proc/self/ns/net").unwrap();
+        assert_eq!(inode(procfs.open_namespace(pid, "net").unwrap()), inode(own.into()));
+        assert!(procfs.open_namespace(pid, "no such").is_err());
         procfs.write(&format!("{pid}/comm"), b"renamed").unwrap();
         assert_eq!(procfs.write("sys/no/such", b"1"), Err(Errno::ENOENT));
     }

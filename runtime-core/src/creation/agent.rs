@@ -1,15 +1,17 @@
 //! The seccomp agent: who answers the calls that a profile leaves to user space.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::Serialize;
 
 use crate::hooks::HookState;
 use crate::state::Record;
 use crate::verbs::state::Status;
 use crate::{Error, HostPid, Result, Step};
+
+/// How long an agent may take to accept the connection and to read.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the agent gets with the listener (runtime-spec config-linux.md, "The Container Process State").
 #[derive(Serialize)]
@@ -35,7 +37,6 @@ pub(crate) fn send_listener(
     let Some(path) = profile.and_then(|profile| profile.listener_path.as_deref()) else {
         return Err(Error::config(field, "is missing"));
     };
-    let socket = super::connect(Path::new(path), Step::SendSeccompListener).map_err(|error| error.field(field))?;
     let state = ContainerProcessState {
         oci_version: &record.oci_version,
         fds: ["seccompFd"],
@@ -46,13 +47,6 @@ pub(crate) fn send_listener(
     let failed =
         |detail: String| Error::os(Step::SendSeccompListener, libc::EINVAL).object(path).field(field).detail(detail);
     let json = serde_json::to_vec(&state).map_err(|error| failed(error.to_string()))?;
-    let fds = [listener.as_fd().as_raw_fd()];
-    let control = [ControlMessage::ScmRights(&fds)];
-    let sent =
-        sendmsg::<()>(socket.as_raw_fd(), &[std::io::IoSlice::new(&json)], &control, MsgFlags::MSG_NOSIGNAL, None)
-            .map_err(|errno| Error::os(Step::SendSeccompListener, errno as i32).object(path).field(field))?;
-    if sent < json.len() {
-        return Err(failed(format!("the agent took {sent} of {} bytes", json.len())));
-    }
-    Ok(())
+    orlop_seccomp::notify::send(path, &json, listener.as_fd(), PATIENCE)
+        .map_err(|error| Error::io(Step::SendSeccompListener, &error).object(path).field(field))
 }

@@ -138,6 +138,7 @@ impl PlannedCgroup {
 pub(super) struct ContainerCgroup {
     cgroup: Cgroup,
     limited: bool,
+    devices_limited: bool,
 }
 
 impl ContainerCgroup {
@@ -151,7 +152,7 @@ impl ContainerCgroup {
             owner: planned.owner,
         };
         let cgroup = Cgroup::create(planned.record, &spec).map_err(|error| Error::cgroup(&error))?;
-        Ok(Self { cgroup, limited: false })
+        Ok(Self { cgroup, limited: false, devices_limited: false })
     }
 
     pub(super) fn join(&self) -> Result<Join<'_>> {
@@ -179,12 +180,31 @@ impl ContainerCgroup {
         roomy && unthrottled && resources.unified.is_empty()
     }
 
-    /// Sets the limits, once.
-    pub(super) fn apply(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
-        if std::mem::replace(&mut self.limited, true) {
-            return Ok(());
+    /// Sets the limits while the init is at work. Not the device rules of v1, which are a row of writes that begins by denying
+    /// all: the init makes the container's devices at the same time.
+    pub(super) fn apply_early(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
+        let mut limits = limits(config, rootless);
+        if self.cgroup.record().paths.contains_key("devices") {
+            limits.devices.clear();
+        } else {
+            self.devices_limited = true;
         }
-        self.cgroup.apply(&limits(config, rootless)).map_err(|error| Error::cgroup(&error))
+        self.limited = true;
+        self.cgroup.apply(&limits).map_err(|error| Error::cgroup(&error))
+    }
+
+    /// Sets the limits that are not set yet.
+    pub(super) fn apply(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
+        let mut limits = limits(config, rootless);
+        if self.limited {
+            if self.devices_limited {
+                return Ok(());
+            }
+            limits = Resources { devices: limits.devices, ..Resources::default() };
+        }
+        self.limited = true;
+        self.devices_limited = true;
+        self.cgroup.apply(&limits).map_err(|error| Error::cgroup(&error))
     }
 
     /// Ends what is left in it and removes it.

@@ -3,13 +3,15 @@
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, setsockopt, socket, sockopt,
+};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::config::Config;
@@ -17,20 +19,31 @@ use crate::plan::Plan;
 use crate::state::EXEC_FIFO;
 use crate::{CreateOptions, Error, HostPid, Result, Step};
 
+/// How long a receiver may take to accept a connection whose queue is full, or to read.
+const PATIENCE: i64 = 10;
+
 /// Connects to a Unix socket; a path longer than an address holds is reached through its directory.
 pub(crate) fn connect(path: &Path, step: Step) -> Result<OwnedFd> {
     /// `sun_path` of unix(7), with its NUL.
     const MAX_PATH: usize = 108;
     let failed = |error: std::io::Error| Error::io(step, &error).object(path.display().to_string());
     if path.as_os_str().len() < MAX_PATH {
-        return UnixStream::connect(path).map(OwnedFd::from).map_err(failed);
+        return connect_within(path).map_err(failed);
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::os(step, libc::ENAMETOOLONG).object(path.display().to_string()));
     };
     let directory = std::fs::File::open(parent).map_err(failed)?;
     let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-    UnixStream::connect(short).map(OwnedFd::from).map_err(failed)
+    connect_within(&short).map_err(failed)
+}
+
+/// connect(2) with a bound: on a Unix socket it is the one for sending that counts (socket(7)).
+fn connect_within(path: &Path) -> std::io::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE))?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(socket)
 }
 
 /// The socket that takes the terminal's master.

@@ -4,7 +4,6 @@ use orlop_init::wire::{
     Attr, COPY_SYMLINK, COPY_UP, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE,
 };
 
-use super::rootfs::NO_PATH;
 use super::{Builder, IdMapped, IdMaps, Resource, TreeOf};
 use crate::Result;
 use crate::config::mount_options::MountOptions;
@@ -165,7 +164,7 @@ impl Builder<'_> {
             after.push(Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 });
         }
         let program = &mut self.plan.program;
-        let source = mount.source.as_ref().map_or(NO_PATH, |source| program.str(source.as_str()));
+        let source = mount.source.as_ref().map_or(Str::NONE, |source| program.str(source.as_str()));
         let target = program.str(target);
         let fstype = program.str(kind);
         let params = program.list(&params);

@@ -66,7 +66,7 @@ impl Builder<'_> {
         let attrs = self.plan.program.list(&attrs);
         // In the caller's mount namespace nothing is mounted at all: the tree is built and entered detached.
         let at = match (self.has_mount_namespace(), at_own_path) {
-            (false, _) => NO_PATH,
+            (false, _) => Str::NONE,
             (true, true) => text,
             (true, false) => self.plan.program.str("/"),
         };
@@ -178,6 +178,3 @@ impl Builder<'_> {
         self.push_from(format_args!("/process/terminal"), op);
     }
 }
-
-/// No string where a host path is not used.
-pub(super) const NO_PATH: Str = Str::NONE;
