@@ -123,6 +123,12 @@ impl Procfs {
         self.namespace(&format!("{pid}/ns"), name, CONFINED)
     }
 
+    /// Opens a namespace of the calling thread.
+    pub(crate) fn open_own_namespace(&self, name: &str) -> Result<OwnedFd> {
+        // A link of procfs itself: it is right even where /proc belongs to another pid namespace than this process.
+        self.namespace("thread-self/ns", name, BENEATH)
+    }
+
     /// A namespace is a magic link, which the confined lookup rightly refuses: only its directory is looked up so.
     fn namespace(&self, directory: &str, name: &str, resolve: u64) -> Result<OwnedFd> {
         let open = || {
