@@ -35,7 +35,8 @@ pub(crate) fn times(watch: &Stopwatch<'_>, options: &Options, report: &mut Repor
 fn floor(watch: &Stopwatch<'_>, report: &mut Report) {
     let program = watch.floor().display().to_string();
     let rootfs = watch.bench.dir.join("rootfs").display().to_string();
-    let output = Command::new(&program).args(["container", &rootfs, "5"]).output().expect("floor");
+    let mut command = Command::new(&program);
+    let output = command.env("ORLOP_TAG", &watch.bench.tag).args(["container", &rootfs, "5"]).output().expect("floor");
     assert!(output.status.success(), "floor: {}", String::from_utf8_lossy(&output.stderr));
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         report.floor("run", "floor, in a loop", line.parse::<f64>().expect("nanoseconds") / 1e6);

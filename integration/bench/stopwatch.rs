@@ -104,6 +104,7 @@ impl<'a> Stopwatch<'a> {
         let result = self.bench.dir.join("result");
         let errors = fs::File::create(self.bench.dir.join("errors")).expect("error file");
         let status = Command::new(self.floor())
+            .env("ORLOP_TAG", &self.bench.tag)
             .arg("measure")
             .arg(&result)
             .args(words)

@@ -188,7 +188,9 @@ impl Group {
 }
 
 fn container(rootfs: &CStr, number: i64) -> i64 {
-    let name = format!("orlopit-floor-{}-{number}", std::process::id());
+    // The benchmarks' tag, so that they find what an interrupted run leaves.
+    let tag = std::env::var("ORLOP_TAG").unwrap_or_else(|_| "orlop".into());
+    let name = format!("{tag}-floor-{}-{number}", std::process::id());
     let group = Group::find(&name);
     let begun = now();
     let tasks = group.make();
