@@ -200,7 +200,7 @@ fn the_terminal_has_the_users_size_and_keys_and_is_restored() {
         return;
     }
     let scratch = Scratch::new("terminal");
-    let script = "trap 'echo interrupted' INT; stty size; read line; echo got:$line; until [ \"$line\" = go ]; do read line; done; stty size; exit 7";
+    let script = "trap 'echo interrupted' INT; stty size; read line; echo got:$line; until [ \"$(stty size)\" = '40 120' ]; do sleep 0.05; done; stty size; exit 7";
     let mut session = OnTerminal::start(attempt(&scratch, script), 33, 101);
     let before = tcgetattr(&session.slave).unwrap();
     session.expect("33 101");
@@ -216,8 +216,6 @@ fn the_terminal_has_the_users_size_and_keys_and_is_restored() {
         .status()
         .unwrap();
     session.signal(Signal::SIGWINCH);
-    std::thread::sleep(Duration::from_millis(300));
-    session.type_in("go\r");
     session.expect("40 120");
     assert_eq!(session.end(), Some(7));
     let after = tcgetattr(&session.slave).unwrap();
