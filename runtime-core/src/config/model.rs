@@ -234,7 +234,8 @@ pub struct Scheduler {
 pub struct IoPriority {
     /// The class.
     pub class: IoPriorityClass,
-    /// The priority in the class, 0 (highest) to 7.
+    /// The priority in the class, 0 (highest) to 7; absent, it is 0, as for every other runtime.
+    #[serde(default, deserialize_with = "or_empty")]
     pub priority: i32,
 }
 

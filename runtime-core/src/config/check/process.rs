@@ -155,6 +155,8 @@ fn check_scheduler(scheduler: &Scheduler, at: &str, findings: &mut Findings) {
     }
     if !(-20..=19).contains(&scheduler.nice) {
         findings.error(format!("{at}/nice"), format!("{} is not within -20 and 19", scheduler.nice));
+    } else if scheduler.nice != 0 && policy == Deadline {
+        findings.warn(format!("{at}/nice"), format!("has no effect with {policy}"));
     } else if scheduler.nice != 0 && !matches!(policy, Other | Batch) {
         findings
             .error(format!("{at}/nice"), format!("has no effect with {policy}, only with SCHED_OTHER and SCHED_BATCH"));
