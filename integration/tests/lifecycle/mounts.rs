@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = cases![
     symfollow_flag.not_runc("since runc 1.2").not_crun("no such option"),
     bind_of_a_directory_and_of_a_file,
     bind_makes_its_destination,
+    bind_of_what_an_earlier_mount_put_into_the_rootfs,
     bind_read_only,
     bind_is_not_recursive_and_rbind_is,
     bind_of_a_missing_source_is_an_error,
@@ -188,6 +189,15 @@ fn bind_makes_its_destination(t: &Sandbox) {
     let dir = shared_dir(t, "shared");
     c.mount("bind", &dir, "/not/there/yet", &["bind"]).mount("bind", &format!("{dir}/file"), "/nor/this", &["bind"]);
     assert_eq!(c.sh("cat /not/there/yet/file /nor/this").run().ok().stdout, "in shared\nin shared\n");
+}
+
+fn bind_of_what_an_earlier_mount_put_into_the_rootfs(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    fs::create_dir(c.rootfs().join("first")).unwrap();
+    let inside = c.rootfs().join("first/file").display().to_string();
+    c.mount("bind", &dir, "/first", &["bind"]).mount("bind", &inside, "/second", &["bind"]);
+    assert_eq!(c.sh("cat /second").run().ok().stdout, "in shared\n");
 }
 
 fn bind_read_only(t: &Sandbox) {

@@ -12,8 +12,8 @@ use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::walk::{Because, Failure, Walker};
 use crate::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, DETAIL, List, NO_SYMLINK, OPTIONAL, Param, RECURSIVE, SOURCE_NOFOLLOW, Slot, Str,
-    TAKE_MODE, detail,
+    Attr, COPY_SYMLINK, COPY_UP, DETAIL, List, NO_SYMLINK, OPTIONAL, Param, RECURSIVE, SOURCE_IN_ROOT, SOURCE_NOFOLLOW,
+    Slot, Str, TAKE_MODE, detail,
 };
 
 /// A detached copy of the mount at `path` (`dir` itself when the path is empty).
@@ -177,7 +177,14 @@ impl Walker {
         let tree = if tree == Slot::NONE {
             let recursive = if flags & RECURSIVE != 0 { AT_RECURSIVE } else { 0 };
             let nofollow = if flags & (SOURCE_NOFOLLOW | COPY_SYMLINK) != 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
-            clone_tree(Fd::CWD, self.arena.str(source), recursive | nofollow).because(detail::SOURCE)?
+            if flags & SOURCE_IN_ROOT != 0 {
+                let inside = resolve::open(self.root, self.arena.str(source), O_PATH).because(detail::SOURCE)?;
+                let tree = clone_tree(inside, CStr::EMPTY, recursive).because(detail::SOURCE)?;
+                close(inside)?;
+                tree
+            } else {
+                clone_tree(Fd::CWD, self.arena.str(source), recursive | nofollow).because(detail::SOURCE)?
+            }
         } else {
             self.arena.slot(tree)
         };

@@ -162,6 +162,8 @@ pub const RECURSIVE: u32 = 1;
 pub const NO_SYMLINK: u32 = 1 << 1;
 /// `Mount::flags`: copy what the target directory holds into the new file system.
 pub const COPY_UP: u32 = 1 << 2;
+/// `Bind::flags`: the source is a path inside the root filesystem, as the mounts before this one have made it.
+pub const SOURCE_IN_ROOT: u32 = 1 << 7;
 /// `Mount::flags`: the new file system's root takes the mode of the directory that it covers.
 pub const TAKE_MODE: u32 = 1 << 6;
 /// `Bind::flags`: a target that does not exist is left alone, without an error.

@@ -1,7 +1,8 @@
 //! The config's mounts as operations.
 
 use orlop_init::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE,
+    Attr, COPY_SYMLINK, COPY_UP, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_IN_ROOT, SOURCE_NOFOLLOW, Slot, Str,
+    TAKE_MODE,
 };
 
 use super::{Builder, IdMapped, IdMaps, Resource, TreeOf};
@@ -185,13 +186,15 @@ impl Builder<'_> {
             return Err(self.field_error(format!("/mounts/{index}/source"), "a bind mount needs a source"));
         };
         let source = self.options.bundle.join(source.as_str()).to_string_lossy().into_owned();
+        let inside = self.source_in_root(index, &source);
+        let by_init = self.options.host.rootless || inside.is_some();
         let recursive = options.flags & MS_REC != 0;
         let nofollow = options.src_nofollow || options.copy_symlink;
         let mut attrs = Vec::new();
         let shared = options.propagation.iter().any(|p| matches!(p, Propagation::Shared | Propagation::Rshared));
         let first = self.bind_attributes(options);
         let mut first = first.unwrap_or(Attr { set: 0, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 });
-        if !self.options.host.rootless && !shared {
+        if !by_init && !shared {
             // A copy that was made in the host's namespace is a peer of the host's mount until this is said.
             attrs.push(propagation_attr(if recursive { Propagation::Rslave } else { Propagation::Slave }));
         }
@@ -212,17 +215,16 @@ impl Builder<'_> {
         }
         self.push_recursive(options, &mut attrs);
         let mut idmap = self.id_mapped(index, mount, options)?;
-        if self.options.host.rootless
-            && let Some(idmap) = idmap.take()
-        {
+        if by_init && let Some(idmap) = idmap.take() {
             attrs.push(self.idmap_attr(index, idmap));
         }
         let mut flags = if recursive { RECURSIVE } else { 0 };
+        flags |= if inside.is_some() { SOURCE_IN_ROOT } else { 0 };
         flags |= if options.copy_symlink { COPY_SYMLINK } else { 0 };
         flags |= if options.src_nofollow { SOURCE_NOFOLLOW } else { 0 };
         flags |= if options.dest_nofollow { NO_SYMLINK } else { 0 };
-        let path = self.plan.program.str(&source);
-        let tree = if self.options.host.rootless {
+        let path = self.plan.program.str(inside.as_deref().unwrap_or(&source));
+        let tree = if by_init {
             Slot::NONE
         } else {
             let field = format!("/mounts/{index}/source");
@@ -232,6 +234,16 @@ impl Builder<'_> {
         let attrs = self.plan.program.list(&attrs);
         self.push_from(format_args!("/mounts/{index}"), Op::Bind { tree, source: path, target, flags, attrs });
         Ok(())
+    }
+
+    /// A source below the root filesystem's own directory, where an earlier mount has put something, means what is there in the
+    /// container: its path inside.
+    fn source_in_root(&self, index: usize, source: &str) -> Option<String> {
+        let root = clean(&self.options.bundle.join(self.config.root.path.as_str()).to_string_lossy());
+        let inside = clean(source).strip_prefix(&root).filter(|rest| rest.starts_with('/')).map(str::to_owned)?;
+        let covers =
+            |target: String| inside.strip_prefix(&target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.config.mounts.iter().take(index).any(|earlier| covers(clean(&earlier.destination))).then_some(inside)
     }
 
     /// What the options change on the mount itself; what they do not name stays as the source has it.
