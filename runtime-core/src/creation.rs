@@ -143,7 +143,7 @@ impl Making<'_> {
     fn launch(&mut self, waits: bool) -> Result<()> {
         let dir = self.claim.locked()?.dir();
         let console = sockets::console(self.config, self.options)?;
-        let fifo = if waits { Some(sockets::make_start_fifo(dir, self.plan())?) } else { None };
+        let fifo = if waits { Some(sockets::make_start_fifo(dir)?) } else { None };
         let join = self.cgroup.as_ref().map(ContainerCgroup::join).transpose()?;
         let (clone_into, tasks) = join.map_or((None, Vec::new()), |join| (join.clone_into, join.tasks));
         let launch = Launch {
@@ -304,7 +304,13 @@ pub(crate) struct Decided {
 pub(crate) fn decide(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Result<Decided> {
     let bundle = prepare::read_bundle(options)?;
     let config = crate::config::load(&bundle.bytes).map_err(|error| error.object(bundle.path.display().to_string()))?;
-    let prepared = Prepared::decide(runtime, id, &bundle, &config, options, true)?;
+    let mut prepared = Prepared::decide(runtime, id, &bundle, &config, options, true)?;
+    // Every runtime leaves names out that no architecture has; who plans shall see which. `create` says nothing of them.
+    let filter = prepare::compile_seccomp(&config)?;
+    for unknown in filter.iter().flat_map(|filter| &filter.unknown_syscalls) {
+        let warning = format!("config /linux/seccomp{}: unknown system call {:?}", unknown.pointer(), unknown.name);
+        prepared.warnings.push(warning);
+    }
     let (mut cgroup_paths, writes) = match &prepared.cgroup {
         Some(planned) => {
             let paths = planned.record.paths.values().cloned().collect();

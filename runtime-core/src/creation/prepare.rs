@@ -79,7 +79,7 @@ impl Prepared {
         let host = super::facts::host(runtime, config);
         let mut warnings = check(config, bundle, host, options)?;
         super::proc_mounts::check(config, &bundle.directory)?;
-        let filter = compile_seccomp(config, &mut warnings)?;
+        let filter = compile_seccomp(config)?;
         let cgroup = cgroup::plan(runtime, id, config, host.rootless)?;
         let uid = config.process.as_ref().map_or(0, |process| process.user.uid);
         let has_home = config.process.as_ref().is_some_and(|process| plan::gives_home(&process.env));
@@ -135,9 +135,9 @@ fn check_terminal(config: &Config<'_>, options: &CreateOptions) -> Result<()> {
         return Ok(());
     }
     match (terminal, &options.console_socket) {
-        (true, None) => Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).field("/process/terminal").detail(
-            "cannot allocate tty if runc will detach without setting console socket: --console-socket is needed",
-        )),
+        (true, None) => Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal)
+            .field("/process/terminal")
+            .detail("cannot allocate tty without setting console socket: --console-socket is needed")),
         (false, Some(_)) => {
             wrong("cannot use console socket if no terminal is allocated (config /process/terminal is false)")
         }
@@ -163,10 +163,7 @@ pub(crate) fn check_preserved(count: u32) -> Result<()> {
 }
 
 /// Compiles the config's profile.
-pub(crate) fn compile_seccomp(
-    config: &Config<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<Option<orlop_seccomp::Filter>> {
+pub(crate) fn compile_seccomp(config: &Config<'_>) -> Result<Option<orlop_seccomp::Filter>> {
     let Some(profile) = config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref()) else { return Ok(None) };
     if profile.is_disabled() {
         return Ok(None);
@@ -183,8 +180,6 @@ pub(crate) fn compile_seccomp(
             .field("/linux/seccomp/listenerPath")
             .detail("a rule notifies an agent, and listenerPath, which names its socket, is missing"));
     }
-    // Names that no architecture has are left out, as by every runtime; `orlop plan` lists them.
-    let _ = warnings;
     Ok(Some(filter))
 }
 

@@ -15,7 +15,6 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::config::Config;
-use crate::plan::Plan;
 use crate::state::EXEC_FIFO;
 use crate::{CreateOptions, Error, HostPid, Result, Step};
 
@@ -58,8 +57,7 @@ pub(super) fn console(config: &Config<'_>, options: &CreateOptions) -> Result<Op
 }
 
 /// The FIFO on which the init waits for `start`, opened for both sides: it must neither wait for a writer nor see an end.
-pub(super) fn make_start_fifo(dir: BorrowedFd<'_>, plan: &Plan) -> Result<OwnedFd> {
-    let _ = plan;
+pub(super) fn make_start_fifo(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(EXEC_FIFO);
     nix::unistd::mkfifoat(dir, EXEC_FIFO, Mode::S_IRUSR | Mode::S_IWUSR).map_err(failed)?;
     openat(dir, EXEC_FIFO, OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)

@@ -154,7 +154,7 @@ impl Starting<'_> {
         if !suspect {
             return Ok(false);
         }
-        let filter = creation::compile_seccomp(self.config, &mut Vec::new())?;
+        let filter = creation::compile_seccomp(self.config)?;
         Ok(filter.is_some_and(|filter| crate::plan::kills_execve(&filter)))
     }
 

@@ -33,10 +33,10 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         None => config.process.take().ok_or_else(|| Error::config("/process", "is missing"))?,
     };
     process::apply(&mut process, options)?;
-    let mut warnings: Vec<String> = config::check_process(&process)?.iter().map(ToString::to_string).collect();
+    let warnings: Vec<String> = config::check_process(&process)?.iter().map(ToString::to_string).collect();
     check_streams(&process, options)?;
     creation::check_preserved(options.preserve_fds)?;
-    let filter = creation::compile_seccomp(&config, &mut warnings)?;
+    let filter = creation::compile_seccomp(&config)?;
     let host = creation::host_for(runtime, Some(&process));
     let pid = entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))?;
     let home = home(&process, pid);
