@@ -82,7 +82,7 @@ fn execs_at_once(watch: &Stopwatch<'_>, peer: &Peer, name: &str) -> f64 {
     let children: Vec<_> = (0..8)
         .map(|_| {
             let words = ["--root", root.as_str(), "exec", name, "/bin/true", "nothing"];
-            Command::new(&peer.path).args(words).stdin(Stdio::null()).spawn().expect("exec")
+            Command::new(&peer.path).args(words).stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("exec")
         })
         .collect();
     for mut child in children {
@@ -109,8 +109,12 @@ pub(crate) fn parallel(watch: &Stopwatch<'_>, options: &Options, report: &mut Re
                     scope.spawn(|| {
                         while let Some((bundle, name)) = bundles.get(next.fetch_add(1, Ordering::Relaxed)) {
                             let words = ["--root", root.as_str(), "run", "--bundle", bundle, name];
-                            let status =
-                                Command::new(&peer.path).args(words).stdin(Stdio::null()).status().expect("run");
+                            let status = Command::new(&peer.path)
+                                .args(words)
+                                .stdin(Stdio::null())
+                                .stderr(Stdio::null())
+                                .status()
+                                .expect("run");
                             assert!(status.success(), "{}: run", peer.name);
                         }
                     });

@@ -30,6 +30,10 @@ impl Bench {
         let tag = format!("orlopbench-{}", std::process::id());
         let dir = std::env::temp_dir().join(&tag);
         fs::create_dir(&dir).expect("directory");
+        // Where every host has /run, which is where runtimes keep their state.
+        let run = dir.join("run");
+        fs::create_dir(&run).expect("directory");
+        mount(Some("tmpfs"), &run, Some("tmpfs"), MsFlags::empty(), none).expect("mount a tmpfs for the state");
         let rootfs = dir.join("rootfs");
         for name in ["bin", "dev", "proc", "sys", "tmp", "etc"] {
             fs::create_dir_all(rootfs.join(name)).expect("rootfs");
@@ -54,6 +58,9 @@ impl Bench {
     /// Takes away what is left.
     pub(crate) fn finish(&self) {
         leak::clean(&self.tag);
+        if let Err(errno) = umount2(&self.dir.join("run"), MntFlags::MNT_DETACH) {
+            eprintln!("cannot unmount {}: {errno}", self.dir.join("run").display());
+        }
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("cannot remove {}: {error}", self.dir.display());
         }
@@ -96,7 +103,7 @@ impl<'a> Stopwatch<'a> {
 
     /// The state root of a runtime.
     pub(crate) fn root(&self, peer: &Peer) -> String {
-        self.bench.dir.join(format!("state-{}", peer.name)).display().to_string()
+        self.bench.dir.join("run").join(&peer.name).display().to_string()
     }
 
     /// Times any command; its output is thrown away, its errors kept.
