@@ -115,17 +115,58 @@ impl Cgroup {
     /// [`Kind::Busy`] when there is such a cgroup with processes in it, [`Kind::Frozen`] and [`Kind::Threaded`] when it could not
     /// be joined, [`Kind::NotDelegated`] when it must not be made.
     pub fn create(record: Record, spec: &Spec<'_>) -> Result<Self> {
+        let mut cgroup = Self::create_unified(record, spec)?;
+        match cgroup.create_v1() {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                crate::create::undo(&cgroup.record.made);
+                Err(error)
+            }
+        }
+    }
+
+    /// The first part of [`create`](Self::create): the cgroup of v2, into which a process is cloned. [`create_v1`](Self::create_v1)
+    /// makes the rest while that process is at work already.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_unified(record: Record, spec: &Spec<'_>) -> Result<Self> {
         let mut cgroup = Self::open(record);
         cgroup.fresh = true;
         cgroup.owner = spec.owner;
         match cgroup.record.driver {
-            Driver::Cgroupfs => crate::create::make(&mut cgroup)?,
+            Driver::Cgroupfs => crate::create::make(&mut cgroup, Part::is_unified)?,
             Driver::Systemd => {
                 cgroup.properties.clone_from(&spec.properties);
                 crate::systemd::check_vacant(&cgroup)?;
             }
         }
         Ok(cgroup)
+    }
+
+    /// The second part of [`create`](Self::create): the directories in the hierarchies of v1, where there are any. On failure those
+    /// that it made are removed again; what [`create_unified`](Self::create_unified) made stays for [`remove`](Self::remove).
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_v1(&mut self) -> Result<()> {
+        match self.record.driver {
+            Driver::Cgroupfs if self.parts.iter().any(|part| !part.is_unified()) => {
+                crate::create::make(self, |part| !part.is_unified())
+            }
+            Driver::Cgroupfs | Driver::Systemd => Ok(()),
+        }
+    }
+
+    /// The directory of v2 to pass to clone3(2) with `CLONE_INTO_CGROUP`; none on v1, and where systemd makes the cgroup.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when it is gone.
+    pub fn birthplace(&self) -> Result<Option<BorrowedFd<'_>>> {
+        if self.fresh && self.record.driver == Driver::Systemd {
+            return Ok(None);
+        }
+        self.unified().map(|part| part.dir().map(AsFd::as_fd)).transpose()
     }
 
     /// The cgroup of a record; makes no system call, and does not look whether it is still there.

@@ -14,14 +14,15 @@ const EXPECTED: [&str; 8] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids",
 /// Controllers that work on whole processes, so that no threaded cgroup has them.
 const DOMAIN: [&str; 5] = ["io", "memory", "hugetlb", "rdma", "misc"];
 
-/// Makes all directories of `cgroup`. What was made is noted in its record, and removed again on failure.
-pub(crate) fn make(cgroup: &mut Cgroup) -> Result<()> {
+/// Makes the directories of those parts of `cgroup` that are `wanted`. What was made is noted in its record, and removed again on
+/// failure.
+pub(crate) fn make(cgroup: &mut Cgroup, wanted: fn(&Part) -> bool) -> Result<()> {
     let mut made = Vec::new();
     let mount = cgroup.record.unified_mount.clone();
     let (rootless, explicit) = (cgroup.record.rootless, cgroup.record.explicit);
     let mut missing = Vec::new();
     let mut outcome = Ok(());
-    for (index, part) in cgroup.parts.iter_mut().enumerate() {
+    for (index, part) in cgroup.parts.iter_mut().enumerate().filter(|(_, part)| wanted(part)) {
         let result = if part.is_unified() {
             make_unified(part, mount.as_deref().unwrap_or(crate::layout::DEFAULT_ROOT), &mut made)
         } else {
@@ -45,7 +46,7 @@ pub(crate) fn make(cgroup: &mut Cgroup) -> Result<()> {
         let part = cgroup.parts.remove(index);
         cgroup.record.paths.retain(|_, path| *path != part.path);
     }
-    cgroup.record.made = made;
+    cgroup.record.made.append(&mut made);
     Ok(())
 }
 
@@ -88,7 +89,7 @@ fn denied(error: Error, rootless: bool) -> Error {
     error.kind_is(Kind::NotDelegated).detail("unable to apply cgroup configuration").hint(hint)
 }
 
-fn undo(made: &[String]) {
+pub(crate) fn undo(made: &[String]) {
     for path in made.iter().rev() {
         // The first failure is what the caller gets to see; a directory that cannot be removed has become someone else's.
         sys::rmdir(At::Absolute, path).ok();

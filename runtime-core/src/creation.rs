@@ -142,32 +142,37 @@ impl Making<'_> {
 
     fn launch(&mut self, waits: bool) -> Result<()> {
         let dir = self.claim.locked()?.dir();
-        let console = sockets::console(self.config, self.options)?;
-        let fifo = if waits { Some(sockets::make_start_fifo(dir)?) } else { None };
-        let join = self.cgroup.as_ref().map(ContainerCgroup::join).transpose()?;
-        let (clone_into, tasks) = join.map_or((None, Vec::new()), |join| (join.clone_into, join.tasks));
+        let cgroup = self.cgroup.as_ref();
         let launch = Launch {
             plan: self.plan(),
             host: self.prepared.host,
-            given: Given {
-                console: console.as_ref().map(AsFd::as_fd),
-                fifo: fifo.as_ref().map(AsFd::as_fd),
-                init_pidfd: None,
-                init_pid: None,
-            },
             arena_dir: waits.then_some(dir),
-            clone_into,
-            tasks,
+            clone_into: cgroup.map(ContainerCgroup::birthplace).transpose()?.flatten(),
+            tasks: cgroup.map_or(0, ContainerCgroup::hierarchies),
             stdio: self.options.stdio.as_ref(),
             die_with_parent: true,
         };
         self.init = Some(launch.start()?);
-        match &mut self.cgroup {
-            Some(cgroup) if cgroup.may_limit_early(self.config) => {
-                cgroup.apply_early(self.config, self.prepared.host.rootless)
+        self.supply(waits)
+    }
+
+    /// Makes and opens what the init waits for, while it is at work on what needs none of it.
+    fn supply(&mut self, waits: bool) -> Result<()> {
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.complete()?;
+            if cgroup.may_limit_early(self.config) {
+                cgroup.apply(self.config, self.prepared.host.rootless)?;
             }
-            _ => Ok(()),
         }
+        let console = sockets::console(self.config, self.options)?;
+        let fifo = if waits { Some(sockets::make_start_fifo(self.claim.locked()?.dir())?) } else { None };
+        let given = Given {
+            console: console.as_ref().map(AsFd::as_fd),
+            fifo: fifo.as_ref().map(AsFd::as_fd),
+            ..Given::default()
+        };
+        let tasks = self.cgroup.as_ref().map(ContainerCgroup::tasks).transpose()?.unwrap_or_default();
+        self.init()?.hand_over(self.plan(), &given, &tasks)
     }
 
     fn apply_limits(&mut self) -> Result<()> {

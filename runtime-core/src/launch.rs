@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
-use orlop_init::wire::Phase;
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair};
+use orlop_init::wire::{self, Phase};
 
 use crate::plan::{Host, Plan};
 use crate::sys::{self, Spawn};
@@ -38,14 +38,12 @@ const LISTENER_POLL: Duration = Duration::from_micros(200);
 pub(crate) struct Launch<'l> {
     pub(crate) plan: &'l Plan,
     pub(crate) host: Host,
-    /// What the caller has opened already.
-    pub(crate) given: Given<'l>,
     /// Where the arena is kept for `start` to read; `None`: in memory only.
     pub(crate) arena_dir: Option<BorrowedFd<'l>>,
     /// The cgroup to be born into.
     pub(crate) clone_into: Option<BorrowedFd<'l>>,
-    /// The `tasks` files to be written.
-    pub(crate) tasks: Vec<BorrowedFd<'l>>,
+    /// How many `tasks` files it gets to write at most.
+    pub(crate) tasks: usize,
     pub(crate) stdio: Option<&'l [OwnedFd; 3]>,
     /// Whether the init dies with this process until it is ready.
     pub(crate) die_with_parent: bool,
@@ -76,31 +74,25 @@ pub(crate) enum Event {
 }
 
 impl Launch<'_> {
-    /// Opens what the plan names, and starts the init.
+    /// Starts the init, which goes to work and then waits for [`Init::hand_over`].
     ///
     /// # Errors
-    /// What cannot be opened, with its config field; and [`Step::Clone`].
+    /// [`Step::Clone`].
     pub(crate) fn start(self) -> Result<Init> {
-        let opened = resources::open_all(self.plan, &self.given)?;
         let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
-        let slots: Vec<RawFd> = opened.iter().map(|fd| fd.as_fd().as_raw_fd()).collect();
-        let tasks: Vec<RawFd> = self.tasks.iter().map(AsRawFd::as_raw_fd).collect();
-        let descriptors = arena::Descriptors { slots: &slots, tasks: &tasks, sync: theirs.as_raw_fd() };
-        let (arena, arena_fd) = Arena::write(self.plan, &descriptors, self.die_with_parent, self.arena_dir)?;
+        let connection =
+            arena::Connection { sync: theirs.as_raw_fd(), tasks: self.tasks, die_with_parent: self.die_with_parent };
+        let (arena, arena_fd) = Arena::write(self.plan, &connection, self.arena_dir)?;
         let program = program().map_err(|errno| failed(errno).object("the init's memfd"))?;
-        let mut inherit = slots;
-        inherit.extend_from_slice(&tasks);
-        inherit.push(theirs.as_raw_fd());
-        inherit.push(arena_fd.as_raw_fd());
         let number = std::ffi::CString::new(arena_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
         let spawned = sys::spawn(&Spawn {
             namespaces: self.plan.clone_flags,
             cgroup: self.clone_into,
             program: program.as_fd(),
             argv: &[c"orlop", c"init", &number],
-            inherit: &inherit,
+            inherit: &[theirs.as_raw_fd(), arena_fd.as_raw_fd()],
             stdio: self.stdio.map(|streams| streams.each_ref().map(AsFd::as_fd)),
         });
         let (pid, pidfd) = spawned.map_err(|errno| clone_error(errno, self.plan.clone_flags))?;
@@ -109,17 +101,29 @@ impl Launch<'_> {
         let doomed = self.plan.seccomp_kills_execve && self.arena_dir.is_none();
         Ok(Init { pid, pidfd, sync: ours, arena, host: self.host, doomed })
     }
+
+    /// Starts the init and hands all that it needs over at once: for a launch that has nothing else to do meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::start`] and [`Init::hand_over`]; nothing of the init is left then.
+    pub(crate) fn start_with(self, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<Init> {
+        let plan = self.plan;
+        let init = self.start()?;
+        match init.hand_over(plan, given, tasks) {
+            Ok(()) => Ok(init),
+            Err(error) => {
+                init.kill();
+                Err(error)
+            }
+        }
+    }
 }
 
 fn clone_error(errno: Errno, flags: u64) -> Error {
     let error = Error::os(Step::Clone, errno as i32)
         .object(format!("with {}", crate::plan::describe::namespaces(flags)))
         .field("/linux/namespaces");
-    match errno {
-        Errno::ENOSPC | Errno::EUSERS => error.hint("a limit below /proc/sys/user is reached"),
-        Errno::EPERM => error.hint("this needs root, or a user namespace in the config (see `orlop spec --rootless`)"),
-        _ => error,
-    }
+    report::namespace_hint(error, errno as i32)
 }
 
 /// The init in a sealed memfd: what enters the container can neither be written nor lead to the host's binary (CVE-2019-5736).
@@ -146,6 +150,40 @@ impl Init {
     /// The pid and the pidfd, for the handle that the caller gets.
     pub(crate) fn into_parts(self) -> (HostPid, OwnedFd) {
         (self.pid, self.pidfd)
+    }
+
+    /// Opens what the plan names, and sends it to the init, with the `tasks` files that it is to write.
+    ///
+    /// # Errors
+    /// What cannot be opened, with its config field. The init is left waiting.
+    pub(crate) fn hand_over(&self, plan: &Plan, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<()> {
+        let opened = resources::open_all(plan, given)?;
+        let numbers: Vec<RawFd> =
+            opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
+        let mut chunks = numbers.chunks(wire::DESCRIPTORS).peekable();
+        loop {
+            let chunk = chunks.next().unwrap_or_default();
+            let more = chunks.peek().is_some();
+            if !self.send_descriptors(chunk, if more { wire::MORE } else { wire::LAST })? || !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the init takes them; where it has died meanwhile, the next wait tells why.
+    fn send_descriptors(&self, numbers: &[RawFd], word: u8) -> Result<bool> {
+        let word = [word];
+        let content = [std::io::IoSlice::new(&word)];
+        let rights = [ControlMessage::ScmRights(numbers)];
+        let control = if numbers.is_empty() { rights.get(1..) } else { rights.get(..) }.unwrap_or_default();
+        loop {
+            return match sendmsg::<()>(self.sync.as_raw_fd(), &content, control, MsgFlags::MSG_NOSIGNAL, None) {
+                Ok(_) => Ok(true),
+                Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(false),
+                Err(Errno::EINTR) => continue,
+                Err(errno) => Err(Error::os(Step::Clone, errno as i32).object("send descriptors to the init")),
+            };
+        }
     }
 
     /// Waits for the init's next word, answering those that need no one else.

@@ -82,7 +82,7 @@ pub(crate) struct JoinCgroup {
     pub(crate) attach: bool,
 }
 
-/// What the launch opens before the process is made; a [`Slot`] is an index into the plan's list of these.
+/// What the launch opens and hands over to the init; a [`Slot`] is an index into the plan's list of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Resource {
     /// A detached copy of a directory tree or file of the host.

@@ -16,6 +16,7 @@ pub(crate) mod nr {
         pub(crate) const SENDFILE: usize = 40;
         pub(crate) const SOCKET: usize = 41;
         pub(crate) const SENDMSG: usize = 46;
+        pub(crate) const RECVMSG: usize = 47;
         pub(crate) const EXECVE: usize = 59;
         pub(crate) const FCNTL: usize = 72;
         pub(crate) const GETCWD: usize = 79;
@@ -111,6 +112,7 @@ pub(crate) mod nr {
         pub(crate) const GETPID: usize = 172;
         pub(crate) const SOCKET: usize = 198;
         pub(crate) const SENDMSG: usize = 211;
+        pub(crate) const RECVMSG: usize = 212;
         pub(crate) const KEYCTL: usize = 219;
         pub(crate) const EXECVE: usize = 221;
         pub(crate) const MMAP: usize = 222;
@@ -144,10 +146,12 @@ pub(crate) const EEXIST: i32 = 17;
 pub(crate) const ENOTDIR: i32 = 20;
 pub(crate) const EISDIR: i32 = 21;
 pub(crate) const EINVAL: i32 = 22;
+pub(crate) const EMFILE: i32 = 24;
 pub(crate) const EROFS: i32 = 30;
 pub(crate) const ENAMETOOLONG: i32 = 36;
 pub(crate) const ENOSYS: i32 = 38;
 pub(crate) const ELOOP: i32 = 40;
+pub(crate) const EPROTO: i32 = 71;
 pub(crate) const EOPNOTSUPP: i32 = 95;
 pub(crate) const ECONNRESET: i32 = 104;
 

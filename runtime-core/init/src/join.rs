@@ -1,17 +1,47 @@
 //! Control groups, namespaces, and the talk with the runtime.
 
+use core::sync::atomic::Ordering;
+
 use crate::abi::{
-    CLONE_NEWTIME, ECONNRESET, EINTR, IFF_UP, O_DIRECTORY, O_PATH, O_WRONLY, PR_SET_PDEATHSIG, PROC_SUPER_MAGIC,
-    RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, SIGKILL, SIOCGIFFLAGS, SIOCSIFFLAGS,
+    CLONE_NEWTIME, ECONNRESET, EINTR, EPROTO, IFF_UP, O_DIRECTORY, O_PATH, O_WRONLY, PR_SET_PDEATHSIG,
+    PROC_SUPER_MAGIC, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, SIGKILL,
+    SIOCGIFFLAGS, SIOCSIFFLAGS,
 };
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::walk::{Failure, Walker};
-use crate::wire::{Phase, Str, detail};
+use crate::wire::{self, Phase, Str, detail};
 
 impl Walker {
+    /// Takes what the runtime has opened; each place keeps a number plus 1.
+    pub(crate) fn receive(&self) -> Result<(), Failure> {
+        let header = self.arena.header();
+        let socket = Fd(header.sync);
+        let mut places = self.arena.list(header.slots).iter().chain(self.arena.list(header.tasks));
+        loop {
+            let mut numbers = [0i32; wire::DESCRIPTORS];
+            let (count, word) = match sys::receive_fds(socket, &mut numbers) {
+                Err(Errno(EINTR)) => continue,
+                other => other?,
+            };
+            for number in numbers.iter().take(count) {
+                let place = places.next().ok_or(Errno(EPROTO))?;
+                place.store(number + 1, Ordering::Relaxed);
+            }
+            match word {
+                Some(wire::MORE) => {}
+                Some(_) => return Ok(()),
+                // The runtime has given up or is gone.
+                None => return Err(Errno(ECONNRESET).into()),
+            }
+        }
+    }
+
     pub(crate) fn join_cgroups(&self) -> Result<(), Failure> {
-        for fd in self.arena.list(self.arena.header().tasks) {
-            sys::write(Fd(*fd), b"0", 1)?;
+        for place in self.arena.list(self.arena.header().tasks) {
+            let number = place.load(Ordering::Relaxed);
+            if number > 0 {
+                sys::write(Fd(number - 1), b"0", 1)?;
+            }
         }
         Ok(())
     }

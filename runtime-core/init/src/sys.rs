@@ -412,6 +412,61 @@ fn trap() -> ! {
     }
 }
 
+/// `struct msghdr`.
+#[repr(C)]
+struct Message {
+    name: usize,
+    namelen: u32,
+    iov: usize,
+    iovlen: usize,
+    control: usize,
+    controllen: usize,
+    flags: i32,
+}
+
+const SOL_SOCKET: i32 = 1;
+const SCM_RIGHTS: i32 = 1;
+
+/// Receives one byte and the fds that come with it, close-on-exec from birth; without a byte at the socket's end.
+pub(crate) fn receive_fds(socket: Fd, fds: &mut [i32; crate::wire::DESCRIPTORS]) -> Result<(usize, Option<u8>)> {
+    #[repr(C)]
+    struct Control {
+        len: usize,
+        level: i32,
+        kind: i32,
+        fds: [i32; crate::wire::DESCRIPTORS],
+    }
+    const HEADER: usize = 16;
+    const MSG_CMSG_CLOEXEC: usize = 0x4000_0000;
+    const MSG_CTRUNC: i32 = 8;
+    let mut control = Control { len: 0, level: 0, kind: 0, fds: [0; crate::wire::DESCRIPTORS] };
+    let mut word = 0u8;
+    let iov = [core::ptr::from_mut(&mut word) as usize, 1];
+    let mut message = Message {
+        name: 0,
+        namelen: 0,
+        iov: iov.as_ptr() as usize,
+        iovlen: 1,
+        control: core::ptr::from_mut(&mut control) as usize,
+        controllen: size_of::<Control>(),
+        flags: 0,
+    };
+    let place = core::ptr::from_mut(&mut message) as usize;
+    // SAFETY: the message points at locals that live through the call, with their sizes.
+    let read = unsafe { call(nr::RECVMSG, [socket.arg(), place, MSG_CMSG_CLOEXEC, 0, 0, 0]) }?;
+    if message.flags & MSG_CTRUNC != 0 {
+        return Err(Errno(abi::EMFILE));
+    }
+    let mut count = 0;
+    if message.controllen >= HEADER && control.level == SOL_SOCKET && control.kind == SCM_RIGHTS {
+        count = control.len.saturating_sub(HEADER) / size_of::<i32>();
+        for (fd, received) in fds.iter_mut().zip(control.fds).take(count) {
+            *fd = received;
+        }
+    }
+    Ok((count, (read == 1).then_some(word)))
+}
+
 /// Sends one fd and one byte over a Unix socket.
 pub(crate) fn send_fd(socket: Fd, fd: Fd, name: &[u8]) -> Result<usize> {
     #[repr(C)]
@@ -422,18 +477,6 @@ pub(crate) fn send_fd(socket: Fd, fd: Fd, name: &[u8]) -> Result<usize> {
         fd: i32,
         pad: i32,
     }
-    #[repr(C)]
-    struct Message {
-        name: usize,
-        namelen: u32,
-        iov: usize,
-        iovlen: usize,
-        control: usize,
-        controllen: usize,
-        flags: i32,
-    }
-    const SOL_SOCKET: i32 = 1;
-    const SCM_RIGHTS: i32 = 1;
     const MSG_NOSIGNAL: usize = 0x4000;
     let control = Control { len: 20, level: SOL_SOCKET, kind: SCM_RIGHTS, fd: fd.0, pad: 0 };
     let iov = [name.as_ptr() as usize, name.len()];

@@ -87,7 +87,8 @@ impl Arena {
     }
 
     pub(crate) fn slot(&self, slot: Slot) -> Fd {
-        Fd(self.list(self.header().slots).get(slot.0 as usize).copied().unwrap_or(-1))
+        let place = self.list(self.header().slots).get(slot.0 as usize);
+        Fd(place.map_or(-1, |number| number.load(Ordering::Relaxed) - 1))
     }
 
     /// Leaves text for the runtime.
@@ -168,6 +169,7 @@ impl Walker {
     fn step(&mut self, record: &Record) -> Result<(), Failure> {
         let arena = self.arena;
         match record.op {
+            Op::Receive => self.receive(),
             Op::JoinCgroups => self.join_cgroups(),
             Op::Dumpable(value) => done(sys::prctl(PR_SET_DUMPABLE, value as usize, 0)),
             Op::Setns { fd, flags } => done(sys::setns(arena.slot(fd), flags)),

@@ -56,7 +56,7 @@ impl<T> Default for List<T> {
     }
 }
 
-/// A file descriptor that the runtime opens before the process is made, by its place in [`Header::slots`].
+/// A file descriptor that the runtime opens and [`Op::Receive`] takes, by its place in [`Header::slots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Slot(pub u32);
@@ -178,6 +178,9 @@ pub const COPY_SYMLINK: u32 = 1 << 5;
 #[repr(C, u32)]
 #[allow(missing_docs, reason = "the fields are the parameters of the call that the variant names")]
 pub enum Op {
+    /// Receives the descriptors of [`Header::slots`] and [`Header::tasks`] through the socket: the runtime opens and makes them while
+    /// this process is at work on what needs none.
+    Receive,
     /// Writes `0` into each of [`Header::tasks`]: a single-threaded process that moves itself takes no lock that waits for RCU.
     JoinCgroups,
     /// `prctl(PR_SET_DUMPABLE)`: 0 before anything that processes of an existing container could trace.
@@ -307,6 +310,13 @@ pub struct Record {
     pub op: Op,
 }
 
+/// The most descriptors that one message of [`Op::Receive`] carries; the kernel's own bound is 253 (`SCM_MAX_FD`).
+pub const DESCRIPTORS: usize = 128;
+/// The byte of a message of [`Op::Receive`] that another one follows.
+pub const MORE: u8 = 1;
+/// The byte of the last one.
+pub const LAST: u8 = 0;
+
 /// [`Header::state`]: at work.
 pub const WORKING: u32 = 0;
 /// [`Header::state`]: an operation failed; the report is complete.
@@ -345,10 +355,10 @@ pub struct Header {
     pub die_with_parent: u32,
     /// The operations.
     pub ops: List<Record>,
-    /// File descriptors by [`Slot`].
-    pub slots: List<i32>,
-    /// The fds of [`Op::JoinCgroups`].
-    pub tasks: List<i32>,
+    /// File descriptors by [`Slot`], each plus 1; 0 before [`Op::Receive`]. Written by the program.
+    pub slots: List<AtomicI32>,
+    /// Those of [`Op::JoinCgroups`], likewise; places may be left over.
+    pub tasks: List<AtomicI32>,
     /// Candidates for the command's path, in PATH's order.
     pub programs: List<Str>,
     /// Arguments.

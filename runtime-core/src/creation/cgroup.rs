@@ -1,6 +1,8 @@
 //! The container's control groups, from the config's words to the crate that makes them.
 
-use orlop_cgroups::{Cgroup, DeviceRule, Driver, Join, Layout, Owner, Property, Resources, Spec, Version};
+use std::os::fd::BorrowedFd;
+
+use orlop_cgroups::{Cgroup, DeviceRule, Driver, Layout, Owner, Property, Resources, Spec, Version};
 
 use crate::config::mount_options::MountOptions;
 use crate::config::{Config, NamespaceType};
@@ -138,7 +140,6 @@ impl PlannedCgroup {
 pub(super) struct ContainerCgroup {
     cgroup: Cgroup,
     limited: bool,
-    devices_limited: bool,
 }
 
 impl ContainerCgroup {
@@ -151,12 +152,28 @@ impl ContainerCgroup {
             properties: planned.properties,
             owner: planned.owner,
         };
-        let cgroup = Cgroup::create(planned.record, &spec).map_err(|error| Error::cgroup(&error))?;
-        Ok(Self { cgroup, limited: false, devices_limited: false })
+        let cgroup = Cgroup::create_unified(planned.record, &spec).map_err(|error| Error::cgroup(&error))?;
+        Ok(Self { cgroup, limited: false })
     }
 
-    pub(super) fn join(&self) -> Result<Join<'_>> {
-        self.cgroup.join().map_err(|error| Error::cgroup(&error))
+    /// The cgroup of v2 that the init is born into.
+    pub(super) fn birthplace(&self) -> Result<Option<BorrowedFd<'_>>> {
+        self.cgroup.birthplace().map_err(|error| Error::cgroup(&error))
+    }
+
+    /// How many hierarchies of v1 the init enters by itself at most.
+    pub(super) fn hierarchies(&self) -> usize {
+        self.cgroup.record().paths.keys().filter(|name| !name.is_empty()).count()
+    }
+
+    /// Makes what the init needs only later.
+    pub(super) fn complete(&mut self) -> Result<()> {
+        self.cgroup.create_v1().map_err(|error| Error::cgroup(&error))
+    }
+
+    /// The files through which the init enters the hierarchies of v1.
+    pub(super) fn tasks(&self) -> Result<Vec<BorrowedFd<'_>>> {
+        self.cgroup.join().map(|join| join.tasks).map_err(|error| Error::cgroup(&error))
     }
 
     pub(super) fn attach(&mut self, pid: HostPid) -> Result<()> {
@@ -167,7 +184,8 @@ impl ContainerCgroup {
         self.cgroup.record().clone()
     }
 
-    /// Limits that cannot get in the way of the init are set while it is at work; tight ones only when it is done.
+    /// Limits that cannot get in the way of the init are set before it enters the hierarchies of v1, or while it is at work in the
+    /// cgroup of v2; tight ones only when it is done.
     pub(super) fn may_limit_early(&self, config: &Config<'_>) -> bool {
         if self.cgroup.record().driver == Driver::Systemd {
             return false;
@@ -180,31 +198,12 @@ impl ContainerCgroup {
         roomy && unthrottled && resources.unified.is_empty()
     }
 
-    /// Sets the limits while the init is at work. Not the device rules of v1, which are a row of writes that begins by denying
-    /// all: the init makes the container's devices at the same time.
-    pub(super) fn apply_early(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
-        let mut limits = limits(config, rootless);
-        if self.cgroup.record().paths.contains_key("devices") {
-            limits.devices.clear();
-        } else {
-            self.devices_limited = true;
-        }
-        self.limited = true;
-        self.cgroup.apply(&limits).map_err(|error| Error::cgroup(&error))
-    }
-
-    /// Sets the limits that are not set yet.
+    /// Sets the limits, once.
     pub(super) fn apply(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
-        let mut limits = limits(config, rootless);
-        if self.limited {
-            if self.devices_limited {
-                return Ok(());
-            }
-            limits = Resources { devices: limits.devices, ..Resources::default() };
+        if std::mem::replace(&mut self.limited, true) {
+            return Ok(());
         }
-        self.limited = true;
-        self.devices_limited = true;
-        self.cgroup.apply(&limits).map_err(|error| Error::cgroup(&error))
+        self.cgroup.apply(&limits(config, rootless)).map_err(|error| Error::cgroup(&error))
     }
 
     /// Ends what is left in it and removes it.

@@ -56,14 +56,14 @@ impl Spawn for InContainer<'_> {
         let launch = Launch {
             plan: &plan,
             host: self.host,
-            given: Given { init_pidfd: Some(self.init), init_pid: self.pid, ..Given::default() },
             arena_dir: None,
             clone_into: None,
-            tasks: Vec::new(),
+            tasks: 0,
             stdio: Some(&stdio),
             die_with_parent: false,
         };
-        let mut init = launch.start()?;
+        let given = Given { init_pidfd: Some(self.init), init_pid: self.pid, ..Given::default() };
+        let mut init = launch.start_with(&given, &[])?;
         match init.next(&plan) {
             Ok(_) => {
                 let (pid, pidfd) = init.into_parts();

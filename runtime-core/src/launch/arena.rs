@@ -42,22 +42,20 @@ impl Layout {
     }
 }
 
-/// The descriptors that the init gets, by number.
+/// How the init and the runtime are connected.
 #[derive(Debug)]
-pub(crate) struct Descriptors<'d> {
-    pub(crate) slots: &'d [RawFd],
-    pub(crate) tasks: &'d [RawFd],
+pub(crate) struct Connection {
+    /// The init's end of the socket.
     pub(crate) sync: RawFd,
+    /// How many hierarchies of v1 it enters at most.
+    pub(crate) tasks: usize,
+    /// Whether it dies with the runtime.
+    pub(crate) die_with_parent: bool,
 }
 
 impl Arena {
     /// Lays `plan` out in a new file: in `dir`, or in memory only.
-    pub(crate) fn write(
-        plan: &Plan,
-        descriptors: &Descriptors<'_>,
-        die_with_parent: bool,
-        dir: Option<BorrowedFd<'_>>,
-    ) -> Result<(Self, OwnedFd)> {
+    pub(crate) fn write(plan: &Plan, connection: &Connection, dir: Option<BorrowedFd<'_>>) -> Result<(Self, OwnedFd)> {
         let program = &plan.program;
         let mut layout = Layout { end: DATA_AT + program.data.len() };
         let header = Header {
@@ -70,12 +68,12 @@ impl Arena {
             listener: AtomicI32::new(0),
             listener_taken: AtomicU32::new(0),
             program: AtomicU32::new(0),
-            sync: descriptors.sync,
+            sync: connection.sync,
             first_private_fd: plan.first_private_fd,
-            die_with_parent: u32::from(die_with_parent),
+            die_with_parent: u32::from(connection.die_with_parent),
             ops: layout.place(program.ops.len()),
-            slots: layout.place(descriptors.slots.len()),
-            tasks: layout.place(descriptors.tasks.len()),
+            slots: layout.place(plan.resources.len()),
+            tasks: layout.place(connection.tasks),
             programs: layout.place(program.programs.len()),
             argv: layout.place(program.argv.len()),
             envp: layout.place(program.envp.len()),
@@ -91,7 +89,7 @@ impl Arena {
         let length = i64::try_from(layout.end).unwrap_or(i64::MAX);
         nix::unistd::ftruncate(&file, length).map_err(failed)?;
         let mut mapping = Mapping::new(file.as_fd(), layout.end).map_err(failed)?;
-        fill(&mut mapping, plan, descriptors, header).ok_or_else(|| failed(Errno::EOVERFLOW))?;
+        fill(&mut mapping, plan, header).ok_or_else(|| failed(Errno::EOVERFLOW))?;
         Ok((Self { mapping }, file))
     }
 
@@ -196,12 +194,10 @@ fn create(dir: Option<BorrowedFd<'_>>) -> std::result::Result<OwnedFd, Errno> {
     }
 }
 
-fn fill(mapping: &mut Mapping, plan: &Plan, descriptors: &Descriptors<'_>, header: Header) -> Option<()> {
+fn fill(mapping: &mut Mapping, plan: &Plan, header: Header) -> Option<()> {
     let program = &plan.program;
     mapping.put(DATA_AT, &program.data)?;
     mapping.put(header.ops.at as usize, &program.ops)?;
-    mapping.put(header.slots.at as usize, descriptors.slots)?;
-    mapping.put(header.tasks.at as usize, descriptors.tasks)?;
     mapping.put(header.programs.at as usize, &program.programs)?;
     mapping.put(header.argv.at as usize, &program.argv)?;
     mapping.put(header.envp.at as usize, &program.envp)?;

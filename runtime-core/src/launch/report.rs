@@ -91,10 +91,20 @@ fn explain(error: Error, arena: &Arena, op: &Op, errno: i32, reason: u32) -> Err
         (Op::Mount { .. }, _) if errno == libc::ENODEV => error.detail("this kernel does not know the file system"),
         (Op::Sync { phase: Phase::Ready, .. }, _) => error.detail("the runtime gave up"),
         (Op::WriteProc { .. }, _) if errno == libc::ENOENT => error.detail("this kernel does not have it"),
+        (Op::Unshare { .. }, _) => namespace_hint(error, errno),
         (Op::Pivot, _) if errno == libc::EINVAL => error.hint("on an initramfs use --no-pivot"),
         (Op::User { .. }, _) if errno == libc::EINVAL => error.detail("an id is not mapped in the user namespace"),
         (Op::Rlimits { .. }, _) if errno == libc::EPERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE"),
         (Op::Seccomp { .. }, _) if errno == libc::EINVAL => error.detail("the kernel refuses the filter or a flag"),
+        _ => error,
+    }
+}
+
+/// What to do about namespaces that cannot be made.
+pub(super) fn namespace_hint(error: Error, errno: i32) -> Error {
+    match errno {
+        libc::ENOSPC | libc::EUSERS => error.hint("a limit below /proc/sys/user is reached"),
+        libc::EPERM => error.hint("this needs root, or a user namespace in the config (see `orlop spec --rootless`)"),
         _ => error,
     }
 }

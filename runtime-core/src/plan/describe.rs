@@ -10,9 +10,13 @@ pub(crate) fn step(op: &Op) -> Step {
     match op {
         Op::JoinCgroups | Op::Sync { phase: Phase::Attach } => Step::Cgroup,
         Op::Setns { .. } | Op::Unshare { .. } => Step::JoinNamespace,
-        Op::Dumpable(_) | Op::Fork { .. } | Op::Setsid | Op::Sync { .. } | Op::CurrentRoot | Op::ListenPid { .. } => {
-            Step::Clone
-        }
+        Op::Receive
+        | Op::Dumpable(_)
+        | Op::Fork { .. }
+        | Op::Setsid
+        | Op::Sync { .. }
+        | Op::CurrentRoot
+        | Op::ListenPid { .. } => Step::Clone,
         Op::BecomeRoot { .. } => Step::MapIds,
         Op::TimeOffsets { .. } => Step::SetTimeOffsets,
         Op::Loopback => Step::SetUpNetwork,
@@ -62,6 +66,7 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
             Phase::Namespaces => "wait for network devices and hooks".into(),
             Phase::Ready => "created: limits, state, pid file".into(),
         },
+        Op::Receive => "receive what the runtime opens".into(),
         Op::Rootfs { path, .. } => text(*path),
         Op::Mount { target, fstype, .. } => {
             format!("{} on {}", text(*fstype), text(*target))

@@ -49,6 +49,7 @@ pub(crate) fn plan_exec(exec: &ExecPlan<'_>) -> Result<Plan> {
 
 impl Builder<'_> {
     fn plan_joining(&mut self, exec: &ExecPlan<'_>) -> Result<()> {
+        self.push(Op::Receive);
         if let Some(initial) = exec.process.exec_cpu_affinity.as_ref().and_then(|affinity| affinity.initial.as_ref()) {
             let field = "/execCPUAffinity/initial";
             let mask = cpu_mask(initial).map_err(|detail| self.field_error(field, detail))?;

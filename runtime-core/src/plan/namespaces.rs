@@ -23,13 +23,21 @@ fn flag(kind: NamespaceType) -> u64 {
 
 impl Builder<'_> {
     pub(super) fn plan_namespaces(&mut self) -> Result<()> {
-        self.push_cgroup_join();
         let new: u64 = self.new_flags();
         let user = self.join_slot(NamespaceType::User);
         let pid = self.join_slot(NamespaceType::Pid);
+        let network = if user.is_none() && self.clones(new) { new & flag(NamespaceType::Network) } else { 0 };
+        if network != 0 {
+            // A network namespace takes longer to make than all the others: by the init, while the runtime makes control groups and
+            // opens what is to be mounted.
+            let flags = u32::try_from(network).unwrap_or(0);
+            self.push_from(format_args!("/linux/namespaces"), Op::Unshare { flags });
+        }
+        self.push(Op::Receive);
+        self.push_cgroup_join();
         match user {
             Some(user) => self.plan_joined_user(user, pid, new),
-            None => self.plan_own_user(pid, new),
+            None => self.plan_own_user(pid, new & !network),
         }
         self.plan_time();
         if self.is_new(NamespaceType::Cgroup) && !self.cgroupns_by_clone() {
@@ -86,11 +94,17 @@ impl Builder<'_> {
         Some(self.slot(Resource::Namespace { path, kind, field: format!("/linux/namespaces/{index}/path") }))
     }
 
+    /// Whether the clone makes the new namespaces, as opposed to the init after it has joined others.
+    fn clones(&self, new: u64) -> bool {
+        let own = new & flag(NamespaceType::User) != 0;
+        let joins = self.joins(NamespaceType::Pid) || JOIN_ORDER.iter().any(|kind| self.joins(*kind));
+        !(own && joins) || self.options.host.rootless
+    }
+
     /// A user namespace of its own, or the caller's.
     fn plan_own_user(&mut self, pid: Option<Slot>, new: u64) {
         let own = new & flag(NamespaceType::User) != 0;
-        let joins = pid.is_some() || JOIN_ORDER.iter().any(|kind| self.joins(*kind));
-        if own && joins && !self.options.host.rootless {
+        if !self.clones(new) {
             // The rights over others' namespaces end with the entry into an own user namespace: they are joined before it.
             self.push_joins();
             if let Some(pid) = pid {

@@ -161,23 +161,23 @@ impl Executing<'_> {
             (None, Some(path)) => Some(creation::connect(path, Step::SetUpTerminal)?),
             (None, None) => None,
         };
-        let launch = |clone_into, tasks| {
+        let given = Given {
+            console: console.as_ref().map(AsFd::as_fd),
+            fifo: None,
+            init_pidfd: Some(self.init_pidfd),
+            init_pid: self.entry.record.init.map(|init| init.pid),
+        };
+        let launch = |clone_into, tasks: Vec<BorrowedFd<'_>>| {
             Launch {
                 plan: self.plan,
                 host: self.host,
-                given: Given {
-                    console: console.as_ref().map(AsFd::as_fd),
-                    fifo: None,
-                    init_pidfd: Some(self.init_pidfd),
-                    init_pid: self.entry.record.init.map(|init| init.pid),
-                },
                 arena_dir: None,
                 clone_into,
-                tasks,
+                tasks: tasks.len(),
                 stdio: self.options.stdio.as_ref(),
                 die_with_parent: true,
             }
-            .start()
+            .start_with(&given, &tasks)
         };
         // A frozen cgroup would hold the new process, and this one with it, before it could be set up: it is entered last.
         let Some(cgroup) = self.cgroup.as_ref().filter(|_| !self.paused) else { return launch(None, Vec::new()) };
