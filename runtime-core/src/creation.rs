@@ -120,7 +120,11 @@ impl Making<'_> {
             let listener = self.init()?.take_listener()?;
             self.send_listener(&listener)?;
         }
-        // It lets go when it waits for `start`, or when the command has taken over.
+        if waits {
+            // Nothing is left for it that could fail before `start`.
+            return Ok(());
+        }
+        // It lets go when the command has taken over.
         self.next().map(drop)
     }
 

@@ -161,6 +161,8 @@ struct Builder<'b> {
     options: &'b PlanOptions<'b>,
     plan: Plan,
     proc: Option<Slot>,
+    /// The directories that are new and empty tmpfs mounts.
+    empty: Vec<String>,
     /// Mounts that become read-only once all is in place, by index and path.
     late_readonly: Vec<(usize, String)>,
 }
@@ -237,6 +239,7 @@ pub(crate) fn plan(
         options,
         plan: Plan { program: Program::with_capacity(16 * 1024), ..Plan::default() },
         proc: None,
+        empty: Vec::new(),
         late_readonly: Vec::new(),
     };
     builder.plan.first_private_fd = 3 + options.listen_fds + options.preserve_fds;

@@ -5,6 +5,7 @@ use crate::abi::{
     TIOCSCTTY, TIOCSPTLCK, TIOCSWINSZ,
 };
 use crate::mounts;
+use crate::place::Place;
 use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd};
 use crate::walk::{Failure, Walker};
@@ -61,7 +62,7 @@ impl Walker {
         }
         .map_err(|errno| Failure::because(errno, detail::TARGET))?;
         let tree = mounts::clone_tree(peer, CStr::EMPTY, 0)?;
-        mounts::attach(tree, target)?;
+        Place::At(target).attach(tree)?;
         sys::close(tree)?;
         sys::close(target)?;
         Ok(())

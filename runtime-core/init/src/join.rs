@@ -81,6 +81,11 @@ impl Walker {
     /// Says `phase` and waits for the runtime's answer.
     pub(crate) fn sync(&self, phase: Phase) -> Result<(), Failure> {
         let socket = Fd(self.arena.header().sync);
+        if phase == Phase::Ready {
+            // From here on the socket's end tells of the runtime's death. The tie must be gone before the answer can come: the runtime
+            // may end right after it.
+            sys::prctl(PR_SET_PDEATHSIG, 0, 0)?;
+        }
         sys::write(socket, &[phase as u8], 1)?;
         let mut answer = [0u8; 1];
         loop {
@@ -91,9 +96,6 @@ impl Walker {
                 Ok(_) => return Err(Errno(ECONNRESET).into()),
                 Err(errno) => return Err(errno.into()),
             }
-        }
-        if phase == Phase::Ready {
-            sys::prctl(PR_SET_PDEATHSIG, 0, 0)?;
         }
         Ok(())
     }

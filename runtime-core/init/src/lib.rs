@@ -28,6 +28,7 @@ mod copy;
 mod identity;
 mod join;
 mod mounts;
+mod place;
 mod resolve;
 mod sys;
 mod walk;

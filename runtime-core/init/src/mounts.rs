@@ -3,11 +3,11 @@
 use crate::abi::{
     AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE,
     FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH,
-    MOVE_MOUNT_T_SYMLINKS, MS_MOVE, MS_REC, O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR,
-    S_IFDIR, S_IFLNK, S_IFMT,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS, MS_MOVE,
+    MS_REC, O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT,
 };
 use crate::classic;
+use crate::place::Place;
 use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::walk::{Because, Failure, Walker};
@@ -30,13 +30,6 @@ enum Attributes {
     Later(List<Attr>),
 }
 
-/// Attaches the detached mount `tree` to `target`.
-pub(crate) fn attach(tree: Fd, target: Fd) -> Result<(), Failure> {
-    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
-    sys::move_mount(tree, CStr::EMPTY, target, CStr::EMPTY, flags).because(detail::ATTACH)?;
-    Ok(())
-}
-
 impl Walker {
     /// Sets the attributes of a detached mount; on a kernel that cannot (before Linux 5.12), after it is attached.
     fn set_attrs(&self, mount: Fd, attrs: List<Attr>) -> Result<Attributes, Failure> {
@@ -52,8 +45,8 @@ impl Walker {
     }
 
     /// Attaches a mount, and sets what could not be set before.
-    fn attach_with(&self, tree: Fd, target: Fd, attributes: Attributes) -> Result<(), Failure> {
-        attach(tree, target)?;
+    fn attach_with(&self, tree: Fd, place: Place<'_>, attributes: Attributes) -> Result<(), Failure> {
+        place.attach(tree)?;
         self.finish(tree, attributes)
     }
 
@@ -88,24 +81,9 @@ impl Walker {
         self.finish(tree, attributes)
     }
 
-    /// The target of a mount, made if it is missing.
-    fn target(&self, path: Str, no_links: bool, make: Make) -> Result<Fd, Failure> {
-        let path = self.arena.str(path);
-        let found = if no_links {
-            match resolve::open_no_links(self.root, path, O_PATH) {
-                Err(Errno(ELOOP)) => return Err(Failure::because(Errno(ELOOP), detail::SYMLINK)),
-                Err(Errno(ENOENT)) => resolve::open_or_make(self.root, path, make),
-                other => other,
-            }
-        } else {
-            resolve::open_or_make(self.root, path, make)
-        };
-        found.because(detail::TARGET)
-    }
-
     #[allow(clippy::too_many_arguments, reason = "the parameters are the fields of one operation")]
     pub(crate) fn mount(
-        &self,
+        &mut self,
         target: Str,
         fstype: Str,
         source: Str,
@@ -115,7 +93,8 @@ impl Walker {
         after: List<Attr>,
     ) -> Result<(), Failure> {
         let covered = if flags & TAKE_MODE != 0 { self.mode_at(target) } else { None };
-        let target = self.target(target, flags & NO_SYMLINK != 0, Make::Directory(0o755))?;
+        let mut name = [0u8; 256];
+        let place = self.directory(target, flags, &mut name)?;
         let context = Fd(sys::fsopen(self.arena.str(fstype), FSOPEN_CLOEXEC)? as i32);
         if source.is_some() {
             let key = CStr::new(b"source\0");
@@ -136,14 +115,14 @@ impl Walker {
         sys::fsconfig(context, FSCONFIG_CMD_CREATE, None, None).map_err(|errno| self.explain(context, errno))?;
         let mount = Fd(sys::fsmount(context, FSMOUNT_CLOEXEC, attr)? as i32);
         close(context)?;
-        if flags & COPY_UP != 0 {
+        // A directory that was made for it holds nothing.
+        if let (true, Place::At(target)) = (flags & COPY_UP != 0, place) {
             self.copy_up(target, mount)?;
         }
         let attributes = self.set_attrs(mount, after)?;
-        self.attach_with(mount, target, attributes)?;
+        self.attach_with(mount, place, attributes)?;
         close(mount)?;
-        close(target)?;
-        Ok(())
+        place.leave()
     }
 
     /// The mode of a directory that is there already.
@@ -167,7 +146,7 @@ impl Walker {
     }
 
     pub(crate) fn bind(
-        &self,
+        &mut self,
         tree: Slot,
         source: Str,
         target: Str,
@@ -194,12 +173,17 @@ impl Walker {
             return Ok(());
         }
         let attributes = self.set_attrs(tree, attrs)?;
-        let target = self.bind_target(tree, target, flags)?;
-        let Some(target) = target else { return Ok(()) };
-        self.attach_with(tree, target, attributes)?;
+        let mut name = [0u8; 256];
+        let place = match self.make_first(target, flags, &mut name)? {
+            Some(place) => place,
+            None => match self.bind_target(tree, target, flags)? {
+                Some(target) => Place::At(target),
+                None => return Ok(()),
+            },
+        };
+        self.attach_with(tree, place, attributes)?;
         close(tree)?;
-        close(target)?;
-        Ok(())
+        place.leave()
     }
 
     /// The target of a bind mount, made like its source when it is missing; `None`: missing, and may be.
@@ -225,17 +209,16 @@ impl Walker {
         }
     }
 
-    fn copy_link(&self, link: Fd, target: Str) -> Result<(), Failure> {
+    fn copy_link(&mut self, link: Fd, target: Str) -> Result<(), Failure> {
         let mut text = [0u8; 4096];
         let length = sys::readlinkat(link, CStr::EMPTY, &mut text, 4095).because(detail::SOURCE)?;
         let points_to = CStr::new(text.get(..=length).unwrap_or(b"\0"));
         let mut name = [0u8; 256];
-        let (parent, name) = resolve::parent(self.root, self.arena.str(target), &mut name).because(detail::TARGET)?;
+        let (parent, name) = self.parent(target, &mut name)?;
         match sys::symlinkat(points_to, parent, name) {
             Ok(_) | Err(Errno(EEXIST)) => {}
             Err(errno) => return Err(errno.into()),
         }
-        close(parent)?;
         Ok(())
     }
 
@@ -257,9 +240,15 @@ impl Walker {
         Ok(())
     }
 
-    pub(crate) fn device(&self, path: Str, mode: u32, number: (u32, u32), owner: (u32, u32)) -> Result<(), Failure> {
+    pub(crate) fn device(
+        &mut self,
+        path: Str,
+        mode: u32,
+        number: (u32, u32),
+        owner: (u32, u32),
+    ) -> Result<(), Failure> {
         let mut name = [0u8; 256];
-        let (parent, name) = resolve::parent(self.root, self.arena.str(path), &mut name).because(detail::TARGET)?;
+        let (parent, name) = self.parent(path, &mut name)?;
         let (major, minor) = number;
         let dev = u64::from(minor & 0xff) | u64::from(major & 0xfff) << 8 | u64::from(minor & !0xff) << 12;
         match sys::mknodat(parent, name, mode, dev) {
@@ -278,13 +267,12 @@ impl Walker {
         if owner != (0, 0) {
             sys::fchownat(parent, name, owner.0, owner.1, AT_SYMLINK_NOFOLLOW)?;
         }
-        close(parent)?;
         Ok(())
     }
 
-    pub(crate) fn symlink(&self, path: Str, target: Str, replace: bool) -> Result<(), Failure> {
+    pub(crate) fn symlink(&mut self, path: Str, target: Str, replace: bool) -> Result<(), Failure> {
         let mut name = [0u8; 256];
-        let (parent, name) = resolve::parent(self.root, self.arena.str(path), &mut name).because(detail::TARGET)?;
+        let (parent, name) = self.parent(path, &mut name)?;
         let target = self.arena.str(target);
         match sys::symlinkat(target, parent, name) {
             Err(Errno(EEXIST)) if replace => {
@@ -294,7 +282,6 @@ impl Walker {
             Ok(_) | Err(Errno(EEXIST)) => {}
             Err(errno) => return Err(errno.into()),
         }
-        close(parent)?;
         Ok(())
     }
 
@@ -311,7 +298,7 @@ impl Walker {
             None if directory => empty_directory()?,
             None => self.null_device(null)?,
         };
-        attach(tree, target)?;
+        Place::At(target).attach(tree)?;
         if directory && self.empty_dir.is_none() {
             self.empty_dir = Some(tree);
         } else if !directory && self.null.is_none() {
@@ -348,7 +335,7 @@ impl Walker {
             Err(Errno(ENOSYS)) => true,
             Err(errno) => return Err(Failure::because(errno, detail::ATTRIBUTES)),
         };
-        attach(tree, target)?;
+        Place::At(target).attach(tree)?;
         if late {
             classic::set_readonly(tree).because(detail::ATTRIBUTES)?;
         }

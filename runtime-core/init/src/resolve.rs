@@ -74,7 +74,7 @@ impl PathBuffer {
 }
 
 /// Copies `bytes` and a NUL into `buffer`.
-fn terminated<'a>(bytes: &[u8], buffer: &'a mut [u8; 256]) -> Result<CStr<'a>> {
+pub(crate) fn terminated<'a>(bytes: &[u8], buffer: &'a mut [u8; 256]) -> Result<CStr<'a>> {
     let room = buffer.get_mut(..=bytes.len()).ok_or(Errno(ENAMETOOLONG))?;
     if let [text @ .., end] = room {
         text.copy_from_slice(bytes);
@@ -209,6 +209,11 @@ fn follow(dir: Fd, name: CStr<'_>, path: &mut PathBuffer, start: usize, end: usi
     Ok(())
 }
 
+/// Whether this is the name of an entry of a directory.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..")
+}
+
 /// Splits a path into its parent (made if missing) and its last component.
 pub(crate) fn parent<'b>(root: Fd, path: CStr<'_>, name: &'b mut [u8; 256]) -> Result<(Fd, CStr<'b>)> {
     let mut buffer = PathBuffer::new();
@@ -219,7 +224,7 @@ pub(crate) fn parent<'b>(root: Fd, path: CStr<'_>, name: &'b mut [u8; 256]) -> R
     let text = buffer.bytes.get(..buffer.len).ok_or(Errno(EINVAL))?;
     let cut = text.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
     let name = terminated(text.get(cut..).ok_or(Errno(EINVAL))?, name)?;
-    if name.bytes().is_empty() || name.bytes() == b".." || name.bytes() == b"." {
+    if !is_name(name.bytes()) {
         return Err(Errno(EINVAL));
     }
     buffer.terminate(cut)?;

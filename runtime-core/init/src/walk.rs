@@ -4,6 +4,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::{CLONE_PARENT, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS};
+use crate::place::Parent;
 use crate::sys::{self, CStr, Errno, Fd};
 use crate::wire::{self, FAILED, Header, List, Op, Record, Slot, Str, detail};
 use crate::{identity, join};
@@ -108,6 +109,8 @@ pub(crate) struct Walker {
     pub(crate) root: Fd,
     /// The container's end of its terminal.
     pub(crate) console: Option<Fd>,
+    /// The directory in which the operation before this one made something.
+    pub(crate) parent: Option<Parent>,
     /// An attached empty directory, for masks.
     pub(crate) empty_dir: Option<Fd>,
     /// An attached null device, for masks.
@@ -123,7 +126,8 @@ pub fn run(fd: i32) -> ! {
     let Ok(arena) = Arena::map(Fd(fd)) else { sys::exit(1) };
     let header = arena.header();
     let operations = arena.list(header.ops);
-    let mut walker = Walker { arena, root: Fd(-1), console: None, empty_dir: None, null: None, cwd_tries: 0 };
+    let mut walker =
+        Walker { arena, root: Fd(-1), console: None, parent: None, empty_dir: None, null: None, cwd_tries: 0 };
     let begin = || -> Result<(), Failure> {
         match sys::close_range(header.first_private_fd as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC) {
             // Before Linux 5.11: one by one, as far as a table usually goes.
@@ -198,6 +202,9 @@ impl Walker {
 
     fn step_mounts(&mut self, record: &Record) -> Result<(), Failure> {
         let arena = self.arena;
+        if !matches!(record.op, Op::Mount { .. } | Op::Bind { .. } | Op::Device { .. } | Op::Symlink { .. }) {
+            self.forget_parent()?;
+        }
         match record.op {
             Op::Propagation { flags } => Self::root_propagation(flags, true),
             Op::Rootfs { tree, path, at, attrs } => self.rootfs(tree, path, at, attrs),

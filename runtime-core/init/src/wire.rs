@@ -173,6 +173,9 @@ pub const SOURCE_NOFOLLOW: u32 = 1 << 4;
 /// `Bind::flags`: a source that is a symbolic link is copied as a link instead of being mounted.
 pub const COPY_SYMLINK: u32 = 1 << 5;
 
+/// `Mount::flags` and `Bind::flags` (of a directory): the target is likely missing, so that making it comes before looking for it.
+pub const MAKE_FIRST: u32 = 1 << 8;
+
 /// What the program does, one kernel-facing action each. All paths are inside the root filesystem unless said otherwise.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, u32)]

@@ -63,6 +63,7 @@ impl Builder<'_> {
             after,
         };
         self.push_from(format_args!("/mounts/{index}"), op);
+        self.empty.push(target.to_owned());
         // A cgroup namespace shows the container its own subtree; without one that subtree is bound.
         let own_namespace = self.namespace(NamespaceType::Cgroup).is_some();
         for hierarchy in hierarchies {
@@ -105,6 +106,7 @@ impl Builder<'_> {
                 None => params.push(self.param(controller, None)),
             }
         }
+        let flags = self.make_first(target);
         let after: Vec<Attr> = options.propagation.iter().map(|propagation| propagation_attr(*propagation)).collect();
         let program = &mut self.plan.program;
         let params = program.list(&params);
@@ -115,7 +117,7 @@ impl Builder<'_> {
             source: program.str("cgroup"),
             params,
             attr: super::mounts::attributes(options.flags),
-            flags: 0,
+            flags,
             after,
         };
         self.push_from(format_args!("/mounts/{index}"), op);
@@ -142,8 +144,8 @@ impl Builder<'_> {
         let below = recursive.then(|| propagation_attr(Propagation::Rslave));
         let attrs: Vec<Attr> = std::iter::once(own).chain(below).collect();
         let attrs = self.plan.program.list(&attrs);
+        let flags = self.make_first(target) | if recursive { RECURSIVE } else { 0 };
         let target = self.plan.program.str(target);
-        let flags = if recursive { RECURSIVE } else { 0 };
         self.push_from(format_args!("/mounts/{index}"), Op::Bind { tree, source, target, flags, attrs });
     }
 }

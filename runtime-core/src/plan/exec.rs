@@ -28,6 +28,7 @@ pub(crate) fn plan_exec(exec: &ExecPlan<'_>) -> Result<Plan> {
         options: exec.options,
         plan: Plan { program: Program::with_capacity(8 * 1024), ..Plan::default() },
         proc: None,
+        empty: Vec::new(),
         late_readonly: Vec::new(),
     };
     builder.plan.first_private_fd = 3 + exec.options.preserve_fds;

@@ -34,7 +34,8 @@ pub(crate) fn plan_hook(
         set_groups: false,
     };
     let plan = Plan { program: Program::with_capacity(2048), first_private_fd: 3, ..Plan::default() };
-    let mut builder = Builder { config, options: &options, plan, proc: None, late_readonly: Vec::new() };
+    let mut builder =
+        Builder { config, options: &options, plan, proc: None, empty: Vec::new(), late_readonly: Vec::new() };
     builder.push(Op::Receive);
     builder.push(Op::Dumpable(0));
     let init = builder.slot(Resource::InitPidfd);

@@ -1,8 +1,8 @@
 //! The config's mounts as operations.
 
 use orlop_init::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_IN_ROOT, SOURCE_NOFOLLOW, Slot, Str,
-    TAKE_MODE,
+    Attr, COPY_SYMLINK, COPY_UP, MAKE_FIRST, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_IN_ROOT, SOURCE_NOFOLLOW, Slot,
+    Str, TAKE_MODE,
 };
 
 use super::{Builder, IdMapped, IdMaps, Resource, TreeOf};
@@ -152,6 +152,12 @@ impl Builder<'_> {
         }
         after.extend(options.propagation.iter().map(|propagation| propagation_attr(*propagation)));
         let mut flags = if matches!(kind, "proc" | "sysfs") || options.dest_nofollow { NO_SYMLINK } else { 0 };
+        if flags & NO_SYMLINK == 0 {
+            flags |= self.make_first(target);
+        }
+        if kind == "tmpfs" && !options.tmpcopyup {
+            self.empty.push(target.to_owned());
+        }
         if options.tmpcopyup {
             flags |= COPY_UP;
         } else if kind == "tmpfs" && !options.data.iter().any(|(_, option)| option.starts_with("mode=")) {
@@ -173,6 +179,12 @@ impl Builder<'_> {
         let op = Op::Mount { target, fstype, source, params, attr: set, flags, after };
         self.push_from(format_args!("/mounts/{index}"), op);
         Ok(())
+    }
+
+    /// What is mounted in an empty directory finds no target there.
+    pub(super) fn make_first(&self, target: &str) -> u32 {
+        let parent = target.rsplit_once('/').map_or("", |(parent, _)| parent);
+        if self.empty.iter().any(|empty| empty == parent) { MAKE_FIRST } else { 0 }
     }
 
     pub(super) fn param(&mut self, key: &str, value: Option<&str>) -> Param {
