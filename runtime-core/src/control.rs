@@ -64,14 +64,14 @@ pub(crate) fn require(record: &Record) -> Result<Cgroup> {
 }
 
 /// Whether the container is paused.
-pub(crate) fn is_frozen(record: &Record) -> Result<bool> {
-    record.cgroup.as_ref().map_or(Ok(false), |cgroup| cgroup.is_paused().map_err(|error| Error::cgroup(&error)))
+pub(crate) fn is_frozen(cgroup: Option<&orlop_cgroups::Record>) -> Result<bool> {
+    cgroup.map_or(Ok(false), |cgroup| cgroup.is_paused().map_err(|error| Error::cgroup(&error)))
 }
 
 /// A process that is frozen by the v1 freezer dies only once it is thawed.
 pub(crate) fn thaw_dying(record: &Record) -> Result<()> {
     match open(record) {
-        Some(cgroup) if is_frozen(record)? => {
+        Some(cgroup) if is_frozen(record.cgroup.as_ref())? => {
             match cgroup.thaw() {
                 // Gone already: what was to die has died.
                 Err(error) if error.kind() != orlop_cgroups::Kind::NotFound => Err(Error::cgroup(&error)),

@@ -64,7 +64,7 @@ fn make_from(
     let prepared = Prepared::new(runtime, id, bundle, config, options, waits)?;
     let store = Store::create(runtime)?;
     let claim = store.claim(id, &prepared.record, &bundle.bytes)?;
-    let mut making = Making { id, config, options, prepared, claim, cgroup: None, init: None };
+    let mut making = Making { id, config, options, prepared, claim, cgroup: None, init: None, written: None };
     match making.carry_out(waits) {
         Ok(()) => making.finish(waits),
         Err(error) => Err(making.undo(error)),
@@ -80,6 +80,8 @@ struct Making<'m> {
     claim: Claim,
     cgroup: Option<ContainerCgroup>,
     init: Option<Init>,
+    /// What lies beside the state file, to take its place.
+    written: Option<Record>,
 }
 
 impl Making<'_> {
@@ -176,7 +178,23 @@ impl Making<'_> {
             ..Given::default()
         };
         let tasks = self.cgroup.as_ref().map(ContainerCgroup::tasks).transpose()?.unwrap_or_default();
-        self.init()?.hand_over(self.plan(), &given, &tasks)
+        self.init()?.hand_over(self.plan(), &given, &tasks)?;
+        // The init has mounts to make now, and this process nothing else to do.
+        let record = self.created()?;
+        self.claim.locked()?.prepare(&record)?;
+        self.written = Some(record);
+        Ok(())
+    }
+
+    /// The record of the container as it will be.
+    fn created(&self) -> Result<Record> {
+        let init = self.init()?;
+        Ok(Record {
+            init: Some(InitProcess::of(init.pid(), init.pidfd())?),
+            phase: Phase::Created,
+            cgroup: self.cgroup.as_ref().map(ContainerCgroup::record),
+            ..self.prepared.record.clone()
+        })
     }
 
     fn apply_limits(&mut self) -> Result<()> {
@@ -218,14 +236,14 @@ impl Making<'_> {
         if let Some(path) = &self.options.pid_file {
             write_pid_file(path, pid)?;
         }
-        let init = InitProcess::of(pid, self.init()?.pidfd())?;
-        let record = &mut self.prepared.record;
-        record.init = Some(init);
-        record.phase = Phase::Created;
-        if let Some(cgroup) = &self.cgroup {
-            record.cgroup = Some(cgroup.record());
+        self.prepared.record = self.created()?;
+        let locked = self.claim.locked()?;
+        // An init that joined a pid namespace goes on under another number, and a scope is known only now.
+        if self.written.take().is_some_and(|written| written == self.prepared.record) {
+            locked.commit()
+        } else {
+            locked.save(&self.prepared.record)
         }
-        self.claim.locked()?.save(&self.prepared.record)
     }
 
     fn set_up_intel_rdt(&self, pid: crate::HostPid) -> Result<()> {

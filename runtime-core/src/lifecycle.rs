@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use crate::procfs::Procfs;
-use crate::state::{Entry, InitProcess, Locked, Phase, Record};
+use crate::state::{Brief, Entry, InitProcess, Locked, Phase, Record};
 use crate::verbs::state::Status;
 use crate::{Error, HostPid, Kind, Result, Step, control, pidfd};
 
@@ -53,41 +53,60 @@ pub(crate) struct Facts {
 
 /// The facts about a container that may be changing.
 pub(crate) fn facts(entry: &Entry) -> Result<Facts> {
-    facts_of(&entry.record, || entry.has_exec_fifo())
+    Vital::of(&entry.record).facts(|| entry.has_exec_fifo())
+}
+
+/// The facts about a container that is only to be described.
+pub(crate) fn facts_briefly(brief: &Brief) -> Result<Facts> {
+    let vital = Vital { phase: brief.phase, init: brief.init, cgroup: brief.cgroup.as_ref() };
+    vital.facts(|| brief.has_exec_fifo())
 }
 
 /// The facts about a container that only this caller changes.
 pub(crate) fn facts_locked(locked: &Locked, record: &Record) -> Result<Facts> {
-    facts_of(record, || locked.has_exec_fifo())
+    Vital::of(record).facts(|| locked.has_exec_fifo())
 }
 
-/// In the order of cost: most questions end at the process.
-fn facts_of(record: &Record, has_fifo: impl FnOnce() -> Result<bool>) -> Result<Facts> {
-    if record.phase == Phase::Creating {
-        return Ok(Facts { status: Status::Creating, init: None });
+/// What of a container's record its status depends on.
+struct Vital<'v> {
+    phase: Phase,
+    init: Option<InitProcess>,
+    cgroup: Option<&'v orlop_cgroups::Record>,
+}
+
+impl<'v> Vital<'v> {
+    fn of(record: &'v Record) -> Self {
+        Self { phase: record.phase, init: record.init, cgroup: record.cgroup.as_ref() }
     }
-    let Some(init) = record.init.as_ref().map(InitProcess::open).transpose()?.flatten() else {
-        return Ok(Facts { status: Status::Stopped, init: None });
-    };
-    let status = if control::is_frozen(record)? {
-        Status::Paused
-    } else if has_fifo()? && is_waiting(record)? {
-        Status::Created
-    } else {
-        Status::Running
-    };
-    Ok(Facts { status, init: Some(init) })
+
+    /// In the order of cost: most questions end at the process.
+    fn facts(&self, has_fifo: impl FnOnce() -> Result<bool>) -> Result<Facts> {
+        if self.phase == Phase::Creating {
+            return Ok(Facts { status: Status::Creating, init: None });
+        }
+        let Some(init) = self.init.as_ref().map(InitProcess::open).transpose()?.flatten() else {
+            return Ok(Facts { status: Status::Stopped, init: None });
+        };
+        let status = if control::is_frozen(self.cgroup)? {
+            Status::Paused
+        } else if has_fifo()? && is_waiting(self.init)? {
+            Status::Created
+        } else {
+            Status::Running
+        };
+        Ok(Facts { status, init: Some(init) })
+    }
 }
 
 /// Whether the container is created and not started, frozen or not.
 pub(crate) fn waits_for_start(entry: &Entry) -> Result<bool> {
-    Ok(entry.has_exec_fifo()? && is_waiting(&entry.record)?)
+    Ok(entry.has_exec_fifo()? && is_waiting(entry.record.init)?)
 }
 
 /// Whether a container with a FIFO really waits at it: a `start` that was killed may have let the command be executed without
 /// removing the FIFO.
-fn is_waiting(record: &Record) -> Result<bool> {
-    let Some(init) = record.init else {
+fn is_waiting(init: Option<InitProcess>) -> Result<bool> {
+    let Some(init) = init else {
         return Ok(false);
     };
     match control::is_init_program(&Procfs::open()?, init.pid) {

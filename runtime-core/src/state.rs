@@ -7,6 +7,7 @@
 //! The lock is a `flock` on the directory itself: it needs no file, it ends with its holder, and while `create` holds it nobody
 //! takes the half-made container for a dead one.
 
+mod brief;
 mod lock;
 mod record;
 mod timestamp;
@@ -24,8 +25,9 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-use crate::{ContainerId, Error, Kind, Result, Runtime, Step};
+use crate::{ContainerId, Error, Kind, Result, Runtime, Step, sys};
 
+pub(crate) use brief::Brief;
 use lock::Lock;
 pub(crate) use record::{InitProcess, IntelRdtRecord, NamespaceRecord, Phase, Record};
 pub(crate) use timestamp::now_rfc3339;
@@ -235,13 +237,6 @@ impl Entry {
         })?;
         let dir = lock_until(dir, &self.id, Instant::now() + LOCK_DEADLINE)?;
         if is_linked(dir.as_fd()).map_err(failed)? { Ok(dir) } else { Err(not_found(&self.id)) }
-    }
-
-    /// The uid that owns the directory, and with it the container.
-    pub(crate) fn owner(&self) -> Result<u32> {
-        let stat =
-            fstat(&self.dir).map_err(|errno| Error::os(Step::ReadState, errno as i32).object(self.id.as_str()))?;
-        Ok(stat.st_uid)
     }
 }
 
@@ -496,8 +491,13 @@ fn read_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Result<Option
         Err(Errno::ENOENT) => return Ok(None),
         Err(errno) => return Err(failed(&errno.into())),
     };
+    read_open(file).map(Some).map_err(|error| failed(&error))
+}
+
+/// Reads all of a regular file.
+fn read_open(file: OwnedFd) -> std::io::Result<Vec<u8>> {
     let mut file = File::from(file);
-    // Room for nearly every state file in one read and one more that finds the end: no fstat needed.
+    // Room for nearly every state file, so that one read finds its end: no fstat needed.
     let mut bytes = vec![0; 8192];
     let mut length = 0;
     loop {
@@ -506,14 +506,18 @@ fn read_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Result<Option
             continue;
         };
         match file.read(room) {
-            Ok(0) => break,
+            // A regular file gives all it has.
+            Ok(count) if count < room.len() => {
+                length += count;
+                break;
+            }
             Ok(count) => length += count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(error),
         }
     }
     bytes.truncate(length);
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> {

@@ -76,9 +76,7 @@ impl Program {
             self.data.push(0);
         }
         let at = self.here();
-        for item in items {
-            item.append(&mut self.data);
-        }
+        T::append_all(items, &mut self.data);
         List { at, len: u32::try_from(items.len()).unwrap_or(u32::MAX), of: PhantomData }
     }
 
@@ -124,6 +122,22 @@ impl<'a> View<'a> {
 /// Values that are stored in the arena as they are.
 pub(crate) trait Plain: Copy {
     fn append(self, data: &mut Vec<u8>);
+
+    fn append_all(items: &[Self], data: &mut Vec<u8>) {
+        for item in items {
+            item.append(data);
+        }
+    }
+}
+
+impl Plain for u8 {
+    fn append(self, data: &mut Vec<u8>) {
+        data.push(self);
+    }
+
+    fn append_all(items: &[Self], data: &mut Vec<u8>) {
+        data.extend_from_slice(items);
+    }
 }
 
 macro_rules! plain {
@@ -148,7 +162,7 @@ macro_rules! plain_numbers {
     };
 }
 
-plain_numbers! { u8 u16 u32 u64 i32 }
+plain_numbers! { u16 u32 u64 i32 }
 
 plain! {
     Str { at, len }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::{ContainerId, Error, HostPid, Kind, Result, Step};
 
 /// The version of the state file's format: raised when an older runtime would misread it.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// How far the making of a container has come. All later statuses follow from facts, not from the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,14 @@ pub(crate) struct InitProcess {
     pub(crate) pidfd_inode: Option<u64>,
     /// Its start time in clock ticks since boot (field 22 of /proc/PID/stat), needed and recorded where the inode is not.
     pub(crate) start_time: Option<u64>,
+}
+
+impl InitProcess {
+    /// From the numbers of a state file, where 0 says that there is none.
+    pub(super) fn recorded(pid: HostPid, pidfd_inode: u64, start_time: u64) -> Self {
+        let some = |number: u64| (number != 0).then_some(number);
+        Self { pid, pidfd_inode: some(pidfd_inode), start_time: some(start_time) }
+    }
 }
 
 /// A namespace of the container that is not the runtime's own.
@@ -186,12 +194,8 @@ fn owned_resources<'de, D: Deserializer<'de>>(
 
 impl From<Wire> for Record {
     fn from(wire: Wire) -> Self {
-        let some = |number: u64| (number != 0).then_some(number);
-        let init = HostPid::new(wire.init_process_pid).map(|pid| InitProcess {
-            pid,
-            pidfd_inode: some(wire.init_process_pidfd_inode),
-            start_time: some(wire.init_process_start),
-        });
+        let init = HostPid::new(wire.init_process_pid)
+            .map(|pid| InitProcess::recorded(pid, wire.init_process_pidfd_inode, wire.init_process_start));
         Self {
             id: wire.id,
             phase: wire.phase,

@@ -88,7 +88,9 @@ fn a_record_comes_back_as_it_was_saved() {
     let entry = Store::find(&scratch.runtime(), &web).unwrap();
     assert_eq!(entry.record, record);
     assert_eq!(entry.config().unwrap(), b"{\"a\": 1}");
-    assert_eq!(entry.owner().unwrap(), geteuid().as_raw());
+    let brief = store.brief(&web).unwrap();
+    assert_eq!(brief.owner().unwrap(), geteuid().as_raw());
+    assert_eq!((brief.phase, brief.created.as_str()), (entry.record.phase, entry.record.created.as_str()));
     assert!(entry.record.has_own_pid_namespace());
     assert!(!entry.has_exec_fifo().unwrap());
     let text = std::fs::read_to_string(scratch.path("web/state.json")).unwrap();

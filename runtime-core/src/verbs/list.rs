@@ -3,7 +3,7 @@
 use nix::unistd::{Uid, User};
 
 use super::state::{ContainerState, describe};
-use crate::state::{Entry, Store};
+use crate::state::{Brief, Store};
 use crate::{Error, Kind, Result, Runtime};
 
 /// What `list` found.
@@ -28,9 +28,9 @@ pub fn list(runtime: &Runtime) -> Result<Listing> {
     // Nearly always all directories have one owner.
     let mut known: Option<(u32, String)> = None;
     for id in store.ids()? {
-        let described = store.load(&id).and_then(|entry| {
-            let owner = owner_name(&entry, &mut known)?;
-            describe(entry, owner)
+        let described = store.brief(&id).and_then(|brief| {
+            let owner = owner_name(&brief, &mut known)?;
+            describe(brief, owner)
         });
         match described {
             Ok(state) => listing.containers.push(state),
@@ -43,8 +43,8 @@ pub fn list(runtime: &Runtime) -> Result<Listing> {
 }
 
 /// The name of the user who owns the container, or `#uid` where there is no such user.
-fn owner_name(entry: &Entry, known: &mut Option<(u32, String)>) -> Result<String> {
-    let uid = entry.owner()?;
+fn owner_name(brief: &Brief, known: &mut Option<(u32, String)>) -> Result<String> {
+    let uid = brief.owner()?;
     if let Some((_, name)) = known.as_ref().filter(|(known, _)| *known == uid) {
         return Ok(name.clone());
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::lifecycle;
-use crate::state::{Entry, Store};
+use crate::state::{Brief, Store};
 use crate::{ContainerId, Result, Runtime};
 
 /// The status of a container, as runc uses the words of runtime-spec's `runtime.md`.
@@ -82,27 +82,27 @@ fn sorted<S: Serializer>(map: &BTreeMap<String, String>, serializer: S) -> std::
 /// # Errors
 /// [`crate::Kind::NotFound`] when there is none; [`crate::Kind::State`] when its state file is damaged.
 pub fn state(runtime: &Runtime, id: &ContainerId) -> Result<ContainerState> {
-    let entry = Store::find(runtime, id)?;
-    describe(entry, String::new())
+    let store = Store::open(runtime)?.ok_or_else(|| crate::state::not_found(id))?;
+    describe(store.brief(id)?, String::new())
 }
 
 /// The state of a container whose record is read.
-pub(crate) fn describe(entry: Entry, owner: String) -> Result<ContainerState> {
-    let status = lifecycle::facts(&entry)?.status;
-    let record = entry.record;
+pub(crate) fn describe(brief: Brief, owner: String) -> Result<ContainerState> {
+    let status = lifecycle::facts_briefly(&brief)?.status;
+    let id = brief.id().as_str().to_owned();
     let pid = match status {
         Status::Stopped | Status::Creating => 0,
-        _ => record.init.map_or(0, |init| init.pid.get()),
+        _ => brief.init.map_or(0, |init| init.pid.get()),
     };
     Ok(ContainerState {
-        oci_version: record.oci_version,
-        id: record.id,
+        oci_version: brief.oci_version,
+        id,
         pid,
         status,
-        bundle: record.bundle,
-        rootfs: record.rootfs,
-        created: record.created,
-        annotations: record.annotations,
+        bundle: brief.bundle,
+        rootfs: brief.rootfs,
+        created: brief.created,
+        annotations: brief.annotations,
         owner,
     })
 }

@@ -1,0 +1,152 @@
+//! What `state` and `list` tell of a container: the few words of its state file that they need, read past all others.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
+use serde::Deserialize;
+
+use super::record::{self, InitProcess, Phase};
+use super::{EXEC_FIFO, STATE_FILE, Store, has_file, read_open, sys};
+use crate::{ContainerId, Error, HostPid, Result, Step};
+
+/// A container as it is described to others.
+#[derive(Debug)]
+pub(crate) struct Brief {
+    root: Arc<OwnedFd>,
+    id: ContainerId,
+    /// How far `create` came.
+    pub(crate) phase: Phase,
+    /// The `ociVersion` of the config.
+    pub(crate) oci_version: String,
+    /// The absolute path of the bundle.
+    pub(crate) bundle: String,
+    /// The absolute path of the root file system.
+    pub(crate) rootfs: String,
+    /// When it was created, in RFC 3339.
+    pub(crate) created: String,
+    /// The config's annotations.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The container's first process; `None` in an intent.
+    pub(crate) init: Option<InitProcess>,
+    /// Only the paths by which one sees whether it is frozen.
+    pub(crate) cgroup: Option<orlop_cgroups::Record>,
+}
+
+/// The state file, as far as it is read.
+#[derive(Deserialize)]
+struct Wire {
+    orlop_state: u32,
+    id: String,
+    phase: Phase,
+    #[serde(default)]
+    init_process_pid: i32,
+    #[serde(default)]
+    init_process_start: u64,
+    #[serde(default)]
+    init_process_pidfd_inode: u64,
+    created: String,
+    oci_version: String,
+    bundle: String,
+    rootfs: String,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    cgroup: Option<Cgroup>,
+}
+
+#[derive(Deserialize)]
+struct Cgroup {
+    #[serde(default)]
+    paths: Paths,
+}
+
+#[derive(Deserialize, Default)]
+struct Paths {
+    #[serde(default)]
+    freezer: Option<String>,
+    #[serde(default, rename = "")]
+    unified: Option<String>,
+}
+
+impl Store {
+    /// Reads what there is to be told of the container `id`.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub(crate) fn brief(&self, id: &ContainerId) -> Result<Brief> {
+        let read = || -> Option<Brief> {
+            let path = CString::new(format!("{id}/{STATE_FILE}")).ok()?;
+            let resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS;
+            let file = sys::openat2(self.root.as_fd(), &path, libc::O_RDONLY | libc::O_NONBLOCK, resolve).ok()?;
+            let bytes = read_open(file).ok()?;
+            let wire: Wire = serde_json::from_slice(&bytes).ok()?;
+            (wire.orlop_state == record::FORMAT && wire.id == id.as_str()).then(|| self.brief_of_wire(id, wire))
+        };
+        // What is missing or wrong is told by the one who reads it all.
+        read().map_or_else(|| self.load(id).map(|entry| self.brief_of_record(id, entry.record)), Ok)
+    }
+
+    fn brief_of_wire(&self, id: &ContainerId, wire: Wire) -> Brief {
+        let init = HostPid::new(wire.init_process_pid)
+            .map(|pid| InitProcess::recorded(pid, wire.init_process_pidfd_inode, wire.init_process_start));
+        let cgroup = wire.cgroup.map(|cgroup| {
+            let paths = [("freezer", cgroup.paths.freezer), ("", cgroup.paths.unified)];
+            let paths = paths.into_iter().filter_map(|(name, path)| Some((name.to_owned(), path?))).collect();
+            orlop_cgroups::Record { paths, ..orlop_cgroups::Record::default() }
+        });
+        Brief {
+            root: Arc::clone(&self.root),
+            id: id.clone(),
+            phase: wire.phase,
+            oci_version: wire.oci_version,
+            bundle: wire.bundle,
+            rootfs: wire.rootfs,
+            created: wire.created,
+            annotations: wire.annotations,
+            init,
+            cgroup,
+        }
+    }
+
+    fn brief_of_record(&self, id: &ContainerId, record: super::Record) -> Brief {
+        Brief {
+            root: Arc::clone(&self.root),
+            id: id.clone(),
+            phase: record.phase,
+            oci_version: record.oci_version,
+            bundle: record.bundle,
+            rootfs: record.rootfs,
+            created: record.created,
+            annotations: record.annotations,
+            init: record.init,
+            cgroup: record.cgroup,
+        }
+    }
+}
+
+impl Brief {
+    /// The container's id.
+    pub(crate) fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    /// The uid that owns the directory, and with it the container.
+    pub(crate) fn owner(&self) -> Result<u32> {
+        fstatat(&self.root, self.id.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).map(|stat| stat.st_uid).map_err(|errno| {
+            match errno {
+                Errno::ENOENT => super::not_found(&self.id),
+                errno => Error::os(Step::ReadState, errno as i32).object(self.id.as_str()),
+            }
+        })
+    }
+
+    /// Whether the FIFO of a container that was not started is there.
+    pub(crate) fn has_exec_fifo(&self) -> Result<bool> {
+        has_file(self.root.as_fd(), &format!("{}/{EXEC_FIFO}", self.id), &self.id)
+    }
+}
