@@ -127,20 +127,35 @@ pub(crate) fn parallel(watch: &Stopwatch<'_>, options: &Options, report: &mut Re
     }
 }
 
+/// The floor beside the containers that run: what of a growth is the kernel's own.
+fn floor_beside(watch: &Stopwatch<'_>, label: &str, report: &mut Report) {
+    let program = watch.floor().display().to_string();
+    let rootfs = watch.bench.dir.join("rootfs").display().to_string();
+    for _ in 0..10 {
+        let sample = watch.time_any(&[&program, "container", &rootfs, "1"]);
+        assert_eq!(sample.status, 0, "floor");
+        report.floor(label, "floor, whole process", sample.milliseconds);
+        report.floor(&format!("{label}: CPU"), "floor, whole process", sample.cpu_milliseconds);
+    }
+}
+
 /// The first ten and the last ten of many running containers, and `list` of 1, 100 and all of them.
 pub(crate) fn scale(watch: &Stopwatch<'_>, options: &Options, report: &mut Report) {
+    const FIRST: &str = "run --detach, the first ten";
+    let last = format!("run --detach, the last ten of {}", options.scale);
     for peer in &options.peers {
         let mut names = Vec::new();
+        floor_beside(watch, FIRST, report);
         for n in 0..options.scale {
             let name = watch.name();
             let bundle = bundles::write(watch, Kind::Lasting, &name);
             let sample = watch.time(peer, &["run", "--detach", "--bundle", &bundle, &name]);
             names.push(name);
             if n < 10 {
-                report.time("run --detach, the first ten", peer, &sample);
+                report.time(FIRST, peer, &sample);
             }
             if n + 10 >= options.scale {
-                report.time(&format!("run --detach, the last ten of {}", options.scale), peer, &sample);
+                report.time(&last, peer, &sample);
             }
             if n + 1 == 100 || n + 1 == options.scale {
                 for _ in 0..5 {
@@ -148,6 +163,7 @@ pub(crate) fn scale(watch: &Stopwatch<'_>, options: &Options, report: &mut Repor
                 }
             }
         }
+        floor_beside(watch, &last, report);
         eprintln!("{}: {} containers", peer.name, names.len());
         for name in names {
             watch.remove(peer, &name);
