@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = cases![
     domainname.not_runc("since runc 1.2"),
     joining_by_path,
     joining_a_pid_namespace,
+    joining_a_pid_namespace_with_a_limit_of_one,
     joining_a_user_namespace.not_runc("since runc 1.2"),
     joining_a_missing_path_is_an_error,
     joining_a_path_of_another_type_is_an_error,
@@ -136,6 +137,15 @@ fn joining_a_pid_namespace(t: &Sandbox) {
     assert_ne!(facts["pid"], 1);
     let expected = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap().display().to_string();
     assert_eq!(facts["namespaces"]["pid"], expected);
+    first.end();
+}
+
+fn joining_a_pid_namespace_with_a_limit_of_one(t: &Sandbox) {
+    let first = t.container("first");
+    let pid = first.run_paused();
+    let second = t.container("second");
+    second.join("pid", &format!("/proc/{pid}/ns/pid"));
+    second.set("/linux/resources/pids", json!({"limit": 1})).args(&["/probe", "exit", "0"]).run().ok();
     first.end();
 }
 

@@ -12,6 +12,9 @@ use crate::{CgroupDriver, ContainerId, Error, HostPid, Result, Runtime};
 /// A memory limit from which on the setting-up itself, and the runtime's help for it, can never matter.
 const ROOMY: i64 = 16 << 20;
 
+/// As many processes as the setting-up never has at once.
+const MANY: i64 = 16;
+
 /// A cgroup that is to be made.
 #[derive(Debug)]
 pub(super) struct PlannedCgroup {
@@ -195,7 +198,9 @@ impl ContainerCgroup {
             resources.memory.as_ref().and_then(|memory| memory.limit).is_none_or(|limit| !(0..ROOMY).contains(&limit));
         let unthrottled =
             resources.cpu.as_ref().is_none_or(|cpu| cpu.quota.is_none() && cpu.realtime_runtime.is_none());
-        roomy && unthrottled && resources.unified.is_empty()
+        // An init that joins a pid namespace is two processes for a moment.
+        let crowd = resources.pids.as_ref().and_then(|pids| pids.limit).is_none_or(|limit| !(0..MANY).contains(&limit));
+        roomy && unthrottled && crowd && resources.unified.is_empty()
     }
 
     /// Sets the limits, once.
