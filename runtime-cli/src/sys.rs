@@ -13,16 +13,17 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 /// The size of a terminal's window in rows and columns (and pixels, unused).
 pub(crate) type WindowSize = libc::winsize;
 
-/// Receives one file descriptor over the Unix socket `socket`; `None` when the peer closed it without sending one.
+/// Takes the file descriptor that was sent over the Unix socket `socket`; `None` when there is none. Does not wait.
 pub(crate) fn receive_fd(socket: BorrowedFd<'_>) -> nix::Result<Option<OwnedFd>> {
     // The sender adds at least one byte: a message without data cannot carry a file descriptor.
     let mut name = [0_u8; 4096];
     let mut iov = [std::io::IoSliceMut::new(&mut name)];
     let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let message = loop {
         match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags) {
             Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(None),
             other => break other?,
         }
     };

@@ -1,6 +1,6 @@
 //! Who the command is, what it may do and use, and its execution: the same for a container's init and for `exec`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use orlop_init::wire::{Bpf, Op, Phase, ProcFile, Rlimit, SchedAttr, Slot, Str};
 
@@ -246,7 +246,7 @@ impl Builder<'_> {
     fn plan_environment(&mut self, execution: &Execution<'_>) {
         let env = &execution.process.env;
         // The last of several values counts, whatever the C library of the container makes of duplicates.
-        let mut last = HashMap::with_capacity(env.len());
+        let mut last = BTreeMap::new();
         for (index, entry) in env.iter().enumerate() {
             last.insert(name(entry), index);
         }
