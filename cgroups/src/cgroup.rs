@@ -88,8 +88,8 @@ impl Part {
             return Ok(tasks.as_fd());
         }
         let path = format!("{}/tasks", self.path);
-        let tasks =
-            sys::open(sys::At::Absolute, &path, libc::O_WRONLY).map_err(|errno| Error::os("open", errno).on(path))?;
+        let tasks = sys::open(sys::At::Absolute, &path, libc::O_WRONLY)
+            .map_err(|errno| Error::os("adding pid of the new process to", errno).on(path))?;
         Ok(self.tasks.get_or_init(|| tasks).as_fd())
     }
 }
@@ -236,7 +236,7 @@ impl Cgroup {
         if let Some(unknown) = controllers.iter().find(|name| !self.record.paths.contains_key(**name)) {
             return Err(Error::new(Kind::Unsupported, "find the sub-cgroup")
                 .on(path)
-                .detail(format!("the container has no hierarchy with controller {unknown:?}")));
+                .detail(format!("unknown controller {unknown:?}: the container is in no hierarchy that has it")));
         }
         let mut record = self.record.clone();
         for part in &self.parts {

@@ -34,6 +34,7 @@ pub(crate) const CASES: &[Case] = cases![
     unknown_flag_is_refused,
     without_a_command_is_refused,
     sub_cgroup.not_crun("lets a path out, until crun 1.29"),
+    a_cgroup_that_hands_on_its_controllers_takes_no_process.not_runc("only where all is cgroup v2"),
 ];
 
 fn paused<'a>(t: &'a Sandbox) -> Container<'a> {
@@ -339,7 +340,35 @@ fn sub_cgroup(t: &Sandbox) {
     c.exec(&["--cgroup", "sub", "--detach"], &["/probe", "pause"]).ok();
     let dir = t.controller("memory", &c.id).unwrap();
     assert_eq!(fs::read_to_string(dir.join("sub/cgroup.procs")).unwrap().lines().count(), 1);
-    c.exec(&["--cgroup", "../.."], &["true"]).fails();
-    c.exec(&["--cgroup", "none-such"], &["true"]).fails();
+    let out = c.exec(&["--cgroup", "../.."], &["true"]).fails();
+    assert!(out.stderr.contains("sub cgroup path"), "{}", out.stderr);
+    let out = c.exec(&["--cgroup", "none-such"], &["true"]).fails();
+    assert!(out.stderr.contains(" adding pid ") && out.stderr.contains("o such file"), "{}", out.stderr);
+    if t.controller("memory", &c.id).is_some_and(|dir| dir.join("tasks").is_file()) {
+        let out = c.exec(&["--cgroup", "none-such:/"], &["true"]).fails();
+        assert!(out.stderr.contains("unknown controller "), "{}", out.stderr);
+    }
+    c.end();
+}
+
+fn a_cgroup_that_hands_on_its_controllers_takes_no_process(t: &Sandbox) {
+    let c = paused(t);
+    let dirs = t.cgroups_of(&c.id);
+    let v2 = dirs.iter().find(|dir| dir.join("cgroup.subtree_control").is_file());
+    let Some(v2) = v2 else { t.skip("no cgroup v2 tree") };
+    let controllers = fs::read_to_string(v2.join("cgroup.controllers")).unwrap();
+    let Some(controller) = controllers.split_whitespace().next() else { t.skip("no controller in the v2 tree") };
+    let inner = v2.join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("cgroup.procs"), c.pid().to_string()).unwrap();
+    fs::write(v2.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+
+    // Unasked, the process goes where init went; asked for the topmost one, it is told why that cannot be.
+    let out = c.exec(&[], &["cat", "/proc/self/cgroup"]).ok();
+    assert!(out.stdout.lines().any(|line| line.starts_with("0::") && line.ends_with("/inner")), "{}", out.stdout);
+    let out = c.exec(&["--cgroup", "/"], &["true"]).fails();
+    let text = out.stderr.to_lowercase();
+    assert!(text.contains("adding pid ") && text.contains(" to cgroups"), "{text}");
+    assert!(text.contains("device or resource busy"), "{text}");
     c.end();
 }

@@ -133,11 +133,21 @@ fn sub_cgroup(cgroup: Option<Cgroup>, paths: &[String]) -> Result<Option<Cgroup>
             Some((controllers, path)) => (controllers.split(',').collect(), path),
             None => (Vec::new(), path.as_str()),
         };
-        cgroup = cgroup
-            .sub(&controllers, path)
-            .map_err(|error| Error::cgroup(&error).detail(format!("bad sub cgroup path {path:?}")))?;
+        cgroup = cgroup.sub(&controllers, path).map_err(|error| match error.kind() {
+            orlop_cgroups::Kind::InvalidPath => Error::cgroup(&error).detail(format!("bad sub cgroup path {path:?}")),
+            _ => Error::cgroup(&error),
+        })?;
     }
     Ok(Some(cgroup))
+}
+
+/// A cgroup that was asked for has controllers enabled for those below it, and so can have no process itself.
+fn not_for_processes(cgroup: &Cgroup) -> Error {
+    let path = cgroup.record().paths.get("").map_or("", String::as_str);
+    Error::os(Step::Cgroup, libc::EBUSY)
+        .object(format!("adding pid of the new process to cgroups {path}"))
+        .detail("its controllers are enabled for the cgroups below it, so processes can only be in those")
+        .hint("name one of them with --cgroup")
 }
 
 struct Executing<'e> {
@@ -195,6 +205,9 @@ impl Executing<'_> {
                 let own = self.cgroup_of_init(cgroup)?;
                 let join = own.join().map_err(|error| Error::cgroup(&error))?;
                 launch(join.clone_into, join.tasks)
+            }
+            Err(error) if error.errno() == Some(libc::EBUSY) && error.step() == Step::Clone => {
+                Err(not_for_processes(cgroup))
             }
             result => result,
         }
