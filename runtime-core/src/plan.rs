@@ -91,8 +91,8 @@ pub(crate) enum Resource {
     Proc,
     /// A namespace.
     Namespace { path: String, kind: NamespaceType, field: String },
-    /// A user namespace that holds these mappings, for an idmapped mount.
-    IdMap { maps: IdMaps, field: String },
+    /// A user namespace whose mappings an idmapped mount takes.
+    IdMap { maps: MountMaps, field: String },
     /// The socket that takes the terminal's master.
     ConsoleSocket,
     /// The FIFO that `start` writes.
@@ -106,8 +106,17 @@ pub(crate) enum Resource {
 /// Id maps for a mount. They are set by the runtime: its rights over the file system are needed, not those of the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IdMapped {
-    pub(crate) maps: IdMaps,
+    pub(crate) maps: MountMaps,
     pub(crate) recursive: bool,
+}
+
+/// Where the maps of an idmapped mount come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MountMaps {
+    /// They are given.
+    Given(IdMaps),
+    /// They are those of the existing user namespace at this path, which the container joins.
+    Joined { path: String, field: String },
 }
 
 /// What a [`Resource::Tree`] is for.

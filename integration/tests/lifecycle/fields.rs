@@ -111,6 +111,7 @@ fn seccomp_agent_that_is_missing_is_an_error(t: &Sandbox) {
     let text = c.set("/linux/seccomp", notifying("/no/such/agent")).run().fails().stderr;
     if t.is(Flavor::Orlop) {
         assert!(text.contains("/linux/seccomp/listenerPath") && text.contains("no such file or directory"), "{text}");
+        assert!(text.contains("failed to connect with seccomp agent"), "{text}");
     }
 }
 

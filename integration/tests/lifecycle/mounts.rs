@@ -37,6 +37,7 @@ pub(crate) const CASES: &[Case] = cases![
     destination_with_dots_stays_inside,
     tmpcopyup,
     idmapped_bind.not_runc("since runc 1.2"),
+    idmapped_bind_takes_the_mapping_of_a_joined_namespace.not_runc("since runc 1.2").not_crun("needs it in the config"),
     idmapped_bind_with_own_mapping.not_runc("since runc 1.2").not_crun("since crun 1.9"),
     unknown_mount_option_is_an_error.not_crun("names neither"),
     unknown_file_system_is_an_error,
@@ -49,12 +50,14 @@ pub(crate) const CASES: &[Case] = cases![
     device_with_wrong_type_is_refused.not_crun("accepts it"),
     masked_paths,
     masked_path_that_is_missing_is_fine,
+    masked_path_that_is_named_twice_is_covered_once.not_runc("since runc 1.5").not_crun("covers it twice"),
     read_only_paths,
     remount_option,
     mount_data_is_passed,
     overlay_by_mount_entry,
     dev_from_the_host.not_runc("leaves the host's /dev/console covered; not compared").not_crun("not compared"),
     user_namespace_mounts,
+    destination_as_the_host_sees_it.not_runc("since runc 1.2").not_crun("takes it for a path in the container"),
 ];
 
 /// The topmost mount at `dest`, as the probe saw it.
@@ -285,11 +288,14 @@ fn propagation_of_a_mount(t: &Sandbox) {
 }
 
 fn propagation_of_the_root(t: &Sandbox) {
+    let none = None::<&str>;
+    nix::mount::mount(none, "/", none, nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED, none).unwrap();
     for (value, word) in [("shared", "shared:"), ("private", ""), ("unbindable", "unbindable")] {
         let c = t.container(value);
         let facts = c.set("/linux/rootfsPropagation", json!(value)).facts();
         let found = mount_at(&facts, "/")["propagation"].as_str().unwrap();
         assert!(if word.is_empty() { found.is_empty() } else { found.starts_with(word) }, "{value}: {found}");
+        assert!(!found.contains("master:"), "{value}: nothing comes in from the host: {found}");
     }
     let c = t.container("slave");
     let found = c.set("/linux/rootfsPropagation", json!("slave")).facts();
@@ -376,6 +382,23 @@ fn idmapped_bind(t: &Sandbox) {
     }
     assert_eq!(out.ok().stdout, "0 0\n");
     assert_eq!(fs::metadata(Path::new(&dir).join("new")).unwrap().uid(), 0, "on disk it is root's");
+}
+
+fn idmapped_bind_takes_the_mapping_of_a_joined_namespace(t: &Sandbox) {
+    let owner = t.container("owner");
+    owner.map_users(100_000, 65536);
+    owner.run_paused();
+    let dir = shared_dir(t, "shared");
+    std::os::unix::fs::chown(Path::new(&dir).join("file"), Some(7), Some(8)).unwrap();
+    let c = t.container("a");
+    c.join("user", &format!("/proc/{}/ns/user", owner.pid())).give_rootfs_to(100_000);
+    c.mount("bind", &dir, "/data", &["rbind", "idmap"]);
+    let out = c.sh("stat -c '%u %g' /data/file").run();
+    owner.end();
+    if out.stderr.contains("invalid argument") || out.stderr.contains("not supported") {
+        t.skip("this file system cannot be id-mapped");
+    }
+    assert_eq!(out.ok().stdout, "7 8\n");
 }
 
 fn idmapped_bind_with_own_mapping(t: &Sandbox) {
@@ -488,6 +511,15 @@ fn masked_paths(t: &Sandbox) {
     c.sh("echo x > /secret/dir/new").run().fails();
 }
 
+fn masked_path_that_is_named_twice_is_covered_once(t: &Sandbox) {
+    let c = t.container("a");
+    fs::create_dir_all(c.rootfs().join("secret")).unwrap();
+    for path in ["/secret", "/secret", "/secret/"] {
+        c.push("/linux/maskedPaths", json!(path));
+    }
+    assert_eq!(c.sh("grep -c ' /secret ' /proc/self/mountinfo").run().ok().stdout, "1\n");
+}
+
 fn masked_path_that_is_missing_is_fine(t: &Sandbox) {
     t.container("a")
         .push("/linux/maskedPaths", json!("/no/such/path"))
@@ -570,4 +602,15 @@ fn user_namespace_mounts(t: &Sandbox) {
 fn owner_is_root(c: &Container<'_>) {
     let out = c.sh("stat -c %u /scratch /dev /dev/pts /dev/shm").run().ok();
     assert_eq!(out.stdout, "0\n0\n0\n0\n");
+}
+
+fn destination_as_the_host_sees_it(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    let at = |path: &str| c.rootfs().join(path).display().to_string();
+    fs::create_dir(c.rootfs().join("first")).unwrap();
+    c.mount("bind", &dir, &at("first"), &["bind"]);
+    // The source of the second is what the first has put there.
+    c.mount("bind", &at("first"), &at("second"), &["rbind"]);
+    assert_eq!(c.sh("cat /first/file /second/file | wc -l; test ! -e /tmp/orlop*").run().ok().stdout.trim(), "2");
 }

@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = cases![
     joining_a_pid_namespace,
     joining_a_pid_namespace_with_a_limit_of_one,
     joining_a_user_namespace.not_runc("since runc 1.2"),
+    joining_a_namespace_that_the_user_namespace_does_not_own.not_runc("since runc 1.3").not_crun("not compared"),
     joining_a_missing_path_is_an_error,
     joining_a_path_of_another_type_is_an_error,
     joining_the_same_namespace_twice_is_refused.not_crun("since crun 1.18"),
@@ -166,6 +167,29 @@ fn joining_a_user_namespace(t: &Sandbox) {
     }
     assert_eq!(facts["uid"], 0);
     first.end();
+}
+
+fn joining_a_namespace_that_the_user_namespace_does_not_own(t: &Sandbox) {
+    let owner = t.container("owner");
+    owner.map_users(200_000, 65536);
+    let pid = owner.run_paused();
+    let other = t.container("other");
+    let network = other.run_paused();
+    let c = t.container("a");
+    c.give_rootfs_to(200_000);
+    c.join("user", &format!("/proc/{pid}/ns/user")).join("network", &format!("/proc/{network}/ns/net"));
+    // A new sysfs needs rights over the network namespace; the host's is bound instead.
+    c.edit(|config| {
+        for mount in config["mounts"].as_array_mut().unwrap().iter_mut().filter(|mount| mount["type"] == "sysfs") {
+            *mount = json!({"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind"]});
+        }
+    });
+    c.run_paused();
+    let expected = fs::read_link(format!("/proc/{network}/ns/net")).unwrap().display().to_string();
+    assert_eq!(c.exec_facts(&[])["namespaces"]["net"], expected);
+    for container in [&c, &other, &owner] {
+        container.end();
+    }
 }
 
 fn joining_a_missing_path_is_an_error(t: &Sandbox) {

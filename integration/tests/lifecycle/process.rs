@@ -27,6 +27,7 @@ pub(crate) const CASES: &[Case] = cases![
     oom_score,
     oom_score_is_left_when_not_set,
     scheduler.not_runc("since runc 1.2").not_crun("since crun 1.9"),
+    deadline_scheduling_needs_all_cpus.not_runc("since runc 1.2").not_crun("says less"),
     io_priority.not_runc("since runc 1.2").not_crun("since crun 1.9"),
     cpu_affinity_of_exec.not_runc("since runc 1.3").not_crun("since crun 1.21"),
     personality.not_runc("since runc 1.2"),
@@ -221,6 +222,15 @@ fn scheduler(t: &Sandbox) {
     c.set("/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": 19, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}));
     let sched = &c.facts()["sched"];
     assert_eq!((&sched["policy"], &sched["nice"], &sched["flags"]), (&json!(0), &json!(19), &json!(1)));
+}
+
+fn deadline_scheduling_needs_all_cpus(t: &Sandbox) {
+    t.need(std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1), "two CPUs");
+    let c = t.container("a");
+    c.set("/linux/resources/cpu", json!({"cpus": "0"}));
+    let deadline = json!({"policy": "SCHED_DEADLINE", "runtime": 42000, "deadline": 1_000_000, "period": 1_000_000});
+    let text = c.set("/process/scheduler", deadline).run().fails().stderr;
+    assert!(text.contains("process scheduler can't be used together with AllowedCPUs"), "{text}");
 }
 
 fn io_priority(t: &Sandbox) {

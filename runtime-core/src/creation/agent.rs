@@ -47,6 +47,13 @@ pub(crate) fn send_listener(
     let failed =
         |detail: String| Error::os(Step::SendSeccompListener, libc::EINVAL).object(path).field(field).detail(detail);
     let json = serde_json::to_vec(&state).map_err(|error| failed(error.to_string()))?;
-    orlop_seccomp::notify::send(path, &json, listener.as_fd(), PATIENCE)
-        .map_err(|error| Error::io(Step::SendSeccompListener, &error).object(path).field(field))
+    orlop_seccomp::notify::send(path, &json, listener.as_fd(), PATIENCE).map_err(|error| {
+        let made = Error::io(Step::SendSeccompListener, &error).object(path).field(field);
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ECONNREFUSED | libc::EACCES) => {
+                made.detail("failed to connect with seccomp agent").hint("it must listen before the container is made")
+            }
+            _ => made,
+        }
+    })
 }

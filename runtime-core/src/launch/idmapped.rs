@@ -1,14 +1,23 @@
-//! A user namespace that exists only for its id maps, as an idmapped mount takes it.
+//! The user namespace whose id maps an idmapped mount takes: one that exists only for them, or the one that is joined.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::idmaps;
-use crate::plan::{IdMapped, IdMaps};
+use crate::config::NamespaceType;
+use crate::plan::{IdMapped, IdMaps, MountMaps};
 use crate::procfs::Procfs;
 use crate::{Error, HostPid, Result, Step, pidfd, sys};
 
-/// Makes a user namespace with these maps and returns a descriptor of it; the process it took is gone by then.
-pub(crate) fn user_namespace(maps: &IdMaps, field: &str) -> Result<OwnedFd> {
+/// A user namespace with these maps.
+pub(crate) fn namespace(maps: &MountMaps, field: &str) -> Result<OwnedFd> {
+    match maps {
+        MountMaps::Given(maps) => made(maps, field),
+        MountMaps::Joined { path, field } => super::resources::open_namespace(path, NamespaceType::User, field),
+    }
+}
+
+/// Makes a user namespace and returns a descriptor of it; the process it took is gone by then.
+fn made(maps: &IdMaps, field: &str) -> Result<OwnedFd> {
     let failed =
         |errno: nix::errno::Errno| Error::os(Step::MapIds, errno as i32).object("for an idmapped mount").field(field);
     let (pid, process) = sys::spawn_sleeper(nix::libc::CLONE_NEWUSER).map_err(failed)?;
@@ -26,7 +35,7 @@ pub(crate) fn user_namespace(maps: &IdMaps, field: &str) -> Result<OwnedFd> {
 
 /// Maps the ids of the detached mount `tree` of `path`.
 pub(crate) fn apply(tree: BorrowedFd<'_>, idmap: &IdMapped, path: &str, field: &str) -> Result<()> {
-    let userns = user_namespace(&idmap.maps, field)?;
+    let userns = namespace(&idmap.maps, field)?;
     sys::set_id_map(tree, userns.as_fd(), idmap.recursive).map_err(|errno| {
         let error = Error::os(Step::BindMount, errno as i32).object(path).field(field).detail("mapping ids");
         match errno {

@@ -3,6 +3,7 @@
 use orlop_init::wire::{Op, Phase, detail};
 
 use super::Arena;
+use crate::config::SchedulerPolicy;
 use crate::plan::describe;
 use crate::verbs::Exit;
 use crate::{Error, Kind, Step};
@@ -76,6 +77,9 @@ pub(crate) fn failure(arena: &Arena) -> Error {
 fn explain(error: Error, arena: &Arena, op: &Op, errno: i32, reason: u32) -> Error {
     match (op, reason) {
         (Op::Chdir { .. }, detail::OUTSIDE) => error.detail("the directory is outside of the container's root"),
+        (Op::Mount { .. }, detail::SYMLINK) => {
+            error.detail("the target is a symbolic link, and it must be mounted on ordinary directory")
+        }
         (_, detail::SYMLINK) => error.detail("the target is a symbolic link, which is not allowed here"),
         (_, detail::TARGET) => error.detail("target"),
         (_, detail::SOURCE) => error.detail("source"),
@@ -94,6 +98,9 @@ fn explain(error: Error, arena: &Arena, op: &Op, errno: i32, reason: u32) -> Err
         (Op::Unshare { .. }, _) => namespace_hint(error, errno),
         (Op::Pivot, _) if errno == libc::EINVAL => error.hint("on an initramfs use --no-pivot"),
         (Op::User { .. }, _) if errno == libc::EINVAL => error.detail("an id is not mapped in the user namespace"),
+        (Op::Scheduler { attr }, _) if errno == libc::EPERM && u64::from(attr.policy) == SchedulerPolicy::Deadline.number() => error.hint(
+            "SCHED_DEADLINE needs CAP_SYS_NICE and all CPUs of the system: this process scheduler can't be used together with AllowedCPUs (/linux/resources/cpu/cpus)",
+        ),
         (Op::Rlimits { .. }, _) if errno == libc::EPERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE"),
         (Op::Seccomp { .. }, _) if errno == libc::EINVAL => error.detail("the kernel refuses the filter or a flag"),
         _ => error,

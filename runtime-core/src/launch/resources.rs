@@ -56,7 +56,7 @@ fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
         }
         Resource::Proc => Ok(Opened::Own(Procfs::open()?.into_fd())),
         Resource::Namespace { path, kind, field } => open_namespace(path, *kind, field).map(Opened::Own),
-        Resource::IdMap { maps, field } => super::idmapped::user_namespace(maps, field).map(Opened::Own),
+        Resource::IdMap { maps, field } => super::idmapped::namespace(maps, field).map(Opened::Own),
         Resource::ConsoleSocket => given.console.map(Opened::Given).ok_or_else(|| {
             missing("a terminal is asked for (config /process/terminal), and a console socket is missing")
         }),
@@ -94,7 +94,7 @@ fn open_tree(path: &str, recursive: bool, nofollow: bool, what: TreeOf, field: &
     })
 }
 
-fn open_namespace(path: &str, kind: crate::config::NamespaceType, field: &str) -> Result<OwnedFd> {
+pub(super) fn open_namespace(path: &str, kind: crate::config::NamespaceType, field: &str) -> Result<OwnedFd> {
     let failed =
         |errno: Errno| Error::os(Step::JoinNamespace, errno as i32).object(format!("{kind} {path}")).field(field);
     let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;

@@ -5,15 +5,17 @@ use orlop_init::wire::{
     Str, TAKE_MODE,
 };
 
-use super::{Builder, IdMapped, IdMaps, Resource, TreeOf};
+use super::{Builder, IdMapped, IdMaps, MountMaps, Resource, TreeOf};
 use crate::Result;
 use crate::config::mount_options::MountOptions;
-use crate::config::{IdMapping, Mount, Propagation};
+use crate::config::{IdMapping, Mount, NamespaceType, Propagation};
 
 /// `MS_*` of mount(2).
 pub(super) const MS_REC: u64 = 1 << 14;
 pub(super) const MS_SLAVE: u64 = 1 << 19;
-const MS_PROPAGATION: u64 = (1 << 17) | (1 << 18) | MS_SLAVE | (1 << 20);
+pub(super) const MS_PRIVATE: u64 = 1 << 18;
+pub(super) const MS_SHARED: u64 = 1 << 20;
+const MS_PROPAGATION: u64 = (1 << 17) | MS_PRIVATE | MS_SLAVE | MS_SHARED;
 const MS_RDONLY: u64 = 1;
 
 /// `MOUNT_ATTR_*` of mount_setattr(2).
@@ -79,6 +81,18 @@ pub(crate) fn clean(path: &str) -> String {
     if cleaned.is_empty() { "/".into() } else { cleaned }
 }
 
+/// Where in the container a mount goes. Like runc, a destination that is written as the host sees it, below the root filesystem's
+/// own directory, is taken for what it means.
+fn target(root: &str, mount: &Mount<'_>) -> String {
+    let target = clean(&mount.destination);
+    below(root, &target).map(str::to_owned).unwrap_or(target)
+}
+
+/// `path` from `root`, if it is below it; both are clean.
+fn below<'p>(root: &str, path: &'p str) -> Option<&'p str> {
+    path.strip_prefix(root).filter(|rest| rest.starts_with('/'))
+}
+
 /// File systems that are made read-only only after all is mounted, since others are mounted or made in them.
 fn is_written_later(kind: &str, target: &str) -> bool {
     kind == "tmpfs" || target == "/dev"
@@ -87,9 +101,10 @@ fn is_written_later(kind: &str, target: &str) -> bool {
 impl Builder<'_> {
     pub(super) fn plan_mounts(&mut self) -> Result<()> {
         let config = self.config;
+        let root = self.root_path();
         for (index, mount) in config.mounts.iter().enumerate() {
             let options = MountOptions::parse(&mount.options);
-            let target = clean(&mount.destination);
+            let target = target(&root, mount);
             let kind = mount.kind.as_ref().map_or("", |kind| kind.as_str());
             if options.is_bind() || kind == "bind" {
                 self.plan_bind(index, mount, &options, &target)?;
@@ -251,11 +266,16 @@ impl Builder<'_> {
     /// A source below the root filesystem's own directory, where an earlier mount has put something, means what is there in the
     /// container: its path inside.
     fn source_in_root(&self, index: usize, source: &str) -> Option<String> {
-        let root = clean(&self.options.bundle.join(self.config.root.path.as_str()).to_string_lossy());
-        let inside = clean(source).strip_prefix(&root).filter(|rest| rest.starts_with('/')).map(str::to_owned)?;
+        let root = self.root_path();
+        let inside = below(&root, &clean(source)).map(str::to_owned)?;
         let covers =
             |target: String| inside.strip_prefix(&target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        self.config.mounts.iter().take(index).any(|earlier| covers(clean(&earlier.destination))).then_some(inside)
+        self.config.mounts.iter().take(index).any(|earlier| covers(target(&root, earlier))).then_some(inside)
+    }
+
+    /// The root filesystem's directory on the host.
+    fn root_path(&self) -> String {
+        clean(&self.options.bundle.join(self.config.root.path.as_str()).to_string_lossy())
     }
 
     /// What the options change on the mount itself; what they do not name stays as the source has it.
@@ -295,14 +315,20 @@ impl Builder<'_> {
             None if mount.uid_mappings.is_empty() => (own_uids.to_vec(), own_gids.to_vec()),
             None => (mount.uid_mappings.clone(), mount.gid_mappings.clone()),
         };
+        let recursive = options.idmap.is_some_and(|idmap| idmap.recursive);
+        if uids.is_empty()
+            && gids.is_empty()
+            && let Some((path, field)) = self.joined_path(NamespaceType::User)
+        {
+            return Ok(Some(IdMapped { maps: MountMaps::Joined { path, field }, recursive }));
+        }
         if uids.is_empty() || gids.is_empty() {
             return Err(self.field_error(
                 format!("/mounts/{index}"),
                 "an idmapped mount needs uidMappings and gidMappings, its own or the container's",
             ));
         }
-        let recursive = options.idmap.is_some_and(|idmap| idmap.recursive);
-        Ok(Some(IdMapped { maps: IdMaps { uids, gids }, recursive }))
+        Ok(Some(IdMapped { maps: MountMaps::Given(IdMaps { uids, gids }), recursive }))
     }
 
     /// The call that maps ids on a mount which the init makes itself.
@@ -346,6 +372,16 @@ mod tests {
         {
             assert_eq!(clean(path), cleaned, "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_path_is_below_a_root_by_whole_components() {
+        assert_eq!(below("/b/rootfs", "/b/rootfs/mnt/x"), Some("/mnt/x"));
+        for path in ["/b/rootfs", "/b/rootfs2/mnt", "/mnt", "/b"] {
+            assert_eq!(below("/b/rootfs", path), None, "{path}");
+        }
+        // Of the host's own root nothing is cut off.
+        assert_eq!(below("/", "/mnt"), None);
     }
 
     #[test]

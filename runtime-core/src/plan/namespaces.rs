@@ -6,8 +6,7 @@ use super::{Builder, IdMaps, JoinCgroup, Resource};
 use crate::Result;
 use crate::config::NamespaceType;
 
-/// The kinds that are joined in this order, after a user namespace, which gives the rights over those that it owns, and before a
-/// pid namespace, which holds children only.
+/// The kinds that are joined in this order, before a pid namespace, which holds children only.
 const JOIN_ORDER: [NamespaceType; 6] = [
     NamespaceType::Network,
     NamespaceType::Ipc,
@@ -88,10 +87,16 @@ impl Builder<'_> {
     }
 
     fn join_slot(&mut self, kind: NamespaceType) -> Option<Slot> {
+        let (path, field) = self.joined_path(kind)?;
+        Some(self.slot(Resource::Namespace { path, kind, field }))
+    }
+
+    /// The path of the existing namespace that the container joins, and the field that says so.
+    pub(super) fn joined_path(&self, kind: NamespaceType) -> Option<(String, String)> {
         let linux = self.config.linux.as_ref()?;
         let index = linux.namespaces.iter().position(|namespace| namespace.kind == kind)?;
         let path = linux.namespaces.get(index)?.path.as_ref()?.as_str().to_owned();
-        Some(self.slot(Resource::Namespace { path, kind, field: format!("/linux/namespaces/{index}/path") }))
+        Some((path, format!("/linux/namespaces/{index}/path")))
     }
 
     /// Whether the clone makes the new namespaces, as opposed to the init after it has joined others.
@@ -159,11 +164,20 @@ impl Builder<'_> {
 
     /// An existing user namespace: the others are made inside it, by a process that is in it.
     fn plan_joined_user(&mut self, user: Slot, pid: Option<Slot>, new: u64) {
-        self.push_setns(user, NamespaceType::User);
-        self.push_become_root();
+        // With root's rights over all of them, the others need not be owned by the user namespace: its rights would not do then.
+        // Without, it is what gives the rights.
+        let user_first = self.options.host.rootless;
+        if user_first {
+            self.push_setns(user, NamespaceType::User);
+            self.push_become_root();
+        }
         self.push_joins();
         if let Some(pid) = pid {
             self.push_setns(pid, NamespaceType::Pid);
+        }
+        if !user_first {
+            self.push_setns(user, NamespaceType::User);
+            self.push_become_root();
         }
         self.push_making(pid.is_some(), new);
     }

@@ -2,7 +2,7 @@
 
 use orlop_init::wire::{Attr, Op, Slot, Str};
 
-use super::mounts::{MS_REC, MS_SLAVE, attr, propagation_attr};
+use super::mounts::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, attr, propagation_attr};
 use super::{Builder, Resource, TreeOf, has_early_hooks};
 use crate::Result;
 use crate::config::Propagation;
@@ -104,7 +104,12 @@ impl Builder<'_> {
         let Some(linux) = &config.linux else { return };
         if !linux.masked_paths.is_empty() {
             let null = self.null_tree();
+            let mut masked = std::collections::BTreeSet::new();
             for (index, path) in linux.masked_paths.iter().enumerate() {
+                // Named twice, it would be covered twice.
+                if !masked.insert(super::mounts::clean(path)) {
+                    continue;
+                }
                 let path = self.plan.program.str(path.as_str());
                 self.push_from(format_args!("/linux/maskedPaths/{index}"), Op::Mask { path, null });
             }
@@ -162,6 +167,11 @@ impl Builder<'_> {
         let attr = propagation_attr(propagation);
         if attr.propagation == MS_SLAVE {
             return;
+        }
+        if attr.propagation == MS_SHARED {
+            // It stopped being a peer of the host's mount by becoming its slave. A root that is shared is the container's own.
+            let cut = Op::RootPropagation { flags: MS_PRIVATE, recursive: 0 };
+            self.push_from(format_args!("/linux/rootfsPropagation"), cut);
         }
         let op = Op::RootPropagation { flags: attr.propagation, recursive: attr.recursive };
         self.push_from(format_args!("/linux/rootfsPropagation"), op);

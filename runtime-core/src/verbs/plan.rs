@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::plan::{Plan, Resource, describe};
+use crate::plan::{MountMaps, Plan, Resource, describe};
 use crate::{ContainerId, CreateOptions, Result, Runtime, creation};
 
 /// One thing that creating the container does.
@@ -106,10 +106,13 @@ fn opening(resource: &Resource) -> Option<Operation> {
             (format!("{path}{}", if *recursive { " and the mounts below it" } else { "" }), field.clone())
         }
         Resource::Namespace { path, kind, field } => (format!("{kind} namespace {path}"), field.clone()),
-        Resource::IdMap { maps, field } => (
+        Resource::IdMap { maps: MountMaps::Given(maps), field } => (
             format!("a user namespace for an id-mapped mount ({} and {} ranges)", maps.uids.len(), maps.gids.len()),
             field.clone(),
         ),
+        Resource::IdMap { maps: MountMaps::Joined { path, .. }, field } => {
+            (format!("the user namespace {path} for an id-mapped mount"), field.clone())
+        }
         Resource::Proc | Resource::ConsoleSocket | Resource::StartFifo | Resource::InitPidfd | Resource::InitRoot => {
             return None;
         }
