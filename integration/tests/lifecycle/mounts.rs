@@ -57,6 +57,7 @@ pub(crate) const CASES: &[Case] = cases![
     overlay_by_mount_entry,
     dev_from_the_host.not_runc("leaves the host's /dev/console covered; not compared").not_crun("not compared"),
     user_namespace_mounts,
+    bind_drops_the_flags_that_it_does_not_name.not_runc("since runc 1.2").not_crun("not compared"),
     destination_as_the_host_sees_it.not_runc("since runc 1.2").not_crun("takes it for a path in the container"),
 ];
 
@@ -613,4 +614,32 @@ fn destination_as_the_host_sees_it(t: &Sandbox) {
     // The source of the second is what the first has put there.
     c.mount("bind", &at("first"), &at("second"), &["rbind"]);
     assert_eq!(c.sh("cat /first/file /second/file | wc -l; test ! -e /tmp/orlop*").run().ok().stdout.trim(), "2");
+}
+
+fn bind_drops_the_flags_that_it_does_not_name(t: &Sandbox) {
+    use nix::mount::{MsFlags, mount};
+    let dir = shared_dir(t, "restricted");
+    let none = None::<&str>;
+    mount(Some(dir.as_str()), dir.as_str(), none, MsFlags::MS_BIND, none).unwrap();
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
+    mount(none, dir.as_str(), none, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags, none).unwrap();
+    let c = t.container("a");
+    let cases: [(&str, &[&str], &[&str]); 5] = [
+        ("/plain", &["rbind", "rprivate"], &["ro", "nosuid", "nodev", "noexec", "noatime"]),
+        ("/ro", &["rbind", "ro"], &["ro", "noatime"]),
+        ("/rw", &["bind", "rw"], &["rw", "noatime"]),
+        ("/nosuid", &["bind", "nosuid", "relatime"], &["rw", "nosuid", "relatime"]),
+        ("/nodiratime", &["bind", "ro", "nodiratime"], &["ro", "nodiratime", "relatime"]),
+    ];
+    for (dest, flags, _) in cases {
+        c.mount("bind", &dir, dest, flags);
+    }
+    let facts = c.facts();
+    for (dest, _, expected) in cases {
+        assert_eq!(options(&facts, dest), expected, "{dest}");
+    }
+    // In a user namespace, what is not named stays.
+    let c = t.container("b");
+    c.map_users(100_000, 65536).mount("bind", &dir, "/data", &["bind", "nodev"]);
+    assert_eq!(options(&c.facts(), "/data"), ["ro", "nosuid", "nodev", "noexec", "noatime"]);
 }

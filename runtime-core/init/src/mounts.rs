@@ -12,8 +12,8 @@ use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::walk::{Because, Failure, Walker};
 use crate::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, DETAIL, List, NO_SYMLINK, OPTIONAL, Param, RECURSIVE, SOURCE_IN_ROOT, SOURCE_NOFOLLOW,
-    Slot, Str, TAKE_MODE, detail,
+    Attr, COPY_SYMLINK, COPY_UP, DETAIL, IF_ALLOWED, List, NO_SYMLINK, OPTIONAL, Param, RECURSIVE, SOURCE_IN_ROOT,
+    SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE, detail,
 };
 
 /// A detached copy of the mount at `path` (`dir` itself when the path is empty).
@@ -38,6 +38,7 @@ impl Walker {
             match sys::mount_setattr(mount, attr.recursive == 1, attr.set, attr.clear, attr.propagation, userns) {
                 Ok(_) => {}
                 Err(Errno(ENOSYS)) => return Ok(Attributes::Later(attrs)),
+                Err(Errno(EPERM)) if attr.recursive == IF_ALLOWED => {}
                 Err(errno) => return Err(Failure::because(errno, detail::ATTRIBUTES)),
             }
         }
@@ -58,7 +59,10 @@ impl Walker {
                 .arena
                 .list(attrs)
                 .iter()
-                .try_for_each(|attr| classic::set_attr(mount, attr))
+                .try_for_each(|attr| match classic::set_attr(mount, attr) {
+                    Err(Errno(EPERM)) if attr.recursive == IF_ALLOWED => Ok(()),
+                    result => result,
+                })
                 .because(detail::ATTRIBUTES),
         }
     }

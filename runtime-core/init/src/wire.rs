@@ -92,7 +92,7 @@ pub struct Attr {
     pub propagation: u64,
     /// The user namespace that `MOUNT_ATTR_IDMAP` takes.
     pub userns: Slot,
-    /// 1: the whole tree below as well.
+    /// 1: the whole tree below as well. [`IF_ALLOWED`]: only the mount, and only where the kernel allows it.
     pub recursive: u32,
 }
 
@@ -155,6 +155,9 @@ pub struct Bpf {
     /// Operand.
     pub k: u32,
 }
+
+/// `Attr::recursive`: a change that may be refused for want of rights, and then is not made.
+pub const IF_ALLOWED: u32 = 2;
 
 /// `Bind::flags` and `Mount::flags`: also mount what is mounted below the source.
 pub const RECURSIVE: u32 = 1;

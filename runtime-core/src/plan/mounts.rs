@@ -1,8 +1,8 @@
 //! The config's mounts as operations.
 
 use orlop_init::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, MAKE_FIRST, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_IN_ROOT, SOURCE_NOFOLLOW, Slot,
-    Str, TAKE_MODE,
+    Attr, COPY_SYMLINK, COPY_UP, IF_ALLOWED, MAKE_FIRST, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_IN_ROOT,
+    SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE,
 };
 
 use super::{Builder, IdMapped, IdMaps, MountMaps, Resource, TreeOf};
@@ -17,11 +17,18 @@ pub(super) const MS_PRIVATE: u64 = 1 << 18;
 pub(super) const MS_SHARED: u64 = 1 << 20;
 const MS_PROPAGATION: u64 = (1 << 17) | MS_PRIVATE | MS_SLAVE | MS_SHARED;
 const MS_RDONLY: u64 = 1;
+const MS_REMOUNT: u64 = 1 << 5;
+const MS_NODIRATIME: u64 = 1 << 11;
+const MS_BIND: u64 = 1 << 12;
 
 /// `MOUNT_ATTR_*` of mount_setattr(2).
 pub(super) mod attr {
     pub(crate) const RDONLY: u64 = 0x01;
+    /// Read-only, nosuid, nodev and noexec.
+    pub(crate) const RESTRICTIONS: u64 = 0x0f;
     pub(crate) const ATIME: u64 = 0x70;
+    pub(crate) const NODIRATIME: u64 = 0x80;
+    pub(crate) const NOSYMFOLLOW: u64 = 0x20_0000;
     pub(crate) const IDMAP: u64 = 0x0010_0000;
 }
 
@@ -96,6 +103,35 @@ fn below<'p>(root: &str, path: &'p str) -> Option<&'p str> {
 /// File systems that are made read-only only after all is mounted, since others are mounted or made in them.
 fn is_written_later(kind: &str, target: &str) -> bool {
     kind == "tmpfs" || target == "/dev"
+}
+
+const NOTHING: Attr = Attr { set: 0, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 };
+
+/// What the options of a bind mount change on the mount itself.
+fn bind_attributes(options: &MountOptions<'_>) -> Attr {
+    let set = attributes(options.flags);
+    let mut clear = attributes(options.cleared);
+    if says_flags(options) && set & attr::NOSYMFOLLOW == 0 {
+        clear |= attr::NOSYMFOLLOW;
+    }
+    // One of the access time settings replaces all of them, and the kernel takes them only as a whole.
+    if options.flags & (MS_ATIME | MS_NODIRATIME) != 0 {
+        clear |= attr::ATIME | (attr::NODIRATIME & !set);
+    } else if clear & attr::ATIME != 0 {
+        clear |= attr::ATIME;
+    }
+    Attr { set, clear, ..NOTHING }
+}
+
+/// Whether any flag of mount(2) is named besides those that make it a bind mount.
+fn says_flags(options: &MountOptions<'_>) -> bool {
+    (options.flags | options.cleared) & !(MS_BIND | MS_REC | MS_REMOUNT) != 0
+}
+
+/// The source's restrictions that a bind mount drops, as runc does it: all that its options do not name, once they name a flag at
+/// all. Access times stay as the source has them.
+fn unasked(options: &MountOptions<'_>) -> u64 {
+    if says_flags(options) { attr::RESTRICTIONS & !attributes(options.flags | options.cleared) } else { 0 }
 }
 
 impl Builder<'_> {
@@ -219,8 +255,7 @@ impl Builder<'_> {
         let nofollow = options.src_nofollow || options.copy_symlink;
         let mut attrs = Vec::new();
         let shared = options.propagation.iter().any(|p| matches!(p, Propagation::Shared | Propagation::Rshared));
-        let first = self.bind_attributes(options);
-        let mut first = first.unwrap_or(Attr { set: 0, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 });
+        let mut first = bind_attributes(options);
         if !by_init && !shared {
             // A copy that was made in the host's namespace is a peer of the host's mount until this is said.
             attrs.push(propagation_attr(if recursive { Propagation::Rslave } else { Propagation::Slave }));
@@ -239,6 +274,11 @@ impl Builder<'_> {
         attrs.retain(|attr| attr.propagation != 0);
         if first.set != 0 || first.clear != 0 || first.propagation != 0 {
             attrs.insert(0, first);
+        }
+        // Who shares the rights of the source's owner gets what was asked for and no more; a user namespace keeps the rest.
+        let unasked = if by_init || self.in_userns() { 0 } else { unasked(options) };
+        if unasked != 0 {
+            attrs.insert(0, Attr { clear: unasked, recursive: IF_ALLOWED, ..NOTHING });
         }
         self.push_recursive(options, &mut attrs);
         let mut idmap = self.id_mapped(index, mount, options)?;
@@ -276,17 +316,6 @@ impl Builder<'_> {
     /// The root filesystem's directory on the host.
     fn root_path(&self) -> String {
         clean(&self.options.bundle.join(self.config.root.path.as_str()).to_string_lossy())
-    }
-
-    /// What the options change on the mount itself; what they do not name stays as the source has it.
-    fn bind_attributes(&self, options: &MountOptions<'_>) -> Option<Attr> {
-        let set = attributes(options.flags);
-        let mut clear = attributes(options.cleared);
-        if options.flags & MS_ATIME != 0 {
-            clear |= attr::ATIME;
-        }
-        // Clearing needs a right that is given up with ownership of the namespace, so only what was asked for is cleared.
-        (set != 0 || clear != 0).then_some(Attr { set, clear, propagation: 0, userns: Slot::NONE, recursive: 0 })
     }
 
     fn push_recursive(&mut self, options: &MountOptions<'_>, attrs: &mut Vec<Attr>) {
@@ -382,6 +411,30 @@ mod tests {
         }
         // Of the host's own root nothing is cut off.
         assert_eq!(below("/", "/mnt"), None);
+    }
+
+    #[test]
+    fn a_bind_mount_has_the_flags_that_it_names_and_no_others() {
+        let of = |options: &[&'static str]| {
+            let texts: Vec<crate::config::Text<'_>> = options.iter().map(|option| (*option).into()).collect();
+            let options = MountOptions::parse(&texts);
+            let attr = bind_attributes(&options);
+            (attr.set, attr.clear, unasked(&options))
+        };
+        // Named: nothing.
+        assert_eq!(of(&["bind"]), (0, 0, 0));
+        assert_eq!(of(&["rbind", "rprivate"]), (0, 0, 0));
+        // Named: something.
+        assert_eq!(of(&["rbind", "ro"]), (1, 0x20_0000, 0x0e));
+        assert_eq!(of(&["bind", "rw", "nosuid"]), (2, 0x20_0001, 0x0c));
+        assert_eq!(of(&["bind", "nosymfollow"]), (0x20_0000, 0, 0x0f));
+        // Access times are replaced as a whole, or left.
+        assert_eq!(of(&["bind", "noatime"]), (0x10, 0x20_00f0, 0x0f));
+        assert_eq!(of(&["bind", "nodiratime"]), (0x80, 0x20_0070, 0x0f));
+        assert_eq!(of(&["bind", "strictatime"]), (0x20, 0x20_00f0, 0x0f));
+        assert_eq!(of(&["bind", "atime"]), (0, 0x20_0070, 0x0f));
+        assert_eq!(of(&["bind", "diratime"]), (0, 0x20_0080, 0x0f));
+        assert_eq!(of(&["bind", "norelatime"]), (0, 0x20_0000, 0x0f));
     }
 
     #[test]
