@@ -7,6 +7,7 @@ mod handover;
 mod prepare;
 mod proc_mounts;
 mod sockets;
+mod start_hooks;
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -25,6 +26,7 @@ pub(crate) use facts::{host, host_for};
 pub(crate) use handover::InContainer;
 pub(crate) use prepare::{check_preserved, compile_seccomp, may_set_groups};
 pub(crate) use sockets::{connect, send_pidfd, write_pid_file};
+pub(crate) use start_hooks::AsCommand;
 
 use cgroup::ContainerCgroup;
 use prepare::{Bundle, Prepared};

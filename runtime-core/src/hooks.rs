@@ -194,6 +194,7 @@ fn execute(hook: &Hook<'_>, json: &[u8], state: &HookState<'_>, place: &dyn Spaw
         _ if !in_time => format!("ran past its timeout of {} s and was killed", timeout.as_secs()),
         Exit::Code(0) => return Ok(()),
         Exit::Code(code) => format!("exit status {code}"),
+        Exit::Signal(libc::SIGSYS) => "bad system call: killed by the container's seccomp profile".to_owned(),
         Exit::Signal(signal) => format!("killed by signal {signal}"),
     };
     Err(Error::new(Kind::Hook, Step::RunHook).detail(format!("{problem}{}", streams.said())))

@@ -19,6 +19,8 @@ pub(crate) const CASES: &[Case] = cases![
     prestart_failure_stops_create.not_crun("exits with 255"),
     create_container_failure_stops_create,
     start_container_failure_stops_start,
+    start_container_hooks_are_what_the_command_is,
+    start_container_hooks_obey_the_seccomp_profile,
     poststart_failure_stops_the_container
         .not_runc("runs poststart at create (its issue 4347)")
         .not_crun("since crun 1.27"),
@@ -205,6 +207,49 @@ fn start_container_failure_stops_start(t: &Sandbox) {
     assert!(code != 0 || !t.is(Flavor::Orlop), "start must fail");
     assert!(!c.rootfs().join("tmp/ran").is_file());
     c.delete_force().ok();
+}
+
+fn start_container_hooks_are_what_the_command_is(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = c.rootfs().join("tmp");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777)).unwrap();
+    let look = |file: &str| {
+        format!(
+            "(id; pwd; umask; ulimit -n; cat /proc/self/cgroup; \
+             grep -E '^(Uid|Gid|Cap...|NoNewPrivs|Seccomp):' /proc/self/status) > /tmp/{file}"
+        )
+    };
+    let hook = inner(&c, "look", &look("hook"));
+    c.set("/hooks", json!({ "startContainer": [hook] }));
+    c.set("/process/user", json!({"uid": 1000, "gid": 1001, "additionalGids": [7], "umask": 0o27}));
+    c.set("/process/cwd", json!("/tmp")).set("/process/noNewPrivileges", json!(true));
+    c.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]));
+    c.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}),
+    );
+    c.sh(&look("command")).run().ok();
+    let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    assert_eq!(read("hook"), read("command"));
+    assert!(read("hook").contains("gid=1001"), "{}", read("hook"));
+}
+
+fn start_container_hooks_obey_the_seccomp_profile(t: &Sandbox) {
+    let c = t.container("a");
+    let hook = inner(&c, "make", "exec mkdir /tmp/made");
+    c.set("/hooks", json!({ "startContainer": [hook] }));
+    c.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"}]}),
+    );
+    let out = c.run();
+    assert!(fs::symlink_metadata(c.rootfs().join("tmp/made")).is_err());
+    // Debian's runc tells of it too late for an exit code.
+    if t.is(Flavor::Orlop) {
+        assert!(out.code == 1 && out.stderr.contains("bad system call"), "{out:?}");
+    }
 }
 
 fn poststart_failure_stops_the_container(t: &Sandbox) {

@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = cases![
     kill_refuses_a_stopped_container.not_crun("its text is another"),
     kill_refuses_an_unknown_container,
     kill_ends_a_created_container,
+    a_created_container_heeds_the_signals_that_ask_to_end.not_crun("its init is the first process, which ignores them"),
     kill_all_reaches_every_process,
     kill_signal_zero_is_refused_or_harmless,
     delete_refuses_a_running_container,
@@ -221,6 +222,16 @@ fn kill_refuses_a_stopped_container(t: &Sandbox) {
 
 fn kill_refuses_an_unknown_container(t: &Sandbox) {
     t.logged(&["kill", &t.id("none"), "9"]).run().code(1);
+}
+
+fn a_created_container_heeds_the_signals_that_ask_to_end(t: &Sandbox) {
+    for signal in ["TERM", "INT", "HUP"] {
+        let c = t.container(&signal.to_lowercase());
+        c.create().ok();
+        c.kill(signal).ok();
+        t.wait_until("it has stopped", || c.status() == "stopped");
+        c.delete().ok();
+    }
 }
 
 fn kill_ends_a_created_container(t: &Sandbox) {

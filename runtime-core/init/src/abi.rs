@@ -229,6 +229,10 @@ pub(crate) const PR_CAP_AMBIENT_RAISE: usize = 2;
 pub(crate) const PR_CAP_AMBIENT_CLEAR_ALL: usize = 4;
 pub(crate) const CAP_SYS_ADMIN: u32 = 21;
 
+pub(crate) const SIGHUP: usize = 1;
+pub(crate) const SIGINT: usize = 2;
+pub(crate) const SIGQUIT: usize = 3;
+pub(crate) const SIGTERM: usize = 15;
 pub(crate) const SIGKILL: usize = 9;
 /// How many signals there are; they count from 1.
 pub(crate) const SIGNALS: usize = 64;

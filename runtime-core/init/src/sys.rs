@@ -378,6 +378,23 @@ pub(crate) fn reset_signals() {
     unsafe { raw(nr::RT_SIGPROCMASK, [2, core::ptr::from_ref(&none) as usize, 0, 8, 0, 0]) };
 }
 
+/// Lets the signals that ask a process to end do so: to the first process of a pid namespace, they mean nothing by default.
+/// `execve` takes this back.
+pub(crate) fn end_on_signals() {
+    extern "C" fn end(signal: i32) -> ! {
+        exit(128 + signal as usize)
+    }
+    let handler = end as extern "C" fn(i32) -> ! as usize;
+    // x86-64 does not deliver a signal without SA_RESTORER, and the handler never returns to what it names.
+    let (flags, restorer) = if cfg!(target_arch = "x86_64") { (0x0400_0000, handler) } else { (0, 0) };
+    let action = [handler, flags, restorer, 0];
+    for signal in [abi::SIGHUP, abi::SIGINT, abi::SIGQUIT, abi::SIGTERM] {
+        // SAFETY: the kernel's sigaction is three or four words, of which the last is an empty mask of eight bytes; the handler only
+        // makes a system call.
+        unsafe { raw(nr::RT_SIGACTION, [signal, action.as_ptr() as usize, 0, 8, 0, 0]) };
+    }
+}
+
 /// Maps the first `size` bytes of `fd`, shared and writable, with its pages in place.
 pub(crate) fn map_shared(fd: Fd, size: usize) -> Result<usize> {
     const READ_WRITE: usize = 3;

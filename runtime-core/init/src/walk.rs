@@ -278,6 +278,7 @@ impl Walker {
             sys::close_range(first, kept - 1, 0)?;
         }
         sys::close_range(kept + 1, u32::MAX as usize, 0)?;
+        sys::end_on_signals();
         let mut byte = [0u8; 1];
         loop {
             match sys::read(fifo, &mut byte, 1) {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::config::{Config, Hook, Text};
+use crate::config::{Config, Hook};
 use crate::hooks::{Running, Spawn};
 use crate::launch::{Given, Init, Launch};
 use crate::plan::{self, Host, Plan};
@@ -25,19 +25,12 @@ pub(crate) struct InContainer<'c> {
     pid: Option<HostPid>,
     config: &'c Config<'c>,
     host: Host,
-    /// The environment of a hook that names none.
-    environment: &'c [Text<'c>],
     cwd: Option<&'c str>,
 }
 
 impl<'c> InContainer<'c> {
     pub(crate) fn new(init: BorrowedFd<'c>, pid: Option<HostPid>, config: &'c Config<'c>, host: Host) -> Self {
-        Self { init, pid, config, host, environment: &[], cwd: None }
-    }
-
-    /// The same, where a hook without an environment of its own has the command's, as the startContainer hooks of runc have.
-    pub(crate) fn with_environment(self, environment: &'c [Text<'c>]) -> Self {
-        Self { environment, ..self }
+        Self { init, pid, config, host, cwd: None }
     }
 
     /// The same, with a working directory: the root file system, where the createContainer hooks of runc start.
@@ -46,7 +39,7 @@ impl<'c> InContainer<'c> {
     }
 
     fn plan(&self, hook: &Hook<'_>) -> Plan {
-        plan::plan_hook(self.config, hook, self.environment, self.cwd, self.host)
+        plan::plan_hook(self.config, hook, self.cwd, self.host)
     }
 }
 
@@ -77,9 +70,10 @@ impl Spawn for InContainer<'_> {
     }
 }
 
-struct HookProcess {
-    pid: HostPid,
-    pidfd: OwnedFd,
+/// A hook that has been executed.
+pub(super) struct HookProcess {
+    pub(super) pid: HostPid,
+    pub(super) pidfd: OwnedFd,
 }
 
 impl Running for HookProcess {

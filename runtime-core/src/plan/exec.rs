@@ -6,7 +6,7 @@ use super::process::{Execution, cpu_mask};
 use super::program::Program;
 use super::{Builder, Plan, PlanOptions, Resource};
 use crate::Result;
-use crate::config::{Config, Process};
+use crate::config::{Config, Hook, Process};
 
 /// What an exec is planned from.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct ExecPlan<'e> {
     pub(crate) options: &'e PlanOptions<'e>,
     pub(crate) process: &'e Process<'e>,
     pub(crate) filter: Option<&'e orlop_seccomp::Filter>,
+    /// A startContainer hook, which is executed in place of the command.
+    pub(crate) hook: Option<&'e Hook<'e>>,
 }
 
 /// Plans the execution of a further process in a container.
@@ -35,14 +37,15 @@ pub(crate) fn plan_exec(exec: &ExecPlan<'_>) -> Result<Plan> {
     builder.plan_joining(exec)?;
     let execution = Execution {
         process: exec.process,
-        pointer: "",
+        pointer: if exec.hook.is_some() { "/process" } else { "" },
         filter: exec.filter,
         home: exec.options.home,
         listen_fds: 0,
         notify_socket: None,
         start_fifo: None,
         set_groups: exec.options.set_groups,
-        is_exec: true,
+        is_exec: exec.hook.is_none(),
+        hook: exec.hook,
     };
     builder.plan_execution(&execution)?;
     Ok(builder.plan)
@@ -51,7 +54,8 @@ pub(crate) fn plan_exec(exec: &ExecPlan<'_>) -> Result<Plan> {
 impl Builder<'_> {
     fn plan_joining(&mut self, exec: &ExecPlan<'_>) -> Result<()> {
         self.push(Op::Receive);
-        if let Some(initial) = exec.process.exec_cpu_affinity.as_ref().and_then(|affinity| affinity.initial.as_ref()) {
+        let affinity = exec.process.exec_cpu_affinity.as_ref().filter(|_| exec.hook.is_none());
+        if let Some(initial) = affinity.and_then(|affinity| affinity.initial.as_ref()) {
             let field = "/execCPUAffinity/initial";
             let mask = cpu_mask(initial).map_err(|detail| self.field_error(field, detail))?;
             let mask = self.plan.program.list(&mask);
@@ -77,7 +81,7 @@ impl Builder<'_> {
         self.push(Op::Setsid);
         self.push_keyring();
         self.plan_execution_domain()?;
-        if exec.process.terminal {
+        if exec.process.terminal && exec.hook.is_none() {
             let (rows, cols) = exec.process.console_size.map_or((0, 0), |size| (size.height, size.width));
             let socket = self.slot(Resource::ConsoleSocket);
             let uid = exec.process.user.uid;

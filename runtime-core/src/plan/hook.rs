@@ -6,15 +6,9 @@ use super::program::Program;
 use super::{Builder, CgroupMounts, Host, JoinCgroup, Plan, PlanOptions, Resource};
 use crate::config::{Config, Hook, NamespaceType, Text};
 
-/// Plans the execution of `hook` in the namespaces of the container's init; `environment` is for a hook that names none, and `cwd`
-/// its working directory, if that is not the root.
-pub(crate) fn plan_hook(
-    config: &Config<'_>,
-    hook: &Hook<'_>,
-    environment: &[Text<'_>],
-    cwd: Option<&str>,
-    host: Host,
-) -> Plan {
+/// Plans the execution of `hook`, a program of the host's, in the namespaces of the container's init, with the runtime's own rights;
+/// `cwd` is its working directory, if that is not the root.
+pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>, host: Host) -> Plan {
     let options = PlanOptions {
         id: None,
         bundle: std::path::Path::new("/"),
@@ -52,24 +46,29 @@ pub(crate) fn plan_hook(
         builder.push(Op::Chdir { path });
     }
     builder.push(Op::Setsid);
-    let program = &mut builder.plan.program;
-    let path = program.str(hook.path.as_str());
-    program.programs.push(path);
-    let arguments = if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { hook.args.as_slice() };
-    for argument in arguments {
-        let argument = program.str(argument.as_str());
-        program.argv.push(argument);
-    }
-    for pair in if hook.env.is_empty() { environment } else { hook.env.as_slice() } {
-        let pair = program.str(pair.as_str());
-        program.envp.push(pair);
-    }
-    builder.push(Op::FindProgram);
+    builder.push_hook_program(hook, &hook.env);
     builder.push(Op::Execute);
     builder.plan
 }
 
 impl Builder<'_> {
+    /// What a hook executes, with `environment` after what is in the plan's already.
+    pub(super) fn push_hook_program(&mut self, hook: &Hook<'_>, environment: &[Text<'_>]) {
+        let program = &mut self.plan.program;
+        let path = program.str(hook.path.as_str());
+        program.programs.push(path);
+        let arguments = if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { hook.args.as_slice() };
+        for argument in arguments {
+            let argument = program.str(argument.as_str());
+            program.argv.push(argument);
+        }
+        for pair in environment {
+            let pair = program.str(pair.as_str());
+            program.envp.push(pair);
+        }
+        self.push(Op::FindProgram);
+    }
+
     /// Joins every namespace of the container whose init is behind `init`, its pid namespace included.
     pub(super) fn plan_join(&mut self, init: orlop_init::wire::Slot) {
         let all = self.joined_flags();

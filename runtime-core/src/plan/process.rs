@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use orlop_init::wire::{Bpf, Op, Phase, ProcFile, Rlimit, SchedAttr, Slot, Str};
 
 use super::{Builder, Resource};
-use crate::config::{Process, Text, granted, parse_list};
+use crate::config::{Hook, Process, Text, granted, parse_list};
 use crate::{Error, Kind, Result, Step};
 
 /// Where a command without a slash is looked for when its environment has no PATH, as a login shell would have it.
@@ -28,6 +28,8 @@ pub(super) struct Execution<'e> {
     pub(super) start_fifo: Option<Slot>,
     pub(super) set_groups: bool,
     pub(super) is_exec: bool,
+    /// A hook is executed in place of the command, as what the command is.
+    pub(super) hook: Option<&'e Hook<'e>>,
 }
 
 impl Builder<'_> {
@@ -47,6 +49,7 @@ impl Builder<'_> {
             start_fifo,
             set_groups: self.options.set_groups,
             is_exec: false,
+            hook: None,
         };
         self.plan_execution_domain()?;
         self.plan_execution(&execution)
@@ -97,7 +100,11 @@ impl Builder<'_> {
         }
         self.plan_final_affinity(execution)?;
         self.plan_filter(execution);
-        self.push_from(format_args!("{}/args/0", execution.pointer), Op::Execute);
+        match execution.hook {
+            // Who runs it says which hook it is.
+            Some(_) => self.push(Op::Execute),
+            None => self.push_from(format_args!("{}/args/0", execution.pointer), Op::Execute),
+        }
         Ok(())
     }
 
@@ -178,7 +185,7 @@ impl Builder<'_> {
     }
 
     fn plan_streams(&mut self, execution: &Execution<'_>) {
-        if execution.process.terminal {
+        if execution.process.terminal && execution.hook.is_none() {
             self.push_from(format_args!("{}/terminal", execution.pointer), Op::UseConsole);
         } else {
             self.push_from(
@@ -218,6 +225,10 @@ impl Builder<'_> {
     fn plan_command(&mut self, execution: &Execution<'_>) -> Result<()> {
         let process = execution.process;
         let pointer = execution.pointer;
+        if let Some(hook) = execution.hook {
+            self.plan_hook_command(execution, hook);
+            return Ok(());
+        }
         let Some(command) = process.args.first() else {
             return Err(self.field_error(format!("{pointer}/args"), "is empty: there is nothing to execute"));
         };
@@ -241,6 +252,14 @@ impl Builder<'_> {
         }
         self.push_from(format_args!("{pointer}/args/0"), Op::FindProgram);
         Ok(())
+    }
+
+    /// A hook without an environment of its own has the command's, as with runc.
+    fn plan_hook_command(&mut self, execution: &Execution<'_>, hook: &Hook<'_>) {
+        if hook.env.is_empty() {
+            self.plan_environment(execution);
+        }
+        self.push_hook_program(hook, &hook.env);
     }
 
     fn plan_environment(&mut self, execution: &Execution<'_>) {

@@ -10,14 +10,14 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat, write};
 
-use crate::config::{Config, Text};
-use crate::creation::InContainer;
+use crate::config::Config;
+use crate::creation::AsCommand;
 use crate::hooks::{self, HookKind, HookState, InRuntime};
 use crate::launch::{self, ARENA_FILE, Arena};
 use crate::lifecycle::{Facts, facts_locked};
 use crate::state::{EXEC_FIFO, Locked, Record, Store, not_found};
 use crate::verbs::state::Status;
-use crate::{ContainerId, Error, Kind, Result, Runtime, Step, config, creation, passwd, pidfd, plan};
+use crate::{ContainerId, Error, Kind, Result, Runtime, Step, config, creation, pidfd};
 
 /// What `start` is told.
 #[derive(Debug, Clone)]
@@ -76,26 +76,13 @@ impl Starting<'_> {
     fn run_start_hooks(&self, runtime: &Runtime) -> Result<()> {
         let Some(all) = self.config.hooks.as_ref().filter(|all| !all.start_container.is_empty()) else { return Ok(()) };
         let state = HookState::of(self.record, Status::Created, self.record.init.map(|init| init.pid));
-        let environment = self.command_environment();
-        let inside = InContainer::new(
-            self.init,
-            self.record.init.map(|init| init.pid),
-            self.config,
-            creation::host(runtime, self.config),
-        )
-        .with_environment(&environment);
+        let inside = AsCommand {
+            init: self.init,
+            record: self.record,
+            config: self.config,
+            host: creation::host(runtime, self.config),
+        };
         hooks::run(HookKind::StartContainer, &all.start_container, &state, &inside).map_err(|error| self.stop(error))
-    }
-
-    /// The environment that the command is going to have, HOME included.
-    fn command_environment(&self) -> Vec<Text<'_>> {
-        let Some(process) = &self.config.process else { return Vec::new() };
-        let mut environment = process.env.clone();
-        if !plan::gives_home(&process.env) {
-            let home = passwd::home_of(self.config, Path::new(&self.record.bundle), process.user.uid);
-            environment.push(format!("HOME={}", home.as_deref().unwrap_or("/")).into());
-        }
-        environment
     }
 
     fn run_poststart_hooks(&self) -> Result<()> {

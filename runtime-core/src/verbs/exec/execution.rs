@@ -61,7 +61,8 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         home: home.as_deref(),
         set_groups: creation::may_set_groups(&config, host),
     };
-    let exec = ExecPlan { config: &config, options: &plan_options, process: &process, filter: filter.as_ref() };
+    let exec =
+        ExecPlan { config: &config, options: &plan_options, process: &process, filter: filter.as_ref(), hook: None };
     let plan = plan_exec(&exec)?;
     let mut executing = Executing {
         entry: &entry,

@@ -1,0 +1,102 @@
+//! startContainer hooks: programs of the container's own file system, and so executed with no more rights than its command has.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use orlop_cgroups::Cgroup;
+use orlop_init::wire::Phase as Sync;
+
+use super::handover::HookProcess;
+use crate::config::{Config, Hook, Process};
+use crate::hooks::{Running, Spawn};
+use crate::launch::{Event, Given, Init, Launch};
+use crate::plan::{CgroupMounts, ExecPlan, Host, JoinCgroup, Plan, PlanOptions, plan_exec};
+use crate::state::Record;
+use crate::verbs::state::Status;
+use crate::{Error, Kind, Result, Step, control, passwd};
+
+/// Starts startContainer hooks as what the container's command is going to be: its user, capabilities, limits, labels and seccomp
+/// filter, in its control groups.
+#[derive(Debug)]
+pub(crate) struct AsCommand<'c> {
+    pub(crate) init: BorrowedFd<'c>,
+    pub(crate) record: &'c Record,
+    pub(crate) config: &'c Config<'c>,
+    pub(crate) host: Host,
+}
+
+impl AsCommand<'_> {
+    fn plan(&self, hook: &Hook<'_>, process: &Process<'_>, join: JoinCgroup) -> Result<Plan> {
+        let filter = super::compile_seccomp(self.config)?;
+        let home = passwd::home_of(self.config, Path::new(&self.record.bundle), process.user.uid);
+        let options = PlanOptions {
+            id: None,
+            bundle: Path::new(&self.record.bundle),
+            no_pivot: false,
+            revealing: &[],
+            no_new_keyring: true,
+            terminal_size: None,
+            plain_lines: false,
+            listen_fds: 0,
+            preserve_fds: 0,
+            notify_dir: None,
+            waits_for_start: false,
+            join,
+            cgroups: CgroupMounts::Unused,
+            host: self.host,
+            home: home.as_deref(),
+            set_groups: super::may_set_groups(self.config, self.host),
+        };
+        let filter = filter.as_ref();
+        plan_exec(&ExecPlan { config: self.config, options: &options, process, filter, hook: Some(hook) })
+    }
+
+    /// Lets a hook that is ready go on to its execution.
+    fn release(&self, hook: &mut Init, plan: &Plan, attach: Option<&mut Cgroup>) -> Result<()> {
+        let out_of_turn = || Error::new(Kind::System, Step::RunHook).detail("the hook's process went on out of turn");
+        let Event::Waits(Sync::Ready) = hook.next(plan)? else { return Err(out_of_turn()) };
+        if let Some(cgroup) = attach {
+            cgroup.attach(hook.pid().get()).map_err(|error| Error::cgroup(&error))?;
+        }
+        hook.answer()?;
+        if plan.seccomp_listener {
+            let listener = hook.take_listener()?;
+            let profile = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
+            super::send_listener(&listener, profile, self.record, Status::Created, hook.pid())?;
+        }
+        hook.next(plan).map(drop)
+    }
+}
+
+impl Spawn for AsCommand<'_> {
+    fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Running>> {
+        let missing = || Error::config("/process", "is missing: there is nothing to execute");
+        let process = self.config.process.as_ref().ok_or_else(missing)?;
+        let mut cgroup = control::open(self.record);
+        let mut join = None;
+        if let Some(cgroup) = cgroup.as_ref().filter(|_| !self.host.rootless) {
+            join = Some(cgroup.join().map_err(|error| Error::cgroup(&error))?).filter(|join| !join.attach);
+        }
+        let (clone_into, tasks) = join.map_or((None, Vec::new()), |join| (join.clone_into, join.tasks));
+        let attach = clone_into.is_none() && tasks.is_empty();
+        let plan = self.plan(hook, process, JoinCgroup { tasks: !tasks.is_empty(), attach: false })?;
+        let launch = Launch {
+            plan: &plan,
+            host: self.host,
+            arena_dir: None,
+            clone_into,
+            tasks: tasks.len(),
+            stdio: Some(&stdio),
+            die_with_parent: false,
+        };
+        let init_pid = self.record.init.map(|init| init.pid);
+        let given = Given { init_pidfd: Some(self.init), init_pid, ..Given::default() };
+        let mut started = launch.start_with(&given, &tasks)?;
+        if let Err(error) = self.release(&mut started, &plan, cgroup.as_mut().filter(|_| attach)) {
+            started.kill();
+            return Err(error);
+        }
+        let (pid, pidfd) = started.into_parts();
+        Ok(Box::new(HookProcess { pid, pidfd }))
+    }
+}
