@@ -63,6 +63,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Says what the library says of a process that it has started.
+    pub(crate) fn tell(&self, container: &orlop::Container) {
+        for note in container.notes() {
+            self.debug(|| note.clone());
+        }
+        self.warn_all(container.warnings());
+    }
+
     /// Says what happens, for `--debug`.
     pub(crate) fn debug(&self, message: impl FnOnce() -> String) {
         if self.log.debugs() {

@@ -277,7 +277,7 @@ impl Making<'_> {
         // The lock is released with it: from here on only `delete` takes the container away.
         let kept: Locked = self.claim.keep()?;
         drop(kept);
-        Ok(Container::new(self.id.clone(), pid, pidfd, self.prepared.warnings))
+        Ok(Container::new(self.id.clone(), pid, pidfd, self.prepared.warnings, self.prepared.plan.notes))
     }
 
     /// Takes away all that was made, and adds what could not be to the error.

@@ -146,6 +146,8 @@ pub(crate) struct Plan {
     pub(crate) seccomp_kills_execve: bool,
     /// What the user should know, but nothing fails for.
     pub(crate) warnings: Vec<String>,
+    /// What was decided that a debug log should tell.
+    pub(crate) notes: Vec<String>,
 }
 
 /// A value that the runtime itself writes to a file of the host.

@@ -51,17 +51,30 @@ pub struct Container {
     pid: HostPid,
     pidfd: OwnedFd,
     warnings: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Container {
-    pub(crate) fn new(id: ContainerId, pid: HostPid, pidfd: OwnedFd, warnings: Vec<String>) -> Self {
-        Self { id, pid, pidfd, warnings }
+    pub(crate) fn new(
+        id: ContainerId,
+        pid: HostPid,
+        pidfd: OwnedFd,
+        warnings: Vec<String>,
+        notes: Vec<String>,
+    ) -> Self {
+        Self { id, pid, pidfd, warnings, notes }
     }
 
     /// What the caller should know although the operation succeeded (an unknown field or capability), one line each.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// What was decided, for a debug log: one line each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The container's id.

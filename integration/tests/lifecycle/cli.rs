@@ -132,6 +132,11 @@ fn log_is_appended_to(t: &Sandbox) {
 
 fn debug_log(t: &Sandbox) {
     let c = t.container("a");
+    c.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+        "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}),
+    );
     c.write();
     let path = t.dir.join("log.json");
     let (log, root, bundle) =
@@ -141,6 +146,9 @@ fn debug_log(t: &Sandbox) {
     let text = fs::read_to_string(&path).unwrap_or_default();
     if !t.is(orlop_integration::Flavor::Crun) {
         assert!(text.contains("\"level\":\"debug\""), "{text}");
+    }
+    if t.is(orlop_integration::Flavor::Orlop) {
+        assert!(text.contains("\"seccomp filter flags: 2\""), "{text}");
     }
 }
 

@@ -25,6 +25,6 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     let options = launch::options(args)?;
     let id = container_id(args.operand()?)?;
     let container = orlop::create(&session.runtime, &id, options)?;
-    session.warn_all(container.warnings());
+    session.tell(&container);
     Ok(0)
 }

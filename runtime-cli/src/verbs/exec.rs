@@ -59,7 +59,7 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     }
     if detach {
         let container = orlop::exec(&session.runtime, &id, options)?;
-        session.warn_all(container.warnings());
+        session.tell(&container);
         return Ok(0);
     }
     attended(session, &id, options)
@@ -115,6 +115,6 @@ fn attended(session: &Session<'_>, id: &ContainerId, options: ExecOptions) -> Re
         id,
         ExecOptions { console: Some(theirs.into()), terminal_size: terminal::console_size(), ..options },
     )?;
-    session.warn_all(container.warnings());
+    session.tell(&container);
     Ok(foreground::attend(session, &signals, &container, &ours, None)?.shell_code())
 }

@@ -91,11 +91,11 @@ fn launched(
 ) -> Result<(Container, Option<Proxy>), Failure> {
     let Some(host) = launch::notify_socket() else {
         let container = orlop::run(&session.runtime, id, RunOptions { create })?;
-        session.warn_all(container.warnings());
+        session.tell(&container);
         return Ok((container, None));
     };
     let container = orlop::create(&session.runtime, id, create)?;
-    session.warn_all(container.warnings());
+    session.tell(&container);
     let started = Proxy::bind(&session.runtime, id, &host).and_then(|proxy| {
         orlop::start(&session.runtime, id, &StartOptions::default())?;
         Ok(proxy)

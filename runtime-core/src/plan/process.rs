@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use orlop_seccomp::Flags;
+
 use orlop_init::wire::{Bpf, Op, Phase, ProcFile, Rlimit, SchedAttr, Slot, Str};
 
 use super::{Builder, Resource};
@@ -321,7 +323,11 @@ impl Builder<'_> {
         let list = self.plan.program.list(&instructions);
         self.plan.seccomp_listener = filter.notify;
         self.plan.seccomp_kills_execve = kills_execve(filter);
-        let op = Op::Seccomp { filter: list, flags: filter.flags.bits(), listener: u32::from(filter.notify) };
+        // The process that loads it has one thread: there is none to bring into line.
+        let flags = filter.flags.bits() & !(Flags::TSYNC | Flags::TSYNC_ESRCH).bits();
+        self.plan.notes.push(format!("seccomp filter flags: {flags}"));
+        self.plan.notes.push(format!("seccomp filter: {} instructions", filter.instructions.len()));
+        let op = Op::Seccomp { filter: list, flags, listener: u32::from(filter.notify) };
         self.push_from(format_args!("/linux/seccomp"), op);
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         return Err(error);
     }
     let (pid, pidfd) = child.into_parts();
-    Ok(Container::new(id.clone(), pid, pidfd, warnings))
+    Ok(Container::new(id.clone(), pid, pidfd, warnings, plan.notes))
 }
 
 /// The container's init, and whether the container is paused.
