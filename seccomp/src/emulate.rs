@@ -52,8 +52,8 @@ impl Call {
 
 /// What a filter answers to a call: runs `program` as the kernel would.
 ///
-/// A program the kernel would not take (one that runs off its end, or uses instructions seccomp filters have no need
-/// of) kills the process.
+/// A program the kernel would not take (one that runs off its end, or uses instructions that seccomp filters may not have)
+/// kills the process.
 pub fn evaluate(program: &[SockFilter], call: &Call) -> Action {
     run(program, call).action()
 }
@@ -98,6 +98,7 @@ pub(crate) fn run(program: &[SockFilter], call: &Call) -> Outcome {
     let mut outcome = Outcome { answer: BROKEN, steps: 0, looked_further: false };
     let mut at = 0_usize;
     let mut accumulator = 0_u32;
+    let mut rest = Rest::default();
     while let Some(&SockFilter { code, jt, jf, k }) = program.get(at) {
         outcome.steps += 1;
         at += 1;
@@ -117,8 +118,74 @@ pub(crate) fn run(program: &[SockFilter], call: &Call) -> Outcome {
                 outcome.answer = k;
                 return outcome;
             }
-            _ => return outcome,
+            RETURN_A => {
+                outcome.answer = accumulator;
+                return outcome;
+            }
+            JEQ_X => branch(accumulator == rest.index),
+            JGT_X => branch(accumulator > rest.index),
+            JGE_X => branch(accumulator >= rest.index),
+            JSET_X => branch(accumulator & rest.index != 0),
+            _ => match rest.step(code, k, accumulator) {
+                Some(next) => accumulator = next,
+                None => return outcome,
+            },
         }
     }
     outcome
+}
+
+const RETURN_A: u16 = 0x16;
+const JEQ_X: u16 = 0x1d;
+const JGT_X: u16 = 0x2d;
+const JGE_X: u16 = 0x3d;
+const JSET_X: u16 = 0x4d;
+
+/// What programs of other compilers use besides the accumulator.
+#[derive(Debug, Default)]
+struct Rest {
+    index: u32,
+    scratch: [u32; 16],
+}
+
+impl Rest {
+    /// One of the less usual instructions: the accumulator after it; `None` for what the kernel would not load, or a division by 0,
+    /// at which it answers with 0, which kills the thread.
+    fn step(&mut self, code: u16, k: u32, accumulator: u32) -> Option<u32> {
+        /// `struct seccomp_data`, whose length is what these two load.
+        const LENGTH: u32 = 64;
+        let cell = usize::try_from(k).unwrap_or(usize::MAX);
+        match code {
+            0x01 => self.index = k,
+            0x81 => self.index = LENGTH,
+            0x61 => self.index = *self.scratch.get(cell)?,
+            0x02 => *self.scratch.get_mut(cell)? = accumulator,
+            0x03 => *self.scratch.get_mut(cell)? = self.index,
+            0x07 => self.index = accumulator,
+            0x00 => return Some(k),
+            0x80 => return Some(LENGTH),
+            0x60 => return self.scratch.get(cell).copied(),
+            0x87 => return Some(self.index),
+            _ => return arithmetic(code & !0x08, accumulator, if code & 0x08 == 0 { k } else { self.index }),
+        }
+        Some(accumulator)
+    }
+}
+
+/// The arithmetic opcodes, in their form with a constant.
+fn arithmetic(code: u16, a: u32, b: u32) -> Option<u32> {
+    match code {
+        0x04 => Some(a.wrapping_add(b)),
+        0x14 => Some(a.wrapping_sub(b)),
+        0x24 => Some(a.wrapping_mul(b)),
+        0x34 => a.checked_div(b),
+        0x44 => Some(a | b),
+        0x54 => Some(a & b),
+        // The kernel takes the amount of a shift modulo 32.
+        0x64 => Some(a.wrapping_shl(b)),
+        0x74 => Some(a.wrapping_shr(b)),
+        0x84 => Some(a.wrapping_neg()),
+        0xa4 => Some(a ^ b),
+        _ => None,
+    }
 }

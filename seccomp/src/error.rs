@@ -27,6 +27,8 @@ pub enum ErrorKind {
     MissingListener,
     /// More instructions than the kernel takes.
     TooLong,
+    /// A program that is no seccomp filter; see [`from_bytes`](crate::from_bytes).
+    InvalidProgram,
     /// No architecture to compile for: this program's own is not one of the known.
     NoArchitecture,
 }
