@@ -249,8 +249,11 @@ impl Cgroup {
             }
         }
         record.made.clear();
-        record.driver = Driver::Cgroupfs;
-        record.unit = None;
+        // Processes get into a user manager's tree by that manager alone.
+        if !record.unit.as_ref().is_some_and(|unit| unit.user) {
+            record.driver = Driver::Cgroupfs;
+            record.unit = None;
+        }
         Ok(Self::open(record))
     }
 
@@ -267,6 +270,33 @@ impl Cgroup {
             self.move_into(pid, |_| true)?;
         }
         Ok(())
+    }
+
+    /// Makes the payload cgroup of the record below this one, and moves a process of this one into it; without one, nothing. What
+    /// the cgroup has of controllers is handed down, and the payload belongs to the owner that the spec named.
+    ///
+    /// To be called once the process has its cgroup namespace, which then begins at this cgroup.
+    ///
+    /// # Errors
+    /// [`Kind::System`] when it cannot be made or entered.
+    pub fn enter_payload(&self, pid: i32) -> Result<()> {
+        let (Some(_), Some(mount)) = (&self.record.payload, &self.record.unified_mount) else { return Ok(()) };
+        let payload = self.payload()?;
+        crate::create::make_path(payload.main_path(), &mut Vec::new())?;
+        payload.move_into(pid, Part::is_unified)?;
+        crate::create::enable(mount, payload.main_path(), |_| true)?;
+        crate::create::delegate(&payload)
+    }
+
+    /// The payload cgroup of the record, or this one where there is none.
+    ///
+    /// # Errors
+    /// As [`sub`](Self::sub).
+    pub fn payload(&self) -> Result<Self> {
+        let mut payload = self.sub(&[], self.record.payload.as_deref().unwrap_or_default())?;
+        payload.record.payload = None;
+        payload.owner = self.owner;
+        Ok(payload)
     }
 
     pub(crate) fn move_into(&self, pid: i32, wanted: impl Fn(&Part) -> bool) -> Result<()> {

@@ -48,6 +48,11 @@ pub struct Spec<'a> {
     pub properties: Vec<Property>,
     /// To whom the cgroup is delegated, for a container with a user namespace and a writable cgroup mount (v2 only).
     pub owner: Option<Owner>,
+    /// Under systemd: the container's cgroup is this one below the scope, not the scope itself (v2 only).
+    pub subgroup: Option<&'a str>,
+    /// A further cgroup below the container's, which its processes live in and manage, and which has no limits of its own (v2 only);
+    /// see [`Cgroup::enter_payload`](crate::Cgroup::enter_payload).
+    pub payload: Option<&'a str>,
 }
 
 /// The systemd unit of a cgroup.
@@ -90,6 +95,9 @@ pub struct Record {
     /// A path was asked for, so a cgroup that cannot be made is an error even without limits.
     #[serde(default)]
     pub explicit: bool,
+    /// See [`Spec::payload`]: a path relative to the container's cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
 }
 
 impl Record {
@@ -107,7 +115,27 @@ impl Record {
             Driver::Cgroupfs => record.plan_paths(layout, spec)?,
             Driver::Systemd => record.plan_unit(layout, spec)?,
         }
+        record.plan_below(layout, spec)?;
         Ok(record)
+    }
+
+    /// The cgroups below the scope and below the container's own.
+    fn plan_below(&mut self, layout: &Layout, spec: &Spec<'_>) -> Result<()> {
+        const WHAT: &str = "check the name of a cgroup below the container's";
+        let below = |name: &str| -> Result<String> {
+            if layout.version() != Version::V2 {
+                return Err(Error::new(Kind::Unsupported, WHAT)
+                    .on(name)
+                    .detail("it needs cgroup v2: control groups cannot be delegated safely on v1"));
+            }
+            Ok(path::clean(name, WHAT)?.trim_start_matches('/').to_owned())
+        };
+        if let (Some(name), Driver::Systemd) = (spec.subgroup.filter(|name| !name.is_empty()), spec.driver) {
+            let name = below(name)?;
+            self.paths.values_mut().for_each(|path| *path = format!("{path}/{name}"));
+        }
+        self.payload = spec.payload.filter(|name| !name.is_empty()).map(below).transpose()?;
+        Ok(())
     }
 
     fn plan_paths(&mut self, layout: &Layout, spec: &Spec<'_>) -> Result<()> {
@@ -199,6 +227,14 @@ impl Record {
         }
     }
 
+    /// Where the container's cgroup in the v2 tree lies below its unit: `/` for the unit's own.
+    pub(crate) fn below_unit(&self) -> &str {
+        let path = self.paths.get("").map_or("", String::as_str);
+        let unit = self.unit.as_ref().map_or("", |unit| unit.name.as_str());
+        let after = |at: usize| path.get(at + unit.len()..).filter(|rest| rest.starts_with('/'));
+        path.match_indices(unit).find_map(|(at, _)| after(at)).unwrap_or("/")
+    }
+
     /// The path under which `controller` is found: its v1 hierarchy, else the v2 tree.
     #[must_use]
     pub fn path(&self, controller: &str) -> Option<&str> {
@@ -266,6 +302,29 @@ mod tests {
         let record = Record::plan(&Layout::v2("/cg"), &Spec { cgroups_path: None, ..spec }).unwrap();
         assert_eq!(record.paths[""], "/cg/system.slice/orlop-c1.scope");
         assert_eq!(record.unit.unwrap().slice, "system.slice");
+    }
+
+    #[test]
+    fn cgroups_below_the_scope_and_the_container() {
+        let spec = Spec {
+            id: "c1",
+            cgroups_path: Some("a.slice:x:c1"),
+            driver: Driver::Systemd,
+            subgroup: Some("container"),
+            payload: Some("/payload"),
+            ..Spec::default()
+        };
+        let record = Record::plan(&Layout::v2("/cg"), &spec).unwrap();
+        assert_eq!(record.paths[""], "/cg/a.slice/x-c1.scope/container");
+        assert_eq!((record.payload.as_deref(), record.below_unit()), (Some("payload"), "/container"));
+        let plain = Spec { subgroup: Some(""), payload: None, ..spec.clone() };
+        assert_eq!(Record::plan(&Layout::v2("/cg"), &plain).unwrap().below_unit(), "/");
+        assert_eq!(Record::plan(&hybrid(), &spec).unwrap_err().kind(), Kind::Unsupported);
+        let outside = Spec { subgroup: Some("../x"), ..spec.clone() };
+        assert_eq!(Record::plan(&Layout::v2("/cg"), &outside).unwrap_err().kind(), Kind::InvalidPath);
+        // There is no scope.
+        let directories = Spec { driver: Driver::Cgroupfs, cgroups_path: Some("/a"), payload: None, ..spec };
+        assert_eq!(Record::plan(&Layout::v2("/cg"), &directories).unwrap().paths[""], "/cg/a");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use self::bus::{Connection, Failure, Manager, Whose};
 use self::value::Value;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Part};
 use crate::error::{Error, Kind, Result};
 use crate::record::Unit;
 use crate::resources::Resources;
@@ -214,8 +214,11 @@ pub(crate) fn attach(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
         cgroup.fresh = false;
         return Ok(());
     }
-    let arguments =
-        [Value::string(&unit.name), Value::string("/"), Value::Array("u".to_owned(), vec![Value::Uint32(id)])];
+    let arguments = [
+        Value::string(&unit.name),
+        Value::string(cgroup.record.below_unit()),
+        Value::Array("u".to_owned(), vec![Value::Uint32(id)]),
+    ];
     manager.call("AttachProcessesToUnit", &arguments).map_err(|failure| failure.into_error().on(&unit.name))?;
     cgroup.move_into(pid, |part| !part.is_unified() && !part.has("name=systemd"))
 }
@@ -293,6 +296,11 @@ fn reset_failed(manager: &mut dyn Manager, name: &str) {
 /// What systemd leaves to do: controllers it has not handed down, v1 hierarchies it does not know, ownership.
 fn complete(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
     if cgroup.record.is_v2() {
+        if cgroup.record.below_unit() != "/" {
+            // Before controllers are handed down: the scope, which then has no process, could not hand them to its child with one.
+            crate::create::make_path(cgroup.main_path(), &mut Vec::new())?;
+            cgroup.move_into(pid, Part::is_unified)?;
+        }
         crate::create::adopt(cgroup)?;
     } else {
         crate::create::make_beside(cgroup)?;

@@ -85,14 +85,21 @@ pub(crate) fn container_id(operand: &std::ffi::OsStr) -> Result<ContainerId, Fai
 }
 
 fn cgroup_driver(args: &Args<'_>) -> Result<CgroupDriver, Failure> {
-    let systemd = args.setting("systemd-cgroup");
-    match (args.text("cgroup-manager")?, systemd) {
-        (None, Some(true)) | (Some("systemd"), None | Some(true)) => Ok(CgroupDriver::Systemd),
-        (None, _) | (Some("cgroupfs"), None | Some(false)) => Ok(CgroupDriver::Cgroupfs),
-        (Some("cgroupfs" | "systemd"), Some(_)) => {
-            Err(Failure::usage("--cgroup-manager and --systemd-cgroup contradict each other"))
+    let named = match args.text("cgroup-manager")? {
+        None => None,
+        Some("cgroupfs") => Some(CgroupDriver::Cgroupfs),
+        Some("systemd") => Some(CgroupDriver::Systemd),
+        Some("disabled") => Some(CgroupDriver::Disabled),
+        Some(other) => {
+            return Err(Failure::usage(format!("--cgroup-manager {other:?}: not cgroupfs, systemd or disabled")));
         }
-        (Some(other), _) => Err(Failure::usage(format!("--cgroup-manager {other:?}: not cgroupfs or systemd"))),
+    };
+    match (named, args.setting("systemd-cgroup")) {
+        (None, Some(true)) => Ok(CgroupDriver::Systemd),
+        (None, _) => Ok(CgroupDriver::default()),
+        (Some(named), None) => Ok(named),
+        (Some(named), Some(systemd)) if systemd == (named == CgroupDriver::Systemd) => Ok(named),
+        (Some(_), Some(_)) => Err(Failure::usage("--cgroup-manager and --systemd-cgroup contradict each other")),
     }
 }
 

@@ -57,7 +57,7 @@ run OCI containers, with the command line of runc
 --log-level error|warning|info|debug | the least grave messages to write (default: warning)
 --debug | the same as --log-level debug
 --systemd-cgroup | have systemd make the cgroups; cgroupsPath is then SLICE:PREFIX:NAME
---cgroup-manager cgroupfs|systemd | who makes the cgroups (crun's name for --systemd-cgroup)
+--cgroup-manager cgroupfs|systemd|disabled | who makes the cgroups (crun's name for --systemd-cgroup)
 --rootless true|false|auto | make do without the right to set up cgroups (default: auto)
 --criu PATH ! criu is looked up in PATH
 -v, --version | show the version

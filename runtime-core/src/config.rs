@@ -1,6 +1,7 @@
 //! config.json: loading it, checking it, and the tables of names that it uses.
 
 mod annotations;
+pub(crate) mod base64;
 mod capabilities;
 mod check;
 mod default;
@@ -16,7 +17,10 @@ mod text;
 mod watch;
 
 pub use annotations::{ANNOTATIONS, AnnotationSupport, annotation};
-pub(crate) use annotations::{KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_FAIL_UNKNOWN};
+pub(crate) use annotations::{
+    DELEGATE_CGROUP, KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_BPF_DATA, SECCOMP_FAIL_UNKNOWN,
+    SYSTEMD_SUBGROUP, TIMENS_OFFSET, time_offsets,
+};
 pub use capabilities::{CAPABILITIES, CapabilitySet, capability_number};
 pub(crate) use check::check_all;
 pub use check::{CheckOptions, Warning, check, check_process, granted, mapped, sysctl_file};

@@ -59,7 +59,7 @@ pub(crate) fn require(record: &Record) -> Result<Cgroup> {
         Error::new(Kind::Unsupported, Step::Cgroup)
             .object(record.id.as_str())
             .detail("the container has no cgroup of its own")
-            .hint("a rootless container gets one where control groups are delegated to the user")
+            .hint("a rootless container gets one where control groups are delegated to the user; --cgroup-manager=disabled makes none")
     })
 }
 

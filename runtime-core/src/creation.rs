@@ -228,6 +228,9 @@ impl Making<'_> {
     fn ready(&mut self) -> Result<()> {
         self.apply_limits()?;
         let pid = self.init()?.pid();
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.enter_payload(pid)?;
+        }
         self.set_up_intel_rdt(pid)?;
         if let Some(socket) = &self.options.pidfd_socket {
             send_pidfd(socket, self.init()?.pidfd())?;

@@ -12,6 +12,8 @@ pub enum CgroupDriver {
     Cgroupfs,
     /// systemd makes a transient scope (runc's `--systemd-cgroup`).
     Systemd,
+    /// Nobody: the container stays in its caller's (crun's `--cgroup-manager=disabled`). A config with limits is refused.
+    Disabled,
 }
 
 /// Where containers are kept and how they are made; every verb takes it.

@@ -166,6 +166,43 @@ fn an_exec_joins_an_opened_cgroup_and_a_sub_cgroup() {
 }
 
 #[test]
+fn a_payload_cgroup_lies_below_the_containers() {
+    for (name, layout) in layouts() {
+        let path = path(&unique());
+        let spec = Spec {
+            id: "test",
+            cgroups_path: Some(&path),
+            rootless: !crate::environment::is_root(),
+            payload: Some("a/b"),
+            ..Spec::default()
+        };
+        if layout.version() != orlop_cgroups::Version::V2 {
+            let error = Cgroup::plan(&layout, &spec).unwrap_err();
+            assert!(error.to_string().contains("needs cgroup v2"), "{name}: {error}");
+            continue;
+        }
+        let sandbox = Sandbox::of(&layout, &spec).unwrap();
+        let child = shell(&sandbox.join().unwrap(), "exec sleep 100");
+        until(5, "the process is in the cgroup", || sandbox.processes().unwrap() == [child.pid()]);
+        sandbox.enter_payload(child.pid()).unwrap();
+        let procs = |below: &str| sandbox.read("", &format!("{below}cgroup.procs"));
+        assert_eq!((procs(""), procs("a/b/")), (String::new(), child.pid().to_string()));
+        // What it has of controllers is the payload's to use.
+        assert_eq!(sandbox.read("", "a/b/cgroup.controllers"), sandbox.read("", "cgroup.controllers"));
+        let again: orlop_cgroups::Record =
+            serde_json::from_str(&serde_json::to_string(sandbox.record()).unwrap()).unwrap();
+        let second = shell(&Cgroup::open(again).payload().unwrap().join().unwrap(), "exec sleep 100");
+        until(5, "both are there", || sandbox.processes().unwrap().len() == 2);
+        assert_eq!(procs(""), "");
+        sandbox.kill_all().unwrap();
+        drop((child, second));
+        sandbox.remove().unwrap();
+        let outside = Spec { payload: Some("../x"), ..spec };
+        assert_eq!(Cgroup::plan(&layout, &outside).unwrap_err().kind(), orlop_cgroups::Kind::InvalidPath);
+    }
+}
+
+#[test]
 fn a_running_process_can_be_moved_in() {
     for (name, layout) in layouts() {
         let mut sandbox = Sandbox::new(&layout);

@@ -162,6 +162,55 @@ fn scopes_lie_in_the_slice_they_name() {
     stop.args(["stop", &slice]).status().unwrap();
 }
 
+#[test]
+fn a_subgroup_below_the_scope_is_the_containers() {
+    if !systemd_here("a_subgroup_below_the_scope_is_the_containers") {
+        return;
+    }
+    needs!(V2);
+    let id = unique();
+    let layout = Layout::detect().unwrap();
+    let spec = Spec {
+        id: &id,
+        driver: Driver::Systemd,
+        rootless: !is_root(),
+        subgroup: Some("container"),
+        payload: Some("payload"),
+        ..Spec::default()
+    };
+    let mut sandbox = Sandbox::of(&layout, &spec).unwrap();
+    let child = outside("exec sleep 100");
+    sandbox.attach(child.pid()).unwrap();
+    let own = || std::fs::read_to_string(format!("/proc/{}/cgroup", child.pid())).unwrap();
+    assert!(own().ends_with(&format!("/orlop-{id}.scope/container\n")), "{}", own());
+    assert!(sandbox.file("", "pids.max").contains(".scope/container/"), "controllers are handed down");
+    sandbox.limit(r#"{"pids":{"limit":50}}"#);
+    assert_eq!(sandbox.read("pids", "pids.max"), "50");
+    let unit = sandbox.record().unit.clone().unwrap();
+    assert_eq!(show(&unit.name, "TasksMax"), "50");
+    sandbox.enter_payload(child.pid()).unwrap();
+    assert!(own().ends_with(".scope/container/payload\n"), "{}", own());
+    assert_eq!(sandbox.read("pids", "payload/pids.max"), "max", "the payload's limits are its own");
+    // A further process goes there, too, by way of the manager where it has to.
+    let mut payload = Cgroup::open(sandbox.record().clone()).payload().unwrap();
+    let second = if payload.join().unwrap().attach {
+        let second = outside("exec sleep 100");
+        payload.attach(second.pid()).unwrap();
+        second
+    } else {
+        shell(&payload.join().unwrap(), "exec sleep 100")
+    };
+    let mut both = [child.pid(), second.pid()];
+    both.sort_unstable();
+    assert_eq!(sandbox.processes().unwrap(), both);
+    assert_eq!(payload.processes().unwrap(), both);
+    sandbox.kill_all().unwrap();
+    drop((child, second));
+    sandbox.remove().unwrap();
+    until(10, "the scope is gone", || show(&unit.name, "ActiveState") == "inactive");
+    assert!(!std::path::Path::new(&sandbox.record().paths[""]).exists_dir());
+}
+
 fn scope_error(path: Option<&str>, id: &str) -> orlop_cgroups::Error {
     let layout = Layout::detect().unwrap();
     let spec = Spec { id, cgroups_path: path, driver: Driver::Systemd, rootless: !is_root(), ..Spec::default() };

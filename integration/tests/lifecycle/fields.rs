@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 
 use nix::sched::{CloneFlags, unshare};
 use orlop_integration::console::Receiver;
+use orlop_integration::sandbox::kernel_has_namespace;
 use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
 use serde_json::{Value, json};
 
@@ -23,6 +24,9 @@ pub(crate) const CASES: &[Case] = cases![
     selinux_labels_without_selinux_are_refused.extension(),
     intel_rdt_without_resctrl_is_refused.extension(),
     annotations_of_crun_act.not_runc("crun's"),
+    annotation_with_a_ready_made_seccomp_filter.not_runc("crun's").not_crun("not in Debian's crun"),
+    annotation_with_time_offsets.not_runc("crun's"),
+    annotation_of_a_delegated_cgroup.not_runc("crun's").not_crun("not compared"),
 ];
 
 /// Makes a network namespace for this case, in which devices can be made without being seen elsewhere.
@@ -216,4 +220,106 @@ fn annotations_of_crun_act(t: &Sandbox) {
     c.set("/hooks", json!({"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", "echo said"]}]}));
     let _ = c.run().ok();
     assert_eq!(fs::read_to_string(file).unwrap(), "said\n");
+}
+
+/// getcwd fails with errno 5 by a filter of four instructions that the annotation brings; the section's own rule does not count.
+fn annotation_with_a_ready_made_seccomp_filter(t: &Sandbox) {
+    let getcwd = u32::try_from(nix::libc::SYS_getcwd).unwrap();
+    let filter = |code: [u32; 4]| {
+        let allow = [0x06, 0, 0, 0x7fff_0000];
+        let program = [[0x20, 0, 0, 0], [0x15, 0, 1, getcwd], code, allow];
+        let one = |[code, jt, jf, k]: [u32; 4]| {
+            let bytes = |value: u32| u8::try_from(value).unwrap();
+            [&u16::try_from(code).unwrap().to_ne_bytes()[..], &[bytes(jt), bytes(jf)], &k.to_ne_bytes()].concat()
+        };
+        base64(&program.into_iter().flat_map(one).collect::<Vec<u8>>())
+    };
+    let annotate = |c: &Container<'_>, value: &str| {
+        c.edit(|spec| spec["annotations"]["run.oci.seccomp_bpf_data"] = json!(value));
+    };
+    let c = t.container("errno");
+    annotate(&c, &filter([0x06, 0, 0, 0x5_0005]));
+    c.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_KILL"}]}),
+    );
+    let text = c.sh("mkdir /tmp/x && /bin/pwd").run().fails().stderr;
+    assert!(text.contains("Input/output error") || text.contains("I/O error"), "{text}");
+
+    let c = t.container("kill");
+    annotate(&c, &filter([0x06, 0, 0, 0x8000_0000]));
+    let _ = c.args(&["/bin/pwd"]).run().code(128 + 31);
+
+    // An agent answers, and gets the container's state, though there is no seccomp section.
+    let c = t.container("agent");
+    let agent = Receiver::new(&t.dir.join("agent"));
+    annotate(&c, &filter([0x06, 0, 0, 0x7fc0_0000]));
+    c.edit(|spec| spec["annotations"]["run.oci.seccomp.receiver"] = json!(agent.path.display().to_string()));
+    let run = c.args(&["/bin/pwd"]).run_cmd(&[]).spawn();
+    let (listener, payload) = agent.receive();
+    let state: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(state["state"]["id"], json!(c.id));
+    drop(listener);
+    assert!(run.wait().stderr.contains("Function not implemented"));
+
+    let c = t.container("wrong");
+    for (value, message) in [
+        ("AAA", "is not base64"),
+        ("BgAAAAAA/38AAA==", "10 bytes are no whole number of instructions of 8"),
+        ("BQAAAP////8GAAAAAAD/fw==", "instruction 0: jumps beyond the end"),
+    ] {
+        annotate(&c, value);
+        let text = c.run().fails().stderr;
+        assert!(text.contains(&format!("(config /annotations/run.oci.seccomp_bpf_data): {message}")), "{text}");
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |chunk: &[u8]| -> Vec<char> {
+        let word = chunk.iter().chain([0, 0].iter()).take(3).fold(0usize, |word, byte| word << 8 | usize::from(*byte));
+        let digit = |place: usize| {
+            if place > chunk.len() { '=' } else { char::from(DIGITS[word >> (18 - 6 * place) & 63]) }
+        };
+        (0..4).map(digit).collect()
+    };
+    bytes.chunks(3).flat_map(group).collect()
+}
+
+fn annotation_with_time_offsets(t: &Sandbox) {
+    t.need(kernel_has_namespace("time"), "the kernel has no time namespaces");
+    let c = t.container("a");
+    c.namespace("time");
+    c.edit(|spec| spec["annotations"]["run.oci.timens_offset"] = json!("boottime 7777777 0"));
+    let uptime = c.args(&["/bin/cat", "/proc/uptime"]).run().ok().stdout;
+    let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    assert!(seconds > 7_777_777.0, "{uptime}");
+    if t.is(Flavor::Orlop) {
+        c.set("/linux/timeOffsets", json!({"monotonic": {"secs": 1}}));
+        let text = c.run().fails().stderr;
+        assert!(text.contains("(config /annotations/run.oci.timens_offset): contradicts /linux/timeOffsets"), "{text}");
+    }
+}
+
+/// On cgroup v2 the processes live in a cgroup below the container's, which the container sees and manages; elsewhere the
+/// annotation is refused.
+fn annotation_of_a_delegated_cgroup(t: &Sandbox) {
+    let c = t.container("a");
+    c.namespace("cgroup").sh("cat /proc/self/cgroup; exec /probe pause");
+    c.edit(|spec| spec["annotations"]["run.oci.delegate-cgroup"] = json!("payload"));
+    let v2 = fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok();
+    t.need_promised("cgroup-v2", v2 || !orlop_integration::runner::is_promised("cgroup-v2"), "the host has cgroup v1");
+    if !v2 {
+        let text = c.run().fails().stderr;
+        assert!(text.contains("it needs cgroup v2"), "{text}");
+        return;
+    }
+    c.set("/linux/resources/pids", json!({"limit": 55}));
+    assert_eq!(c.run_detached().ok().stdout, "0::/payload\n");
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+    let dir = format!("/sys/fs/cgroup{}", own.trim().strip_prefix("0::").unwrap());
+    let limit = |dir: &str| fs::read_to_string(format!("{dir}/pids.max")).unwrap();
+    assert_eq!((limit(&dir), limit(dir.strip_suffix("/payload").unwrap())), ("max\n".into(), "55\n".into()));
+    assert_eq!(c.exec(&[], &["/bin/cat", "/proc/self/cgroup"]).ok().stdout, "0::/payload\n");
+    c.end();
 }

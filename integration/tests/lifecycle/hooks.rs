@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = cases![
     poststart_failure_stops_the_container
         .not_runc("runs poststart at create (its issue 4347)")
         .not_crun("since crun 1.27"),
+    poststart_failure_destroys_the_container.not_runc("leaves it stopped").not_crun("since crun 1.29"),
     poststop_failure_does_not_stop_delete,
     poststop_runs_after_the_process_ended,
     poststop_runs_on_delete_force,
@@ -259,6 +260,18 @@ fn poststart_failure_stops_the_container(t: &Sandbox) {
     c.start().fails();
     t.wait_gone(pid);
     c.delete_force().ok();
+}
+
+fn poststart_failure_destroys_the_container(t: &Sandbox) {
+    let c = failing(t, "poststart");
+    c.edit(|spec| spec["hooks"]["poststop"] = json!([recording(t, "poststop")]));
+    c.args(&["/probe", "pause"]).create().ok();
+    let pid = c.pid();
+    let text = c.start().fails().stderr;
+    assert!(text.contains("poststart hook #0"), "{text}");
+    t.wait_gone(pid);
+    c.simple("state", &[], &[]).fails();
+    assert_eq!(order(t), ["poststop"]);
 }
 
 fn poststop_failure_does_not_stop_delete(t: &Sandbox) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use orlop_integration::{Case, Container, Sandbox, cases};
+use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = cases![
     pids_limit_of_one_starts.not_runc("needs threads to start").not_crun("needs more"),
     update_by_flags,
     update_by_file_and_standard_input.not_crun("reads files only"),
+    kernel_memory_is_a_warning.not_crun("refuses it"),
     update_is_refused_for_an_unknown_container,
     update_with_a_wrong_value_is_refused,
     update_survives_in_the_state.not_crun("not compared"),
@@ -26,6 +27,7 @@ pub(crate) const CASES: &[Case] = cases![
     cgroup_path_relative,
     two_containers_may_not_share_a_cgroup.not_crun("lets them"),
     without_a_cgroup_path,
+    cgroup_manager_disabled.not_runc("crun's"),
     device_rules,
     events_stats.not_crun("no such command"),
     events_stream_ends_with_the_container.not_crun("no such command"),
@@ -109,6 +111,17 @@ fn update_by_flags(t: &Sandbox) {
     c.simple("update", &["--memory", "-1", "--memory-swap", "-1"], &[]).ok();
     let memory = value(t, &c, "memory", MEMORY);
     assert!(memory == "max" || memory.parse::<u64>().is_ok_and(|n| n > 1 << 40), "{memory}");
+    c.end();
+}
+
+fn kernel_memory_is_a_warning(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_paused();
+    for flag in ["--kernel-memory", "--kernel-memory-tcp"] {
+        let out = c.simple("update", &[flag, "64m"], &[]).ok();
+        let warned = out.log.iter().any(|line| line["level"] == "warning");
+        assert!(warned && out.log.iter().all(|line| line["level"] != "error"), "{flag}: {:?}", out.log);
+    }
     c.end();
 }
 
@@ -244,6 +257,33 @@ fn without_a_cgroup_path(t: &Sandbox) {
     c.remove("/linux/cgroupsPath").run_paused();
     assert!(!orlop_integration::leak::cgroups(&c.id).is_empty());
     c.end();
+}
+
+/// The container stays in its caller's cgroup, and limits, which nothing could hold, are refused.
+fn cgroup_manager_disabled(t: &Sandbox) {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let run = |c: &Container<'_>, words: &[&str]| {
+        let bundle = c.write().bundle.display().to_string();
+        let words = [&["--cgroup-manager", "disabled", "run", "--bundle", &bundle], words, &[&c.id]].concat();
+        t.cmd(&words).run()
+    };
+    let c = t.container("a");
+    c.remove("/linux/cgroupsPath").sh("cat /proc/self/cgroup; test -d /sys/fs/cgroup || echo none");
+    assert_eq!(run(&c, &[]).ok().stdout, own);
+    let c = t.container("b");
+    c.remove("/linux/cgroupsPath").args(&["/probe", "pause"]);
+    let _ = run(&c, &["--detach"]).ok();
+    assert!(t.cgroups_of(&c.id).is_empty());
+    assert_eq!(c.exec(&[], &["/bin/cat", "/proc/self/cgroup"]).ok().stdout, own);
+    c.end();
+    if t.is(Flavor::Orlop) {
+        let c = t.container("c");
+        let text = run(&c, &[]).fails().stderr;
+        assert!(text.contains("(config /linux/cgroupsPath)"), "{text}");
+        c.remove("/linux/cgroupsPath").set("/linux/resources/pids", json!({"limit": 9}));
+        let text = run(&c, &[]).fails().stderr;
+        assert!(text.contains("(config /linux/resources/pids): needs a cgroup"), "{text}");
+    }
 }
 
 fn device_rules(t: &Sandbox) {

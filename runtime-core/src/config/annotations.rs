@@ -11,13 +11,16 @@ pub enum AnnotationSupport {
 
 use AnnotationSupport::{Honoured, Refused};
 
+use super::base64;
+use super::names::{Clock, Named};
+
 /// Annotations that change what a runtime does, by name; one that ends with a dot is a prefix.
 pub const ANNOTATIONS: &[(&str, AnnotationSupport)] = &[
     ("krun.", Refused("there is no libkrun handler")),
     ("module.wasm.image/variant", Refused("there is no WebAssembly handler")),
     ("org.criu.config", Refused("there is no checkpoint and restore")),
     ("org.systemd.property.", Honoured),
-    ("run.oci.delegate-cgroup", Refused("no further cgroup is made below the container's")),
+    (DELEGATE_CGROUP, Honoured),
     ("run.oci.handler", Refused("there is no handler but the kernel's own containers")),
     ("run.oci.hooks.stderr", Honoured),
     ("run.oci.hooks.stdout", Honoured),
@@ -26,13 +29,21 @@ pub const ANNOTATIONS: &[(&str, AnnotationSupport)] = &[
     ("run.oci.pidfd_receiver", Honoured),
     ("run.oci.seccomp.plugins", Refused("nothing is loaded into the runtime; use listenerPath of the seccomp section")),
     ("run.oci.seccomp.receiver", Honoured),
-    ("run.oci.seccomp_bpf_data", Refused("a filter is compiled from the seccomp section only")),
+    (SECCOMP_BPF_DATA, Honoured),
     ("run.oci.seccomp_fail_unknown_syscall", Honoured),
     ("run.oci.systemd.force_cgroup_v1", Refused("no hierarchy is mounted for systemd alone")),
-    ("run.oci.systemd.subgroup", Refused("no further cgroup is made below the container's")),
-    ("run.oci.timens_offset", Refused("use timeOffsets")),
+    (SYSTEMD_SUBGROUP, Honoured),
+    (TIMENS_OFFSET, Honoured),
 ];
 
+/// crun's annotation for a further cgroup below the container's, which the container manages itself.
+pub(crate) const DELEGATE_CGROUP: &str = "run.oci.delegate-cgroup";
+/// crun's annotation for the container's cgroup below its systemd scope.
+pub(crate) const SYSTEMD_SUBGROUP: &str = "run.oci.systemd.subgroup";
+/// crun's annotation for a seccomp filter as the kernel takes it, in base64; the seccomp section does not count then.
+pub(crate) const SECCOMP_BPF_DATA: &str = "run.oci.seccomp_bpf_data";
+/// crun's annotation from before `timeOffsets`: lines for /proc/self/timens_offsets.
+pub(crate) const TIMENS_OFFSET: &str = "run.oci.timens_offset";
 /// crun's annotation for a socket that gets the container's pidfd.
 pub(crate) const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 /// crun's annotation for the socket of the seccomp agent; it counts before `listenerPath`.
@@ -53,11 +64,34 @@ pub(super) fn value_fault(name: &str, value: &str) -> Option<String> {
         {
             Some(format!("must be an absolute path, not {value:?}"))
         }
+        DELEGATE_CGROUP | SYSTEMD_SUBGROUP if value.split('/').any(|part| part == "..") => {
+            Some(format!("must be below the container's cgroup: {value:?}"))
+        }
+        SECCOMP_BPF_DATA if base64::decode(value).is_none() => Some("is not base64".to_owned()),
+        TIMENS_OFFSET if time_offsets(value).is_none() => {
+            Some(format!("{value:?} is not \"CLOCK SECONDS NANOSECONDS\" for the clock monotonic or boottime"))
+        }
         MOUNT_CONTEXT_TYPE if !CONTEXTS.contains(&value) => {
             Some(format!("{value:?} is none of {}", CONTEXTS.join(", ")))
         }
         _ => None,
     }
+}
+
+/// The lines of [`TIMENS_OFFSET`] as the kernel reads them from /proc/self/timens_offsets.
+pub(crate) fn time_offsets(value: &str) -> Option<String> {
+    let line = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let clock = match words.next()? {
+            "1" => Clock::Monotonic,
+            "7" => Clock::Boottime,
+            name => Clock::from_name(name)?,
+        };
+        let (secs, nanosecs) = (words.next()?.parse::<i64>().ok()?, words.next()?.parse::<u32>().ok()?);
+        (nanosecs < 1_000_000_000 && words.next().is_none()).then(|| format!("{} {secs} {nanosecs}\n", clock.name()))
+    };
+    let lines = value.lines().filter(|line| !line.trim().is_empty()).map(line).collect::<Option<String>>()?;
+    (!lines.is_empty()).then_some(lines)
 }
 
 /// What becomes of the annotation called `name`; `None` for one that means nothing to a runtime.
@@ -85,5 +119,29 @@ mod tests {
         assert_eq!(annotation("run.oci.future"), Some(Refused("it is not known")));
         assert_eq!(annotation("org.opencontainers.image.stopSignal"), None);
         assert_eq!(annotation(""), None);
+    }
+
+    #[test]
+    fn values_of_honoured_annotations_are_checked() {
+        let table = [
+            (TIMENS_OFFSET, "monotonic 86400 0", true),
+            (TIMENS_OFFSET, "7 -5 999999999\nmonotonic 1 2\n", true),
+            (TIMENS_OFFSET, "realtime 1 0", false),
+            (TIMENS_OFFSET, "monotonic 1", false),
+            (TIMENS_OFFSET, "monotonic 1 1000000000", false),
+            (TIMENS_OFFSET, "monotonic 1 0 0", false),
+            (TIMENS_OFFSET, "", false),
+            (DELEGATE_CGROUP, "payload", true),
+            (DELEGATE_CGROUP, "../victim", false),
+            (SYSTEMD_SUBGROUP, "", true),
+            (SYSTEMD_SUBGROUP, "a/../b", false),
+            (SECCOMP_BPF_DATA, "BgAAAAAA/38=", true),
+            (SECCOMP_BPF_DATA, "BgAAAAAA/38", false),
+            (PIDFD_RECEIVER, "socket", false),
+        ];
+        for (name, value, good) in table {
+            assert_eq!(value_fault(name, value).is_none(), good, "{name} {value:?}");
+        }
+        assert_eq!(time_offsets("1 3 4").unwrap(), "monotonic 3 4\n");
     }
 }

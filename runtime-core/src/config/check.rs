@@ -90,7 +90,7 @@ pub(crate) fn check_all(config: &Config<'_>, options: CheckOptions) -> Findings 
 fn check_linux(config: &Config<'_>, linux: &Linux<'_>, options: CheckOptions, findings: &mut Findings) {
     namespaces::check(config, linux, options, findings);
     ids::check_user(config, linux, findings);
-    sections::check_sysctl(linux, findings);
+    sections::check_sysctl(config, linux, findings);
     sections::check_deprecated(linux, findings);
     sections::check_devices(linux, findings);
     sections::check_net_devices(linux, options, findings);

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use orlop_cgroups::Resources;
 use serde::Deserialize;
 
-use super::annotations::SECCOMP_RECEIVER;
+use super::annotations::{SECCOMP_BPF_DATA, SECCOMP_RECEIVER};
 use super::model::{Config, Process};
 use super::schema::{self, UnknownField};
 use super::watch::Watch;
@@ -19,6 +19,13 @@ use crate::{Error, Kind, Result, Step};
 pub fn load(bytes: &[u8]) -> Result<Config<'_>> {
     let (mut config, ignored) = read::<Config<'_>>(bytes, "Config")?;
     config.has_unknown_fields = ignored;
+    if let Some(linux) = &mut config.linux
+        && linux.seccomp.is_none()
+        && config.annotations.get(SECCOMP_BPF_DATA).is_some()
+    {
+        // The filter comes with the annotation; what else there is to say of it, its agent, is said here.
+        linux.seccomp = Some(Box::default());
+    }
     if let Some(profile) = config.linux.as_mut().and_then(|linux| linux.seccomp.as_mut())
         && let Some(path) = config.annotations.get(SECCOMP_RECEIVER)
     {

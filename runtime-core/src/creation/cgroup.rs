@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use orlop_cgroups::{Cgroup, DeviceRule, Driver, Layout, Owner, Property, Resources, Spec, Version};
 
 use crate::config::mount_options::MountOptions;
-use crate::config::{Config, NamespaceType};
+use crate::config::{Config, DELEGATE_CGROUP, NamespaceType, SYSTEMD_SUBGROUP};
 use crate::plan::{CgroupMounts, Hierarchy, HostWrite, JoinCgroup};
 use crate::{CgroupDriver, ContainerId, Error, HostPid, Result, Runtime};
 
@@ -39,6 +39,7 @@ pub(super) fn plan(
     let driver = match runtime.cgroup_driver {
         CgroupDriver::Cgroupfs => Driver::Cgroupfs,
         CgroupDriver::Systemd => Driver::Systemd,
+        CgroupDriver::Disabled => return check_unlimited(config).map(|()| None),
     };
     let mut properties = Vec::new();
     if driver == Driver::Systemd {
@@ -52,6 +53,7 @@ pub(super) fn plan(
         properties.extend(linux.and_then(|linux| linux.resources.as_deref()).and_then(Property::for_start));
     }
     let owner = delegated_owner(config);
+    let annotation = |name| config.annotations.get(name).map(|value| value.as_str());
     let spec = Spec {
         id: id.as_str(),
         cgroups_path: path.as_deref(),
@@ -59,9 +61,58 @@ pub(super) fn plan(
         rootless,
         properties: properties.clone(),
         owner,
+        subgroup: annotation(SYSTEMD_SUBGROUP),
+        payload: annotation(DELEGATE_CGROUP),
     };
     let record = Cgroup::plan(&layout, &spec).map_err(|error| Error::cgroup(&error))?;
     Ok(Some(PlannedCgroup { layout, record, id: id.as_str().to_owned(), path, properties, owner }))
+}
+
+/// Without a cgroup nothing can be limited. The device rules alone are passed over: they are those that every config has, and
+/// who asks for no cgroup asks for no device filter either.
+fn check_unlimited(config: &Config<'_>) -> Result<()> {
+    let Some(linux) = &config.linux else { return Ok(()) };
+    let refuse = |field: &str, detail: &str| {
+        Err(Error::config(field, detail).hint("leave it out, or let the runtime make a cgroup (--cgroup-manager)"))
+    };
+    if linux.cgroups_path.as_ref().is_some_and(|path| !path.is_empty()) {
+        return refuse("/linux/cgroupsPath", "no cgroup is made: --cgroup-manager is disabled");
+    }
+    match linux.resources.as_deref().and_then(limited_section) {
+        Some(section) => refuse(
+            &format!("/linux/resources/{section}"),
+            "needs a cgroup, and none is made: --cgroup-manager is disabled",
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The first section of the resources, besides the device rules, that limits anything.
+fn limited_section(resources: &Resources<'_>) -> Option<&'static str> {
+    fn says<T: Default + PartialEq>(section: Option<&T>) -> bool {
+        section.is_some_and(|section| *section != T::default())
+    }
+    // Taken apart so that a section of a later specification cannot be forgotten here.
+    let Resources { devices: _, memory, cpu, pids, block_io, hugepage_limits, network, rdma, unified } = resources;
+    let sections = [
+        ("memory", says(memory.as_ref())),
+        ("cpu", says(cpu.as_ref())),
+        ("pids", says(pids.as_ref())),
+        ("blockIO", says(block_io.as_ref())),
+        ("hugepageLimits", !hugepage_limits.is_empty()),
+        ("network", says(network.as_ref())),
+        ("rdma", !rdma.is_empty()),
+        ("unified", !unified.is_empty()),
+    ];
+    sections.into_iter().find(|(_, says)| *says).map(|(name, _)| name)
+}
+
+/// What a mount of type `cgroup` shows a container that has no cgroup of its own: where the hierarchies begin.
+pub(super) fn mounts_without(config: &Config<'_>) -> Result<CgroupMounts> {
+    let layout = Layout::detect().map_err(|error| Error::cgroup(&error))?;
+    let record = orlop_cgroups::Record::default();
+    let nowhere = PlannedCgroup { layout, record, id: String::new(), path: None, properties: Vec::new(), owner: None };
+    Ok(nowhere.mounts(config))
 }
 
 /// The container's root owns its cgroup where it has a user and a cgroup namespace and a writable view of it (runtime-spec,
@@ -154,6 +205,7 @@ impl ContainerCgroup {
             rootless: planned.record.rootless,
             properties: planned.properties,
             owner: planned.owner,
+            ..Spec::default()
         };
         let cgroup = Cgroup::create_unified(planned.record, &spec).map_err(|error| Error::cgroup(&error))?;
         Ok(Self { cgroup, limited: false })
@@ -181,6 +233,13 @@ impl ContainerCgroup {
 
     pub(super) fn attach(&mut self, pid: HostPid) -> Result<()> {
         self.cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))
+    }
+
+    /// Moves the init into the cgroup below this one that the config's annotation names; see [`Cgroup::enter_payload`].
+    pub(super) fn enter_payload(&self, pid: HostPid) -> Result<()> {
+        self.cgroup
+            .enter_payload(pid.get())
+            .map_err(|error| Error::cgroup(&error).field(format!("/annotations/{DELEGATE_CGROUP}")))
     }
 
     pub(super) fn record(&self) -> orlop_cgroups::Record {

@@ -100,7 +100,9 @@ impl Prepared {
             notify_dir: notify_dir.as_deref(),
             waits_for_start,
             join: cgroup.as_ref().map(PlannedCgroup::join).unwrap_or_default(),
-            cgroups: cgroup.as_ref().map_or(plan::CgroupMounts::Unused, |planned| planned.mounts(config)),
+            cgroups: cgroup
+                .as_ref()
+                .map_or_else(|| cgroup::mounts_without(config), |planned| Ok(planned.mounts(config)))?,
             host,
             home: home.as_deref(),
             set_groups: may_set_groups(config, host),
@@ -165,11 +167,15 @@ pub(crate) fn check_preserved(count: u32) -> Result<()> {
 /// Compiles the config's profile.
 pub(crate) fn compile_seccomp(config: &Config<'_>) -> Result<Option<orlop_seccomp::Filter>> {
     let Some(profile) = config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref()) else { return Ok(None) };
+    let mut options = orlop_seccomp::Options::default();
+    if let Some(text) = config.annotations.get(config::SECCOMP_BPF_DATA) {
+        return read_seccomp(text, profile, &options).map(Some);
+    }
     if profile.is_disabled() {
         return Ok(None);
     }
-    let mut options = orlop_seccomp::Options::default();
-    options.fail_unknown_syscalls = config.annotations.get(crate::config::SECCOMP_FAIL_UNKNOWN).is_some();
+    options.fail_unknown_syscalls =
+        config.annotations.get(config::SECCOMP_FAIL_UNKNOWN).is_some_and(|value| value.as_str() != "0");
     let filter = orlop_seccomp::compile(profile, &options).map_err(|error| {
         Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
             .field(format!("/linux/seccomp{}", error.pointer()))
@@ -181,6 +187,24 @@ pub(crate) fn compile_seccomp(config: &Config<'_>) -> Result<Option<orlop_seccom
             .detail("a rule notifies an agent, and listenerPath, which names its socket, is missing"));
     }
     Ok(Some(filter))
+}
+
+/// The filter that an annotation brings ready-made.
+fn read_seccomp(
+    text: &str,
+    profile: &orlop_seccomp::Profile<'_>,
+    options: &orlop_seccomp::Options,
+) -> Result<orlop_seccomp::Filter> {
+    let refuse = |field: String, detail: String| {
+        Error::new(Kind::InvalidConfig, Step::CompileSeccomp).field(field).detail(detail)
+    };
+    let annotation = || format!("/annotations/{}", config::SECCOMP_BPF_DATA);
+    let bytes = config::base64::decode(text).ok_or_else(|| refuse(annotation(), "is not base64".into()))?;
+    orlop_seccomp::from_bytes(&bytes, profile, options).map_err(|error| {
+        let own = error.kind() == orlop_seccomp::ErrorKind::InvalidProgram;
+        let field = if own { annotation() } else { format!("/linux/seccomp{}", error.pointer()) };
+        refuse(field, error.message().to_owned())
+    })
 }
 
 /// setgroups(2) is denied in a user namespace that an unprivileged user maps only itself into, and left out on request.

@@ -4,7 +4,7 @@ use orlop_init::wire::{Op, Phase, Slot};
 
 use super::{Builder, IdMaps, JoinCgroup, Resource};
 use crate::Result;
-use crate::config::NamespaceType;
+use crate::config::{NamespaceType, TIMENS_OFFSET, time_offsets};
 
 /// The kinds that are joined in this order, before a pid namespace, which holds children only.
 const JOIN_ORDER: [NamespaceType; 6] = [
@@ -207,6 +207,9 @@ impl Builder<'_> {
                 .map(|(clock, offset)| format!("{} {} {}\n", clock.name(), offset.secs, offset.nanosecs))
                 .collect()
         });
+        let annotation = self.config.annotations.get(TIMENS_OFFSET).and_then(|text| time_offsets(text));
+        let field = if annotation.is_some() { "/annotations/run.oci.timens_offset" } else { "/linux/timeOffsets" };
+        let lines = annotation.unwrap_or(lines);
         if lines.is_empty() {
             // Nothing differs from the host's clocks, but the namespace is a new one.
             self.push(Op::Unshare { flags: TIME });
@@ -214,7 +217,7 @@ impl Builder<'_> {
         }
         let proc = self.proc();
         let lines = self.plan.program.str(lines);
-        self.push_from(format_args!("/linux/timeOffsets"), Op::TimeOffsets { proc, lines });
+        self.push_from(format_args!("{field}"), Op::TimeOffsets { proc, lines });
     }
 }
 

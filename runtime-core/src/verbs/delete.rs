@@ -211,6 +211,12 @@ fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
 /// Deletes a container whose state file cannot be read: its cgroup is where the copy of its config says, or where a container
 /// without a path of its own gets one.
 fn delete_damaged(runtime: &Runtime, locked: Locked) -> Result<Vec<Error>> {
+    let driver = match runtime.cgroup_driver {
+        CgroupDriver::Cgroupfs => Driver::Cgroupfs,
+        CgroupDriver::Systemd => Driver::Systemd,
+        // It says so of the one that deletes it, too, and there is no other word of where it might be.
+        CgroupDriver::Disabled => return locked.remove().map(|()| vec![]),
+    };
     let failed = |error: orlop_cgroups::Error| Error::cgroup(&error);
     let config = locked.config().ok();
     let config = config.as_deref().and_then(|bytes| config::load(bytes).ok());
@@ -218,10 +224,7 @@ fn delete_damaged(runtime: &Runtime, locked: Locked) -> Result<Vec<Error>> {
     let spec = Spec {
         id: locked.id().as_str(),
         cgroups_path: path.as_ref().map(|path| path.as_str()),
-        driver: match runtime.cgroup_driver {
-            CgroupDriver::Cgroupfs => Driver::Cgroupfs,
-            CgroupDriver::Systemd => Driver::Systemd,
-        },
+        driver,
         rootless: runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root()),
         ..Spec::default()
     };

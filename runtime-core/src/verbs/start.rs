@@ -32,7 +32,8 @@ impl Default for StartOptions {
     }
 }
 
-/// Runs the startContainer hooks, lets the container's init execute its command, and runs the poststart hooks.
+/// Runs the startContainer hooks, lets the container's init execute its command, and runs the poststart hooks. When one of those
+/// fails, the container is deleted.
 ///
 /// # Errors
 /// [`crate::Kind::WrongStatus`] unless the container is `created`; [`crate::Kind::Command`] when the command cannot be executed.
@@ -47,7 +48,18 @@ pub fn start(runtime: &Runtime, id: &ContainerId, options: &StartOptions) -> Res
     let starting = Starting { locked: &locked, record: &record, config: &config, init: init.as_fd() };
     starting.run_start_hooks(runtime)?;
     starting.release(options.deadline)?;
-    starting.run_poststart_hooks()
+    let Err(error) = starting.run_poststart_hooks() else { return Ok(()) };
+    drop(locked);
+    Err(destroy(runtime, id, error))
+}
+
+/// After a failed poststart hook the container is not only stopped: its life goes on with its destruction and the poststop hooks,
+/// without a `delete` (runtime-spec, "Lifecycle", step 9).
+fn destroy(runtime: &Runtime, id: &ContainerId, error: Error) -> Error {
+    match crate::delete(runtime, id, &crate::DeleteOptions { force: true, ..crate::DeleteOptions::default() }) {
+        Ok(unfinished) => unfinished.into_iter().fold(error, Error::and),
+        Err(further) => error.and(further),
+    }
 }
 
 /// The init of a container that waits to be started.
@@ -133,7 +145,8 @@ impl Starting<'_> {
             return Ok(false);
         };
         // Nearly every profile is told from such a one by its actions alone.
-        let suspect = kills(&profile.default_action)
+        let suspect = self.config.annotations.get(config::SECCOMP_BPF_DATA).is_some()
+            || kills(&profile.default_action)
             || profile
                 .syscalls
                 .iter()

@@ -2,6 +2,7 @@
 
 use super::ids::check_mappings;
 use super::{CheckOptions, Findings, check_no_nul};
+use crate::config::TIMENS_OFFSET;
 use crate::config::model::{Config, Linux};
 use crate::config::names::{NamespaceType, Propagation};
 
@@ -12,7 +13,7 @@ const LONGEST_NAME: usize = 64;
 pub(super) fn check(config: &Config<'_>, linux: &Linux<'_>, options: CheckOptions, findings: &mut Findings) {
     check_list(linux, findings);
     check_user(linux, options, findings);
-    check_time(linux, findings);
+    check_time(config, linux, findings);
     check_names(config, linux.has(NamespaceType::Uts), findings);
     if !linux.has(NamespaceType::Mount) {
         for (paths, field) in [(&linux.masked_paths, "maskedPaths"), (&linux.readonly_paths, "readonlyPaths")] {
@@ -72,14 +73,20 @@ fn check_user(linux: &Linux<'_>, options: CheckOptions, findings: &mut Findings)
     }
 }
 
-fn check_time(linux: &Linux<'_>, findings: &mut Findings) {
-    if linux.time_offsets.is_empty() {
+fn check_time(config: &Config<'_>, linux: &Linux<'_>, findings: &mut Findings) {
+    let annotated = config.annotations.get(TIMENS_OFFSET).is_some();
+    if linux.time_offsets.is_empty() && !annotated {
         return;
     }
+    let annotation = format!("/annotations/{TIMENS_OFFSET}");
+    if annotated && !linux.time_offsets.is_empty() {
+        findings.error(annotation.clone(), "contradicts /linux/timeOffsets");
+    }
+    let field = if annotated { annotation.as_str() } else { "/linux/timeOffsets" };
     if !linux.has(NamespaceType::Time) {
-        findings.error("/linux/timeOffsets", "needs a time namespace in /linux/namespaces");
+        findings.error(field, "needs a time namespace in /linux/namespaces");
     } else if linux.joins(NamespaceType::Time).is_some() {
-        findings.error("/linux/timeOffsets", "cannot be set for a time namespace that is joined by its path");
+        findings.error(field, "cannot be set for a time namespace that is joined by its path");
     }
     for (clock, offset) in &linux.time_offsets {
         if offset.nanosecs >= 1_000_000_000 {

@@ -121,10 +121,13 @@ pub fn sysctl_file(key: &str) -> Option<String> {
 }
 
 /// /proc/sys is only partly divided by namespaces: what would change the host is refused.
-pub(super) fn check_sysctl(linux: &Linux<'_>, findings: &mut Findings) {
+pub(super) fn check_sysctl(config: &Config<'_>, linux: &Linux<'_>, findings: &mut Findings) {
     for (key, value) in &linux.sysctl {
         if let Some(wrong) = sysctl_fault(linux, key) {
             findings.error(below("/linux/sysctl", key), wrong);
+        } else if config.domainname.is_some() && dotted(key) == "kernel.domainname" {
+            // Only one of the two could be what the container gets.
+            findings.error(below("/linux/sysctl", key), format!("sysctl {key:?} conflicts with /domainname"));
         }
         check_no_nul(value, findings, || below("/linux/sysctl", key));
     }

@@ -129,6 +129,9 @@ fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
 /// The container's cgroup, or the one below it that `--cgroup` names, per controller on v1.
 fn sub_cgroup(cgroup: Option<Cgroup>, paths: &[String]) -> Result<Option<Cgroup>> {
     let Some(mut cgroup) = cgroup else { return Ok(None) };
+    if paths.is_empty() && cgroup.record().payload.is_some() {
+        return cgroup.payload().map(Some).map_err(|error| Error::cgroup(&error));
+    }
     for path in paths {
         let (controllers, path) = match path.split_once(':') {
             Some((controllers, path)) => (controllers.split(',').collect(), path),
