@@ -202,6 +202,16 @@ impl Sandbox {
         Some(tree.join(name))
     }
 
+    /// The number of this machine's last CPU; a guest may have but one.
+    ///
+    /// # Panics
+    /// When the kernel does not say.
+    #[must_use]
+    pub fn last_cpu(&self) -> u32 {
+        let online = fs::read_to_string("/sys/devices/system/cpu/online").expect("the CPUs that are online");
+        online.trim().rsplit([',', '-']).next().and_then(|last| last.parse().ok()).expect("a number")
+    }
+
     /// Whether the host's kernel lets this process make a user namespace.
     #[must_use]
     pub fn has_user_namespaces(&self) -> bool {

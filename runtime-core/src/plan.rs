@@ -196,8 +196,15 @@ impl Builder<'_> {
         }
     }
 
-    fn push_keyring(&mut self) {
+    fn push_keyring(&mut self, process: Option<&crate::config::Process<'_>>) {
         if let Some(id) = self.options.id.filter(|_| !self.options.no_new_keyring) {
+            // The keyring gets the label of who is to use it, not of who makes it; executing the command takes this back.
+            let label =
+                process.and_then(|process| process.selinux_label.as_ref()).filter(|_| self.options.host.selinux);
+            if let Some(label) = label {
+                let data = self.plan.program.str(label.as_str());
+                self.push_label("/process/selinuxLabel", "self/attr/keycreate", data);
+            }
             let name = self.plan.program.format(format_args!("_ses.{id}"));
             self.push(Op::JoinKeyring { name });
         }

@@ -331,8 +331,9 @@ fn sub_cgroup(t: &Sandbox) {
     let dirs = t.cgroups_of(&c.id);
     for dir in &dirs {
         fs::create_dir(dir.join("sub")).unwrap();
+        // A v1 cpuset wants its CPUs before its processes.
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            if dir.join(file).is_file() {
+            if dir.join("sub").join(file).is_file() {
                 fs::copy(dir.join(file), dir.join("sub").join(file)).unwrap();
             }
         }

@@ -40,6 +40,7 @@ pub(crate) mod nr {
         pub(crate) const UMOUNT2: usize = 166;
         pub(crate) const SETHOSTNAME: usize = 170;
         pub(crate) const SETDOMAINNAME: usize = 171;
+        pub(crate) const FSETXATTR: usize = 190;
         pub(crate) const SCHED_SETAFFINITY: usize = 203;
         pub(crate) const SCHED_GETAFFINITY: usize = 204;
         pub(crate) const GETDENTS64: usize = 217;
@@ -65,6 +66,7 @@ pub(crate) mod nr {
     }
     #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
     mod arch {
+        pub(crate) const FSETXATTR: usize = 7;
         pub(crate) const GETCWD: usize = 17;
         pub(crate) const DUP3: usize = 24;
         pub(crate) const FCNTL: usize = 25;

@@ -4,7 +4,8 @@ use crate::abi::{
     AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE,
     FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS, MS_MOVE,
-    MS_REC, O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT,
+    MS_REC, O_DIRECTORY, O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK,
+    S_IFMT,
 };
 use crate::classic;
 use crate::place::Place;
@@ -12,8 +13,8 @@ use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::walk::{Because, Failure, Walker};
 use crate::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, DETAIL, IF_ALLOWED, List, NO_SYMLINK, OPTIONAL, Param, RECURSIVE, SOURCE_IN_ROOT,
-    SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE, detail,
+    Attr, COPY_SYMLINK, COPY_UP, DETAIL, IF_ALLOWED, LABEL_ROOT, List, NO_SYMLINK, OPTIONAL, Param, RECURSIVE,
+    SOURCE_IN_ROOT, SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE, detail,
 };
 
 /// A detached copy of the mount at `path` (`dir` itself when the path is empty).
@@ -105,7 +106,12 @@ impl Walker {
             sys::fsconfig(context, FSCONFIG_SET_STRING, Some(key), Some(self.arena.str(source)))
                 .map_err(|errno| self.explain(context, errno))?;
         }
-        for param in self.arena.list(params) {
+        let params = self.arena.list(params);
+        let (params, label) = match params.split_last() {
+            Some((label, rest)) if flags & LABEL_ROOT != 0 => (rest, Some(label)),
+            _ => (params, None),
+        };
+        for param in params {
             let value = param.value.is_some().then(|| self.arena.str(param.value));
             let command = if value.is_some() { FSCONFIG_SET_STRING } else { FSCONFIG_SET_FLAG };
             sys::fsconfig(context, command, Some(self.arena.str(param.key)), value)
@@ -119,6 +125,9 @@ impl Walker {
         sys::fsconfig(context, FSCONFIG_CMD_CREATE, None, None).map_err(|errno| self.explain(context, errno))?;
         let mount = Fd(sys::fsmount(context, FSMOUNT_CLOEXEC, attr)? as i32);
         close(context)?;
+        if let Some(label) = label {
+            self.label_root(mount, label)?;
+        }
         // A directory that was made for it holds nothing.
         if let (true, Place::At(target)) = (flags & COPY_UP != 0, place) {
             self.copy_up(target, mount)?;
@@ -127,6 +136,15 @@ impl Walker {
         self.attach_with(mount, place, attributes)?;
         close(mount)?;
         place.leave()
+    }
+
+    /// Gives the root of a new mount its security label.
+    fn label_root(&self, mount: Fd, label: &Param) -> Result<(), Failure> {
+        let root = sys::openat2(mount, CStr::new(b".\0"), O_DIRECTORY, 0, 0)?;
+        sys::fsetxattr(root, self.arena.str(label.key), self.arena.str(label.value).bytes())
+            .because(detail::PARAMETER)?;
+        close(root)?;
+        Ok(())
     }
 
     /// The mode of a directory that is there already.

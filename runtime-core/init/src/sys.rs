@@ -276,6 +276,12 @@ pub(crate) fn fsconfig(fd: Fd, command: usize, key: Option<CStr<'_>>, value: Opt
     unsafe { call(nr::FSCONFIG, [fd.arg(), command, key, value, 0, 0]) }
 }
 
+/// `fsetxattr(2)`, without flags.
+pub(crate) fn fsetxattr(fd: Fd, name: CStr<'_>, value: &[u8]) -> Result<usize> {
+    // SAFETY: name is NUL-terminated, and the value's length is given.
+    unsafe { call(nr::FSETXATTR, [fd.arg(), name.arg(), value.as_ptr() as usize, value.len(), 0, 0]) }
+}
+
 /// `struct mount_attr`.
 #[repr(C)]
 struct MountAttr {

@@ -169,6 +169,8 @@ pub const COPY_UP: u32 = 1 << 2;
 pub const SOURCE_IN_ROOT: u32 = 1 << 7;
 /// `Mount::flags`: the new file system's root takes the mode of the directory that it covers.
 pub const TAKE_MODE: u32 = 1 << 6;
+/// `Mount::flags`: the last parameter is the security label for the root of the new file system, which is no parameter of it.
+pub const LABEL_ROOT: u32 = 1 << 9;
 /// `Bind::flags`: a target that does not exist is left alone, without an error.
 pub const OPTIONAL: u32 = 1 << 3;
 /// `Bind::flags`: a source path whose last component is a symbolic link is not followed.

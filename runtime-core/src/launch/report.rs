@@ -1,6 +1,6 @@
 //! What an init reported by number, turned back into an error with step, object, config field and cause.
 
-use orlop_init::wire::{Op, Phase, detail};
+use orlop_init::wire::{Op, Phase, ProcFile, detail};
 
 use super::Arena;
 use crate::config::SchedulerPolicy;
@@ -94,6 +94,11 @@ fn explain(error: Error, arena: &Arena, op: &Op, errno: i32, reason: u32) -> Err
         ),
         (Op::Mount { .. }, _) if errno == libc::ENODEV => error.detail("this kernel does not know the file system"),
         (Op::Sync { phase: Phase::Ready, .. }, _) => error.detail("the runtime gave up"),
+        (Op::WriteProc { what: ProcFile::Label, .. }, _) => error.hint(match errno {
+            libc::ENOENT => "such a profile is not loaded: apparmor_parser(8) loads one",
+            libc::EINVAL => "the policy that is loaded has no such label",
+            _ => "the policy that is loaded must let the runtime give this label",
+        }),
         (Op::WriteProc { .. }, _) if errno == libc::ENOENT => error.detail("this kernel does not have it"),
         (Op::Unshare { .. }, _) => namespace_hint(error, errno),
         (Op::Pivot, _) if errno == libc::EINVAL => error.hint("on an initramfs use --no-pivot"),

@@ -81,7 +81,9 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
         Op::JoinKeyring { name } | Op::Hostname { name } | Op::Domainname { name } => text(*name),
         Op::WriteProc { path, data, what, .. } => match what {
             ProcFile::Sysctl => format!("{}={}", text(*path).trim_start_matches("sys/").replace('/', "."), text(*data)),
-            ProcFile::OomScoreAdj | ProcFile::Label => text(*data),
+            // AppArmor's file takes a command.
+            ProcFile::Label => text(*data).trim_start_matches("exec ").to_owned(),
+            ProcFile::OomScoreAdj => text(*data),
         },
         Op::User { uid, gid, .. } => format!("{uid}:{gid}"),
         Op::Capabilities { permitted, .. } => format!("{permitted:#x}"),

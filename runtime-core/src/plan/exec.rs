@@ -79,7 +79,7 @@ impl Builder<'_> {
         }
         self.push(Op::CurrentRoot);
         self.push(Op::Setsid);
-        self.push_keyring();
+        self.push_keyring(Some(exec.process));
         self.plan_execution_domain()?;
         if exec.process.terminal && exec.hook.is_none() {
             let (rows, cols) = exec.process.console_size.map_or((0, 0), |size| (size.height, size.width));

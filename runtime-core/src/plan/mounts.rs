@@ -1,14 +1,14 @@
 //! The config's mounts as operations.
 
 use orlop_init::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, IF_ALLOWED, MAKE_FIRST, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_IN_ROOT,
+    Attr, COPY_SYMLINK, COPY_UP, IF_ALLOWED, LABEL_ROOT, MAKE_FIRST, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_IN_ROOT,
     SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE,
 };
 
 use super::{Builder, IdMapped, IdMaps, MountMaps, Resource, TreeOf};
-use crate::Result;
 use crate::config::mount_options::MountOptions;
 use crate::config::{IdMapping, Mount, NamespaceType, Propagation};
+use crate::{Error, Kind, Result, Step};
 
 /// `MS_*` of mount(2).
 pub(super) const MS_REC: u64 = 1 << 14;
@@ -136,6 +136,13 @@ fn unasked(options: &MountOptions<'_>) -> u64 {
 
 impl Builder<'_> {
     pub(super) fn plan_mounts(&mut self) -> Result<()> {
+        let label = self.config.linux.as_ref().and_then(|linux| linux.mount_label.as_ref());
+        if let Some(label) = label.filter(|_| !self.options.host.selinux) {
+            return Err(Error::new(Kind::Unsupported, Step::SetLabel)
+                .object(label.as_str())
+                .field("/linux/mountLabel")
+                .detail("SELinux is not enabled on this host"));
+        }
         let config = self.config;
         let root = self.root_path();
         for (index, mount) in config.mounts.iter().enumerate() {
@@ -160,6 +167,24 @@ impl Builder<'_> {
             self.plan_notify(directory);
         }
         Ok(())
+    }
+
+    /// Gives a new file system the config's mountLabel. True when its root is to be labelled once it is there (the last parameter):
+    /// a message queue's file system is as old as its namespace, and takes no option that would change it.
+    fn push_mount_label(&mut self, kind: &str, options: &MountOptions<'_>, params: &mut Vec<Param>) -> bool {
+        const OWN: [&str; 4] = ["context=", "fscontext=", "defcontext=", "rootcontext="];
+        let own = options.data.iter().any(|(_, option)| OWN.iter().any(|name| option.starts_with(name)));
+        let label = self.config.linux.as_ref().and_then(|linux| linux.mount_label.as_ref());
+        let Some(label) = label.filter(|_| !own && !matches!(kind, "proc" | "sysfs" | "cgroup" | "cgroup2")) else {
+            return false;
+        };
+        if kind == "mqueue" {
+            params.push(self.param("security.selinux", Some(label)));
+            return true;
+        }
+        let key = self.config.annotations.get(crate::config::MOUNT_CONTEXT_TYPE);
+        params.push(self.param(key.map_or("context", |key| key.as_str()), Some(label)));
+        false
     }
 
     fn plan_filesystem(
@@ -191,11 +216,7 @@ impl Builder<'_> {
         if options.flags & MS_RDONLY != 0 && !virtual_fs {
             params.push(self.param("ro", None));
         }
-        let label = self.config.linux.as_ref().and_then(|linux| linux.mount_label.as_ref());
-        if let Some(label) = label.filter(|_| matches!(kind, "tmpfs" | "devpts" | "mqueue" | "ramfs")) {
-            let key = self.config.annotations.get(crate::config::MOUNT_CONTEXT_TYPE);
-            params.push(self.param(key.map_or("context", |key| key.as_str()), Some(label)));
-        }
+        let labels_root = self.push_mount_label(kind, options, &mut params);
         let mut after = Vec::new();
         self.push_recursive(options, &mut after);
         if let Some(idmap) = self.id_mapped(index, mount, options)? {
@@ -213,6 +234,9 @@ impl Builder<'_> {
             flags |= COPY_UP;
         } else if kind == "tmpfs" && !options.data.iter().any(|(_, option)| option.starts_with("mode=")) {
             flags |= TAKE_MODE;
+        }
+        if labels_root {
+            flags |= LABEL_ROOT;
         }
         let mut set = attributes(options.flags);
         if late_readonly || options.tmpcopyup {

@@ -173,14 +173,10 @@ impl Builder<'_> {
             let data = self.plan.program.str(label.as_str());
             self.push_label(&field, "self/attr/exec", data);
         }
-        let mount_label = self.config.linux.as_ref().and_then(|linux| linux.mount_label.as_ref());
-        if let Some(label) = mount_label.filter(|_| !self.options.host.selinux) {
-            return Err(unsupported("/linux/mountLabel", "SELinux is not enabled on this host").object(label.as_str()));
-        }
         Ok(())
     }
 
-    fn push_label(&mut self, field: &str, path: &str, data: Str) {
+    pub(super) fn push_label(&mut self, field: &str, path: &str, data: Str) {
         let proc = self.proc();
         let path = self.plan.program.str(path);
         self.push_from(format_args!("{field}"), Op::WriteProc { proc, path, data, what: ProcFile::Label });

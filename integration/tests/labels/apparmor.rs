@@ -1,0 +1,139 @@
+//! `process.apparmorProfile` and `exec --apparmor`.
+
+use std::fs;
+
+use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use serde_json::json;
+
+pub(crate) const CASES: &[Case] = cases![
+    a_profile_confines_the_command,
+    a_profile_confines_in_a_user_namespace,
+    exec_is_confined_as_the_container,
+    exec_is_confined_by_its_own_profile,
+    a_hook_in_the_container_is_not_confined.not_runc("not compared").not_crun("not compared"),
+    an_unknown_profile_is_an_error,
+    unconfined_is_a_profile,
+];
+
+/// A profile of this case's own, in the kernel until the case ends.
+struct Profile {
+    name: String,
+    file: String,
+}
+
+impl Profile {
+    /// Everything is allowed but writing to `denied`.
+    fn load(t: &Sandbox, name: &str, denied: &str) -> Self {
+        let enabled =
+            fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'));
+        t.need_promised("apparmor", enabled, "AppArmor is not enabled on this kernel");
+        let name = format!("{}-{name}", t.tag);
+        let file = t.dir.join(&name).display().to_string();
+        let rules = "capability, network, mount, umount, pivot_root, signal, ptrace, unix, file,";
+        let text = format!(
+            "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n  {rules}\n  deny {denied} wl,\n}}\n"
+        );
+        fs::write(&file, text).unwrap();
+        let _ = t.program("/usr/sbin/apparmor_parser", &["--skip-cache", "--replace", &file]).run().ok();
+        Self { name, file }
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        let mut parser = std::process::Command::new("/usr/sbin/apparmor_parser");
+        let status = parser.args(["--remove", &self.file]).status().expect("apparmor_parser");
+        assert!(status.success() || std::thread::panicking(), "the profile {} cannot be removed", self.name);
+    }
+}
+
+/// Says the confinement, and tries both files.
+const SCRIPT: &str =
+    "cat /proc/self/attr/current; echo x > /tmp/free && echo free; echo x > /tmp/denied && echo denied";
+
+/// What [`SCRIPT`] prints under a profile that denies writing /tmp/denied.
+fn confined(profile: &Profile) -> String {
+    format!("{} (enforce)\nfree\n", profile.name)
+}
+
+fn a_profile_confines_the_command(t: &Sandbox) {
+    let profile = Profile::load(t, "p", "/tmp/denied");
+    let c = t.container("a");
+    c.set("/process/apparmorProfile", json!(profile.name));
+    let out = c.sh(SCRIPT).run().code(1);
+    assert_eq!(out.stdout, confined(&profile));
+    assert!(out.stderr.contains("Permission denied"), "{}", out.stderr);
+    // Without no_new_privs, which changes how a profile is entered.
+    let c = t.container("b");
+    c.set("/process/apparmorProfile", json!(profile.name)).set("/process/noNewPrivileges", json!(false));
+    assert_eq!(c.sh(SCRIPT).run().code(1).stdout, confined(&profile));
+}
+
+fn a_profile_confines_in_a_user_namespace(t: &Sandbox) {
+    let profile = Profile::load(t, "p", "/tmp/denied");
+    let c = t.container("a");
+    c.map_users(100_000, 65_536).set("/process/apparmorProfile", json!(profile.name));
+    assert_eq!(c.sh(SCRIPT).run().code(1).stdout, confined(&profile));
+}
+
+fn exec_is_confined_as_the_container(t: &Sandbox) {
+    let profile = Profile::load(t, "p", "/tmp/denied");
+    let c = t.container("a");
+    c.set("/process/apparmorProfile", json!(profile.name)).run_paused();
+    assert_eq!(c.exec(&[], &["/bin/sh", "-c", SCRIPT]).code(1).stdout, confined(&profile));
+    c.end();
+}
+
+fn exec_is_confined_by_its_own_profile(t: &Sandbox) {
+    let profile = Profile::load(t, "p", "/tmp/denied");
+    let c = t.container("a");
+    c.run_paused();
+    let free = c.exec(&[], &["/bin/sh", "-c", SCRIPT]).ok().stdout;
+    assert_eq!(free, "unconfined\nfree\ndenied\n");
+    let flags = ["--apparmor", &profile.name];
+    assert_eq!(c.exec(&flags, &["/bin/sh", "-c", SCRIPT]).code(1).stdout, confined(&profile));
+    let process = json!({
+        "args": ["/bin/sh", "-c", SCRIPT], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"],
+        "apparmorProfile": profile.name
+    });
+    let file = t.dir.join("process.json");
+    fs::write(&file, process.to_string()).unwrap();
+    let file = file.display().to_string();
+    assert_eq!(c.exec(&["--process", &file], &[]).code(1).stdout, confined(&profile));
+    c.end();
+}
+
+/// The profile is the command's: what the engine runs on the way is the engine's.
+fn a_hook_in_the_container_is_not_confined(t: &Sandbox) {
+    let profile = Profile::load(t, "p", "/tmp/denied");
+    let c = t.container("a");
+    c.set("/process/apparmorProfile", json!(profile.name));
+    let args = ["sh", "-c", "cat /proc/self/attr/current > /tmp/hook"];
+    c.set("/hooks", json!({"startContainer": [{"path": "/bin/sh", "args": args, "env": ["PATH=/bin"]}]}));
+    assert!(c.sh("cat /tmp/hook /proc/self/attr/current").run().ok().stdout.starts_with("unconfined\n"));
+}
+
+fn an_unknown_profile_is_an_error(t: &Sandbox) {
+    let _loaded = Profile::load(t, "p", "/tmp/denied");
+    let c: Container<'_> = t.container("a");
+    c.set("/process/apparmorProfile", json!("no-such-profile"));
+    let text = c.create().fails().stderr;
+    if t.is(Flavor::Orlop) {
+        assert!(
+            text.contains("no-such-profile (config /process/apparmorProfile): no such file or directory"),
+            "{text}"
+        );
+    }
+    let c = t.container("b");
+    c.run_paused();
+    let text = c.exec(&["--apparmor", "no-such-profile"], &["/bin/true"]).fails().stderr;
+    assert!(text.contains("no such file or directory"), "{text}");
+    c.end();
+}
+
+fn unconfined_is_a_profile(t: &Sandbox) {
+    let _loaded = Profile::load(t, "p", "/tmp/denied");
+    let c = t.container("a");
+    c.set("/process/apparmorProfile", json!("unconfined"));
+    assert_eq!(c.sh("cat /proc/self/attr/current").run().ok().stdout, "unconfined\n");
+}

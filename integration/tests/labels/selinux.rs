@@ -1,0 +1,122 @@
+//! `process.selinuxLabel`, `linux.mountLabel` and `exec --process-label`.
+
+use std::fs;
+
+use orlop_integration::{Case, Sandbox, cases};
+use serde_json::json;
+
+pub(crate) const CASES: &[Case] = cases![
+    a_label_confines_the_command,
+    mounts_get_the_label,
+    the_option_that_a_mount_label_becomes.not_runc("crun's annotation"),
+    exec_gets_the_containers_label_or_its_own,
+    a_mount_label_alone_is_no_matter_for_exec,
+    the_session_keyring_is_the_containers,
+    an_invalid_label_is_an_error,
+];
+
+const LABEL: &str = "system_u:system_r:container_t:s0:c0,c1";
+const OTHER: &str = "system_u:system_r:container2_t:s0:c0,c1";
+const FILES: &str = "system_u:object_r:container_file_t:s0:c0,c1";
+
+fn needs_policy(t: &Sandbox) {
+    let enforcing = fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
+    let policy = enforcing && fs::write("/sys/fs/selinux/context", LABEL).is_ok();
+    t.need_promised("selinux", policy, "SELinux does not enforce the tests' policy on this kernel");
+}
+
+fn a_label_confines_the_command(t: &Sandbox) {
+    needs_policy(t);
+    let c = t.container("a");
+    c.set("/process/selinuxLabel", json!(LABEL));
+    let image = format!("context={}", FILES.replace("container_file_t", "image_file_t"));
+    c.mount("tmpfs", "tmpfs", "/mnt", &["size=1m", &image]).mount("tmpfs", "tmpfs", "/home", &["size=1m"]);
+    let script =
+        "cat /proc/self/attr/current; echo; echo x > /home/file && echo written; echo x > /mnt/file && echo both";
+    let out = c.sh(script).run().code(1);
+    assert_eq!(out.stdout.replace('\0', ""), format!("{LABEL}\nwritten\n"));
+    assert!(out.stderr.contains("Permission denied"), "{}", out.stderr);
+}
+
+/// The label of a file in a running container.
+fn label_of(t: &Sandbox, pid: i32, path: &str) -> String {
+    let path = format!("/proc/{pid}/root{path}");
+    t.program("/usr/bin/stat", &["--format", "%C", &path]).run().ok().stdout.trim().to_owned()
+}
+
+fn mounts_get_the_label(t: &Sandbox) {
+    needs_policy(t);
+    let c = t.container("a");
+    c.set("/process/selinuxLabel", json!(LABEL)).set("/linux/mountLabel", json!(FILES));
+    c.mount("tmpfs", "tmpfs", "/mnt", &["size=1m"]);
+    c.mount("tmpfs", "tmpfs", "/home", &["size=1m", &format!("context={}", FILES.replace(":c0,c1", ""))]);
+    let pid = c.sh("echo x > /mnt/file; exec /probe pause").run_detached().ok();
+    drop(pid);
+    let pid = c.pid();
+    t.wait_until("the file", || fs::metadata(format!("/proc/{pid}/root/mnt/file")).is_ok());
+    for path in ["/mnt/file", "/dev", "/dev/shm", "/dev/mqueue", "/dev/pts"] {
+        assert_eq!(label_of(t, pid, path), FILES, "{path}");
+    }
+    assert_eq!(label_of(t, pid, "/home"), "system_u:object_r:container_file_t:s0", "a mount's own label counts");
+    c.end();
+}
+
+fn the_option_that_a_mount_label_becomes(t: &Sandbox) {
+    needs_policy(t);
+    let c = t.container("a");
+    c.set("/linux/mountLabel", json!(FILES));
+    c.edit(|spec| spec["annotations"]["run.oci.mount_context_type"] = json!("rootcontext"));
+    c.mount("tmpfs", "tmpfs", "/mnt", &["size=1m"]);
+    let pid = c.run_paused();
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mounts")).unwrap();
+    let line = mounts.lines().find(|line| line.contains(" /mnt ")).unwrap();
+    assert!(line.contains("rootcontext="), "{line}");
+    assert_eq!(label_of(t, pid, "/mnt"), FILES);
+    c.end();
+}
+
+fn exec_gets_the_containers_label_or_its_own(t: &Sandbox) {
+    needs_policy(t);
+    let c = t.container("a");
+    c.set("/process/selinuxLabel", json!(LABEL)).run_paused();
+    let label = |flags: &[&str]| c.exec(flags, &["/bin/cat", "/proc/self/attr/current"]).ok().stdout.replace('\0', "");
+    assert_eq!(label(&[]), LABEL);
+    assert_eq!(label(&["--process-label", OTHER]), OTHER);
+    c.end();
+}
+
+fn a_mount_label_alone_is_no_matter_for_exec(t: &Sandbox) {
+    needs_policy(t);
+    let c = t.container("a");
+    c.set("/linux/mountLabel", json!(FILES)).run_paused();
+    let label = c.exec(&[], &["/bin/cat", "/proc/self/attr/current"]).ok().stdout.replace('\0', "");
+    assert!(label.contains(":kernel_t:"), "{label}");
+    c.end();
+}
+
+/// By the policy, a container may use keys with its own label only.
+fn the_session_keyring_is_the_containers(t: &Sandbox) {
+    needs_policy(t);
+    let c = t.container("a");
+    c.set("/process/selinuxLabel", json!(LABEL));
+    // keyctl(KEYCTL_DESCRIBE, KEY_SPEC_SESSION_KEYRING)
+    let out = c.args(&["/probe", "syscall", KEYCTL, "6", "-3", "0", "0", "0", "0"]).run().ok().stdout;
+    assert!(!out.contains("EACCES") && !out.contains("-13"), "{out}");
+    c.args(&["/probe", "pause"]).run_detached().ok();
+    let out = c.exec(&[], &["/probe", "syscall", KEYCTL, "6", "-3", "0", "0", "0", "0"]).ok().stdout;
+    assert!(!out.contains("EACCES") && !out.contains("-13"), "{out}");
+    c.end();
+}
+
+#[cfg(target_arch = "x86_64")]
+const KEYCTL: &str = "250";
+#[cfg(not(target_arch = "x86_64"))]
+const KEYCTL: &str = "219";
+
+fn an_invalid_label_is_an_error(t: &Sandbox) {
+    needs_policy(t);
+    let c = t.container("a");
+    c.set("/process/selinuxLabel", json!("system_u:system_r:no_such_t:s0"));
+    let text = c.create().fails().stderr;
+    assert!(text.contains("invalid argument"), "{text}");
+}
