@@ -5,6 +5,7 @@
 mod arena;
 mod idmapped;
 mod idmaps;
+mod nodes;
 mod report;
 mod resources;
 

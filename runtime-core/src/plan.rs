@@ -87,6 +87,8 @@ pub(crate) struct JoinCgroup {
 pub(crate) enum Resource {
     /// A detached copy of a directory tree or file of the host.
     Tree { path: String, recursive: bool, nofollow: bool, what: TreeOf, idmap: Option<IdMapped>, field: String },
+    /// A device node for a user namespace, as a detached mount.
+    Device(DeviceNode),
     /// A verified handle on procfs.
     Proc,
     /// A namespace.
@@ -117,6 +119,23 @@ pub(crate) enum MountMaps {
     Given(IdMaps),
     /// They are those of the existing user namespace at this path, which the container joins.
     Joined { path: String, field: String },
+}
+
+/// A device of the config, for a user namespace; ids are the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceNode {
+    pub(crate) path: String,
+    /// Type and permissions.
+    pub(crate) mode: u32,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    /// What the config says of permissions and owner.
+    pub(crate) file_mode: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    /// The container's root, who owns what the config gives to nobody.
+    pub(crate) root: (Option<u32>, Option<u32>),
+    pub(crate) field: String,
 }
 
 /// What a [`Resource::Tree`] is for.

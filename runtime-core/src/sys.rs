@@ -61,6 +61,29 @@ pub(crate) fn clone_tree(path: &CStr, recursive: bool, nofollow: bool) -> Result
     owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
 }
 
+/// `open_tree(2)` as [`clone_tree`], of a file below `dir`, which may itself be a detached mount of this process's (Linux 6.15).
+pub(crate) fn clone_tree_at(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
+    const OPEN_TREE_CLONE: libc::c_int = 1;
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the path is NUL-terminated.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
+}
+
+/// A tmpfs that is mounted nowhere, for device nodes: `fsopen(2)`, `fsconfig(2)`, `fsmount(2)` (Linux 5.2).
+pub(crate) fn detached_tmpfs() -> Result<OwnedFd> {
+    const FSOPEN_CLOEXEC: libc::c_uint = 1;
+    const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+    const NOSUID_NOEXEC: libc::c_uint = 0x2 | 0x8;
+    // SAFETY: the name is NUL-terminated.
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) })?;
+    let (fd, null) = (context.as_raw_fd(), std::ptr::null::<libc::c_char>());
+    // SAFETY: this command takes neither key nor value.
+    Errno::result(unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, null, null, 0) })?;
+    // SAFETY: takes numbers only.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, fd, FSMOUNT_CLOEXEC, NOSUID_NOEXEC) })
+}
+
 /// `mount_setattr(2)` with MOUNT_ATTR_IDMAP (Linux 5.12) on a detached mount.
 pub(crate) fn set_id_map(tree: BorrowedFd<'_>, userns: BorrowedFd<'_>, recursive: bool) -> Result<()> {
     const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;

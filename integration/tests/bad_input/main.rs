@@ -9,6 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod mutations;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -28,11 +30,10 @@ const CASES: &[Case] = cases![
     state_files_that_are_damaged.not_crun("not compared"),
     a_config_that_changes_after_create,
     deep_and_huge_configs,
-    mutations_of_a_valid_config.seconds(600),
 ];
 
 fn main() -> std::process::ExitCode {
-    orlop_integration::run("bad_input", &[("bad_input", CASES)])
+    orlop_integration::run("bad_input", &[("bad_input", CASES), ("mutations", mutations::CASES)])
 }
 
 /// What every failure must look like.
@@ -435,49 +436,4 @@ fn deep_and_huge_configs(t: &Sandbox) {
     let out = c.run();
     assert!(out.code == 0 || !out.stderr.is_empty(), "{out:?}");
     nothing_left(t, "huge configs");
-}
-
-/// Each mutation of a valid config runs, or fails with an error; it never hangs, crashes or leaves anything.
-fn mutations_of_a_valid_config(t: &Sandbox) {
-    fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
-        if !at.is_empty() {
-            out.push(at.to_owned());
-        }
-        match value {
-            Value::Object(map) => {
-                map.iter().for_each(|(key, value)| pointers(value, &format!("{at}/{}", key.replace('/', "~1")), out))
-            }
-            Value::Array(list) => {
-                list.iter().enumerate().for_each(|(n, value)| pointers(value, &format!("{at}/{n}"), out))
-            }
-            _ => {}
-        }
-    }
-    let c = t.container("a");
-    c.args(&["/bin/true"]);
-    let original = c.config(Clone::clone);
-    let mut all = Vec::new();
-    pointers(&original, "", &mut all);
-    let rounds: usize = std::env::var("ORLOP_MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
-    let values = [json!(null), json!(-1), json!("text"), json!([]), json!({}), json!(true), json!(u64::MAX)];
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = |limit: usize| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        usize::try_from(seed % u64::try_from(limit).unwrap()).unwrap()
-    };
-    for _ in 0..rounds {
-        let pointer = &all[next(all.len())];
-        let value = &values[next(values.len())];
-        c.edit(|spec| *spec = original.clone()).set(pointer, value.clone());
-        let what = format!("{pointer} = {value}");
-        let out = c.run();
-        assert!(out.code < 1000 && !out.stderr.contains("panicked at"), "{what}: {} {}", out.code, out.stderr);
-        if out.code != 0 && t.is(Flavor::Orlop) {
-            assert!(out.stderr.contains('/'), "{what}: names no field: {}", out.stderr);
-        }
-        // Whoever runs with the pid namespace of the host may leave nothing either.
-        nothing_left(t, &what);
-    }
 }

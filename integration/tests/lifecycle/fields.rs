@@ -311,7 +311,7 @@ fn annotation_of_a_delegated_cgroup(t: &Sandbox) {
     t.need_promised("cgroup-v2", v2 || !orlop_integration::runner::is_promised("cgroup-v2"), "the host has cgroup v1");
     if !v2 {
         let text = c.run().fails().stderr;
-        assert!(text.contains("it needs cgroup v2"), "{text}");
+        assert!(text.contains("(config /annotations/run.oci.delegate-cgroup): it needs cgroup v2"), "{text}");
         return;
     }
     c.set("/linux/resources/pids", json!({"limit": 55}));

@@ -46,6 +46,7 @@ pub(crate) const CASES: &[Case] = cases![
     cgroup_mount_shows_the_own_cgroup,
     cgroup_mount_with_namespace,
     default_devices_and_links,
+    devices_of_a_user_namespace.not_runc("binds the host's").not_crun("since crun 1.27"),
     extra_devices,
     device_with_wrong_type_is_refused.not_crun("accepts it"),
     masked_paths,
@@ -644,4 +645,33 @@ fn bind_drops_the_flags_that_it_does_not_name(t: &Sandbox) {
     let c = t.container("b");
     c.map_users(100_000, 65536).mount("bind", &dir, "/data", &["bind", "nodev"]);
     assert_eq!(options(&c.facts(), "/data"), ["ro", "nosuid", "nodev", "noexec", "noatime"]);
+}
+
+/// A user namespace can make no device nodes: the runtime makes those that the host has not, or has otherwise than the config says.
+fn devices_of_a_user_namespace(t: &Sandbox) {
+    t.need(t.has_user_namespaces(), "this kernel makes no user namespaces");
+    t.need(kernel_is_at_least(6, 15), "nodes that are mounted nowhere can be bound since Linux 6.15");
+    let c = t.container("a");
+    c.map_users(100_000, 65_536);
+    // Not on the host; and the host's, with another mode and owner; and the host's as it is.
+    c.push(
+        "/linux/devices",
+        json!({"path": "/dev/orlop-none", "type": "c", "major": 1, "minor": 3, "uid": 7, "gid": 8}),
+    );
+    c.push(
+        "/linux/devices",
+        json!({"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 384, "uid": 0, "gid": 9}),
+    );
+    c.push("/linux/devices", json!({"path": "/dev/full", "type": "c", "major": 1, "minor": 7}));
+    let script = "stat -c '%a %u:%g %t:%T' /dev/orlop-none /dev/zero /dev/full; \
+                  echo x > /dev/orlop-none && head -c 3 /dev/zero | wc -c";
+    let out = c.sh(script).run().ok().stdout;
+    assert_eq!(out, "666 7:8 1:3\n600 0:9 1:5\n666 65534:65534 1:7\n3\n");
+    assert!(fs::symlink_metadata("/dev/orlop-none").is_err(), "the host has no such node");
+}
+
+fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|word| word.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
 }

@@ -64,8 +64,21 @@ pub(super) fn plan(
         subgroup: annotation(SYSTEMD_SUBGROUP),
         payload: annotation(DELEGATE_CGROUP),
     };
-    let record = Cgroup::plan(&layout, &spec).map_err(|error| Error::cgroup(&error))?;
+    let record = Cgroup::plan(&layout, &spec).map_err(|error| match place_at_fault(&layout, &spec) {
+        Some(field) => Error::cgroup(&error).field(field),
+        None => Error::cgroup(&error),
+    })?;
     Ok(Some(PlannedCgroup { layout, record, id: id.as_str().to_owned(), path, properties, owner }))
+}
+
+/// The field behind a cgroup that cannot be planned, if there is one.
+fn place_at_fault(layout: &Layout, spec: &Spec<'_>) -> Option<String> {
+    let plannable = |spec: Spec<'_>| Cgroup::plan(layout, &spec).is_ok();
+    if !plannable(Spec { subgroup: None, payload: None, ..spec.clone() }) {
+        return spec.cgroups_path.map(|_| "/linux/cgroupsPath".to_owned());
+    }
+    let subgroup = !plannable(Spec { payload: None, ..spec.clone() });
+    Some(format!("/annotations/{}", if subgroup { SYSTEMD_SUBGROUP } else { DELEGATE_CGROUP }))
 }
 
 /// Without a cgroup nothing can be limited. The device rules alone are passed over: they are those that every config has, and

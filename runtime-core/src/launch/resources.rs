@@ -54,6 +54,7 @@ fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
             }
             Ok(Opened::Own(tree))
         }
+        Resource::Device(node) => super::nodes::open(node).map(Opened::Own),
         Resource::Proc => Ok(Opened::Own(Procfs::open()?.into_fd())),
         Resource::Namespace { path, kind, field } => open_namespace(path, *kind, field).map(Opened::Own),
         Resource::IdMap { maps, field } => super::idmapped::namespace(maps, field).map(Opened::Own),

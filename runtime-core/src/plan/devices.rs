@@ -3,8 +3,9 @@
 use orlop_init::wire::{Op, Slot};
 
 use super::mounts::clean;
-use super::{Builder, Resource, TreeOf};
+use super::{Builder, DeviceNode, Resource, TreeOf};
 use crate::config::mount_options::MountOptions;
+use crate::config::{Device, DeviceType, IdMapping, NamespaceType};
 
 /// Runtime-spec config-linux.md, "Default Devices": path, major, minor.
 const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
@@ -24,6 +25,12 @@ const LINKS: [(&str, &str); 5] = [
     ("/dev/core", "/proc/kcore"),
 ];
 
+/// The host's id behind one of the container's.
+fn host_id(mappings: &[IdMapping], id: u32) -> Option<u32> {
+    let inside = |map: &&IdMapping| id.checked_sub(map.container_id).is_some_and(|offset| offset < map.size);
+    mappings.iter().find(inside).map(|map| map.host_id + (id - map.container_id))
+}
+
 const S_IFCHR: u32 = 0o020_000;
 
 impl Builder<'_> {
@@ -39,34 +46,75 @@ impl Builder<'_> {
     pub(super) fn plan_devices(&mut self) {
         let config = self.config;
         let devices = config.linux.as_ref().map_or(&[][..], |linux| linux.devices.as_slice());
+        // What is wrong with a default device is wrong with what it is made on.
+        let below = config.mounts.iter().rposition(|mount| clean(&mount.destination) == "/dev");
+        let below = below.map_or_else(|| "/root/path".to_owned(), |index| format!("/mounts/{index}"));
         for (path, major, minor) in DEFAULT_DEVICES {
             if !devices.iter().any(|device| clean(&device.path) == path) {
-                self.push_device(path, String::new(), S_IFCHR | 0o666, (major, minor), (0, 0));
+                self.push_device(path, &below, S_IFCHR | 0o666, (major, minor), (0, 0));
             }
         }
         for (index, device) in devices.iter().enumerate() {
             let mode = u32::try_from(device.kind.number()).unwrap_or(0) | device.file_mode.unwrap_or(0o666) & 0o7777;
             let owner = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
             let field = format!("/linux/devices/{index}");
-            self.push_device(&clean(&device.path), field, mode, (device.major, device.minor), owner);
+            match self.node(device, mode, &field) {
+                Some(node) => self.push_node(node),
+                None => self.push_device(&clean(&device.path), &field, mode, (device.major, device.minor), owner),
+            }
         }
         for (path, target) in LINKS {
-            self.push_link(path, target, 0);
+            self.push_link(path, target, 0, &below);
         }
         // Whatever the image has in its place: the terminals are those of the container's own devpts.
         if config.mounts.iter().any(|mount| clean(&mount.destination) == "/dev/pts") {
-            self.push_link("/dev/ptmx", "pts/ptmx", 1);
+            self.push_link("/dev/ptmx", "pts/ptmx", 1, &below);
         }
     }
 
-    fn push_link(&mut self, path: &str, target: &str, replace: u32) {
+    fn push_link(&mut self, path: &str, target: &str, replace: u32, field: &str) {
         let path = self.plan.program.str(path);
         let target = self.plan.program.str(target);
-        self.push(Op::Symlink { path, target, replace });
+        self.push_from(format_args!("{field}"), Op::Symlink { path, target, replace });
+    }
+
+    /// The node of the config that the runtime makes, or takes from the host, for a new user namespace; `None` where the init does.
+    /// In a namespace that is joined nobody knows here who is who.
+    fn node(&self, device: &Device<'_>, mode: u32, field: &str) -> Option<DeviceNode> {
+        let linux = self.config.linux.as_ref()?;
+        let fifo = device.kind == DeviceType::Fifo;
+        if !self.is_new(NamespaceType::User) || self.options.host.rootless || fifo {
+            return None;
+        }
+        let uid = |id| host_id(&linux.uid_mappings, id);
+        let gid = |id| host_id(&linux.gid_mappings, id);
+        let unmapped = |id: Option<u32>, host: Option<u32>| id.is_some() && host.is_none();
+        if unmapped(device.uid, device.uid.and_then(uid)) || unmapped(device.gid, device.gid.and_then(gid)) {
+            // Such an owner is nobody in the container, as the owner of the host's node is.
+            return None;
+        }
+        Some(DeviceNode {
+            path: clean(&device.path),
+            mode,
+            major: device.major,
+            minor: device.minor,
+            file_mode: device.file_mode,
+            uid: device.uid.and_then(uid),
+            gid: device.gid.and_then(gid),
+            root: (uid(0), gid(0)),
+            field: field.to_owned(),
+        })
+    }
+
+    fn push_node(&mut self, node: DeviceNode) {
+        let (text, field) = (self.plan.program.str(node.path.as_str()), node.field.clone());
+        let tree = self.slot(Resource::Device(node));
+        let attrs = self.plan.program.list(&[]);
+        self.push_from(format_args!("{field}"), Op::Bind { tree, source: text, target: text, flags: 0, attrs });
     }
 
     /// A user namespace may not make nodes: the host's node of the same path is bound instead.
-    fn push_device(&mut self, path: &str, field: String, mode: u32, number: (u32, u32), owner: (u32, u32)) {
+    fn push_device(&mut self, path: &str, field: &str, mode: u32, number: (u32, u32), owner: (u32, u32)) {
         let text = self.plan.program.str(path);
         let fifo = mode & 0o170_000 == 0o010_000;
         if self.in_userns() && !fifo {
@@ -74,7 +122,8 @@ impl Builder<'_> {
                 Slot::NONE
             } else {
                 let path = path.to_owned();
-                let field = field.clone();
+                // The host's node of a default device is no matter of the config's.
+                let field = if field.starts_with("/linux/") { field.to_owned() } else { String::new() };
                 self.slot(Resource::Tree {
                     path,
                     recursive: false,

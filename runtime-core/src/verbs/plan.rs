@@ -105,6 +105,7 @@ fn opening(resource: &Resource) -> Option<Operation> {
         Resource::Tree { path, recursive, field, .. } => {
             (format!("{path}{}", if *recursive { " and the mounts below it" } else { "" }), field.clone())
         }
+        Resource::Device(node) => (format!("{} ({}:{})", node.path, node.major, node.minor), node.field.clone()),
         Resource::Namespace { path, kind, field } => (format!("{kind} namespace {path}"), field.clone()),
         Resource::IdMap { maps: MountMaps::Given(maps), field } => (
             format!("a user namespace for an id-mapped mount ({} and {} ranges)", maps.uids.len(), maps.gids.len()),
