@@ -152,7 +152,13 @@ impl Cgroup {
     pub fn create_v1(&mut self) -> Result<()> {
         match self.record.driver {
             Driver::Cgroupfs if self.parts.iter().any(|part| !part.is_unified()) => {
-                crate::create::make(self, |part| !part.is_unified())
+                let made = crate::create::make(self, |part| !part.is_unified());
+                if made.is_err() {
+                    // What is there may be another's: who cleans up must neither kill in it nor remove it.
+                    self.parts.retain(Part::is_unified);
+                    self.record.paths.retain(|name, _| name.is_empty());
+                }
+                made
             }
             Driver::Cgroupfs | Driver::Systemd => Ok(()),
         }

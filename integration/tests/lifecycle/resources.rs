@@ -35,6 +35,7 @@ pub(crate) const CASES: &[Case] = cases![
     ps_json,
     ps_table.not_crun("pids only"),
     unified_needs_v2.not_runc("ignores it here").not_crun("not compared"),
+    a_cgroup_of_others_is_left_alone.not_runc("looks at one hierarchy only").not_crun("joins it"),
 ];
 
 /// The first of these files of a controller's directory that exists; v1's names first, then v2's.
@@ -383,4 +384,25 @@ fn unified_needs_v2(t: &Sandbox) {
     let c = t.container("a");
     let out = c.set("/linux/resources/unified", json!({"no.such_file": "1"})).run().code(1);
     assert!(out.stderr.contains("no.such_file") || out.stderr.contains("unified"), "{}", out.stderr);
+}
+
+fn a_cgroup_of_others_is_left_alone(t: &Sandbox) {
+    let c = t.container("a");
+    let name = t.id("others");
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let v1 = root.join("freezer");
+    let dir = if v1.is_dir() { v1.join(&name) } else { root.join(&name) };
+    fs::create_dir(&dir).unwrap();
+    let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    fs::write(dir.join("cgroup.procs"), other.id().to_string()).unwrap();
+    c.set("/linux/cgroupsPath", json!(format!("/{name}")));
+    let text = c.run().fails().stderr;
+    let alive = other.try_wait().unwrap().is_none();
+    let there = fs::symlink_metadata(&dir).is_ok();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    if there {
+        fs::remove_dir(&dir).unwrap();
+    }
+    assert!(alive && there, "the process lives: {alive}, its cgroup is there: {there}: {text}");
 }
