@@ -499,6 +499,12 @@ fn main() {
             let mode = i64::from_str_radix(mode, 8).expect("an octal mode");
             outcome(call(nr::MKNODAT, [AT_FDCWD, path.as_ptr() as i64, mode, device, 0, 0]));
         }
+        // The security label of the session keyring: keyctl(KEYCTL_GET_SECURITY, KEY_SPEC_SESSION_KEYRING, …).
+        ["keyring-label"] => {
+            let mut label = [0_u8; 256];
+            let length = call(nr::KEYCTL, [17, -3, address(&mut label), 256, 0, 0]).expect("a label");
+            println!("{}", String::from_utf8_lossy(&label[..length as usize]).trim_end_matches('\0'));
+        }
         ["exchange", a, b] => exchange(a, b),
         ["pry", seconds] => pry(number(seconds) as u64),
         ["signals"] => {

@@ -54,7 +54,7 @@ fn full(c: &Container<'_>) -> Value {
         json!([{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 438, "uid": 0, "gid": 0}]),
     );
     c.set("/linux/resources/pids", json!({"limit": 50}));
-    c.set("/linux/resources/memory", json!({"limit": 67_108_864, "swappiness": 60}));
+    c.set("/linux/resources/memory", json!({"limit": 67_108_864, "reservation": 33_554_432}));
     c.set("/linux/resources/cpu", json!({"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0", "mems": "0"}));
     c.set("/linux/rootfsPropagation", json!("private"));
     c.set(

@@ -26,6 +26,7 @@ pub(crate) const CASES: &[Case] = cases![
     all_five_capability_sets,
     oom_score,
     oom_score_is_left_when_not_set,
+    realtime_and_deadline_schedulers.not_runc("since runc 1.2").not_crun("not in Debian's crun"),
     scheduler.not_runc("since runc 1.2").not_crun("since crun 1.9"),
     deadline_scheduling_needs_all_cpus.not_runc("since runc 1.2").not_crun("says less"),
     io_priority.not_runc("since runc 1.2").not_crun("since crun 1.9"),
@@ -231,6 +232,34 @@ fn deadline_scheduling_needs_all_cpus(t: &Sandbox) {
     let deadline = json!({"policy": "SCHED_DEADLINE", "runtime": 42000, "deadline": 1_000_000, "period": 1_000_000});
     let text = c.set("/process/scheduler", deadline).run().fails().stderr;
     assert!(text.contains("process scheduler can't be used together with AllowedCPUs"), "{text}");
+}
+
+/// Policies that need rights which the tests may not have; the guest lane has them.
+fn realtime_and_deadline_schedulers(t: &Sandbox) {
+    let deadline =
+        json!({"policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 20_000_000, "period": 40_000_000});
+    for (number, (scheduler, policy)) in [
+        (json!({"policy": "SCHED_FIFO", "priority": 10}), 1),
+        (json!({"policy": "SCHED_RR", "priority": 20}), 2),
+        (deadline, 6),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let c = t.container(&format!("c{number}"));
+        c.set("/process/scheduler", scheduler.clone());
+        let out = c.args(&["/probe", "facts"]).run();
+        let refused = out.stderr.contains("set scheduler (config /process/scheduler): operation not permitted");
+        t.need_promised("systemd", !refused, "this machine lets nobody have a realtime policy");
+        let sched = &out.ok().json()["sched"];
+        assert_eq!(
+            (&sched["policy"], &sched["priority"]),
+            (&json!(policy), &scheduler.get("priority").cloned().unwrap_or(json!(0)))
+        );
+        for name in ["runtime", "deadline", "period"].iter().filter(|_| policy == 6) {
+            assert_eq!(sched[*name], scheduler[*name], "{name}");
+        }
+    }
 }
 
 fn io_priority(t: &Sandbox) {

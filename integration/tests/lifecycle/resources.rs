@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
     limits_of_the_config_are_set,
+    every_limit_reaches_its_file_or_is_refused.extension().seconds(120),
+    a_pids_limit_of_zero_is_a_limit.not_runc("since runc 1.4").not_crun("not in Debian's crun"),
+    a_limit_below_what_is_used_is_refused.not_crun("not compared"),
     memory_limit_kills,
     pids_limit_holds,
     small_limits_start.not_runc("needs more memory to start").not_crun("not compared"),
@@ -71,6 +74,194 @@ fn limits_of_the_config_are_set(t: &Sandbox) {
     if directory(t, &c, "cpu").join("cpu.shares").is_file() {
         assert_eq!(value(t, &c, "cpu", &["cpu.shares"]), "512");
     }
+    c.end();
+}
+
+/// One limit, alone in a config: where it is to be found on v1 and on v2.
+struct Limit {
+    section: &'static str,
+    value: Value,
+    controller: [&'static str; 2],
+    /// `FILE=VALUE`; of several lines or words, the one that begins or ends so.
+    v1: &'static [&'static str],
+    v2: &'static [&'static str],
+}
+
+fn limits(disk: &str) -> Vec<Limit> {
+    let limit = |section, value, controller, v1, v2| Limit { section, value, controller, v1, v2 };
+    let (memory, cpu, cpuset, io) = (["memory"; 2], ["cpu"; 2], ["cpuset"; 2], ["blkio", "io"]);
+    let (major, minor) = disk.split_once(':').unwrap();
+    let number = |text: &str| text.parse::<i64>().unwrap();
+    let device = |rate: i64| json!([{"major": number(major), "minor": number(minor), "rate": rate}]);
+    vec![
+        limit(
+            "memory",
+            json!({"limit": 67_108_864}),
+            memory,
+            &["memory.limit_in_bytes=67108864"],
+            &["memory.max=67108864"],
+        ),
+        limit(
+            "memory",
+            json!({"reservation": 33_554_432}),
+            memory,
+            &["memory.soft_limit_in_bytes=33554432"],
+            &["memory.low=33554432"],
+        ),
+        limit(
+            "memory",
+            json!({"limit": 67_108_864, "swap": 100_663_296}),
+            memory,
+            &["memory.memsw.limit_in_bytes=100663296"],
+            &["memory.swap.max=33554432"],
+        ),
+        limit("memory", json!({"swappiness": 7}), memory, &["memory.swappiness=7"], &[]),
+        limit("memory", json!({"disableOOMKiller": true}), memory, &["memory.oom_control=oom_kill_disable 1"], &[]),
+        limit("memory", json!({"useHierarchy": false}), memory, &[], &[]),
+        limit("cpu", json!({"shares": 512}), cpu, &["cpu.shares=512"], &["cpu.weight=59"]),
+        limit(
+            "cpu",
+            json!({"quota": 50_000, "period": 200_000}),
+            cpu,
+            &["cpu.cfs_quota_us=50000", "cpu.cfs_period_us=200000"],
+            &["cpu.max=50000 200000"],
+        ),
+        limit("cpu", json!({"quota": 50_000, "burst": 1000}), cpu, &["cpu.cfs_burst_us=1000"], &["cpu.max.burst=1000"]),
+        limit("cpu", json!({"idle": 1}), cpu, &["cpu.idle=1"], &["cpu.idle=1"]),
+        limit("cpu", json!({"realtimePeriod": 500_000}), cpu, &["cpu.rt_period_us=500000"], &[]),
+        limit(
+            "cpu",
+            json!({"cpus": "0", "mems": "0"}),
+            cpuset,
+            &["cpuset.cpus=0", "cpuset.mems=0"],
+            &["cpuset.cpus=0", "cpuset.mems=0"],
+        ),
+        limit("pids", json!({"limit": 77}), ["pids"; 2], &["pids.max=77"], &["pids.max=77"]),
+        limit(
+            "blockIO",
+            json!({"weight": 300}),
+            io,
+            &["blkio.weight=300", "blkio.bfq.weight=300"],
+            &["io.bfq.weight=300", "io.weight=2930"],
+        ),
+        limit(
+            "blockIO",
+            json!({"throttleReadBpsDevice": device(1_048_576)}),
+            io,
+            &["blkio.throttle.read_bps_device= 1048576"],
+            &["io.max=rbps=1048576"],
+        ),
+        limit(
+            "blockIO",
+            json!({"throttleWriteBpsDevice": device(2_097_152)}),
+            io,
+            &["blkio.throttle.write_bps_device= 2097152"],
+            &["io.max=wbps=2097152"],
+        ),
+        limit(
+            "blockIO",
+            json!({"throttleReadIOPSDevice": device(300)}),
+            io,
+            &["blkio.throttle.read_iops_device= 300"],
+            &["io.max=riops=300"],
+        ),
+        limit(
+            "blockIO",
+            json!({"throttleWriteIOPSDevice": device(400)}),
+            io,
+            &["blkio.throttle.write_iops_device= 400"],
+            &["io.max=wiops=400"],
+        ),
+        limit(
+            "hugepageLimits",
+            json!([{"pageSize": "2MB", "limit": 4_194_304}]),
+            ["hugetlb"; 2],
+            &["hugetlb.2MB.limit_in_bytes=4194304", "hugetlb.2MB.rsvd.limit_in_bytes=4194304"],
+            &["hugetlb.2MB.max=4194304", "hugetlb.2MB.rsvd.max=4194304"],
+        ),
+        limit("network", json!({"classID": 1_048_577}), ["net_cls"; 2], &["net_cls.classid=1048577"], &[]),
+        limit(
+            "network",
+            json!({"priorities": [{"name": "lo", "priority": 5}]}),
+            ["net_prio"; 2],
+            &["net_prio.ifpriomap=lo 5"],
+            &[],
+        ),
+        limit("rdma", json!({"none0": {"hcaHandles": 2}}), ["rdma"; 2], &[], &[]),
+        limit("unified", json!({"memory.high": "50331648"}), memory, &[], &["memory.high=50331648"]),
+        limit("unified", json!({"none.such": "1"}), memory, &[], &[]),
+    ]
+}
+
+/// Whether one of these files has its value. Whichever of a driver's files is there counts: a kernel has not all of them.
+fn has_value(dir: &std::path::Path, expected: &[&str]) -> bool {
+    let mut seen = 0;
+    for file in expected {
+        let (name, value) = file.split_once('=').unwrap();
+        let Ok(text) = fs::read_to_string(dir.join(name)) else { continue };
+        seen += 1;
+        let fits = |line: &str| line == value || line.ends_with(value) || line.split(' ').any(|word| word == value);
+        assert!(text.lines().any(fits), "{name} should have {value:?}, has {text:?}");
+    }
+    seen > 0
+}
+
+fn every_limit_reaches_its_file_or_is_refused(t: &Sandbox) {
+    let disk = fs::read_dir("/sys/block").unwrap().flatten().find_map(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        let disk = ["vd", "sd", "nvme", "ubd", "xvd"].iter().any(|kind| name.starts_with(kind));
+        disk.then(|| fs::read_to_string(entry.path().join("dev")).unwrap())
+    });
+    let mut set = Vec::new();
+    for (number, limit) in limits(disk.as_deref().unwrap_or("7:0").trim()).into_iter().enumerate() {
+        let c = t.container(&format!("c{number}"));
+        let pointer = format!("/linux/resources/{}", limit.section);
+        c.set(&pointer, limit.value.clone()).args(&["/probe", "pause"]);
+        let out = c.run_detached();
+        let what = format!("{pointer} = {}: {}", limit.value, out.stderr);
+        if out.code != 0 {
+            // What this host cannot do is an error with its field.
+            assert!(out.stderr.contains(&format!("(config {pointer}")), "{what}");
+            continue;
+        }
+        let v1 = t
+            .controller(limit.controller[0], &c.id)
+            .filter(|dir| dir.starts_with(format!("/sys/fs/cgroup/{}", limit.controller[0])));
+        let found = match (v1, t.controller(limit.controller[1], &c.id)) {
+            (Some(dir), _) => has_value(&dir, limit.v1),
+            (None, Some(dir)) => has_value(&dir, limit.v2),
+            (None, None) => false,
+        };
+        assert!(found, "accepted and ignored: {what}");
+        set.push(limit.section);
+        c.end();
+    }
+    for section in ["memory", "cpu", "pids"] {
+        t.need_promised("cgroup-v2", set.contains(&section), "the usual controllers are missing");
+    }
+}
+
+fn a_pids_limit_of_zero_is_a_limit(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/resources/pids", json!({"limit": 0})).run_paused();
+    let limit = value(t, &c, "pids", PIDS);
+    assert!(limit == "0" || limit == "1", "{limit}");
+    c.end();
+}
+
+fn a_limit_below_what_is_used_is_refused(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("dd if=/dev/zero of=/dev/shm/x bs=1M count=16 2>/dev/null; exec /probe pause").run_detached().ok();
+    let dir = directory(t, &c, "memory");
+    let used = || {
+        let text =
+            ["memory.usage_in_bytes", "memory.current"].iter().find_map(|file| fs::read_to_string(dir.join(file)).ok());
+        text.unwrap().trim().parse::<u64>().unwrap()
+    };
+    t.wait_until("use of memory", || used() > 16 << 20);
+    let resources = json!({"memory": {"limit": 8 << 20, "checkBeforeUpdate": true}}).to_string();
+    let text = c.simple_cmd("update", &["--resources", "-"], &[]).stdin(resources).run().fails().stderr;
+    assert!(text.contains("rejecting memory limit 8388608"), "{text}");
     c.end();
 }
 

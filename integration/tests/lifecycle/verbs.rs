@@ -6,6 +6,8 @@ use orlop_integration::{Case, Sandbox, cases, process};
 use serde_json::json;
 
 pub(crate) const CASES: &[Case] = cases![
+    orphans_go_to_the_subreaper,
+    regular_expressions_choose_containers.not_runc("crun's"),
     run_gives_the_exit_code,
     run_from_the_bundle_as_working_directory,
     run_killed_by_a_signal_gives_128_and_its_number,
@@ -423,4 +425,36 @@ fn the_created_container_survives_its_creator(t: &Sandbox) {
     assert_eq!(parent, i32::try_from(std::process::id()).unwrap());
     c.start().ok();
     c.end();
+}
+
+/// An orphan of a container that shares the host's pid namespace becomes a child of `run`, or of whoever adopts orphans above it.
+fn orphans_go_to_the_subreaper(t: &Sandbox) {
+    for (flags, adopted) in [(&[][..], true), (&["--no-subreaper"][..], false)] {
+        let c = t.container(if adopted { "a" } else { "b" });
+        c.share("pid").sh("(sleep 9 & echo $! > /tmp/orphan); touch /tmp/made; exec sleep 9");
+        let run = c.run_cmd(flags).spawn();
+        t.wait_until("the orphan", || c.rootfs().join("tmp/made").is_file());
+        let orphan = std::fs::read_to_string(c.rootfs().join("tmp/orphan")).unwrap();
+        let parent = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", orphan.trim())).unwrap();
+            stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse::<i32>().unwrap()
+        };
+        let expected = if adopted { run.pid() } else { i32::try_from(std::process::id()).unwrap() };
+        t.wait_until("the adoption", || parent() == expected);
+        c.kill("KILL").ok();
+        let _ = run.wait().code(137);
+    }
+}
+
+fn regular_expressions_choose_containers(t: &Sandbox) {
+    let containers = ["web1", "web2", "db"].map(|name| t.container(name));
+    let pids: Vec<i32> = containers.iter().map(|c| c.run_paused()).collect();
+    let pattern = format!("^{}-web[0-9]$", t.tag);
+    let _ = t.cmd(&["kill", "--regex", &pattern, "KILL"]).run().ok();
+    pids.iter().take(2).for_each(|pid| t.wait_gone(*pid));
+    assert_eq!(containers[2].status(), "running");
+    let _ = t.cmd(&["delete", "--regex", &pattern]).run().ok();
+    let left = t.cmd(&["list", "--quiet"]).run().ok().stdout;
+    assert_eq!(left.trim(), containers[2].id);
+    let _ = t.cmd(&["delete", "--force", "--regex", &t.tag]).run().ok();
 }
