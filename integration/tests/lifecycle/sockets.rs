@@ -26,11 +26,25 @@ pub(crate) const CASES: &[Case] = cases![
         .not_runc("passes its own in their place")
         .not_crun("passes its own in their place"),
     unnamed_descriptors_are_not_passed,
+    null_streams_are_the_containers_own.not_crun("leaves the host's"),
     listen_fds_are_passed.not_crun("passes no LISTEN_FDS variable here"),
     notify_socket_is_relayed_in_foreground.not_crun("not checked"),
     pidfd_socket_of_create.not_runc("since runc 1.3").not_crun("no such flag"),
     pidfd_socket_of_exec.not_runc("since runc 1.3").not_crun("no such flag"),
 ];
+
+/// The host's /dev/null would be a file of a mount that the container cannot see.
+fn null_streams_are_the_containers_own(t: &Sandbox) {
+    let c = t.container("a");
+    let script = "id=$(sed -n 's/^mnt_id:[^0-9]*//p' /proc/self/fdinfo/0); \
+                  echo $(readlink /proc/self/fd/0) $(grep -c \"^$id \" /proc/self/mountinfo) > /tmp/all; mv /tmp/all /tmp/said";
+    c.set("/root/readonly", json!(false)).sh(script);
+    c.run_detached().ok();
+    let said = c.rootfs().join("tmp/said");
+    t.wait_until("a word", || said.is_file());
+    assert_eq!(fs::read_to_string(said).unwrap(), "/dev/null 1\n");
+    c.delete_force().ok();
+}
 
 fn create_sends_the_terminal(t: &Sandbox) {
     let c = t.container("a");

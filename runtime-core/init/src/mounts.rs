@@ -4,8 +4,8 @@ use crate::abi::{
     AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE,
     FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS, MS_MOVE,
-    MS_REC, O_DIRECTORY, O_NOFOLLOW, O_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK,
-    S_IFMT,
+    MS_REC, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDWR, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR,
+    S_IFDIR, S_IFLNK, S_IFMT,
 };
 use crate::classic;
 use crate::place::Place;
@@ -288,6 +288,38 @@ impl Walker {
         }
         if owner != (0, 0) {
             sys::fchownat(parent, name, owner.0, owner.1, AT_SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    }
+
+    /// A file of a mount that the container cannot see is a hold on the host, and CRIU cannot save it. Not a failure where the device
+    /// cannot be opened (a /dev without devices): the streams work as they are.
+    pub(crate) fn stdio_null(&self) -> Result<(), Failure> {
+        const NULL: (u32, u32) = (1, 3);
+        let is_null = |fd: Fd| {
+            sys::statx(fd, CStr::EMPTY).is_ok_and(|it| it.kind() == S_IFCHR && (it.rdev_major, it.rdev_minor) == NULL)
+        };
+        let mut own = None;
+        for number in 0..3 {
+            if !is_null(Fd(number)) {
+                continue;
+            }
+            if own.is_none() {
+                match resolve::open_no_links(self.root, CStr::new(b"dev/null\0"), O_RDWR | O_CLOEXEC) {
+                    Ok(fd) if is_null(fd) => own = Some(fd),
+                    Ok(other) => {
+                        close(other)?;
+                        return Ok(());
+                    }
+                    Err(_) => return Ok(()),
+                }
+            }
+            if let Some(fd) = own {
+                sys::dup3(fd, Fd(number), 0)?;
+            }
+        }
+        if let Some(fd) = own {
+            close(fd)?;
         }
         Ok(())
     }

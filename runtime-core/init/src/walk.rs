@@ -220,6 +220,7 @@ impl Walker {
             Op::MakeDir { path, mode } => self.make_dir(path, mode),
             Op::Device { path, mode, major, minor, uid, gid } => self.device(path, mode, (major, minor), (uid, gid)),
             Op::Symlink { path, target, replace } => self.symlink(path, target, replace == 1),
+            Op::StdioNull => self.stdio_null(),
             Op::Mask { path, null } => self.mask(path, null),
             Op::Readonly { path } => self.readonly(path),
             Op::Console { socket, rows, cols, bind, plain_lines, uid } => {

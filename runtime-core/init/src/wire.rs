@@ -233,6 +233,8 @@ pub enum Op {
     Device { path: Str, mode: u32, major: u32, minor: u32, uid: u32, gid: u32 },
     /// Makes a symbolic link; an existing one is left alone. `replace`: another file in its place is removed first.
     Symlink { path: Str, target: Str, replace: u32 },
+    /// Has standard streams that are the host's /dev/null be the container's own.
+    StdioNull,
     /// Hides a path under an empty, read-only directory or file; one that does not exist needs no hiding.
     Mask { path: Str, null: Slot },
     /// Makes a path read-only; one that does not exist needs no protection.

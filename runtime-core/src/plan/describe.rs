@@ -31,7 +31,7 @@ pub(crate) fn step(op: &Op) -> Step {
         Op::Symlink { .. } => Step::MakeSymlink,
         Op::Mask { .. } => Step::MaskPath,
         Op::Readonly { .. } => Step::ReadonlyPath,
-        Op::Console { .. } | Op::UseConsole | Op::OwnStdio { .. } => Step::SetUpTerminal,
+        Op::Console { .. } | Op::UseConsole | Op::OwnStdio { .. } | Op::StdioNull => Step::SetUpTerminal,
         Op::Pivot | Op::Detach { .. } | Op::MoveRoot { .. } | Op::EnterRoot { .. } => Step::PivotRoot,
         Op::Hostname { .. } => Step::SetHostname,
         Op::Domainname { .. } => Step::SetDomainname,
@@ -77,6 +77,7 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
         Op::Detach { path } => format!("take away {} of the old root", text(*path)),
         Op::Device { path, major, minor, .. } => format!("{} ({major}:{minor})", text(*path)),
         Op::Symlink { path, target, .. } => format!("{} -> {}", text(*path), text(*target)),
+        Op::StdioNull => "standard streams that are /dev/null: the container's".into(),
         Op::Console { rows, cols, .. } => format!("{cols}x{rows}"),
         Op::JoinKeyring { name } | Op::Hostname { name } | Op::Domainname { name } => text(*name),
         Op::WriteProc { path, data, what, .. } => match what {

@@ -63,6 +63,9 @@ impl Builder<'_> {
                 None => self.push_device(&clean(&device.path), &field, mode, (device.major, device.minor), owner),
             }
         }
+        if !config.process.as_ref().is_some_and(|process| process.terminal) {
+            self.push(Op::StdioNull);
+        }
         for (path, target) in LINKS {
             self.push_link(path, target, 0, &below);
         }
