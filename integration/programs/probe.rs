@@ -466,6 +466,21 @@ fn pry(seconds: u64) {
     }
 }
 
+/// Says a number every tenth of a second over a TCP connection to itself, and writes down what arrives.
+fn converse(path: &str) {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 5000)).expect("port 5000");
+    let mut near = std::net::TcpStream::connect(("127.0.0.1", 5000)).expect("a connection");
+    let (mut far, _) = listener.accept().expect("accept");
+    let mut file = std::fs::File::create(path).expect("a file");
+    for word in 1_u64.. {
+        near.write_all(&word.to_be_bytes()).expect("send");
+        let mut bytes = [0; 8];
+        far.read_exact(&mut bytes).expect("receive");
+        writeln!(file, "{}", u64::from_be_bytes(bytes)).expect("write");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
@@ -512,6 +527,7 @@ fn main() {
             let _ = call(nr::RT_SIGPROCMASK, [0, 0, address(&mut mask), 8, 0, 0]);
             println!("{mask:x}");
         }
+        ["converse", path] => converse(path),
         ["notify", text] => {
             let socket = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
             let path = std::env::var("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");

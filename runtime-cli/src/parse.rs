@@ -423,7 +423,7 @@ mod tests {
             ("create x --bundle", "--bundle needs a value: DIR"),
             ("list --quiet=maybe", "--quiet \"maybe\": neither true nor false"),
             ("--criu /usr/sbin/criu list", "--criu is not supported: criu is looked up in PATH"),
-            ("checkpoint --leave-running x", "--leave-running is not supported: checkpoints are not supported yet"),
+            ("restore --no-pivot x", "--no-pivot is not supported: CRIU changes the root by pivot_root in any case"),
         ] {
             assert_eq!(split(line).unwrap_err(), message, "{line}");
         }

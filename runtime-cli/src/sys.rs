@@ -100,6 +100,18 @@ pub(crate) fn set_read_only(path: &Path) -> nix::Result<()> {
     Errno::result(done).map(drop)
 }
 
+/// Takes over a descriptor that the caller has passed by number, if it is open for writing.
+pub(crate) fn take_writable(number: std::os::fd::RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: F_GETFL takes no argument; a number that is no descriptor is EBADF.
+    let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFL) })?;
+    // Nobody else in this program can mean the first three, which are streams.
+    if number < 3 || flags & libc::O_ACCMODE == libc::O_RDONLY {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: it is open, and was passed for this use: nothing else in this program knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Marks a descriptor of this process non-blocking.
 pub(crate) fn set_nonblocking(fd: impl AsFd) -> nix::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};

@@ -1,7 +1,9 @@
 //! The commands: each file holds its block of the table and carries it out.
 
+mod checkpoint;
 mod completion;
 mod create;
+mod criu;
 mod delete;
 mod events;
 mod exec;
@@ -15,7 +17,7 @@ mod matching;
 mod pause;
 mod plan;
 mod ps;
-mod refused;
+mod restore;
 mod resume;
 mod run;
 mod seccomp_dump;
@@ -116,8 +118,8 @@ pub(crate) fn find(first: &str, second: Option<&str>) -> Option<Verb> {
         ("gc", _) => (gc::COMMAND, gc::run),
         ("seccomp", Some("dump")) => (seccomp_dump::COMMAND, seccomp_dump::run),
         ("seccomp", Some("explain")) => (seccomp_explain::COMMAND, seccomp_explain::run),
-        ("checkpoint", _) => (refused::CHECKPOINT, refused::run),
-        ("restore", _) => (refused::RESTORE, refused::run),
+        ("checkpoint", _) => (checkpoint::COMMAND, checkpoint::run),
+        ("restore", _) => (restore::COMMAND, restore::run),
         ("completion", _) => (completion::COMMAND, completion::run),
         ("man", _) => (man::COMMAND, man::run),
         ("version", _) => (version::COMMAND, version::run),
@@ -154,6 +156,9 @@ mod tests {
     fn sample(flag: Flag) -> Option<&'static str> {
         flag.value.map(|value| match value {
             "DURATION" => "1s",
+            "NAMESPACE" => "network",
+            "ADDRESS:PORT" => "127.0.0.1:1",
+            "TYPE:NAME" => "selinux:x",
             choice if choice.contains('|') => choice.split('|').next().unwrap(),
             _ => "1",
         })

@@ -101,7 +101,8 @@ fn failures_are_one_line_on_standard_error_with_the_right_status() {
         ("exec x", 1, "what shall be executed?"),
         ("run --bundel /b x", 1, "did you mean --bundle?"),
         ("stat x", 1, "there is no such command, did you mean start?"),
-        ("checkpoint x", 1, "not supported"),
+        ("checkpoint x", 1, "container does not exist"),
+        ("restore --no-pivot x", 1, "not supported"),
         ("list --format xml", 1, "not one of table, json"),
         ("run --console-socket /s x", 1, "--detach"),
     ] {

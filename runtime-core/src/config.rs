@@ -18,8 +18,8 @@ mod watch;
 
 pub use annotations::{ANNOTATIONS, AnnotationSupport, annotation};
 pub(crate) use annotations::{
-    DELEGATE_CGROUP, KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_BPF_DATA, SECCOMP_FAIL_UNKNOWN,
-    SYSTEMD_SUBGROUP, TIMENS_OFFSET, time_offsets,
+    CRIU_CONFIG, DELEGATE_CGROUP, KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_BPF_DATA,
+    SECCOMP_FAIL_UNKNOWN, SYSTEMD_SUBGROUP, TIMENS_OFFSET, time_offsets,
 };
 pub use capabilities::{CAPABILITIES, CapabilitySet, capability_number};
 pub(crate) use check::check_all;

@@ -6,6 +6,7 @@ mod facts;
 mod handover;
 mod prepare;
 mod proc_mounts;
+mod restore;
 mod sockets;
 mod start_hooks;
 
@@ -19,12 +20,14 @@ use crate::launch::{Event, Given, Init, Launch};
 use crate::plan::{self, Plan};
 use crate::state::{Claim, InitProcess, Locked, Phase, Record, Store};
 use crate::verbs::state::Status;
-use crate::{Container, ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step, resctrl};
+use crate::{Container, ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step, criu, resctrl};
 
 pub(crate) use agent::send_listener;
+pub(crate) use cgroup::cgroup_mounts;
 pub(crate) use facts::{host, host_for};
 pub(crate) use handover::InContainer;
 pub(crate) use prepare::{check_preserved, compile_seccomp, may_set_groups};
+pub(crate) use restore::restore;
 pub(crate) use sockets::{connect, send_pidfd, write_pid_file};
 pub(crate) use start_hooks::AsCommand;
 
@@ -195,6 +198,7 @@ impl Making<'_> {
             init: Some(InitProcess::of(init.pid(), init.pidfd())?),
             phase: Phase::Created,
             cgroup: self.cgroup.as_ref().map(ContainerCgroup::record),
+            stdio: stdio(self.config, self.options),
             ..self.prepared.record.clone()
         })
     }
@@ -314,6 +318,17 @@ impl Making<'_> {
             Ok(()) => error,
             Err(further) => error.and(further),
         }
+    }
+}
+
+/// The pipes that a checkpoint has to know of. A terminal of the container's own is none.
+fn stdio(config: &Config<'_>, options: &CreateOptions) -> Vec<String> {
+    if config.process.as_ref().is_some_and(|process| process.terminal) {
+        return Vec::new();
+    }
+    match &options.stdio {
+        Some(streams) => criu::piped_stdio(streams.each_ref().map(AsFd::as_fd)),
+        None => criu::piped_stdio(crate::sys::standard_streams()),
     }
 }
 

@@ -91,12 +91,14 @@ impl Launch<'_> {
         let spawned = sys::spawn(&Spawn {
             namespaces: self.plan.clone_flags,
             cgroup: self.clone_into,
-            program: program.as_fd(),
+            program: sys::Program::File(program.as_fd()),
             argv: &[c"orlop", c"init", &number],
+            environment: &[],
+            before: &[],
             inherit: &[theirs.as_raw_fd(), arena_fd.as_raw_fd()],
             stdio: self.stdio.map(|streams| streams.each_ref().map(AsFd::as_fd)),
         });
-        let (pid, pidfd) = spawned.map_err(|errno| clone_error(errno, self.plan.clone_flags))?;
+        let (pid, pidfd) = spawned.map_err(|failed| clone_error(failed.errno, self.plan.clone_flags))?;
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
         // One that is to wait for `start` lets go long before.
         let doomed = self.plan.seccomp_kills_execve && self.arena_dir.is_none();

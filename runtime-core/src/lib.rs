@@ -3,6 +3,7 @@
 pub mod config;
 mod control;
 mod creation;
+mod criu;
 mod error;
 mod hooks;
 mod id;
@@ -23,11 +24,13 @@ mod verbs;
 /// The seccomp crate, whose `Profile` the config model holds.
 pub use orlop_seccomp as seccomp;
 
+pub use criu::{CgroupMode, CriuOptions, NetworkLock};
 pub use error::{Error, Kind, Result};
 pub use id::{ContainerId, HostPid};
 pub use resctrl::IntelRdtStats;
 pub use runtime::{CgroupDriver, Runtime};
 pub use step::Step;
+pub use verbs::checkpoint::{CheckpointOptions, PageServer, checkpoint};
 pub use verbs::create::{CreateOptions, create};
 pub use verbs::delete::{DeleteOptions, delete};
 pub use verbs::events::{Event, EventData, Events, EventsOptions, Stats, events, stats};
@@ -42,6 +45,7 @@ pub use verbs::list::{Listing, list};
 pub use verbs::pause::{pause, resume};
 pub use verbs::plan::{Operation, Planned, plan};
 pub use verbs::ps::ps;
+pub use verbs::restore::{RestoreOptions, restore};
 pub use verbs::run::{RunOptions, run};
 pub use verbs::spec::{SpecOptions, spec};
 pub use verbs::start::{StartOptions, start};

@@ -81,7 +81,7 @@ impl<'v> Vital<'v> {
 
     /// In the order of cost: most questions end at the process.
     fn facts(&self, has_fifo: impl FnOnce() -> Result<bool>) -> Result<Facts> {
-        if self.phase == Phase::Creating {
+        if self.phase != Phase::Created {
             return Ok(Facts { status: Status::Creating, init: None });
         }
         let Some(init) = self.init.as_ref().map(InitProcess::open).transpose()?.flatten() else {

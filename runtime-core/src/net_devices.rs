@@ -36,6 +36,19 @@ pub(crate) fn move_all<'d>(devices: impl Iterator<Item = (&'d str, &'d str)>, pi
     Ok(())
 }
 
+/// Brings up the loopback device of the network namespace of `pid`, as it is in every new container.
+pub(crate) fn set_up_loopback(pid: HostPid) -> Result<()> {
+    let procfs = Procfs::open()?;
+    let own = procfs.open_own_namespace("net")?;
+    let target = procfs.open_namespace(pid, "net")?;
+    let up = || {
+        let mut socket = socket_in(target.as_fd(), own.as_fd())?;
+        let loopback = socket.link("lo")?;
+        socket.set_up(loopback.index)
+    };
+    up().map_err(|errno: Errno| Error::os(Step::SetUpNetwork, errno as i32).object("bring up lo"))
+}
+
 /// A network namespace and a netlink socket in it.
 struct Side {
     socket: Socket,

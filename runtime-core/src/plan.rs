@@ -15,6 +15,7 @@ pub(crate) mod program;
 mod rootfs;
 
 pub(crate) use cgroup_mounts::{CgroupMounts, Hierarchy};
+pub(crate) use devices::DEFAULT_DEVICES;
 pub(crate) use exec::{ExecPlan, plan_exec};
 pub(crate) use hook::plan_hook;
 pub(crate) use mounts::clean;

@@ -139,6 +139,23 @@ impl Procfs {
         open().map_err(|errno| Error::os(Step::JoinNamespace, errno as i32).object(format!("/proc/{directory}/{name}")))
     }
 
+    /// The path of an open file, as the calling thread would name it now.
+    pub(crate) fn path_of(&self, file: BorrowedFd<'_>) -> Result<String> {
+        let failed = |errno: Errno| Error::os(Step::ProbeHost, errno as i32).object("/proc/thread-self/fd");
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let directory = self.open_resolved(c"thread-self/fd", flags, BENEATH).map_err(failed)?;
+        let path = nix::fcntl::readlinkat(directory, file.as_raw_fd().to_string().as_str()).map_err(failed)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
+    /// The cgroups of a process by controller, as /proc/PID/cgroup names them; the v2 tree has the empty name.
+    pub(crate) fn cgroups(&self, pid: HostPid) -> Result<Vec<(String, String)>> {
+        let failed = |errno: Errno| Error::os(Step::Cgroup, errno as i32).object(format!("/proc/{pid}/cgroup"));
+        let path = CString::new(format!("{pid}/cgroup")).map_err(|_| failed(Errno::EINVAL))?;
+        let text = self.read(&path).map_err(failed)?;
+        Ok(parse_cgroups(&String::from_utf8_lossy(&text)))
+    }
+
     /// When the process started, in clock ticks since boot; `None` when there is no such process.
     pub(crate) fn start_time(&self, pid: HostPid) -> Result<Option<u64>> {
         Ok(self.stat(pid)?.map(|stat| stat.start_time))
@@ -169,6 +186,18 @@ impl AsFd for Procfs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
+}
+
+/// `hierarchy:controllers:path`, one a line (cgroups(7)).
+fn parse_cgroups(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        if let (Some(controllers), Some(path)) = (fields.next(), fields.next()) {
+            found.extend(controllers.split(',').map(|controller| (controller.to_owned(), path.to_owned())));
+        }
+    }
+    found
 }
 
 /// What is used of /proc/PID/stat (proc_pid_stat(5)).
@@ -212,6 +241,15 @@ mod tests {
         ] {
             assert_eq!(Stat::parse(text.as_bytes()), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn cgroups_are_told_by_controller() {
+        let pair = |name: &str, path: &str| (name.to_owned(), path.to_owned());
+        assert_eq!(
+            parse_cgroups("4:cpu,cpuacct:/a:b\n1:name=systemd:/s\n0::/c\nnonsense\n"),
+            [pair("cpu", "/a:b"), pair("cpuacct", "/a:b"), pair("name=systemd", "/s"), pair("", "/c")]
+        );
     }
 
     #[test]

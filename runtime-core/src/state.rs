@@ -318,6 +318,12 @@ impl Locked {
         }
     }
 
+    /// Removes an empty directory in the container's.
+    pub(crate) fn remove_directory(&self, name: &str) -> Result<()> {
+        unlinkat(self.dir(), name, UnlinkatFlags::RemoveDir)
+            .map_err(|errno| Error::os(Step::RemoveState, errno as i32).object(format!("{name} of {}", self.id)))
+    }
+
     /// Gives the id free, while what is left to do for the container stays on disk under a name that is no id.
     pub(crate) fn park(mut self) -> Result<Self> {
         let to = parked_name(&self.id);

@@ -100,6 +100,12 @@ pub enum Step {
     SendSeccompListener,
     /// Setting up Intel RDT.
     SetUpIntelRdt,
+    /// Finding, starting and asking CRIU.
+    Criu,
+    /// Saving a container's processes.
+    Checkpoint,
+    /// Making a container from saved processes.
+    Restore,
     /// Running a hook.
     RunHook,
     /// Writing the pid file.
@@ -171,6 +177,9 @@ impl Step {
             Self::LoadSeccomp => "load seccomp filter",
             Self::SendSeccompListener => "send seccomp listener",
             Self::SetUpIntelRdt => "set up Intel RDT",
+            Self::Criu => "run criu",
+            Self::Checkpoint => "checkpoint",
+            Self::Restore => "restore",
             Self::RunHook => "run hook",
             Self::WritePidFile => "write pid file",
             Self::SendPidfd => "send pidfd",

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-pub(crate) use spawn::{Spawn, spawn, spawn_sleeper};
+pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, spawn, spawn_sleeper};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -127,6 +127,12 @@ pub(crate) fn namespace_type(fd: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: takes no argument.
     let kind = Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) })?;
     u64::try_from(kind).map_err(|_| Errno::EINVAL)
+}
+
+/// The caller's standard streams, open or not.
+pub(crate) fn standard_streams() -> [BorrowedFd<'static>; 3] {
+    // SAFETY: the numbers are not -1, and nothing in this program closes the standard streams.
+    [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) })
 }
 
 /// Whether `fd` is open and will be inherited: what a caller that passes descriptors by number has prepared.

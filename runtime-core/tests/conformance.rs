@@ -110,11 +110,12 @@ fn flags() -> BTreeSet<String> {
     let mut flags = BTreeSet::new();
     for path in files {
         let text = fs::read_to_string(&path).unwrap();
-        // create and run have a part of their blocks in common.
-        let shared = path.ends_with("launch.rs").then(|| ("create".to_owned(), text.as_str()));
-        let also = shared.clone().map(|(_, text)| ("run".to_owned(), text));
+        // Two pairs of commands have a part of their blocks in common.
+        let pairs = [("verbs/launch.rs", ["create", "run"]), ("verbs/criu.rs", ["checkpoint", "restore"])];
+        let both = pairs.into_iter().filter(|(file, _)| path.ends_with(file)).flat_map(|(_, commands)| commands);
+        let shared = both.map(|command| (command.to_owned(), text.as_str()));
         let own = text.split("Command(").skip(1).filter_map(|block| Some((command_name(block)?, block)));
-        for (command, block) in own.chain(shared).chain(also) {
+        for (command, block) in own.chain(shared) {
             flags.extend(block.lines().filter_map(flag_of).map(|flag| format!("{command} {flag}")));
         }
     }

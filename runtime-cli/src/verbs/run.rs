@@ -49,10 +49,13 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
         return Err(Failure::usage("--console-socket is for --detach: in the foreground the terminal is this one"));
     }
     if !no_subreaper {
-        let adopted = nix::sys::prctl::set_child_subreaper(true);
-        adopted.map_err(|errno| Failure::os("become a child subreaper", errno))?;
+        become_subreaper()?;
     }
     attended(session, &id, options, keep)
+}
+
+pub(super) fn become_subreaper() -> Result<(), Failure> {
+    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| Failure::os("become a child subreaper", errno))
 }
 
 /// Runs the container in the foreground.
@@ -66,7 +69,20 @@ pub(super) fn attended(
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
     let options = CreateOptions { console: Some(theirs.into()), terminal_size: terminal::console_size(), ..options };
     let (container, notify) = launched(session, id, options)?;
-    let ended = foreground::attend(session, &signals, &container, &ours, notify);
+    stay(session, &signals, &container, &ours, notify, keep)
+}
+
+/// Stays with the container until it ends, and deletes it then, unless it is to be kept.
+pub(super) fn stay(
+    session: &Session<'_>,
+    signals: &Signals,
+    container: &Container,
+    console: &UnixStream,
+    notify: Option<Proxy>,
+    keep: bool,
+) -> Result<u8, Failure> {
+    let id = container.id();
+    let ended = foreground::attend(session, signals, container, console, notify);
     if ended.is_err() {
         // Nobody is left to watch over it: it must not go on unseen.
         crate::sys::send_signal(container.as_fd(), libc::SIGKILL).ok();

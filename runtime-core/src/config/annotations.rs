@@ -18,7 +18,7 @@ use super::names::{Clock, Named};
 pub const ANNOTATIONS: &[(&str, AnnotationSupport)] = &[
     ("krun.", Refused("there is no libkrun handler")),
     ("module.wasm.image/variant", Refused("there is no WebAssembly handler")),
-    ("org.criu.config", Refused("there is no checkpoint and restore")),
+    ("org.criu.config", Honoured),
     ("org.systemd.property.", Honoured),
     (DELEGATE_CGROUP, Honoured),
     ("run.oci.handler", Refused("there is no handler but the kernel's own containers")),
@@ -44,6 +44,8 @@ pub(crate) const SYSTEMD_SUBGROUP: &str = "run.oci.systemd.subgroup";
 pub(crate) const SECCOMP_BPF_DATA: &str = "run.oci.seccomp_bpf_data";
 /// crun's annotation from before `timeOffsets`: lines for /proc/self/timens_offsets.
 pub(crate) const TIMENS_OFFSET: &str = "run.oci.timens_offset";
+/// runc's annotation for a configuration file of CRIU's; an empty one stands for none at all.
+pub(crate) const CRIU_CONFIG: &str = "org.criu.config";
 /// crun's annotation for a socket that gets the container's pidfd.
 pub(crate) const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 /// crun's annotation for the socket of the seccomp agent; it counts before `listenerPath`.
@@ -59,6 +61,9 @@ pub(crate) const MOUNT_CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 pub(super) fn value_fault(name: &str, value: &str) -> Option<String> {
     const CONTEXTS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
     match name {
+        CRIU_CONFIG if !value.is_empty() && !value.starts_with('/') => {
+            Some(format!("must be an absolute path, not {value:?}"))
+        }
         PIDFD_RECEIVER | SECCOMP_RECEIVER | "run.oci.hooks.stdout" | "run.oci.hooks.stderr"
             if !value.starts_with('/') =>
         {

@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use orlop_cgroups::{Cgroup, DeviceRule, Driver, Layout, Owner, Property, Resources, Spec, Version};
+use orlop_cgroups::{Cgroup, DeviceRule, Driver, Join, Layout, Owner, Property, Resources, Spec, Version};
 
 use crate::config::mount_options::MountOptions;
 use crate::config::{Config, DELEGATE_CGROUP, NamespaceType, SYSTEMD_SUBGROUP};
@@ -154,52 +154,64 @@ impl PlannedCgroup {
 
     /// What a mount of type `cgroup` shows the container.
     pub(super) fn mounts(&self, config: &Config<'_>) -> CgroupMounts {
-        let wanted = config
-            .mounts
-            .iter()
-            .any(|mount| mount.kind.as_ref().is_some_and(|kind| matches!(kind.as_str(), "cgroup" | "cgroup2")));
-        if !wanted {
-            return CgroupMounts::Unused;
-        }
-        // Without root's rights the container may have no cgroup of its own: it then sees where the hierarchies begin.
-        let nowhere = self.record.rootless && self.record.driver == Driver::Cgroupfs;
-        let path_of = |name: &str| {
-            let own = self.record.paths.get(name).filter(|_| !nowhere).cloned();
-            own.or_else(|| match name {
-                "" => self.layout.unified().map(str::to_owned),
-                name => self.layout.hierarchy(name).map(|hierarchy| hierarchy.mount.clone()),
-            })
-            .unwrap_or_default()
-        };
-        if self.layout.version() == Version::V2 {
-            return CgroupMounts::Unified(path_of(""));
-        }
-        let mut hierarchies: Vec<Hierarchy> = self
-            .layout
-            .hierarchies()
-            .iter()
-            .map(|hierarchy| {
-                let name = hierarchy.mount.rsplit('/').next().unwrap_or("").to_owned();
-                let links =
-                    hierarchy.controllers.iter().filter(|controller| **controller != name && !controller.contains('='));
-                Hierarchy {
-                    options: hierarchy.controllers.clone(),
-                    path: hierarchy.controllers.first().map_or_else(String::new, |first| path_of(first)),
-                    links: links.cloned().collect(),
-                    name,
-                }
-            })
-            .collect();
-        if self.layout.unified().is_some() {
-            hierarchies.push(Hierarchy {
-                name: "unified".into(),
-                options: Vec::new(),
-                path: path_of(""),
-                links: Vec::new(),
-            });
-        }
-        CgroupMounts::Separate(hierarchies)
+        if wants_cgroup_mount(config) { shown(&self.layout, &self.record) } else { CgroupMounts::Unused }
     }
+}
+
+fn wants_cgroup_mount(config: &Config<'_>) -> bool {
+    let is_cgroup = |kind: &str| matches!(kind, "cgroup" | "cgroup2");
+    config.mounts.iter().any(|mount| mount.kind.as_ref().is_some_and(|kind| is_cgroup(kind.as_str())))
+}
+
+/// What mounts of type `cgroup` show a container that is there.
+pub(crate) fn cgroup_mounts(record: Option<&orlop_cgroups::Record>, config: &Config<'_>) -> Result<CgroupMounts> {
+    match record {
+        Some(record) if wants_cgroup_mount(config) => {
+            let layout = Layout::detect().map_err(|error| Error::cgroup(&error))?;
+            Ok(shown(&layout, record))
+        }
+        _ => Ok(CgroupMounts::Unused),
+    }
+}
+
+fn shown(layout: &Layout, record: &orlop_cgroups::Record) -> CgroupMounts {
+    // Without root's rights the container may have no cgroup of its own: it then sees where the hierarchies begin.
+    let nowhere = record.rootless && record.driver == Driver::Cgroupfs;
+    let path_of = |name: &str| {
+        let own = record.paths.get(name).filter(|_| !nowhere).cloned();
+        own.or_else(|| match name {
+            "" => layout.unified().map(str::to_owned),
+            name => layout.hierarchy(name).map(|hierarchy| hierarchy.mount.clone()),
+        })
+        .unwrap_or_default()
+    };
+    if layout.version() == Version::V2 {
+        return CgroupMounts::Unified(path_of(""));
+    }
+    let mut hierarchies: Vec<Hierarchy> = layout
+        .hierarchies()
+        .iter()
+        .map(|hierarchy| {
+            let name = hierarchy.mount.rsplit('/').next().unwrap_or("").to_owned();
+            let links =
+                hierarchy.controllers.iter().filter(|controller| **controller != name && !controller.contains('='));
+            Hierarchy {
+                options: hierarchy.controllers.clone(),
+                path: hierarchy.controllers.first().map_or_else(String::new, |first| path_of(first)),
+                links: links.cloned().collect(),
+                name,
+            }
+        })
+        .collect();
+    if layout.unified().is_some() {
+        hierarchies.push(Hierarchy {
+            name: "unified".into(),
+            options: Vec::new(),
+            path: path_of(""),
+            links: Vec::new(),
+        });
+    }
+    CgroupMounts::Separate(hierarchies)
 }
 
 /// The container's cgroups, made.
@@ -244,6 +256,11 @@ impl ContainerCgroup {
         self.cgroup.join().map(|join| join.tasks).map_err(|error| Error::cgroup(&error))
     }
 
+    /// How a process gets in by itself, once all is made.
+    pub(super) fn join(&self) -> Result<Join<'_>> {
+        self.cgroup.join().map_err(|error| Error::cgroup(&error))
+    }
+
     pub(super) fn attach(&mut self, pid: HostPid) -> Result<()> {
         self.cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))
     }
@@ -253,6 +270,10 @@ impl ContainerCgroup {
         self.cgroup
             .enter_payload(pid.get())
             .map_err(|error| Error::cgroup(&error).field(format!("/annotations/{DELEGATE_CGROUP}")))
+    }
+
+    pub(super) fn processes(&self) -> Result<Vec<i32>> {
+        self.cgroup.processes().map_err(|error| Error::cgroup(&error))
     }
 
     pub(super) fn record(&self) -> orlop_cgroups::Record {

@@ -8,7 +8,7 @@ use crate::config::mount_options::MountOptions;
 use crate::config::{Device, DeviceType, IdMapping, NamespaceType};
 
 /// Runtime-spec config-linux.md, "Default Devices": path, major, minor.
-const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
+pub(crate) const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
     ("/dev/full", 1, 7),

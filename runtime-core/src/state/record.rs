@@ -16,6 +16,8 @@ pub(super) const FORMAT: u32 = 1;
 pub(crate) enum Phase {
     /// An intent: `create` is at work, or died. The cgroup named here may exist.
     Creating,
+    /// `restore` is at work, or died. The cgroup named here was made for the container, so all in it belongs to the container.
+    Restoring,
     /// `create` has come to its end.
     Created,
 }
@@ -93,6 +95,9 @@ pub(crate) struct Record {
     pub(crate) no_new_keyring: bool,
     /// Whether the config has poststop hooks, so that `delete` need not read it to know.
     pub(crate) poststop_hooks: bool,
+    /// The pipes that its standard streams were when it was made, which a restored container gets others for; see
+    /// [`crate::criu`].
+    pub(crate) stdio: Vec<String>,
     /// The resources as `update` left them; `None` while those of the config hold.
     pub(crate) resources: Option<Box<orlop_cgroups::Resources<'static>>>,
 }
@@ -115,6 +120,7 @@ impl Record {
             rootless: false,
             no_new_keyring: false,
             poststop_hooks: false,
+            stdio: Vec::new(),
             resources: None,
         }
     }
@@ -180,6 +186,8 @@ struct Wire {
     no_new_keyring: bool,
     #[serde(default)]
     poststop_hooks: bool,
+    #[serde(default)]
+    external_descriptors: Vec<String>,
     #[serde(default, deserialize_with = "owned_resources")]
     resources: Option<Box<orlop_cgroups::Resources<'static>>>,
 }
@@ -211,6 +219,7 @@ impl From<Wire> for Record {
             rootless: wire.rootless,
             no_new_keyring: wire.no_new_keyring,
             poststop_hooks: wire.poststop_hooks,
+            stdio: wire.external_descriptors,
             resources: wire.resources,
         }
     }
@@ -244,6 +253,9 @@ impl Serialize for Record {
         map.serialize_entry("rootless", &self.rootless)?;
         map.serialize_entry("no_new_keyring", &self.no_new_keyring)?;
         map.serialize_entry("poststop_hooks", &self.poststop_hooks)?;
+        if !self.stdio.is_empty() {
+            map.serialize_entry("external_descriptors", &self.stdio)?;
+        }
         if let Some(resources) = &self.resources {
             map.serialize_entry("resources", resources)?;
         }

@@ -14,13 +14,49 @@ pub(crate) struct Spawn<'s> {
     /// The cgroup to be born into (cgroup v2, Linux 5.7).
     pub(crate) cgroup: Option<BorrowedFd<'s>>,
     /// The program.
-    pub(crate) program: BorrowedFd<'s>,
+    pub(crate) program: Program<'s>,
     /// Its arguments.
     pub(crate) argv: &'s [&'s CStr],
+    /// Its environment.
+    pub(crate) environment: &'s [&'s CStr],
+    /// What the new process does before it executes the program, in this order.
+    pub(crate) before: &'s [Before<'s>],
     /// Descriptors that it inherits under their own numbers.
     pub(crate) inherit: &'s [RawFd],
     /// Its standard streams; `None`: the caller's.
     pub(crate) stdio: Option<[BorrowedFd<'s>; 3]>,
+}
+
+/// Where a program is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Program<'s> {
+    /// In an open file.
+    File(BorrowedFd<'s>),
+    /// At a path; it may then be a script, too.
+    Path(&'s CStr),
+}
+
+/// One thing that a new process does to itself, by a single system call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Before<'s> {
+    /// Block no signal, whatever the caller blocks.
+    UnblockSignals,
+    /// Enter the cgroup of this v1 `tasks` file.
+    JoinTasks(BorrowedFd<'s>),
+    /// Let nothing that is mounted in the namespace reach others, though what others mount may reach it: what is bound has the same
+    /// master then as in the caller's namespace. The namespace must be its own.
+    SlaveMounts,
+    /// Bind the tree at one path on another.
+    Bind(&'s CStr, &'s CStr),
+}
+
+/// Why there is no new process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotSpawned {
+    /// The errno of clone3(2), or of what the child did before and in execve(2).
+    pub(crate) errno: Errno,
+    /// Which of [`Spawn::before`] failed.
+    pub(crate) before: Option<usize>,
 }
 
 /// `struct clone_args` of clone3(2), as of Linux 5.7.
@@ -40,11 +76,14 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// All that the child reads, and the one word it writes.
+/// All that the child reads, and the words it writes.
 struct Context<'c> {
     spawn: &'c Spawn<'c>,
     argv: *const *const libc::c_char,
+    environment: *const *const libc::c_char,
     errno: i32,
+    /// How many of `spawn.before` it has done.
+    done: usize,
 }
 
 const STACK: usize = 16 * 1024;
@@ -55,11 +94,10 @@ const CLONE_NEWUSER: u64 = 0x1000_0000;
 /// Starts the process; returns its pid and pidfd once it executes the program.
 ///
 /// # Errors
-/// The errno of clone3(2), or of what the child did before and in execveat(2).
-pub(crate) fn spawn(spawn: &Spawn<'_>) -> Result<(i32, OwnedFd), Errno> {
-    let mut argv: Vec<*const libc::c_char> = spawn.argv.iter().map(|argument| argument.as_ptr()).collect();
-    argv.push(std::ptr::null());
-    let mut context = Context { spawn, argv: argv.as_ptr(), errno: 0 };
+/// The errno, and what met it.
+pub(crate) fn spawn(spawn: &Spawn<'_>) -> Result<(i32, OwnedFd), NotSpawned> {
+    let (argv, environment) = (pointers(spawn.argv), pointers(spawn.environment));
+    let mut context = Context { spawn, argv: argv.as_ptr(), environment: environment.as_ptr(), errno: 0, done: 0 };
     let mut stack = Stack::new();
     let mut pidfd: RawFd = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
@@ -79,7 +117,8 @@ pub(crate) fn spawn(spawn: &Spawn<'_>) -> Result<(i32, OwnedFd), Errno> {
     // ended; the child runs `child` on its own stack and never returns from it.
     let result = unsafe { clone3(&raw const args, &raw mut context) };
     if result < 0 {
-        return Err(Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EINVAL)));
+        let errno = Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EINVAL));
+        return Err(NotSpawned { errno, before: None });
     }
     // SAFETY: CLONE_PIDFD has put a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -89,9 +128,17 @@ pub(crate) fn spawn(spawn: &Spawn<'_>) -> Result<(i32, OwnedFd), Errno> {
     if errno != 0 {
         // SAFETY: waits for our own child, which has ended or is about to.
         unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
-        return Err(Errno::from_raw(errno));
+        // SAFETY: as for the errno.
+        let done = unsafe { std::ptr::read_volatile(&raw const context.done) };
+        let before = (done < spawn.before.len()).then_some(done);
+        return Err(NotSpawned { errno: Errno::from_raw(errno), before });
     }
     Ok((pid, pidfd))
+}
+
+/// A list of strings as execve(2) takes it; the strings must outlive it.
+fn pointers(strings: &[&CStr]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
 #[repr(C, align(16))]
@@ -191,14 +238,21 @@ unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
 extern "C" fn child(context: *mut Context<'_>) -> ! {
     // SAFETY: the parent's thread, which owns the context, is suspended.
     let context = unsafe { &mut *context };
-    let errno = execute(context.spawn, context.argv);
-    context.errno = errno;
+    context.errno = execute(context);
     // SAFETY: ends this process only; runs no handlers.
     unsafe { libc::_exit(127) }
 }
 
 /// Executes the program; returns only with an errno.
-fn execute(spawn: &Spawn<'_>, argv: *const *const libc::c_char) -> i32 {
+fn execute(context: &mut Context<'_>) -> i32 {
+    let spawn = context.spawn;
+    for step in spawn.before {
+        let failed = prepare(*step);
+        if failed != 0 {
+            return failed;
+        }
+        context.done += 1;
+    }
     if let Some(streams) = spawn.stdio {
         for (number, stream) in (0..).zip(&streams) {
             // SAFETY: takes two descriptor numbers of this process's own table.
@@ -219,11 +273,39 @@ fn execute(spawn: &Spawn<'_>, argv: *const *const libc::c_char) -> i32 {
             return failed;
         }
     }
-    let environment: *const libc::c_char = std::ptr::null();
-    let (program, empty) = (spawn.program.as_raw_fd(), c"".as_ptr());
-    // SAFETY: argv was built by the parent, null-terminated; the environment is empty.
-    unsafe { libc::syscall(libc::SYS_execveat, program, empty, argv, &raw const environment, libc::AT_EMPTY_PATH) };
+    let (directory, path, flags) = match spawn.program {
+        Program::File(file) => (file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH),
+        Program::Path(path) => (libc::AT_FDCWD, path.as_ptr(), 0),
+    };
+    // SAFETY: the path ends with NUL; both lists were built by the parent and end with a null pointer.
+    unsafe { libc::syscall(libc::SYS_execveat, directory, path, context.argv, context.environment, flags) };
     errno()
+}
+
+/// Does one thing of [`Before`]; returns its errno, or 0.
+fn prepare(step: Before<'_>) -> i32 {
+    let none = std::ptr::null::<libc::c_char>();
+    let result = match step {
+        Before::UnblockSignals => {
+            let nothing = 0u64;
+            let (set, how, size) = (&raw const nothing, libc::SIG_SETMASK, size_of::<u64>());
+            // SAFETY: reads one kernel signal set, of the size that is given.
+            unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, set, std::ptr::null::<u64>(), size) }
+        }
+        // SAFETY: writes one byte of a constant.
+        Before::JoinTasks(tasks) => unsafe { libc::syscall(libc::SYS_write, tasks.as_raw_fd(), c"0".as_ptr(), 1) },
+        Before::SlaveMounts => {
+            let flags = libc::MS_REC | libc::MS_SLAVE;
+            // SAFETY: the target is a constant; the other strings may be null when a mount is only changed.
+            unsafe { libc::syscall(libc::SYS_mount, none, c"/".as_ptr(), none, flags, none) }
+        }
+        Before::Bind(source, target) => {
+            let flags = libc::MS_REC | libc::MS_BIND;
+            // SAFETY: both paths end with NUL; type and data may be null for a bind mount.
+            unsafe { libc::syscall(libc::SYS_mount, source.as_ptr(), target.as_ptr(), none, flags, none) }
+        }
+    };
+    if result < 0 { errno() } else { 0 }
 }
 
 /// A process whose ids are not mapped yet is not root for execve, which would take its capabilities: ambient ones stay.

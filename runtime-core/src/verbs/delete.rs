@@ -194,8 +194,8 @@ fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
     let failed = |error: orlop_cgroups::Error| Error::cgroup(&error);
     if record.phase == Phase::Creating {
         control::kill_unfinished(cgroup)?;
-    } else if !record.has_own_pid_namespace() {
-        // Its init is gone, the others need not be.
+    } else if record.phase == Phase::Restoring || !record.has_own_pid_namespace() {
+        // What a restore has come to is in there; or its init is gone, the others need not be.
         cgroup.kill_all().map_err(failed)?;
     }
     match cgroup.remove() {

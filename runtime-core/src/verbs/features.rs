@@ -160,7 +160,7 @@ pub fn features() -> Features {
         annotations: BTreeMap::from([
             ("io.github.orlop.version", env!("CARGO_PKG_VERSION")),
             // containerd and CRI-O know checkpoint support by this name.
-            ("org.opencontainers.runc.checkpoint.enabled", "false"),
+            ("org.opencontainers.runc.checkpoint.enabled", "true"),
         ]),
         potentially_unsafe_config_annotations: honoured.map(|(name, _)| *name).collect(),
     }

@@ -69,7 +69,7 @@ fn leftover(store: &Store, id: &ContainerId) -> Result<Option<Locked>> {
         Err(error) => return Err(error),
     };
     let unfinished = match locked.record()? {
-        Some(record) => record.phase == Phase::Creating,
+        Some(record) => record.phase != Phase::Created,
         None => !locked.is_infant()?,
     };
     Ok(unfinished.then_some(locked))

@@ -7,12 +7,12 @@ use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
 use super::process;
-use crate::config::{self, Config, Process};
+use crate::config::{self, Config, Namespace, NamespaceType, Process};
 use crate::launch::{Event, Given, Init, Launch};
 use crate::lifecycle::{facts, not_running};
 use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_exec};
 use crate::procfs::Procfs;
-use crate::state::{Entry, Store};
+use crate::state::{Entry, Record, Store};
 use crate::verbs::state::Status;
 use crate::{
     Container, ContainerId, Error, ExecOptions, ExecProcess, HostPid, Kind, Result, Runtime, Step, control, creation,
@@ -24,6 +24,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
     let (init_pidfd, paused) = init_of(&entry, options)?;
     let bytes = entry.config()?;
     let mut config = config::load(&bytes)?;
+    join_time_of_restore(&entry.record, &mut config);
     let file = match &options.process {
         ExecProcess::File(path) => Some(read_process(path)?),
         ExecProcess::Args(_) => None,
@@ -82,6 +83,17 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
     }
     let (pid, pidfd) = child.into_parts();
     Ok(Container::new(id.clone(), pid, pidfd, warnings, plan.notes))
+}
+
+/// A restored container has a time namespace that its config does not know of.
+fn join_time_of_restore(record: &Record, config: &mut Config<'_>) {
+    let is_time = |kind: NamespaceType| kind == NamespaceType::Time;
+    if let Some(linux) = &mut config.linux
+        && record.namespaces.iter().any(|namespace| namespace.kind == NamespaceType::Time.name())
+        && !linux.namespaces.iter().any(|namespace| is_time(namespace.kind))
+    {
+        linux.namespaces.push(Namespace { kind: NamespaceType::Time, path: None });
+    }
 }
 
 /// The container's init, and whether the container is paused.

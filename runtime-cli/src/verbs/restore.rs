@@ -1,0 +1,95 @@
+//! `orlop restore`.
+
+use std::os::unix::net::UnixStream;
+
+use orlop::{CreateOptions, RestoreOptions};
+
+use crate::failure::Failure;
+use crate::parse::Args;
+use crate::session::{Session, container_id};
+use crate::signals::Signals;
+use crate::table::Command;
+use crate::verbs::{criu, run};
+
+pub(super) const COMMAND: Command = Command(concat!(
+    "restore: ID
+make a container run again from what checkpoint has saved
+
+",
+    criu::criu_flags!(),
+    "-b, --bundle DIR | the bundle directory (default: the current directory)
+--console-socket SOCKET | send the terminal's master to this Unix socket
+--pid-file FILE | write the pid of the container's init to this file
+-d, --detach | return as soon as the container runs
+--no-subreaper | do not adopt the container's orphaned processes
+--no-pivot ! CRIU changes the root by pivot_root in any case
+--lsm-profile TYPE:NAME | another security label for the processes: apparmor:PROFILE or selinux:LABEL
+--lsm-mount-context CONTEXT | another SELinux context for mounts that have one
+",
+    "
+The bundle's config says where mounts from outside, the cgroup and joined namespaces are to be had; it
+should be the one that the container was made from. In the foreground, signals, terminal and exit status
+are as with run, and the container is deleted when it has ended. CRIU's log is restore.log.
+
+$ orlop restore --detach --image-path /var/tmp/web1 --bundle /srv/web web1
+$ orlop restore --manage-cgroups-mode ignore --image-path /var/tmp/web1 --bundle /srv/web web2
+"
+));
+
+pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let create = CreateOptions {
+        bundle: args.path("bundle").unwrap_or_else(|| ".".into()),
+        console_socket: args.path("console-socket"),
+        pid_file: args.path("pid-file"),
+        ..CreateOptions::default()
+    };
+    let owned = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    let options = RestoreOptions {
+        create,
+        criu: criu::options(args)?,
+        lsm_profile: owned(args.text("lsm-profile")?.map(lsm_profile).transpose()?),
+        lsm_mount_context: owned(args.text("lsm-mount-context")?),
+    };
+    let (detach, no_subreaper) = (args.switch("detach"), args.switch("no-subreaper"));
+    let id = container_id(args.operand()?)?;
+    if detach {
+        let container = orlop::restore(&session.runtime, &id, options)?;
+        session.tell(&container);
+        return Ok(0);
+    }
+    if options.create.console_socket.is_some() {
+        return Err(Failure::usage("--console-socket is for --detach: in the foreground the terminal is this one"));
+    }
+    if !no_subreaper {
+        run::become_subreaper()?;
+    }
+    let signals = Signals::take()?;
+    let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
+    let create = CreateOptions { console: Some(theirs.into()), ..options.create };
+    let container = orlop::restore(&session.runtime, &id, RestoreOptions { create, ..options })?;
+    session.tell(&container);
+    run::stay(session, &signals, &container, &ours, None, false)
+}
+
+fn lsm_profile(text: &str) -> Result<&str, Failure> {
+    match text.split_once(':') {
+        None if text.is_empty() => Ok(text),
+        Some(("apparmor" | "selinux", name)) if !name.is_empty() => Ok(text),
+        _ => Err(Failure::usage(format!("--lsm-profile {text:?}: not apparmor:PROFILE or selinux:LABEL"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_names_its_security_module() {
+        for right in ["", "apparmor:x", "selinux:system_u:system_r:container_t:s0:c82,c137"] {
+            assert_eq!(lsm_profile(right).unwrap(), right);
+        }
+        for wrong in ["x", "smack:x", "apparmor:", ":x"] {
+            assert!(lsm_profile(wrong).is_err(), "{wrong}");
+        }
+    }
+}
