@@ -38,6 +38,18 @@ within() {
     done
 }
 
+# have_criu: CRIU says that it works on this kernel; else the checks of checkpoints are skipped, with its reason.
+have_criu() {
+    local said
+    said=$(timeout 30 criu check 2>&1) && return 0
+    skip "checkpoint and restore" "criu does not work on this kernel: $(tail -n 1 <<<"$said")"
+    return 1
+}
+
+# COUNTING: a shell script that counts in /tmp/count.
+# shellcheck disable=SC2034
+COUNTING='i=0; while :; do i=$((i + 1)); echo $i >/tmp/next; mv /tmp/next /tmp/count; sleep 0.1; done'
+
 # image_folder DIR: a busybox root with a web page, the content of every image here.
 image_folder() {
     local applet
