@@ -17,7 +17,7 @@ pub(crate) const CASES: &[Case] = cases![
     errors_are_one_line_on_stderr_and_in_the_log,
     text_log,
     log_is_appended_to,
-    debug_log,
+    debug_log.not_runc("Debian's knows no seccomp flags"),
     wrong_log_format_is_refused,
     equals_sign_and_space_both_work.not_crun("prints an open bracket"),
     list_of_nothing,
