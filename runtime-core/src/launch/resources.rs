@@ -88,6 +88,7 @@ fn open_tree(path: &str, recursive: bool, nofollow: bool, what: TreeOf, field: &
         let error = if field.is_empty() { error } else { error.field(field) };
         match errno {
             Errno::EPERM => error.hint("this needs CAP_SYS_ADMIN"),
+            Errno::EMFILE => error.hint("raise the limit of open files (ulimit -n): each mount takes one for a moment"),
             Errno::EINVAL => error.hint("mounts below it are locked or unbindable"),
             Errno::ENOENT if what == TreeOf::Bind => error.hint("create it on the host first"),
             _ => error,
