@@ -53,6 +53,9 @@ pub struct Join<'a> {
     pub attach: bool,
 }
 
+/// What an engine looks for where a process cannot be put into a cgroup.
+const ENTER: &str = "adding pid of the new process to";
+
 impl Part {
     pub(crate) fn new(controllers: Vec<String>, path: String) -> Self {
         Self { controllers, path, dir: OnceLock::new(), tasks: OnceLock::new(), opened: Vec::new() }
@@ -88,9 +91,18 @@ impl Part {
             return Ok(tasks.as_fd());
         }
         let path = format!("{}/tasks", self.path);
-        let tasks = sys::open(sys::At::Absolute, &path, libc::O_WRONLY)
-            .map_err(|errno| Error::os("adding pid of the new process to", errno).on(path))?;
+        let tasks =
+            sys::open(sys::At::Absolute, &path, libc::O_WRONLY).map_err(|errno| Error::os(ENTER, errno).on(path))?;
         Ok(self.tasks.get_or_init(|| tasks).as_fd())
+    }
+
+    /// The directory, for a process that is to be born in it.
+    fn entrance(&self) -> Result<BorrowedFd<'_>> {
+        let failed = |error: Error| match error.errno() {
+            Some(errno) => Error::os(ENTER, sys::Errno(errno)).on(self.path.as_str()),
+            None => error,
+        };
+        self.dir().map(AsFd::as_fd).map_err(failed)
     }
 }
 
@@ -208,6 +220,9 @@ impl Cgroup {
             join.attach = true;
             return Ok(join);
         }
+        if let Some(part) = self.unified().filter(|_| !self.fresh) {
+            part.entrance()?;
+        }
         if !self.fresh && self.is_frozen()? {
             return Err(Error::new(Kind::Frozen, "join the cgroup")
                 .on(self.main_path())
@@ -221,7 +236,7 @@ impl Cgroup {
         }
         for part in &self.parts {
             if part.is_unified() {
-                join.clone_into = Some(part.dir()?.as_fd());
+                join.clone_into = Some(part.entrance()?);
             } else {
                 join.tasks.push(part.tasks()?);
             }

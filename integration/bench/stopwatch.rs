@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use orlop_integration::leak;
 
 use crate::Peer;
@@ -34,6 +35,7 @@ impl Bench {
         let run = dir.join("run");
         fs::create_dir(&run).expect("directory");
         mount(Some("tmpfs"), &run, Some("tmpfs"), MsFlags::empty(), none).expect("mount a tmpfs for the state");
+        own_null(&run);
         let rootfs = dir.join("rootfs");
         for name in ["bin", "dev", "proc", "sys", "tmp", "etc"] {
             fs::create_dir_all(rootfs.join(name)).expect("rootfs");
@@ -65,6 +67,15 @@ impl Bench {
             eprintln!("cannot remove {}: {error}", self.dir.display());
         }
     }
+}
+
+/// crun gives the standard streams to the container's user, the host's /dev/null among them: it gets one of our own.
+fn own_null(run: &Path) {
+    let null = run.join("null");
+    let mode = Mode::from_bits_truncate(0o666);
+    mknod(&null, SFlag::S_IFCHR, mode, makedev(1, 3)).expect("make a null device");
+    fs::set_permissions(&null, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("mode of the null device");
+    mount(Some(&null), "/dev/null", None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind the null device");
 }
 
 /// What one command took, its waited-for children included.

@@ -10,7 +10,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_profile_confines_in_a_user_namespace,
     exec_is_confined_as_the_container,
     exec_is_confined_by_its_own_profile,
-    a_hook_in_the_container_is_not_confined.not_runc("not compared").not_crun("not compared"),
+    a_hook_in_the_container_is_confined_as_the_command_is.not_runc("not compared").not_crun("not compared"),
     an_unknown_profile_is_an_error,
     unconfined_is_a_profile,
 ];
@@ -104,13 +104,14 @@ fn exec_is_confined_by_its_own_profile(t: &Sandbox) {
 }
 
 /// The profile is the command's: what the engine runs on the way is the engine's.
-fn a_hook_in_the_container_is_not_confined(t: &Sandbox) {
+fn a_hook_in_the_container_is_confined_as_the_command_is(t: &Sandbox) {
     let profile = Profile::load(t, "p", "/tmp/denied");
     let c = t.container("a");
     c.set("/process/apparmorProfile", json!(profile.name));
     let args = ["sh", "-c", "cat /proc/self/attr/current > /tmp/hook"];
     c.set("/hooks", json!({"startContainer": [{"path": "/bin/sh", "args": args, "env": ["PATH=/bin"]}]}));
-    assert!(c.sh("cat /tmp/hook /proc/self/attr/current").run().ok().stdout.starts_with("unconfined\n"));
+    let out = c.sh("cat /tmp/hook /proc/self/attr/current").run().ok().stdout;
+    assert_eq!(out, format!("{0} (enforce)\n{0} (enforce)\n", profile.name));
 }
 
 fn an_unknown_profile_is_an_error(t: &Sandbox) {
