@@ -26,7 +26,12 @@ impl Cgroup {
     /// As for [`writes`](crate::writes()).
     pub fn writes<'a>(&self, resources: &'a Resources<'_>) -> Result<Vec<Write<'a>>> {
         let v1 = |controller: &str| self.v1(controller).is_some();
-        writes_for(resources, Mounts { v1: &v1, unified: self.unified().is_some() || self.parts.is_empty() })
+        let mounts = Mounts { v1: &v1, unified: self.unified().is_some() || self.parts.is_empty() };
+        let mut list = writes_for(resources, mounts)?;
+        if self.record.unit.is_some() {
+            crate::systemd::settle(resources, &mut list);
+        }
+        Ok(list)
     }
 
     /// Sets the limits and device rules of a new container. On failure the limits set so far stay, since a container that cannot
@@ -63,7 +68,8 @@ impl Cgroup {
             outcome = self.set_devices(&devices, Some(&mut undo));
         }
         outcome = outcome.and_then(|()| self.write_all(&writes, Some(&mut undo)));
-        // systemd comes after the files, which can be taken back; then the files once more, since it rounds some values.
+        // systemd comes after the files, which can be taken back; then the files once more, since it has no property for
+        // some of what it writes (a burst, say, that it resets).
         if outcome.is_ok() && self.record.unit.is_some() {
             outcome = crate::systemd::set_properties(self, resources).and_then(|()| self.write_all(&writes, None));
         }

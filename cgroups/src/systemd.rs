@@ -2,6 +2,7 @@
 
 mod bus;
 mod properties;
+mod quota;
 mod text;
 mod value;
 
@@ -14,6 +15,7 @@ use crate::cgroup::{Cgroup, Part};
 use crate::error::{Error, Kind, Result};
 use crate::record::Unit;
 use crate::resources::Resources;
+use crate::writes::Write;
 
 /// One property of a systemd unit, from an annotation.
 #[derive(Debug, Clone, PartialEq)]
@@ -313,6 +315,11 @@ fn complete(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
             .hint("thaw the slice, or choose another"));
     }
     Ok(())
+}
+
+/// Makes the values in `list`, the files for `resources`, those that systemd itself will write for its properties.
+pub(crate) fn settle(resources: &Resources<'_>, list: &mut [Write<'_>]) {
+    quota::settle(resources, list);
 }
 
 /// Tells systemd the limits that it has properties for.

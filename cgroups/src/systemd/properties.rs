@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Property;
+use super::quota::per_second;
 use super::value::Value;
 use crate::convert::{SwapMax, cpu_weight, swap_max};
 use crate::devices::{DeviceKind, RuleSet};
@@ -15,8 +16,6 @@ use crate::resources::{Cpu, Resources};
 
 /// systemd's word for no limit.
 const INFINITY: u64 = u64::MAX;
-/// The kernel's default CPU period in microseconds.
-const PERIOD: u64 = 100_000;
 
 /// The properties for `resources`. `v2` says which names the manager understands, `version` which of them (0 when unknown).
 pub(super) fn properties(resources: &Resources<'_>, v2: bool, version: u32) -> Result<Vec<Property>> {
@@ -83,7 +82,7 @@ fn cpu_properties(cpu: &Cpu<'_>, v2: bool, version: u32, list: &mut Vec<Property
     Ok(())
 }
 
-/// systemd has the quota per second, and rounds to whole percents of a CPU: up here, so that it never gives less than asked for.
+/// systemd has the quota per second.
 fn cpu_quota(quota: Option<i64>, period: Option<u64>, version: u32, list: &mut Vec<Property>) {
     if let Some(period) = period.filter(|_| version >= 242) {
         list.push(Property::new("CPUQuotaPeriodUSec", Value::Uint64(period)));
@@ -91,7 +90,7 @@ fn cpu_quota(quota: Option<i64>, period: Option<u64>, version: u32, list: &mut V
     if let Some(quota) = quota {
         let per_second = match u64::try_from(quota) {
             Err(_) => INFINITY,
-            Ok(quota) => quota.saturating_mul(1_000_000).div_ceil(period.unwrap_or(PERIOD)).next_multiple_of(10_000),
+            Ok(quota) => per_second(quota, period).unwrap_or(INFINITY),
         };
         list.push(Property::new("CPUQuotaPerSecUSec", Value::Uint64(per_second)));
     }

@@ -91,12 +91,17 @@ fn a_scope_has_runcs_properties_and_limits() {
     assert_eq!(quota(), "50000 100000");
     sandbox.update(&resources(r#"{"memory":{"limit":134217728},"cpu":{"quota":12345}}"#)).unwrap();
     assert_eq!(show(&unit.name, limit), "134217728");
-    assert_eq!(quota(), "12345 100000", "the file has the exact value");
+    assert_eq!(quota(), "13000 100000", "systemd has whole percents");
+    assert_eq!(show(&unit.name, "CPUQuotaPerSecUSec"), "130ms");
+    sandbox.update(&resources(r#"{"cpu":{"quota":500000,"period":900000}}"#)).unwrap();
+    assert_eq!(quota(), "504000 900000");
+    assert_eq!(show(&unit.name, "CPUQuotaPerSecUSec"), "560ms");
     // systemd writes its own idea of the limits when it reloads: it has to be ours.
     if is_root() {
         assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
         assert_eq!(sandbox.read("memory", limit_file), "134217728");
         assert_eq!(sandbox.read("pids", "pids.max"), "50");
+        assert_eq!(quota(), "504000 900000");
     }
     sandbox.freeze().unwrap();
     assert!(sandbox.is_frozen().unwrap());
