@@ -264,6 +264,8 @@ fn restoring(file: &str, new: &str, old: &str) -> Vec<String> {
         key.contains(':') || matches!(file, "rdma.max" | "misc.max" | "dmem.max" | "dmem.min" | "dmem.low");
     if !per_device {
         return match file {
+            // An idle cgroup shows a weight that may not be written; cpu.idle brings it back.
+            "cpu.weight" if old.trim() == "0" => Vec::new(),
             // The whole of memory.oom_control and io.weight is more than what may be written back.
             "memory.oom_control" => vec![crate::dir::keyed(old, "oom_kill_disable").unwrap_or(0).to_string()],
             "io.weight" | "io.bfq.weight" => {
@@ -354,6 +356,7 @@ mod tests {
             ("rdma.max", "mlx hca_handle=1", "", "mlx hca_handle=max hca_object=max"),
             ("cpuset.cpus", "0", "\n", ""),
         ];
+        assert!(restoring("cpu.weight", "59", "0\n").is_empty());
         for (file, new, old, expected) in table {
             assert_eq!(restoring(file, new, old), [expected], "{file}: {new:?} over {old:?}");
         }

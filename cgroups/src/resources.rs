@@ -285,6 +285,46 @@ pub struct Rdma {
 }
 
 impl Resources<'_> {
+    /// The fields that another one leaves without effect, and why: JSON pointers relative to `linux.resources`. Worth a warning,
+    /// since none of them is an error.
+    #[must_use]
+    pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
+        if !self.idles() {
+            return Vec::new();
+        }
+        let shares = self.cpu.as_ref().and_then(|cpu| cpu.shares).is_some_and(|shares| shares != 0);
+        let unified = |file: &str| self.unified.contains_key(file);
+        let table = [
+            (
+                shares,
+                "/cpu/shares",
+                "unable to apply both CPUShares and CPUIdle: an idle cgroup has no weight, the shares are ignored",
+            ),
+            (
+                unified("cpu.weight"),
+                "/unified/cpu.weight",
+                "unable to apply both cpu.weight and cpu.idle: an idle cgroup has no weight, cpu.weight is ignored",
+            ),
+            (
+                unified("cpu.weight.nice"),
+                "/unified/cpu.weight.nice",
+                "unable to apply both cpu.weight.nice and cpu.idle: an idle cgroup has no weight, cpu.weight.nice is ignored",
+            ),
+        ];
+        table.into_iter().filter(|(set, ..)| *set).map(|(_, pointer, why)| (pointer, why)).collect()
+    }
+
+    /// Whether the cgroup becomes an idle one, which has no weight: the kernel refuses one.
+    pub(crate) fn idles(&self) -> bool {
+        self.idle() == Some(true)
+    }
+
+    /// What is said about idleness; `unified` comes last and so counts.
+    pub(crate) fn idle(&self) -> Option<bool> {
+        let unified = self.unified.get("cpu.idle").map(|value| value.trim() == "1");
+        unified.or_else(|| self.cpu.as_ref()?.idle.map(|idle| idle == 1))
+    }
+
     /// A copy that borrows nothing.
     #[must_use]
     pub fn into_owned(self) -> Resources<'static> {
@@ -341,6 +381,28 @@ impl DeviceRule<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_idle_cgroup_has_no_weight() {
+        let table: [(&str, &[&str]); 7] = [
+            (r#"{"cpu":{"shares":512,"idle":1}}"#, &["/cpu/shares"]),
+            (r#"{"cpu":{"shares":0,"idle":1}}"#, &[]),
+            (r#"{"cpu":{"shares":512,"idle":0}}"#, &[]),
+            (r#"{"cpu":{"shares":512}}"#, &[]),
+            (
+                r#"{"unified":{"cpu.idle":"1","cpu.weight":"8","cpu.weight.nice":"1"}}"#,
+                &["/unified/cpu.weight", "/unified/cpu.weight.nice"],
+            ),
+            (r#"{"cpu":{"shares":512},"unified":{"cpu.idle":"1\n"}}"#, &["/cpu/shares"]),
+            (r#"{"cpu":{"shares":512,"idle":1},"unified":{"cpu.idle":"0"}}"#, &[]),
+        ];
+        for (json, expected) in table {
+            let resources: Resources<'_> = serde_json::from_str(json).unwrap();
+            let found = resources.without_effect();
+            assert_eq!(found.iter().map(|(pointer, _)| *pointer).collect::<Vec<_>>(), expected, "{json}");
+            assert!(found.iter().all(|(_, why)| why.starts_with("unable to apply both ")), "{json}");
+        }
+    }
 
     const FULL: &str = r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":3,"access":"rw"}],
 "memory":{"limit":1,"reservation":2,"swap":3,"kernel":4,"kernelTCP":5,"swappiness":6,"disableOOMKiller":true,"useHierarchy":true,

@@ -317,9 +317,14 @@ fn complete(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
     Ok(())
 }
 
-/// Makes the values in `list`, the files for `resources`, those that systemd itself will write for its properties.
-pub(crate) fn settle(resources: &Resources<'_>, list: &mut [Write<'_>]) {
+/// Makes `list`, the files for `resources`, what systemd itself will write for its properties.
+pub(crate) fn settle(resources: &Resources<'_>, list: &mut Vec<Write<'_>>) {
     quota::settle(resources, list);
+    // To systemd idleness is a weight of 0, so any other ends it; the kernel would refuse the weight before.
+    let weight = list.iter().position(|write| matches!(write.file.as_ref(), "cpu.weight" | "cpu.weight.nice"));
+    if let Some(weight) = weight.filter(|_| resources.idle().is_none()) {
+        list.insert(weight, Write::not_idle());
+    }
 }
 
 /// Tells systemd the limits that it has properties for.

@@ -71,6 +71,11 @@ impl<'a> Write<'a> {
         }
     }
 
+    /// Makes an idle cgroup of v2 an ordinary one; older kernels have none that are idle.
+    pub(crate) fn not_idle() -> Self {
+        Self::new(Place::Unified, "cpu.idle", "0", "/cpu/idle").or(Absent::Ignore)
+    }
+
     fn or(mut self, absent: Absent) -> Self {
         self.absent = absent;
         self
@@ -160,7 +165,9 @@ pub(crate) fn writes_for<'a>(resources: &'a Resources<'_>, mounts: Mounts<'_>) -
         mounts.choose("blkio", &mut list, |list| v1::block_io(block_io, list), |list| v2::block_io(block_io, list))?;
     }
     if let Some(cpu) = &resources.cpu {
-        mounts.choose("cpu", &mut list, |list| v1::cpu(cpu, list), |list| v2::cpu(cpu, list))?;
+        // A weight that would have no effect is left out: see `Resources::without_effect`.
+        let weighed = !resources.idles();
+        mounts.choose("cpu", &mut list, |list| v1::cpu(cpu, weighed, list), |list| v2::cpu(cpu, weighed, list))?;
         cpuset(cpu, mounts, &mut list)?;
     }
     for (index, page) in resources.hugepage_limits.iter().enumerate() {
@@ -174,7 +181,7 @@ pub(crate) fn writes_for<'a>(resources: &'a Resources<'_>, mounts: Mounts<'_>) -
     if let Some(network) = &resources.network {
         v1::network(network, mounts, &mut list)?;
     }
-    v2::unified(&resources.unified, mounts, &mut list)?;
+    v2::unified(resources, mounts, &mut list)?;
     Ok(list)
 }
 

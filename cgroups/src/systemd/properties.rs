@@ -41,8 +41,11 @@ pub(super) fn properties(resources: &Resources<'_>, v2: bool, version: u32) -> R
             list.push(Property::new("MemorySwapMax", Value::Uint64(bytes)));
         }
     }
+    if let Some(weight) = idle_weight(resources).filter(|_| v2 && version >= 252) {
+        list.push(Property::new("CPUWeight", Value::Uint64(weight)));
+    }
     if let Some(cpu) = &resources.cpu {
-        cpu_properties(cpu, v2, version, &mut list)?;
+        cpu_properties(cpu, resources.idles(), v2, version, &mut list)?;
     }
     if !v2 && let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight).filter(|weight| *weight != 0) {
         list.push(Property::new("BlockIOWeight", Value::Uint64(u64::from(weight))));
@@ -53,17 +56,20 @@ pub(super) fn properties(resources: &Resources<'_>, v2: bool, version: u32) -> R
         list.push(Property::new("TasksMax", Value::Uint64(tasks)));
     }
     if v2 {
-        unified(&resources.unified, version, &mut list)?;
+        unified(&resources.unified, resources.idles(), version, &mut list)?;
     }
     Ok(list)
 }
 
-fn cpu_properties(cpu: &Cpu<'_>, v2: bool, version: u32, list: &mut Vec<Property>) -> Result<()> {
+/// The weight by which systemd knows of idleness since version 252: 0 for an idle unit. One that is not idle any more has the
+/// default until it gets another.
+fn idle_weight(resources: &Resources<'_>) -> Option<u64> {
+    resources.idle().map(|idle| if idle { 0 } else { INFINITY })
+}
+
+fn cpu_properties(cpu: &Cpu<'_>, idles: bool, v2: bool, version: u32, list: &mut Vec<Property>) -> Result<()> {
     if v2 {
-        // A weight of 0 means idle since version 252.
-        if cpu.idle == Some(1) && version >= 252 {
-            list.push(Property::new("CPUWeight", Value::Uint64(0)));
-        } else if let Some(weight) = cpu.shares.and_then(cpu_weight).filter(|_| cpu.idle != Some(1)) {
+        if let Some(weight) = cpu.shares.and_then(cpu_weight).filter(|_| !idles) {
             list.push(Property::new("CPUWeight", Value::Uint64(weight)));
         }
     } else if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
@@ -149,16 +155,19 @@ fn devices(rules: &RuleSet, list: &mut Vec<Property>) {
     }
 }
 
-fn unified(files: &BTreeMap<Cow<'_, str>, Cow<'_, str>>, version: u32, list: &mut Vec<Property>) -> Result<()> {
-    let idle = files.get("cpu.idle").is_some_and(|value| value.trim() == "1") && version >= 252;
+fn unified(
+    files: &BTreeMap<Cow<'_, str>, Cow<'_, str>>,
+    idles: bool,
+    version: u32,
+    list: &mut Vec<Property>,
+) -> Result<()> {
     for (file, value) in files {
         let value = value.trim();
         let pointer = format!("/unified/{file}");
         let refuse = || Error::resources(pointer.clone(), format!("{value:?} is not a number or \"max\""));
         let number = || if value == "max" { Ok(INFINITY) } else { value.parse::<u64>().map_err(|_| refuse()) };
         let property = match file.as_ref() {
-            "cpu.idle" if idle => Property::new("CPUWeight", Value::Uint64(0)),
-            "cpu.weight" if !idle => Property::new("CPUWeight", Value::Uint64(number()?)),
+            "cpu.weight" if !idles => Property::new("CPUWeight", Value::Uint64(number()?)),
             "cpu.max" => {
                 let mut words = value.split_whitespace();
                 let quota = match words.next() {
@@ -199,7 +208,7 @@ mod tests {
 
     #[test]
     fn limits_become_properties() {
-        let table: [(&str, bool, u32, &[&str]); 12] = [
+        let table: [(&str, bool, u32, &[&str]); 16] = [
             ("{}", true, 257, &[]),
             (
                 r#"{"memory":{"limit":1024,"reservation":512,"swap":2048}}"#,
@@ -211,6 +220,10 @@ mod tests {
             (r#"{"memory":{"limit":-1}}"#, true, 257, &["MemoryMax=infinity", "MemorySwapMax=infinity"]),
             (r#"{"cpu":{"shares":1024}}"#, true, 257, &["CPUWeight=100"]),
             (r#"{"cpu":{"shares":1024,"idle":1}}"#, true, 257, &["CPUWeight=0"]),
+            (r#"{"cpu":{"shares":1024,"idle":1}}"#, true, 251, &[]),
+            (r#"{"cpu":{"shares":1024,"idle":0}}"#, true, 257, &["CPUWeight=infinity", "CPUWeight=100"]),
+            (r#"{"unified":{"cpu.idle":"1","cpu.weight":"8"}}"#, true, 257, &["CPUWeight=0"]),
+            (r#"{"cpu":{"idle":1},"unified":{"cpu.weight":"8"}}"#, true, 257, &["CPUWeight=0"]),
             (r#"{"cpu":{"shares":1024}}"#, false, 257, &["CPUShares=1024"]),
             (
                 r#"{"cpu":{"quota":12345,"period":50000,"cpus":"0-2,9","mems":"0"}}"#,

@@ -126,3 +126,23 @@ fn versions_are_read() {
         assert_eq!(version_number(text), expected, "{text}");
     }
 }
+
+#[test]
+fn a_weight_ends_idleness() {
+    let files = |json: &str| {
+        let resources: Resources<'_> = serde_json::from_str(json).unwrap();
+        let mounts = crate::writes::Mounts { v1: &|_| false, unified: true };
+        let mut list = crate::writes::writes_for(&resources, mounts).unwrap();
+        settle(&resources, &mut list);
+        list.iter().map(|write| format!("{}={}", write.file, write.value)).collect::<Vec<_>>()
+    };
+    for (json, expected) in [
+        (r#"{"pids":{"limit":1},"cpu":{"shares":1024}}"#, &["pids.max=1", "cpu.idle=0", "cpu.weight=100"][..]),
+        (r#"{"unified":{"cpu.weight":"8"}}"#, &["cpu.idle=0", "cpu.weight=8"]),
+        (r#"{"cpu":{"shares":1024,"idle":1}}"#, &["cpu.idle=1"]),
+        (r#"{"unified":{"cpu.idle":"1","cpu.weight":"8"}}"#, &["cpu.idle=1"]),
+        (r#"{"pids":{"limit":1}}"#, &["pids.max=1"]),
+    ] {
+        assert_eq!(files(json), expected, "{json}");
+    }
+}

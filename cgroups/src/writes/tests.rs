@@ -83,7 +83,8 @@ const CASES: &[Case] = &[
     ),
     (r#"{"cpu":{"quota":-1}}"#, Ok(&["cpu.cfs_quota_us=-1"]), Ok(&["cpu.max=max"])),
     (r#"{"cpu":{"period":50000}}"#, Ok(&["cpu.cfs_period_us=50000"]), Ok(&["cpu.max=max 50000"])),
-    (r#"{"cpu":{"idle":1,"shares":512}}"#, Ok(&["cpu.shares=512", "cpu.idle=1"]), Ok(&["cpu.idle=1"])),
+    (r#"{"cpu":{"idle":1,"shares":512}}"#, Ok(&["cpu.idle=1"]), Ok(&["cpu.idle=1"])),
+    (r#"{"cpu":{"idle":0,"shares":512}}"#, Ok(&["cpu.idle=0", "cpu.shares=512"]), Ok(&["cpu.idle=0", "cpu.weight=59"])),
     (
         r#"{"cpu":{"realtimePeriod":1000000,"realtimeRuntime":950000}}"#,
         Ok(&["cpu.rt_period_us=1000000", "cpu.rt_runtime_us=950000"]),

@@ -53,9 +53,14 @@ pub(super) fn memory(memory: &Memory, list: &mut Vec<Write<'_>>) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn cpu(cpu: &Cpu<'_>, list: &mut Vec<Write<'_>>) -> Result<()> {
+pub(super) fn cpu(cpu: &Cpu<'_>, weighed: bool, list: &mut Vec<Write<'_>>) -> Result<()> {
+    // First, since an idle cgroup refuses shares, and forgets them.
+    if let Some(idle) = cpu.idle {
+        list.push(Write::new(CPU, "cpu.idle", idle.to_string(), "/cpu/idle"));
+    }
     match cpu.shares {
         None | Some(0) => {}
+        Some(2..=262_144) if !weighed => {}
         // The kernel clamps other values without a word.
         Some(shares @ 2..=262_144) => list.push(Write::new(CPU, "cpu.shares", shares.to_string(), "/cpu/shares")),
         Some(shares) => return Err(Error::resources("/cpu/shares", format!("{shares} is not between 2 and 262144"))),
@@ -70,9 +75,6 @@ pub(super) fn cpu(cpu: &Cpu<'_>, list: &mut Vec<Write<'_>>) -> Result<()> {
     }
     if let Some(quota) = cpu.quota.filter(|quota| *quota != 0) {
         list.push(Write::new(CPU, "cpu.cfs_quota_us", quota.max(-1).to_string(), "/cpu/quota").retried());
-    }
-    if let Some(idle) = cpu.idle {
-        list.push(Write::new(CPU, "cpu.idle", idle.to_string(), "/cpu/idle"));
     }
     if let Some(period @ 1..) = cpu.realtime_period {
         list.push(Write::new(CPU, "cpu.rt_period_us", period.to_string(), "/cpu/realtimePeriod").retried());

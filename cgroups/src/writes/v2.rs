@@ -1,12 +1,11 @@
 //! Files of the v2 controllers.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use super::{Absent, Mounts, Place, Write, refuse, size};
 use crate::convert::{SwapMax, cpu_weight, io_weight, swap_max};
 use crate::error::{Error, Result};
-use crate::resources::{BlockIo, Cpu, Memory, ThrottleDevice};
+use crate::resources::{BlockIo, Cpu, Memory, Resources, ThrottleDevice};
 
 fn put<'a>(list: &mut Vec<Write<'a>>, file: &'static str, value: impl Into<Cow<'a, str>>, pointer: &'static str) {
     list.push(Write::new(Place::Unified, file, value, pointer));
@@ -53,12 +52,11 @@ pub(super) fn memory(memory: &Memory, list: &mut Vec<Write<'_>>) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn cpu(cpu: &Cpu<'_>, list: &mut Vec<Write<'_>>) -> Result<()> {
+pub(super) fn cpu(cpu: &Cpu<'_>, weighed: bool, list: &mut Vec<Write<'_>>) -> Result<()> {
     if let Some(idle) = cpu.idle {
         put(list, "cpu.idle", idle.to_string(), "/cpu/idle");
     }
-    // An idle cgroup refuses a weight.
-    if let Some(weight) = cpu.shares.and_then(cpu_weight).filter(|_| cpu.idle != Some(1)) {
+    if let Some(weight) = cpu.shares.and_then(cpu_weight).filter(|_| weighed) {
         put(list, "cpu.weight", weight.to_string(), "/cpu/shares");
     }
     if let Some(burst) = cpu.burst {
@@ -131,12 +129,8 @@ pub(super) fn block_io(io: &BlockIo, list: &mut Vec<Write<'_>>) -> Result<()> {
 const RESERVED: [&str; 6] =
     ["cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze", "cgroup.type", "cgroup.subtree_control"];
 
-pub(super) fn unified<'a>(
-    unified: &'a BTreeMap<Cow<'_, str>, Cow<'_, str>>,
-    mounts: Mounts<'_>,
-    list: &mut Vec<Write<'a>>,
-) -> Result<()> {
-    for (file, value) in unified {
+pub(super) fn unified<'a>(resources: &'a Resources<'_>, mounts: Mounts<'_>, list: &mut Vec<Write<'a>>) -> Result<()> {
+    for (file, value) in &resources.unified {
         let pointer = format!("/unified/{}", file.replace('~', "~0").replace('/', "~1"));
         if file.contains('/') || !file.contains('.') || file.starts_with('.') {
             return Err(Error::resources(
@@ -159,6 +153,9 @@ pub(super) fn unified<'a>(
                 pointer,
                 "invalid configuration: on this host the controller is a cgroup v1 one, without such a file",
             ));
+        }
+        if resources.idles() && matches!(file.as_ref(), "cpu.weight" | "cpu.weight.nice") {
+            continue;
         }
         for line in value.lines().filter(|line| !line.is_empty()) {
             list.push(Write::new(Place::Unified, file.as_ref(), line, pointer.clone()));

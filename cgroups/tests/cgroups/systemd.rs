@@ -103,6 +103,23 @@ fn a_scope_has_runcs_properties_and_limits() {
         assert_eq!(sandbox.read("pids", "pids.max"), "50");
         assert_eq!(quota(), "504000 900000");
     }
+    if v2 && std::fs::exists(format!("{main}/cpu.idle")).unwrap() {
+        let idle = |json: &str, expected: &str| {
+            sandbox.update(&resources(json)).unwrap();
+            assert_eq!(sandbox.read("", "cpu.idle"), expected, "{json}");
+        };
+        idle(r#"{"cpu":{"shares":512,"idle":1}}"#, "1");
+        idle(r#"{"cpu":{"shares":1024}}"#, "0");
+        assert_eq!(show(&unit.name, "CPUWeight"), "100");
+        idle(r#"{"unified":{"cpu.idle":"1","cpu.weight":"8"}}"#, "1");
+        // What changes something else leaves it idle, and what ends it does so for good.
+        idle(r#"{"cpu":{"quota":50000,"period":100000}}"#, "1");
+        idle(r#"{"cpu":{"idle":0}}"#, "0");
+        idle(r#"{"cpu":{"quota":60000,"period":100000}}"#, "0");
+        idle(r#"{"unified":{"cpu.idle":"1"}}"#, "1");
+        idle(r#"{"unified":{"cpu.weight":"8"}}"#, "0");
+        assert_eq!(sandbox.read("", "cpu.weight"), "8");
+    }
     sandbox.freeze().unwrap();
     assert!(sandbox.is_frozen().unwrap());
     sandbox.thaw().unwrap();

@@ -92,6 +92,7 @@ fn check_linux(config: &Config<'_>, linux: &Linux<'_>, options: CheckOptions, fi
     ids::check_user(config, linux, findings);
     sections::check_sysctl(config, linux, findings);
     sections::check_deprecated(linux, findings);
+    sections::check_resources(linux, findings);
     sections::check_devices(linux, findings);
     sections::check_net_devices(linux, options, findings);
     sections::check_paths(linux, findings);
@@ -208,6 +209,12 @@ mod tests {
                 "\"resources\": {",
                 "\"resources\": {\"memory\": {\"kernel\": 1},",
                 "config /linux/resources/memory/kernel: kernel memory limits are ignored, Linux has none any more",
+            ),
+            (
+                "\"resources\": {",
+                "\"resources\": {\"cpu\": {\"shares\": 200, \"idle\": 1},",
+                "config /linux/resources/cpu/shares: unable to apply both CPUShares and CPUIdle: an idle cgroup has no weight, the \
+                 shares are ignored",
             ),
         ];
         for (from, to, expected) in cases {

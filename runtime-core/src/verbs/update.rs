@@ -139,7 +139,7 @@ fn current<'a>(record: &'a Record, config: &'a [u8]) -> Result<Resources<'a>> {
     Ok(resources.map_or_else(Resources::default, |resources| *resources))
 }
 
-/// Takes out of `new` what an update does not do, and says so.
+/// Takes out of `new` what an update does not do, and says so; says too which of the rest will have no effect.
 fn set_aside(new: &mut Resources<'_>, current: &Resources<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     // Engines send the devices along with what they want changed. runc leaves the device rules alone too: other tools (for GPUs)
@@ -154,6 +154,7 @@ fn set_aside(new: &mut Resources<'_>, current: &Resources<'_>) -> Vec<String> {
         warnings.push("kernel memory limits are ignored: the kernel has none any more".to_owned());
         new.memory = new.memory.filter(|memory| *memory != Memory::default());
     }
+    warnings.extend(new.without_effect().into_iter().map(|(pointer, why)| format!("resources {pointer}: {why}")));
     warnings
 }
 

@@ -195,6 +195,13 @@ pub(super) fn check_deprecated(linux: &Linux<'_>, findings: &mut Findings) {
     }
 }
 
+/// Limits that others leave without effect.
+pub(super) fn check_resources(linux: &Linux<'_>, findings: &mut Findings) {
+    for (pointer, why) in linux.resources.iter().flat_map(|resources| resources.without_effect()) {
+        findings.warn(format!("/linux/resources{pointer}"), why);
+    }
+}
+
 pub(super) fn check_devices(linux: &Linux<'_>, findings: &mut Findings) {
     for (index, device) in linux.devices.iter().enumerate() {
         let at = |field: &str| format!("/linux/devices/{index}/{field}");

@@ -5,7 +5,7 @@ use orlop_cgroups::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevic
 /// What is to be written so that `new` holds: itself, and those of the current limits without which it cannot be said.
 ///
 /// The swap limit of cgroup v2 is the difference between two numbers of the specification; a CPU quota and its period are one
-/// file there, and one property under systemd.
+/// file there, and one property under systemd; a cgroup that is no longer idle needs its weight again.
 pub(super) fn with_companions<'a>(new: &Resources<'a>, current: &Resources<'a>) -> Resources<'a> {
     let mut effective = new.clone();
     if let (Some(new), Some(old)) = (&mut effective.memory, &current.memory)
@@ -18,6 +18,10 @@ pub(super) fn with_companions<'a>(new: &Resources<'a>, current: &Resources<'a>) 
             (Some(_), None) => new.period = old.period,
             (None, Some(_)) => new.quota = old.quota,
             _ => {}
+        }
+        // The kernel forgets the weight of an idle cgroup.
+        if new.idle == Some(0) {
+            new.shares = set(new.shares).or(old.shares);
         }
     }
     effective
@@ -56,7 +60,8 @@ pub(super) fn merged<'a>(current: &Resources<'a>, new: Resources<'a>) -> Resourc
             realtime_period: set(new.realtime_period).or(old.realtime_period),
             cpus: if new.cpus.is_empty() { old.cpus } else { new.cpus },
             mems: if new.mems.is_empty() { old.mems } else { new.mems },
-            idle: new.idle.or(old.idle),
+            // A weight ends idleness.
+            idle: new.idle.or(old.idle.filter(|_| set(new.shares).is_none())),
         });
     }
     if let Some(limit) = new.pids.and_then(|pids| pids.limit) {
@@ -83,6 +88,9 @@ pub(super) fn merged<'a>(current: &Resources<'a>, new: Resources<'a>) -> Resourc
         }
     }
     merged.rdma.extend(new.rdma);
+    if ["cpu.weight", "cpu.weight.nice"].iter().any(|weight| new.unified.contains_key(*weight)) {
+        merged.unified.remove("cpu.idle");
+    }
     merged.unified.extend(new.unified);
     merged
 }

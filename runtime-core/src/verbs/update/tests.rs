@@ -29,6 +29,13 @@ fn what_an_update_does_not_name_stays() {
             json!({"cpu": {"quota": 7000, "cpus": "", "mems": "0", "shares": 0, "burst": 0}}),
             json!({"cpu": {"quota": 7000, "period": 10000, "cpus": "0-1", "mems": "0", "shares": 512, "burst": 0}}),
         ),
+        (json!({"cpu": {"idle": 1}}), json!({"cpu": {"shares": 512}}), json!({"cpu": {"shares": 512}})),
+        (json!({"cpu": {"idle": 1}}), json!({"cpu": {"quota": 7000}}), json!({"cpu": {"idle": 1, "quota": 7000}})),
+        (
+            json!({"unified": {"cpu.idle": "1", "pids.max": "2"}}),
+            json!({"unified": {"cpu.weight": "8"}}),
+            json!({"unified": {"cpu.weight": "8", "pids.max": "2"}}),
+        ),
         (
             json!({"blockIO": {"weight": 10, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}],
                 "weightDevice": [{"major": 8, "minor": 0, "weight": 11, "leafWeight": 12}]}}),
@@ -66,6 +73,8 @@ fn what_is_written_can_be_said_on_both_kinds_of_cgroup() {
         (json!({"cpu": {"quota": 7000}}), json!({"cpu": {"quota": 7000, "period": 10000}})),
         (json!({"cpu": {"period": 20000}}), json!({"cpu": {"quota": 5000, "period": 20000}})),
         (json!({"cpu": {"shares": 100}}), json!({"cpu": {"shares": 100}})),
+        (json!({"cpu": {"idle": 0}}), json!({"cpu": {"idle": 0, "shares": 512}})),
+        (json!({"cpu": {"idle": 1}}), json!({"cpu": {"idle": 1}})),
         (json!({"pids": {"limit": 1}}), json!({"pids": {"limit": 1}})),
     ];
     for (new, expected) in cases {
@@ -114,7 +123,7 @@ fn single_options_become_resources() {
 }
 
 #[test]
-fn devices_and_kernel_memory_are_set_aside_with_a_word() {
+fn what_an_update_does_not_do_gets_a_word() {
     let rule = json!([{"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"}]);
     let current = resources(&json!({"devices": rule}));
     for (new, warnings) in [
@@ -123,6 +132,9 @@ fn devices_and_kernel_memory_are_set_aside_with_a_word() {
         (json!({"memory": {"kernel": 1, "kernelTCP": 2}}), 1),
         (json!({"memory": {"kernelTCP": 2}, "devices": [{"allow": true, "access": "rwm"}]}), 2),
         (json!({"pids": {"limit": 1}}), 0),
+        (json!({"cpu": {"shares": 200, "idle": 1}}), 1),
+        (json!({"unified": {"cpu.idle": "1", "cpu.weight": "8"}}), 1),
+        (json!({"cpu": {"shares": 200}}), 0),
     ] {
         let mut new = resources(&new);
         assert_eq!(set_aside(&mut new, &current).len(), warnings);
