@@ -114,7 +114,7 @@ impl Making<'_> {
                     break;
                 }
                 // Answered by the launch itself, or said only after this loop.
-                Event::Waits(Sync::MapIds) | Event::LetGo => {
+                Event::Waits(Sync::MapIds | Sync::MapMount) | Event::LetGo => {
                     return Err(Error::new(Kind::System, Step::Wait)
                         .object("the init")
                         .detail("it went on out of turn"));

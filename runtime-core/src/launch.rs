@@ -201,9 +201,30 @@ impl Init {
                     idmaps::write(self.pid, &maps, self.host.rootless)?;
                     self.answer()?;
                 }
+                Event::Waits(Phase::MapMount) => {
+                    self.map_mount(plan)?;
+                    self.answer()?;
+                }
                 event => return Ok(event),
             }
         }
+    }
+
+    /// Maps the ids of the mount that the init has made. Which map it gets is the plan's word, not the init's.
+    fn map_mount(&self, plan: &Plan) -> Result<()> {
+        let waiting = self.arena.waiting_mount();
+        let planned =
+            waiting.and_then(|(op, number)| Some((plan.mapped_mounts.iter().find(|one| one.op == op)?, number)));
+        let Some((mount, number)) = planned else {
+            return Err(Error::new(Kind::System, Step::Wait).object("the init").detail("it names no mount to map"));
+        };
+        let tree = sys::pidfd_getfd(self.pidfd.as_fd(), number).map_err(|errno| {
+            Error::os(Step::BindMount, errno as i32)
+                .object(&mount.path)
+                .field(&mount.field)
+                .detail("taking it from the init")
+        })?;
+        idmapped::apply(tree.as_fd(), &mount.idmap, &mount.path, &mount.field)
     }
 
     /// As [`Self::next`] for a process that is frozen until somebody resumes its container: without a deadline.
@@ -277,7 +298,7 @@ impl Init {
     }
 
     fn phase(&self, byte: u8) -> Result<Event> {
-        for phase in [Phase::MapIds, Phase::Attach, Phase::Namespaces, Phase::Ready] {
+        for phase in [Phase::MapIds, Phase::Attach, Phase::Namespaces, Phase::Ready, Phase::MapMount] {
             if phase as u8 == byte {
                 return Ok(Event::Waits(phase));
             }

@@ -113,6 +113,16 @@ pub(crate) struct IdMapped {
     pub(crate) recursive: bool,
 }
 
+/// A mount that only the init can make, and only the runtime can map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MappedMount {
+    /// The operation that makes it, by index.
+    pub(crate) op: usize,
+    pub(crate) idmap: IdMapped,
+    pub(crate) path: String,
+    pub(crate) field: String,
+}
+
 /// Where the maps of an idmapped mount come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MountMaps {
@@ -156,6 +166,8 @@ pub(crate) struct Plan {
     pub(crate) program: Program,
     /// What is opened for it, by slot.
     pub(crate) resources: Vec<Resource>,
+    /// The mounts whose ids the runtime maps while the init waits.
+    pub(crate) mapped_mounts: Vec<MappedMount>,
     /// The id maps of a new user namespace.
     pub(crate) id_maps: Option<IdMaps>,
     /// The first fd that the command does not inherit.

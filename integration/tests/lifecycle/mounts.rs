@@ -37,6 +37,9 @@ pub(crate) const CASES: &[Case] = cases![
     destination_with_dots_stays_inside,
     tmpcopyup,
     idmapped_bind.not_runc("since runc 1.2"),
+    idmapped_bind_of_what_an_earlier_mount_put_into_the_rootfs
+        .not_runc("since runc 1.2")
+        .not_crun("takes what lies below the mount"),
     idmapped_bind_takes_the_mapping_of_a_joined_namespace.not_runc("since runc 1.2").not_crun("needs it in the config"),
     idmapped_bind_with_own_mapping.not_runc("since runc 1.2").not_crun("since crun 1.9"),
     unknown_mount_option_is_an_error.not_crun("names neither"),
@@ -383,6 +386,30 @@ fn idmapped_bind(t: &Sandbox) {
         t.skip("this file system cannot be id-mapped");
     }
     assert_eq!(out.ok().stdout, "0 0\n");
+    assert_eq!(fs::metadata(Path::new(&dir).join("new")).unwrap().uid(), 0, "on disk it is root's");
+}
+
+/// The init makes such a mount, and the runtime, whose rights that takes, maps it.
+fn idmapped_bind_of_what_an_earlier_mount_put_into_the_rootfs(t: &Sandbox) {
+    let c = t.container("a");
+    let dir = shared_dir(t, "shared");
+    std::os::unix::fs::chown(Path::new(&dir).join("file"), Some(0), Some(0)).unwrap();
+    fs::create_dir(c.rootfs().join("first")).unwrap();
+    c.map_users(100_000, 65536);
+    let source = c.rootfs().join("first").display().to_string();
+    c.mount("bind", &dir, "/first", &["rbind"]).mount("bind", &source, "/second", &["rbind", "idmap"]);
+    // Once more, with a map of its own.
+    let map = json!([{"containerID": 0, "hostID": 100_005, "size": 65536}]);
+    c.push(
+        "/mounts",
+        json!({"type": "bind", "source": source, "destination": "/third", "options": ["bind", "ridmap"],
+            "uidMappings": map, "gidMappings": map}),
+    );
+    let out = c.sh("stat -c '%u %g' /first/file /second/file /third/file; echo x > /second/new").run();
+    if out.stderr.contains("invalid argument") || out.stderr.contains("not supported") {
+        t.skip("this file system cannot be id-mapped");
+    }
+    assert_eq!(out.ok().stdout, "65534 65534\n0 0\n5 5\n");
     assert_eq!(fs::metadata(Path::new(&dir).join("new")).unwrap().uid(), 0, "on disk it is root's");
 }
 

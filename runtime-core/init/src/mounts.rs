@@ -1,5 +1,7 @@
 //! The root filesystem, built from detached mounts that are attached descriptor to descriptor.
 
+use core::sync::atomic::Ordering;
+
 use crate::abi::{
     AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE,
     FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV,
@@ -13,7 +15,7 @@ use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::walk::{Because, Failure, Walker};
 use crate::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, DETAIL, IF_ALLOWED, LABEL_ROOT, List, NO_SYMLINK, OPTIONAL, Param, RECURSIVE,
+    Attr, COPY_SYMLINK, COPY_UP, DETAIL, IF_ALLOWED, LABEL_ROOT, List, NO_SYMLINK, OPTIONAL, Param, Phase, RECURSIVE,
     SOURCE_IN_ROOT, SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE, detail,
 };
 
@@ -35,6 +37,11 @@ impl Walker {
     /// Sets the attributes of a detached mount; on a kernel that cannot (before Linux 5.12), after it is attached.
     fn set_attrs(&self, mount: Fd, attrs: List<Attr>) -> Result<Attributes, Failure> {
         for attr in self.arena.list(attrs) {
+            if attr.userns == Slot::RUNTIME {
+                self.arena.header().mount.store(mount.0, Ordering::Release);
+                self.sync(Phase::MapMount)?;
+                continue;
+            }
             let userns = (attr.userns != Slot::NONE).then(|| self.arena.slot(attr.userns));
             match sys::mount_setattr(mount, attr.recursive == 1, attr.set, attr.clear, attr.propagation, userns) {
                 Ok(_) => {}

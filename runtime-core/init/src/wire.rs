@@ -64,6 +64,9 @@ pub struct Slot(pub u32);
 impl Slot {
     /// No descriptor: the program opens the path itself.
     pub const NONE: Self = Self(u32::MAX);
+
+    /// As the namespace of an [`Attr`]: the runtime maps the ids, at [`Phase::MapMount`].
+    pub const RUNTIME: Self = Self(u32::MAX - 1);
 }
 
 /// A point at which the program tells the runtime where it is and waits for its answer.
@@ -78,6 +81,8 @@ pub enum Phase {
     Namespaces = 3,
     /// All is set up but the command; limits, state and pid file come now.
     Ready = 4,
+    /// A detached mount is to get its id map, for which a user namespace lacks the right; [`Header::mount`] names it.
+    MapMount = 5,
 }
 
 /// One `mount_setattr(2)` call.
@@ -355,6 +360,8 @@ pub struct Header {
     pub listener: AtomicI32,
     /// 1 once the runtime has the listener. Written by the runtime.
     pub listener_taken: AtomicU32,
+    /// The number of the mount at [`Phase::MapMount`] in the program's fd table. Written by the program.
+    pub mount: AtomicI32,
     /// Which candidate of `programs` was found. Written by the program.
     pub program: AtomicU32,
     /// The socket on which [`Op::Sync`] speaks.

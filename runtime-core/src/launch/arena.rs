@@ -67,6 +67,7 @@ impl Arena {
             forked: AtomicI32::new(0),
             listener: AtomicI32::new(0),
             listener_taken: AtomicU32::new(0),
+            mount: AtomicI32::new(-1),
             program: AtomicU32::new(0),
             sync: connection.sync,
             first_private_fd: plan.first_private_fd,
@@ -141,6 +142,13 @@ impl Arena {
         if let Some(header) = self.header() {
             header.listener_taken.store(1, Ordering::Release);
         }
+    }
+
+    /// The operation that waits for the id map of a mount, by index, and the mount's number in the init's table.
+    pub(crate) fn waiting_mount(&self) -> Option<(usize, RawFd)> {
+        let header = self.header()?;
+        let number = header.mount.load(Ordering::Acquire);
+        (number >= 0).then(|| (header.progress.load(Ordering::Relaxed) as usize, number))
     }
 
     /// The operation at work, or the one that failed.

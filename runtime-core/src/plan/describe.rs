@@ -64,6 +64,7 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
             Phase::MapIds => "wait for the id maps".into(),
             Phase::Attach => "wait for systemd's scope".into(),
             Phase::Namespaces => "wait for network devices and hooks".into(),
+            Phase::MapMount => "wait for a mount's id map".into(),
             Phase::Ready => "created: limits, state, pid file".into(),
         },
         Op::Receive => "receive what the runtime opens".into(),

@@ -5,7 +5,7 @@ use orlop_init::wire::{
     SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE,
 };
 
-use super::{Builder, IdMapped, IdMaps, MountMaps, Resource, TreeOf};
+use super::{Builder, IdMapped, IdMaps, MappedMount, MountMaps, Resource, TreeOf};
 use crate::config::mount_options::MountOptions;
 use crate::config::{IdMapping, Mount, NamespaceType, Propagation};
 use crate::{Error, Kind, Result, Step};
@@ -307,7 +307,8 @@ impl Builder<'_> {
         self.push_recursive(options, &mut attrs);
         let mut idmap = self.id_mapped(index, mount, options)?;
         if by_init && let Some(idmap) = idmap.take() {
-            attrs.push(self.idmap_attr(index, idmap));
+            let attr = self.idmap_attr_of_bind(index, idmap, &source);
+            attrs.push(attr);
         }
         let mut flags = if recursive { RECURSIVE } else { 0 };
         flags |= if inside.is_some() { SOURCE_IN_ROOT } else { 0 };
@@ -389,6 +390,22 @@ impl Builder<'_> {
         let IdMapped { maps, recursive } = idmap;
         let userns = self.slot(Resource::IdMap { maps, field: format!("/mounts/{index}") });
         Attr { set: attr::IDMAP, clear: 0, propagation: 0, userns, recursive: u32::from(recursive) }
+    }
+
+    /// As [`Self::idmap_attr`] for the bind mount that is planned next. The source's file system is not the user namespace's, so
+    /// in one the runtime has to make the call; without root's rights it could not either, and the kernel says why.
+    fn idmap_attr_of_bind(&mut self, index: usize, idmap: IdMapped, source: &str) -> Attr {
+        if !self.in_userns() || self.options.host.rootless {
+            return self.idmap_attr(index, idmap);
+        }
+        let recursive = u32::from(idmap.recursive);
+        self.plan.mapped_mounts.push(MappedMount {
+            op: self.plan.program.ops.len(),
+            idmap,
+            path: source.to_owned(),
+            field: format!("/mounts/{index}"),
+        });
+        Attr { set: attr::IDMAP, clear: 0, propagation: 0, userns: Slot::RUNTIME, recursive }
     }
 
     /// The directory in which the notify socket appears, as runc lays it out.
