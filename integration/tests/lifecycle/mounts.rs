@@ -47,6 +47,7 @@ pub(crate) const CASES: &[Case] = cases![
     proc_and_sysfs_are_the_containers,
     devpts_is_private,
     cgroup_mount_shows_the_own_cgroup,
+    cgroup_mount_shows_the_scope_that_systemd_makes,
     cgroup_mount_with_namespace,
     default_devices_and_links,
     devices_of_a_user_namespace.not_runc("binds the host's").not_crun("since crun 1.27"),
@@ -484,6 +485,16 @@ fn cgroup_mount_shows_the_own_cgroup(t: &Sandbox) {
     c.sh("if [ -d /sys/fs/cgroup/memory ]; then mkdir /sys/fs/cgroup/memory/x; else mkdir /sys/fs/cgroup/x; fi")
         .run()
         .fails();
+}
+
+/// The mount's source is there only once systemd has made the scope.
+fn cgroup_mount_shows_the_scope_that_systemd_makes(t: &Sandbox) {
+    t.need_promised("systemd", Path::new("/run/systemd/system").is_dir(), "systemd is not the init");
+    let c = t.container("a");
+    c.set("/linux/cgroupsPath", json!(format!("system.slice:orlop:{}", c.id))).sh("ls -d /sys/fs/cgroup");
+    let bundle = c.write().bundle.display().to_string();
+    let out = t.cmd(&["--systemd-cgroup", "run", "--bundle", &bundle, &c.id]).run().ok();
+    assert_eq!(out.stdout, "/sys/fs/cgroup\n");
 }
 
 fn cgroup_mount_with_namespace(t: &Sandbox) {
