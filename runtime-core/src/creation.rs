@@ -102,23 +102,13 @@ impl Making<'_> {
         self.launch(waits)?;
         loop {
             match self.next()? {
-                Event::Waits(Sync::Attach) => {
-                    let pid = self.init()?.pid();
-                    if let Some(cgroup) = &mut self.cgroup {
-                        cgroup.attach(pid)?;
-                    }
-                }
                 Event::Waits(Sync::Namespaces) => self.run_early_hooks()?,
                 Event::Waits(Sync::Ready) => {
                     self.ready()?;
                     break;
                 }
-                // Answered by the launch itself, or said only after this loop.
-                Event::Waits(Sync::MapIds | Sync::MapMount) | Event::LetGo => {
-                    return Err(Error::new(Kind::System, Step::Wait)
-                        .object("the init")
-                        .detail("it went on out of turn"));
-                }
+                // Answered by the launch itself, or said only before or after this loop.
+                Event::Waits(Sync::MapIds | Sync::MapMount | Sync::Attach) | Event::LetGo => return Err(out_of_turn()),
             }
             self.init()?.answer()?;
         }
@@ -182,13 +172,30 @@ impl Making<'_> {
             fifo: fifo.as_ref().map(AsFd::as_fd),
             ..Given::default()
         };
-        let tasks = self.cgroup.as_ref().map(ContainerCgroup::tasks).transpose()?.unwrap_or_default();
+        self.attach()?;
+        let tasks = match &self.cgroup {
+            Some(cgroup) if !cgroup.is_systemds() => cgroup.tasks()?,
+            _ => Vec::new(),
+        };
         self.init()?.hand_over(self.plan(), &given, &tasks)?;
         // The init has mounts to make now, and this process nothing else to do.
         let record = self.created()?;
         self.claim.locked()?.prepare(&record)?;
         self.written = Some(record);
         Ok(())
+    }
+
+    /// Has systemd make the cgroup around the init, which waits for that.
+    fn attach(&mut self) -> Result<()> {
+        if !self.cgroup.as_ref().is_some_and(ContainerCgroup::is_systemds) {
+            return Ok(());
+        }
+        let Event::Waits(Sync::Attach) = self.next()? else { return Err(out_of_turn()) };
+        let pid = self.init()?.pid();
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.attach(pid)?;
+        }
+        self.init()?.answer()
     }
 
     /// The record of the container as it will be.
@@ -330,6 +337,10 @@ fn stdio(config: &Config<'_>, options: &CreateOptions) -> Vec<String> {
         Some(streams) => criu::piped_stdio(streams.each_ref().map(AsFd::as_fd)),
         None => criu::piped_stdio(crate::sys::standard_streams()),
     }
+}
+
+fn out_of_turn() -> Error {
+    Error::new(Kind::System, Step::Wait).object("the init").detail("it went on out of turn")
 }
 
 fn no_init() -> Error {

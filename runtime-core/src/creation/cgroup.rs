@@ -261,6 +261,11 @@ impl ContainerCgroup {
         self.cgroup.join().map_err(|error| Error::cgroup(&error))
     }
 
+    /// Whether systemd makes it, around an init that waits.
+    pub(super) fn is_systemds(&self) -> bool {
+        self.cgroup.record().driver == Driver::Systemd
+    }
+
     pub(super) fn attach(&mut self, pid: HostPid) -> Result<()> {
         self.cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))
     }
@@ -283,7 +288,7 @@ impl ContainerCgroup {
     /// Limits that cannot get in the way of the init are set before it enters the hierarchies of v1, or while it is at work in the
     /// cgroup of v2; tight ones only when it is done.
     pub(super) fn may_limit_early(&self, config: &Config<'_>) -> bool {
-        if self.cgroup.record().driver == Driver::Systemd {
+        if self.is_systemds() {
             return false;
         }
         let Some(resources) = config.linux.as_ref().and_then(|linux| linux.resources.as_deref()) else { return true };

@@ -32,6 +32,10 @@ impl Builder<'_> {
             let flags = u32::try_from(network).unwrap_or(0);
             self.push_from(format_args!("/linux/namespaces"), Op::Unshare { flags });
         }
+        if self.options.join.attach {
+            // What the runtime opens next may lie in the cgroup that systemd makes only now.
+            self.push(Op::Sync { phase: Phase::Attach });
+        }
         self.push(Op::Receive);
         self.push_cgroup_join();
         match user {
@@ -69,9 +73,6 @@ impl Builder<'_> {
     }
 
     fn push_cgroup_join(&mut self) {
-        if self.options.join.attach {
-            self.push(Op::Sync { phase: Phase::Attach });
-        }
         if self.options.join.tasks {
             self.push(Op::JoinCgroups);
         }
