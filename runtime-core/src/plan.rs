@@ -63,6 +63,30 @@ pub(crate) struct PlanOptions<'o> {
     pub(crate) set_groups: bool,
 }
 
+impl<'o> PlanOptions<'o> {
+    /// Those of a process that enters a container and brings nothing of its own: a hook.
+    pub(crate) fn of_hook(bundle: &'o Path, host: Host) -> Self {
+        Self {
+            id: None,
+            bundle,
+            no_pivot: false,
+            revealing: &[],
+            no_new_keyring: true,
+            terminal_size: None,
+            plain_lines: false,
+            listen_fds: 0,
+            preserve_fds: 0,
+            notify_dir: None,
+            waits_for_start: false,
+            join: JoinCgroup::default(),
+            cgroups: CgroupMounts::Unused,
+            host,
+            home: None,
+            set_groups: false,
+        }
+    }
+}
+
 /// Facts about the host that the plan depends on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Host {

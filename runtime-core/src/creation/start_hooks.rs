@@ -10,7 +10,7 @@ use super::handover::HookProcess;
 use crate::config::{Config, Hook, Process};
 use crate::hooks::{Running, Spawn};
 use crate::launch::{Event, Given, Init, Launch};
-use crate::plan::{CgroupMounts, ExecPlan, Host, JoinCgroup, Plan, PlanOptions, plan_exec};
+use crate::plan::{ExecPlan, Host, JoinCgroup, Plan, PlanOptions, plan_exec};
 use crate::state::Record;
 use crate::verbs::state::Status;
 use crate::{Error, Kind, Result, Step, control, passwd};
@@ -30,22 +30,10 @@ impl AsCommand<'_> {
         let filter = super::compile_seccomp(self.config)?;
         let home = passwd::home_of(self.config, Path::new(&self.record.bundle), process.user.uid);
         let options = PlanOptions {
-            id: None,
-            bundle: Path::new(&self.record.bundle),
-            no_pivot: false,
-            revealing: &[],
-            no_new_keyring: true,
-            terminal_size: None,
-            plain_lines: false,
-            listen_fds: 0,
-            preserve_fds: 0,
-            notify_dir: None,
-            waits_for_start: false,
             join,
-            cgroups: CgroupMounts::Unused,
-            host: self.host,
             home: home.as_deref(),
             set_groups: super::may_set_groups(self.config, self.host),
+            ..PlanOptions::of_hook(Path::new(&self.record.bundle), self.host)
         };
         let filter = filter.as_ref();
         plan_exec(&ExecPlan { config: self.config, options: &options, process, filter, hook: Some(hook) })

@@ -3,30 +3,13 @@
 use orlop_init::wire::Op;
 
 use super::program::Program;
-use super::{Builder, CgroupMounts, Host, JoinCgroup, Plan, PlanOptions, Resource};
+use super::{Builder, Host, Plan, PlanOptions, Resource};
 use crate::config::{Config, Hook, NamespaceType, Text};
 
 /// Plans the execution of `hook`, a program of the host's, in the namespaces of the container's init, with the runtime's own rights;
 /// `cwd` is its working directory, if that is not the root.
 pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>, host: Host) -> Plan {
-    let options = PlanOptions {
-        id: None,
-        bundle: std::path::Path::new("/"),
-        no_pivot: false,
-        revealing: &[],
-        no_new_keyring: true,
-        terminal_size: None,
-        plain_lines: false,
-        listen_fds: 0,
-        preserve_fds: 0,
-        notify_dir: None,
-        waits_for_start: false,
-        join: JoinCgroup::default(),
-        cgroups: CgroupMounts::Unused,
-        host,
-        home: None,
-        set_groups: false,
-    };
+    let options = PlanOptions::of_hook(std::path::Path::new("/"), host);
     let plan = Plan { program: Program::with_capacity(2048), first_private_fd: 3, ..Plan::default() };
     let mut builder =
         Builder { config, options: &options, plan, proc: None, empty: Vec::new(), late_readonly: Vec::new() };
