@@ -165,6 +165,13 @@ impl Cmd {
         self
     }
 
+    /// Runs with this file mode mask.
+    #[must_use]
+    pub fn umask(mut self, mask: u32) -> Self {
+        sys::set_umask(&mut self.command, mask);
+        self
+    }
+
     /// Starts it.
     ///
     /// # Panics

@@ -76,6 +76,16 @@ pub(crate) fn new_session(command: &mut Command) {
     unsafe { command.pre_exec(lead) };
 }
 
+/// Has `command` start with this file mode mask.
+pub(crate) fn set_umask(command: &mut Command, mask: u32) {
+    let set = move || {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+        Ok(())
+    };
+    // SAFETY: umask is async-signal-safe, and the closure does nothing else.
+    unsafe { command.pre_exec(set) };
+}
+
 /// Has `command` start under trace by the process that spawns it.
 pub(crate) fn trace_from_start(command: &mut Command) {
     let ask = || nix::sys::ptrace::traceme().map_err(std::io::Error::from);

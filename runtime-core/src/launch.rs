@@ -3,6 +3,7 @@
 //! Every wait watches the child's pidfd and has a deadline.
 
 mod arena;
+mod assembly;
 mod idmapped;
 mod idmaps;
 mod nodes;
@@ -155,22 +156,33 @@ impl Init {
         (self.pid, self.pidfd)
     }
 
-    /// Opens what the plan names, and sends it to the init, with the `tasks` files that it is to write.
+    /// Opens what the plan names, and sends it to the init, with the `tasks` files that it is to write; then what it takes longer to
+    /// make, one by one, while the init goes on.
     ///
     /// # Errors
-    /// What cannot be opened, with its config field. The init is left waiting.
+    /// What cannot be opened or made, with its config field. The init is left waiting.
     pub(crate) fn hand_over(&self, plan: &Plan, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<()> {
-        let opened = resources::open_all(plan, given)?;
+        let opened = resources::open_all(plan, &plan.handed, given)?;
         let numbers: Vec<RawFd> =
             opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
         let mut chunks = numbers.chunks(wire::DESCRIPTORS).peekable();
         loop {
             let chunk = chunks.next().unwrap_or_default();
             let more = chunks.peek().is_some();
-            if !self.send_descriptors(chunk, if more { wire::MORE } else { wire::LAST })? || !more {
+            if !self.send_descriptors(chunk, if more { wire::MORE } else { wire::LAST })? {
                 return Ok(());
             }
+            if !more {
+                break;
+            }
         }
+        for assembly in &plan.assemblies {
+            let made = assembly::make(plan, assembly, &self.arena)?;
+            if !self.send_descriptors(&[made.as_raw_fd()], wire::LAST)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the init takes them; where it has died meanwhile, the next wait tells why.

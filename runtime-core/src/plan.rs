@@ -3,6 +3,7 @@
 //! Pure: config, options and facts about the host go in, a [`Plan`] comes out. It is what `launch` carries out, what
 //! `orlop plan` prints, and what the index in a failed init's report points back into.
 
+mod assemblies;
 mod cgroup_mounts;
 pub(crate) mod describe;
 mod devices;
@@ -14,6 +15,7 @@ mod process;
 pub(crate) mod program;
 mod rootfs;
 
+pub(crate) use assemblies::Assembly;
 pub(crate) use cgroup_mounts::{CgroupMounts, Hierarchy};
 pub(crate) use devices::DEFAULT_DEVICES;
 pub(crate) use exec::{ExecPlan, plan_exec};
@@ -27,13 +29,11 @@ use orlop_init::wire::{Op, Phase, Slot, Str};
 use program::Program;
 
 use crate::config::{Config, IdMapping, NamespaceType};
-use crate::{ContainerId, Error, Result};
+use crate::{Error, Result};
 
 /// What the plan takes besides the config.
 #[derive(Debug)]
 pub(crate) struct PlanOptions<'o> {
-    /// Names the session keyring; a hook has none of its own.
-    pub(crate) id: Option<&'o ContainerId>,
     /// The bundle directory, absolute.
     pub(crate) bundle: &'o Path,
     pub(crate) no_pivot: bool,
@@ -67,7 +67,6 @@ impl<'o> PlanOptions<'o> {
     /// Those of a process that enters a container and brings nothing of its own: a hook.
     pub(crate) fn of_hook(bundle: &'o Path, host: Host) -> Self {
         Self {
-            id: None,
             bundle,
             no_pivot: false,
             revealing: &[],
@@ -96,6 +95,8 @@ pub(crate) struct Host {
     pub(crate) apparmor: bool,
     /// SELinux does.
     pub(crate) selinux: bool,
+    /// Mounts can be attached to what is not attached itself (Linux 6.15).
+    pub(crate) assembles: bool,
 }
 
 /// How the process gets into its control groups, besides being born into one.
@@ -116,6 +117,8 @@ pub(crate) enum Resource {
     Device(DeviceNode),
     /// A verified handle on procfs.
     Proc,
+    /// A file system that is put together while the init is at work (see [`Assembly`]).
+    Assembly,
     /// A namespace.
     Namespace { path: String, kind: NamespaceType, field: String },
     /// A user namespace whose mappings an idmapped mount takes.
@@ -190,6 +193,10 @@ pub(crate) struct Plan {
     pub(crate) program: Program,
     /// What is opened for it, by slot.
     pub(crate) resources: Vec<Resource>,
+    /// Those of them that are handed over at once.
+    pub(crate) handed: Vec<Slot>,
+    /// What is put together after that, and handed over one by one.
+    pub(crate) assemblies: Vec<Assembly>,
     /// The mounts whose ids the runtime maps while the init waits.
     pub(crate) mapped_mounts: Vec<MappedMount>,
     /// The id maps of a new user namespace.
@@ -240,6 +247,21 @@ impl Builder<'_> {
         Slot(u32::try_from(self.plan.resources.len() - 1).unwrap_or(u32::MAX))
     }
 
+    /// The plan, once all that it opens is known.
+    fn finish(mut self) -> Plan {
+        let plan = &mut self.plan;
+        let all = 0..u32::try_from(plan.resources.len()).unwrap_or(u32::MAX);
+        let later = |slot: &Slot| plan.assemblies.iter().any(|one| one.slot == *slot || one.lent.contains(slot));
+        plan.handed = all.map(Slot).filter(|slot| !later(slot)).collect();
+        let slots = plan.program.list(&plan.handed);
+        for record in &mut plan.program.ops {
+            if let Op::Receive { slots: handed } = &mut record.op {
+                *handed = slots;
+            }
+        }
+        self.plan
+    }
+
     /// The private procfs handle, opened once.
     fn proc(&mut self) -> Slot {
         match self.proc {
@@ -253,7 +275,7 @@ impl Builder<'_> {
     }
 
     fn push_keyring(&mut self, process: Option<&crate::config::Process<'_>>) {
-        if let Some(id) = self.options.id.filter(|_| !self.options.no_new_keyring) {
+        if !self.options.no_new_keyring {
             // The keyring gets the label of who is to use it, not of who makes it; executing the command takes this back.
             let label =
                 process.and_then(|process| process.selinux_label.as_ref()).filter(|_| self.options.host.selinux);
@@ -261,8 +283,8 @@ impl Builder<'_> {
                 let data = self.plan.program.str(label.as_str());
                 self.push_label("/process/selinuxLabel", "self/attr/keycreate", data);
             }
-            let name = self.plan.program.format(format_args!("_ses.{id}"));
-            self.push(Op::JoinKeyring { name });
+            // Without a name: by name the kernel would look for one that there is, and a container could have put one in the way.
+            self.push(Op::NewKeyring);
         }
     }
 
@@ -320,7 +342,8 @@ pub(crate) fn plan(
     builder.plan_namespaces()?;
     builder.plan_rootfs()?;
     builder.plan_process(filter)?;
-    Ok(builder.plan)
+    builder.plan_assemblies();
+    Ok(builder.finish())
 }
 
 /// The hooks that run between the mounts and the change of root, for which the init waits.

@@ -207,6 +207,19 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.size) }
     }
 
+    /// Carries operations of the arena out on a new file system, whose detached mount is returned.
+    pub(crate) fn assemble(
+        &self,
+        operations: &[orlop_init::wire::Record],
+        slots: &[std::sync::atomic::AtomicI32],
+        detail: &mut [u8; orlop_init::wire::DETAIL],
+    ) -> std::result::Result<OwnedFd, orlop_init::Unmade> {
+        // SAFETY: the mapping begins with a header, has `size` bytes, and what the init changes in it are the header's atomics.
+        let number = unsafe { orlop_init::assemble(self.base.as_ptr().cast(), self.size, operations, slots, detail) }?;
+        // SAFETY: just made for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    }
+
     /// The operation at offset `at`.
     pub(crate) fn record(&self, at: usize) -> Option<orlop_init::wire::Record> {
         let end = at.checked_add(size_of::<orlop_init::wire::Record>())?;

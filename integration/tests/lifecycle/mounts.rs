@@ -51,6 +51,9 @@ pub(crate) const CASES: &[Case] = cases![
     cgroup_mount_with_namespace,
     default_devices_and_links,
     devices_of_a_user_namespace.not_runc("binds the host's").not_crun("since crun 1.27"),
+    modes_in_dev_do_not_depend_on_the_callers_umask,
+    errors_of_a_dev_name_their_field.not_runc("names no field").not_crun("names no field"),
+    mounts_in_dev_cover_what_is_there,
     extra_devices,
     device_with_wrong_type_is_refused.not_crun("accepts it"),
     masked_paths,
@@ -518,6 +521,46 @@ fn default_devices_and_links(t: &Sandbox) {
     assert_eq!(lines[6..10], ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"]);
     assert!(lines[10].ends_with("pts/ptmx"), "{}", lines[10]);
     assert_eq!(lines[11], "1");
+}
+
+fn modes_in_dev_do_not_depend_on_the_callers_umask(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/linux/devices", json!([{"path": "/dev/own", "type": "c", "major": 1, "minor": 5, "fileMode": 0o642}]));
+    c.sh("stat -c %a /dev /dev/null /dev/own /dev/shm");
+    assert_eq!(c.run_cmd(&[]).umask(0o77).run().ok().stdout, "755\n666\n642\n1777\n");
+}
+
+/// The file system, its parameters and what is in it: the same errors, whoever makes it.
+fn errors_of_a_dev_name_their_field(t: &Sandbox) {
+    let c = t.container("a");
+    let mounts = c.config(|config| config["mounts"].as_array().unwrap().clone());
+    let index = |path: &str| mounts.iter().position(|mount| mount["destination"] == path).unwrap();
+    for (path, kind) in [("/dev", "tmpfs"), ("/dev/shm", "tmpfs")] {
+        let index = index(path);
+        let options = format!("/mounts/{index}/options");
+        let kept = c.config(|config| config["mounts"][index]["options"].clone());
+        c.set(&options, json!(["mode=755", "size=nonsense"]));
+        let expected = format!("mount {kind} on {path}");
+        c.run().code(1).says(&expected).says(&format!("/mounts/{index}")).says("size");
+        c.set(&options, kept);
+    }
+    let long = format!("/dev/{}", "x".repeat(300));
+    c.set("/linux/devices", json!([{"path": long, "type": "c", "major": 1, "minor": 5}]));
+    c.run().code(1).says(&format!("make device {long}")).says("/linux/devices/0").says("name too long");
+    assert_eq!(c.remove("/linux/devices").sh("ls /dev/shm | wc -l").run().ok().stdout, "0\n");
+}
+
+/// What a config mounts in /dev lies on top of what every container has there, and not the other way round.
+fn mounts_in_dev_cover_what_is_there(t: &Sandbox) {
+    let c = t.container("a");
+    let file = t.dir.join("file");
+    fs::write(&file, "of the host\n").unwrap();
+    let file = file.display().to_string();
+    c.mount("bind", &file, "/dev/stdin-like", &["bind", "ro"]);
+    c.mount("bind", &file, "/dev/core", &["bind", "ro"]);
+    c.mount("tmpfs", "tmpfs", "/dev/shm", &["size=64k"]);
+    c.sh("cat /dev/stdin-like /dev/core; df -k /dev/shm | grep -c ' 64 '; grep -c ' /dev/shm ' /proc/self/mountinfo; ls -d /dev/fd/0");
+    assert_eq!(c.run().ok().stdout, "of the host\nof the host\n1\n2\n/dev/fd/0\n");
 }
 
 fn extra_devices(t: &Sandbox) {

@@ -33,6 +33,7 @@ pub(crate) const CASES: &[Case] = cases![
     seccomp_of_exec,
     devices_of_the_host_are_closed,
     no_core_file_of_the_runtime,
+    a_keyring_that_another_container_names_is_not_joined.not_runc("joins it").not_crun("joins it"),
     exec_environment_does_not_reach_the_runtime,
     setuid_programs_gain_nothing,
 ];
@@ -226,6 +227,16 @@ fn cve_2020_15257_no_abstract_sockets(t: &Sandbox) {
     assert!(!new.iter().any(|found| found.contains(&c.id) || found.contains(&name)), "CVE-2020-15257: {new:?}");
     drop(terminal);
     c.delete_force().ok();
+}
+
+fn a_keyring_that_another_container_names_is_not_joined(t: &Sandbox) {
+    let (hostile, victim) = (t.container("a"), t.container("b"));
+    hostile.sh(&format!("/probe join-keyring _ses.{} /new && mv /new /made; sleep 100", victim.id)).run_detached().ok();
+    let made = hostile.rootfs().join("made");
+    t.wait_until("the keyring to be made", || made.symlink_metadata().is_ok());
+    let made: i64 = fs::read_to_string(made).unwrap().parse().unwrap();
+    assert_ne!(victim.facts()["session_keyring"].as_i64(), Some(made));
+    hostile.delete_force().ok();
 }
 
 fn cve_2024_25621_state_directory_modes(t: &Sandbox) {

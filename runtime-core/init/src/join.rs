@@ -9,14 +9,16 @@ use crate::abi::{
 };
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::walk::{Failure, Walker};
-use crate::wire::{self, Phase, Str, detail};
+use crate::wire::{self, Phase, Slot, Str, detail};
 
 impl Walker {
-    /// Takes what the runtime has opened; each place keeps a number plus 1.
-    pub(crate) fn receive(&self) -> Result<(), Failure> {
+    /// Takes what the runtime has opened for these slots; each place keeps a number plus 1.
+    pub(crate) fn receive(&self, slots: &[Slot], tasks: bool) -> Result<(), Failure> {
         let header = self.arena.header();
         let socket = Fd(header.sync);
-        let mut places = self.arena.list(header.slots).iter().chain(self.arena.list(header.tasks));
+        let tasks = if tasks { self.arena.list(header.tasks) } else { &[] };
+        let all = self.arena.list(header.slots);
+        let mut places = slots.iter().filter_map(|slot| all.get(slot.0 as usize)).chain(tasks);
         loop {
             let mut numbers = [0i32; wire::DESCRIPTORS];
             let (count, word) = match sys::receive_fds(socket, &mut numbers) {

@@ -6,7 +6,8 @@
 //! allocates, locks, formats, logs, looks anything up or calls a C library, so it is as small as a process can be, and the binary
 //! that made the container is never reachable from within it.
 //!
-//! This crate has two users: the library `orlop` links it for [`wire`], and its build script compiles `main.rs` into the program.
+//! This crate has two users: the build script of the library `orlop` compiles `main.rs` into the program, and the library itself links
+//! the crate for [`wire`] and [`assemble`].
 #![no_std]
 #![allow(
     unsafe_code,
@@ -22,6 +23,7 @@
 compile_error!("Orlop runs on 64-bit Linux only");
 
 mod abi;
+mod assembly;
 mod classic;
 mod console;
 mod copy;
@@ -34,4 +36,5 @@ mod sys;
 mod walk;
 pub mod wire;
 
+pub use assembly::{Unmade, assemble};
 pub use walk::run;

@@ -28,14 +28,14 @@ pub(crate) fn clone_tree(dir: Fd, path: CStr<'_>, flags: usize) -> sys::Result<F
 
 /// Whether the attributes of a mount are set.
 #[derive(Debug, Clone, Copy)]
-enum Attributes {
+pub(crate) enum Attributes {
     Set,
     Later(List<Attr>),
 }
 
 impl Walker {
     /// Sets the attributes of a detached mount; on a kernel that cannot (before Linux 5.12), after it is attached.
-    fn set_attrs(&self, mount: Fd, attrs: List<Attr>) -> Result<Attributes, Failure> {
+    pub(crate) fn set_attrs(&self, mount: Fd, attrs: List<Attr>) -> Result<Attributes, Failure> {
         for attr in self.arena.list(attrs) {
             if attr.userns == Slot::RUNTIME {
                 self.arena.header().mount.store(mount.0, Ordering::Release);
@@ -107,41 +107,73 @@ impl Walker {
         let covered = if flags & TAKE_MODE != 0 { self.mode_at(target) } else { None };
         let mut name = [0u8; 256];
         let place = self.directory(target, flags, &mut name)?;
-        let context = Fd(sys::fsopen(self.arena.str(fstype), FSOPEN_CLOEXEC)? as i32);
-        if source.is_some() {
-            let key = CStr::new(b"source\0");
-            sys::fsconfig(context, FSCONFIG_SET_STRING, Some(key), Some(self.arena.str(source)))
-                .map_err(|errno| self.explain(context, errno))?;
-        }
         let params = self.arena.list(params);
         let (params, label) = match params.split_last() {
             Some((label, rest)) if flags & LABEL_ROOT != 0 => (rest, Some(label)),
             _ => (params, None),
         };
+        let mount = self.new_filesystem(fstype, source, params, covered, attr)?;
+        let copied = flags & COPY_UP != 0;
+        let attached = label.map_or(Ok(()), |label| self.label_root(mount, label)).and_then(|()| {
+            // A directory that was made for it holds nothing.
+            if let (true, Place::At(target)) = (copied, place) {
+                self.copy_up(target, mount)?;
+            }
+            let attributes = self.set_attrs(mount, after)?;
+            self.attach_with(mount, place, attributes)
+        });
+        close(mount)?;
+        attached?;
+        place.leave()
+    }
+
+    /// A new file system as a detached mount; `mode` is that of its root, where the parameters give none.
+    pub(crate) fn new_filesystem(
+        &self,
+        fstype: Str,
+        source: Str,
+        params: &[Param],
+        mode: Option<u32>,
+        attr: u64,
+    ) -> Result<Fd, Failure> {
+        let context = Fd(sys::fsopen(self.arena.str(fstype), FSOPEN_CLOEXEC)? as i32);
+        let made = self.configure(context, source, params, mode).and_then(|()| {
+            let mount = sys::fsmount(context, FSMOUNT_CLOEXEC, attr)?;
+            Ok(Fd(mount as i32))
+        });
+        close(context)?;
+        made
+    }
+
+    fn configure(&self, context: Fd, source: Str, params: &[Param], mode: Option<u32>) -> Result<(), Failure> {
+        if source.is_some() {
+            let key = CStr::new(b"source\0");
+            sys::fsconfig(context, FSCONFIG_SET_STRING, Some(key), Some(self.arena.str(source)))
+                .map_err(|errno| self.explain(context, errno))?;
+        }
         for param in params {
             let value = param.value.is_some().then(|| self.arena.str(param.value));
             let command = if value.is_some() { FSCONFIG_SET_STRING } else { FSCONFIG_SET_FLAG };
             sys::fsconfig(context, command, Some(self.arena.str(param.key)), value)
                 .map_err(|errno| self.explain(context, errno))?;
         }
-        if let Some(mode) = covered {
+        if let Some(mode) = mode {
             let digit = |shift: u32| b'0' + (mode >> shift & 7) as u8;
             let text = [digit(9), digit(6), digit(3), digit(0), 0];
             sys::fsconfig(context, FSCONFIG_SET_STRING, Some(CStr::new(b"mode\0")), Some(CStr::new(&text)))?;
         }
         sys::fsconfig(context, FSCONFIG_CMD_CREATE, None, None).map_err(|errno| self.explain(context, errno))?;
-        let mount = Fd(sys::fsmount(context, FSMOUNT_CLOEXEC, attr)? as i32);
-        close(context)?;
-        if let Some(label) = label {
-            self.label_root(mount, label)?;
-        }
-        // A directory that was made for it holds nothing.
-        if let (true, Place::At(target)) = (flags & COPY_UP != 0, place) {
-            self.copy_up(target, mount)?;
-        }
-        let attributes = self.set_attrs(mount, after)?;
-        self.attach_with(mount, place, attributes)?;
-        close(mount)?;
+        Ok(())
+    }
+
+    /// Attaches what the runtime has put together.
+    pub(crate) fn attach(&mut self, tree: Slot, target: Str, flags: u32) -> Result<(), Failure> {
+        let mut name = [0u8; 256];
+        let place = self.directory(target, flags, &mut name)?;
+        self.receive(&[tree], false)?;
+        let tree = self.arena.slot(tree);
+        place.attach(tree)?;
+        close(tree)?;
         place.leave()
     }
 
@@ -211,7 +243,10 @@ impl Walker {
             },
         };
         self.attach_with(tree, place, attributes)?;
-        close(tree)?;
+        if self.assembling.is_none() {
+            // Else it is lent.
+            close(tree)?;
+        }
         place.leave()
     }
 
@@ -281,7 +316,7 @@ impl Walker {
         let (major, minor) = number;
         let dev = u64::from(minor & 0xff) | u64::from(major & 0xfff) << 8 | u64::from(minor & !0xff) << 12;
         match sys::mknodat(parent, name, mode, dev) {
-            Ok(_) => {}
+            Ok(_) => self.set_exact_mode(parent, name, mode & 0o7777)?,
             Err(Errno(EEXIST)) => {
                 let there = sys::statx(parent, name)?;
                 let same = there.kind() == mode & S_IFMT

@@ -52,6 +52,9 @@ impl Walker {
         let cut = text.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let directory = Str { at: path.at, len: cut as u32 };
         let last = text.get(cut..).unwrap_or(&[]);
+        if let Some(dir) = self.assembling {
+            return Ok((dir, resolve::terminated(last, name).because(detail::TARGET)?));
+        }
         let known = self.parent.filter(|parent| self.starts(parent.path) == self.starts(directory));
         if let Some(parent) = known.filter(|_| resolve::is_name(last)) {
             let name = resolve::terminated(last, name).because(detail::TARGET)?;
@@ -99,13 +102,24 @@ impl Walker {
         if flags & MAKE_FIRST != 0 {
             let (dir, name) = self.parent(target, name)?;
             match sys::mkdirat(dir, name, 0o755) {
-                Ok(_) => return Ok(Some(Place::In(dir, name))),
-                Err(Errno(EEXIST)) => {}
+                Ok(_) => {
+                    self.set_exact_mode(dir, name, 0o755)?;
+                    return Ok(Some(Place::In(dir, name)));
+                }
+                Err(Errno(EEXIST)) if self.assembling.is_none() => {}
                 Err(errno) => return Err(Failure::because(errno, detail::TARGET)),
             }
         }
         self.forget_parent()?;
         Ok(None)
+    }
+
+    /// The runtime, which assembles, has a umask of its own; the init has none.
+    pub(crate) fn set_exact_mode(&self, dir: Fd, name: CStr<'_>, mode: u32) -> Result<(), Failure> {
+        if self.assembling.is_some() {
+            sys::fchmodat(dir, name, mode)?;
+        }
+        Ok(())
     }
 
     /// The target of a mount, made if it is missing.

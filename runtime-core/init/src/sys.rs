@@ -171,7 +171,7 @@ syscalls! {
     ioprio_set(which: usize => which, who: usize => who, value: u32 => value as usize) = IOPRIO_SET;
     sched_setaffinity(pid: usize => pid, n: usize => n, mask: &[u8] => mask.as_ptr() as usize) = SCHED_SETAFFINITY;
     set_mempolicy(mode: u32 => mode as usize, mask: &[u64] => mask.as_ptr() as usize, bits: u64 => bits as usize) = SET_MEMPOLICY;
-    join_session_keyring(op: usize => op, name: CStr<'_> => name.arg()) = KEYCTL;
+    join_session_keyring(op: usize => op, name: usize => name) = KEYCTL;
     socket(family: usize => family, kind: usize => kind, protocol: usize => protocol) = SOCKET;
     ioctl(fd: Fd => fd.arg(), request: usize => request, arg: usize => arg) = IOCTL;
 }

@@ -1,7 +1,7 @@
 //! The walk: one operation after the other, and a report by number when one fails.
 
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use crate::abi::{CLONE_PARENT, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS};
 use crate::place::Parent;
@@ -12,8 +12,8 @@ use crate::{identity, join};
 /// Why an operation failed: the errno, and what within the operation it befell (see [`detail`]).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Failure {
-    errno: Errno,
-    reason: u32,
+    pub(crate) errno: Errno,
+    pub(crate) reason: u32,
 }
 
 impl Failure {
@@ -44,16 +44,32 @@ impl<T> Because<T> for sys::Result<T> {
 pub(crate) struct Arena {
     base: usize,
     size: usize,
+    /// Where descriptors are found by their slots.
+    slots: &'static [AtomicI32],
+    /// Where text for the runtime goes.
+    detail: usize,
 }
 
 impl Arena {
+    /// An arena at `base`, whose first bytes are a header.
+    pub(crate) fn at(base: usize, size: usize) -> Self {
+        let mut arena = Self { base, size, slots: &[], detail: base + core::mem::offset_of!(Header, detail) };
+        arena.slots = arena.list(arena.header().slots);
+        arena
+    }
+
+    /// With descriptors and a place for text of the caller's.
+    pub(crate) fn with(self, slots: &'static [AtomicI32], detail: usize) -> Self {
+        Self { slots, detail, ..self }
+    }
+
     fn map(fd: Fd) -> sys::Result<Self> {
         let mut first = [0u8; 4];
         sys::read(fd, &mut first, 4)?;
         let size = u32::from_ne_bytes(first) as usize;
         let base = sys::map_shared(fd, size)?;
         sys::close(fd)?;
-        Ok(Self { base, size })
+        Ok(Self::at(base, size))
     }
 
     pub(crate) fn header(&self) -> &'static Header {
@@ -88,16 +104,14 @@ impl Arena {
     }
 
     pub(crate) fn slot(&self, slot: Slot) -> Fd {
-        let place = self.list(self.header().slots).get(slot.0 as usize);
-        Fd(place.map_or(-1, |number| number.load(Ordering::Relaxed) - 1))
+        Fd(self.slots.get(slot.0 as usize).map_or(-1, |number| number.load(Ordering::Relaxed) - 1))
     }
 
     /// Leaves text for the runtime.
     pub(crate) fn report_detail(&self, text: &[u8]) {
-        let place = self.base + core::mem::offset_of!(Header, detail);
         let length = text.len().min(wire::DETAIL - 1);
-        // SAFETY: inside the header's `detail`, which nobody reads before the report is marked complete.
-        unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), place as *mut u8, length) };
+        // SAFETY: `detail` has DETAIL bytes, which nobody reads before the report is complete.
+        unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), self.detail as *mut u8, length) };
     }
 }
 
@@ -107,6 +121,8 @@ pub(crate) struct Walker {
     pub(crate) arena: Arena,
     /// The root filesystem.
     pub(crate) root: Fd,
+    /// The one directory in which everything is made: the root of a file system that is put together before it is attached.
+    pub(crate) assembling: Option<Fd>,
     /// The container's end of its terminal.
     pub(crate) console: Option<Fd>,
     /// The directory in which the operation before this one made something.
@@ -126,8 +142,7 @@ pub fn run(fd: i32) -> ! {
     let Ok(arena) = Arena::map(Fd(fd)) else { sys::exit(1) };
     let header = arena.header();
     let operations = arena.list(header.ops);
-    let mut walker =
-        Walker { arena, root: Fd(-1), console: None, parent: None, empty_dir: None, null: None, cwd_tries: 0 };
+    let mut walker = Walker::new(arena);
     let begin = || -> Result<(), Failure> {
         match sys::close_range(header.first_private_fd as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC) {
             // Before Linux 5.11: one by one, as far as a table usually goes.
@@ -170,10 +185,23 @@ fn fail(arena: Arena, failure: Failure) -> ! {
 }
 
 impl Walker {
+    pub(crate) fn new(arena: Arena) -> Self {
+        Self {
+            arena,
+            root: Fd(-1),
+            assembling: None,
+            console: None,
+            parent: None,
+            empty_dir: None,
+            null: None,
+            cwd_tries: 0,
+        }
+    }
+
     fn step(&mut self, record: &Record) -> Result<(), Failure> {
         let arena = self.arena;
         match record.op {
-            Op::Receive => self.receive(),
+            Op::Receive { slots } => self.receive(arena.list(slots), true),
             Op::JoinCgroups => self.join_cgroups(),
             Op::Dumpable(value) => done(sys::prctl(PR_SET_DUMPABLE, value as usize, 0)),
             Op::Setns { fd, flags } => done(sys::setns(arena.slot(fd), flags)),
@@ -184,7 +212,7 @@ impl Walker {
             Op::BecomeRoot { setgroups } => self.become_root(setgroups == 1),
             Op::Setsid => done(sys::setsid()),
             Op::Loopback => join::loopback(),
-            Op::JoinKeyring { name } => done(sys::join_session_keyring(1, arena.str(name))),
+            Op::NewKeyring => done(sys::join_session_keyring(1, 0)),
             Op::Hostname { name } => {
                 let name = arena.str(name).bytes();
                 done(sys::sethostname(name, name.len()))
@@ -202,7 +230,10 @@ impl Walker {
 
     fn step_mounts(&mut self, record: &Record) -> Result<(), Failure> {
         let arena = self.arena;
-        if !matches!(record.op, Op::Mount { .. } | Op::Bind { .. } | Op::Device { .. } | Op::Symlink { .. }) {
+        if !matches!(
+            record.op,
+            Op::Mount { .. } | Op::Attach { .. } | Op::Bind { .. } | Op::Device { .. } | Op::Symlink { .. }
+        ) {
             self.forget_parent()?;
         }
         match record.op {
@@ -215,6 +246,7 @@ impl Walker {
             Op::Mount { target, fstype, source, params, attr, flags, after } => {
                 self.mount(target, fstype, source, params, attr, flags, after)
             }
+            Op::Attach { tree, target, flags, .. } => self.attach(tree, target, flags),
             Op::Bind { tree, source, target, flags, attrs } => self.bind(tree, source, target, flags, attrs),
             Op::SetAttr { target, attrs, flags } => self.set_attr(target, attrs, flags),
             Op::MakeDir { path, mode } => self.make_dir(path, mode),

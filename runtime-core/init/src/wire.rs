@@ -191,9 +191,9 @@ pub const MAKE_FIRST: u32 = 1 << 8;
 #[repr(C, u32)]
 #[allow(missing_docs, reason = "the fields are the parameters of the call that the variant names")]
 pub enum Op {
-    /// Receives the descriptors of [`Header::slots`] and [`Header::tasks`] through the socket: the runtime opens and makes them while
-    /// this process is at work on what needs none.
-    Receive,
+    /// Receives these descriptors and those of [`Header::tasks`] through the socket: the runtime opens and makes them while this process
+    /// is at work on what needs none.
+    Receive { slots: List<Slot> },
     /// Writes `0` into each of [`Header::tasks`]: a single-threaded process that moves itself takes no lock that waits for RCU.
     JoinCgroups,
     /// `prctl(PR_SET_DUMPABLE)`: 0 before anything that processes of an existing container could trace.
@@ -214,8 +214,8 @@ pub enum Op {
     Setsid,
     /// Brings the loopback device up.
     Loopback,
-    /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`.
-    JoinKeyring { name: Str },
+    /// A new session keyring (`keyctl(KEYCTL_JOIN_SESSION_KEYRING)`).
+    NewKeyring,
 
     /// Sets the propagation of every mount of the namespace.
     Propagation { flags: u64 },
@@ -228,6 +228,8 @@ pub enum Op {
     CurrentRoot,
     /// Mounts a new file system.
     Mount { target: Str, fstype: Str, source: Str, params: List<Param>, attr: u64, flags: u32, after: List<Attr> },
+    /// Receives a file system that the runtime has put together meanwhile (by [`crate::assemble`]), and attaches it.
+    Attach { tree: Slot, target: Str, fstype: Str, flags: u32 },
     /// Bind mounts a detached tree, or a host path.
     Bind { tree: Slot, source: Str, target: Str, flags: u32, attrs: List<Attr> },
     /// Changes the attributes of the mount at a path.
@@ -325,9 +327,9 @@ pub struct Record {
     pub op: Op,
 }
 
-/// The most descriptors that one message of [`Op::Receive`] carries; the kernel's own bound is 253 (`SCM_MAX_FD`).
+/// The most descriptors that one message carries; the kernel's own bound is 253 (`SCM_MAX_FD`).
 pub const DESCRIPTORS: usize = 128;
-/// The byte of a message of [`Op::Receive`] that another one follows.
+/// The byte of a message with descriptors that another one follows.
 pub const MORE: u8 = 1;
 /// The byte of the last one.
 pub const LAST: u8 = 0;
@@ -372,7 +374,7 @@ pub struct Header {
     pub die_with_parent: u32,
     /// The operations.
     pub ops: List<Record>,
-    /// File descriptors by [`Slot`], each plus 1; 0 before [`Op::Receive`]. Written by the program.
+    /// File descriptors by [`Slot`], each plus 1; 0 before [`Op::Receive`] or [`Op::Attach`]. Written by the program.
     pub slots: List<AtomicI32>,
     /// Those of [`Op::JoinCgroups`], likewise; places may be left over.
     pub tasks: List<AtomicI32>,

@@ -88,7 +88,6 @@ impl Prepared {
             options.notify_socket.then(|| runtime.container_dir(id).join("notify").to_string_lossy().into_owned());
         let revealing = if options.no_pivot { super::proc_mounts::revealing()? } else { Vec::new() };
         let plan_options = PlanOptions {
-            id: Some(id),
             bundle: &bundle.directory,
             no_pivot: options.no_pivot,
             revealing: &revealing,

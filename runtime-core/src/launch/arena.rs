@@ -161,6 +161,17 @@ impl Arena {
         self.mapping.record(header.ops.at as usize + index * size_of::<Record>())
     }
 
+    /// Carries operations that refer to the arena out on a new file system of this process's; `detail` is what [`Self::detail`] is for
+    /// the init's.
+    pub(crate) fn assemble(
+        &self,
+        operations: &[Record],
+        slots: &[AtomicI32],
+        detail: &mut [u8; DETAIL],
+    ) -> std::result::Result<OwnedFd, orlop_init::Unmade> {
+        self.mapping.assemble(operations, slots, detail)
+    }
+
     /// The reported errno and reason.
     pub(crate) fn report(&self) -> (i32, u32) {
         self.header()

@@ -1,6 +1,7 @@
 //! What an init reported by number, turned back into an error with step, object, config field and cause.
 
-use orlop_init::wire::{Op, Phase, ProcFile, detail};
+use orlop_init::Unmade;
+use orlop_init::wire::{Op, Phase, ProcFile, Record, detail};
 
 use super::Arena;
 use crate::config::SchedulerPolicy;
@@ -57,9 +58,19 @@ pub(crate) fn death(arena: &Arena, exit: Exit) -> Option<Error> {
 /// The error that an init reported.
 pub(crate) fn failure(arena: &Arena) -> Error {
     let (errno, reason) = arena.report();
-    let Some(record) = arena.operation() else {
-        return Error::os(Step::Clone, errno).object("the container's init");
-    };
+    match arena.operation() {
+        Some(record) => failed(arena, &record, errno, reason, &arena.detail()),
+        None => Error::os(Step::Clone, errno).object("the container's init"),
+    }
+}
+
+/// The error of what the runtime could not put together; `record` is the operation that failed.
+pub(super) fn unmade(arena: &Arena, record: &Record, unmade: &Unmade, said: &[u8]) -> Error {
+    let said = said.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    failed(arena, record, unmade.errno, unmade.reason, said)
+}
+
+fn failed(arena: &Arena, record: &Record, errno: i32, reason: u32, said: &[u8]) -> Error {
     let view = arena.view();
     let field = view.text(record.field);
     let with_field = |error: Error| if field.is_empty() { error } else { error.field(field) };
@@ -71,13 +82,13 @@ pub(crate) fn failure(arena: &Arena) -> Error {
     let object = describe::object(&record.op, view);
     let error = Error::os(describe::step(&record.op), errno);
     let error = with_field(if object.is_empty() { error } else { error.object(object) });
-    explain(error, arena, &record.op, errno, reason)
+    explain(error, said, &record.op, errno, reason)
 }
 
-fn explain(error: Error, arena: &Arena, op: &Op, errno: i32, reason: u32) -> Error {
+fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error {
     match (op, reason) {
         (Op::Chdir { .. }, detail::OUTSIDE) => error.detail("the directory is outside of the container's root"),
-        (Op::Mount { .. }, detail::SYMLINK) => {
+        (Op::Mount { .. } | Op::Attach { .. }, detail::SYMLINK) => {
             error.detail("the target is a symbolic link, and it must be mounted on ordinary directory")
         }
         (_, detail::SYMLINK) => error.detail("the target is a symbolic link, which is not allowed here"),
@@ -87,7 +98,7 @@ fn explain(error: Error, arena: &Arena, op: &Op, errno: i32, reason: u32) -> Err
         (_, detail::NOT_PROCFS) => error.detail("the file is not on procfs"),
         (_, detail::COPY) => error.detail("copying what the target directory holds"),
         (_, detail::SEND) => error.detail("sending the terminal to the console socket"),
-        (_, detail::PARAMETER) => said(error, arena),
+        (_, detail::PARAMETER) => with_kernels_words(error, said),
         (Op::Bind { .. } | Op::Mount { .. } | Op::SetAttr { .. }, detail::ATTRIBUTES) => attributes(error, op, errno),
         (Op::Mount { .. }, _) if errno == libc::EPERM => error.hint(
             "a user namespace may mount proc or sysfs only where the caller's own is fully visible, and sysfs and mqueue only with a new network or ipc namespace",
@@ -122,9 +133,8 @@ pub(super) fn namespace_hint(error: Error, errno: i32) -> Error {
 }
 
 /// The kernel's own words on a file system parameter: `e tmpfs: Bad value for 'size'`.
-fn said(error: Error, arena: &Arena) -> Error {
-    let text = arena.detail();
-    let text = String::from_utf8_lossy(&text);
+fn with_kernels_words(error: Error, text: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(text);
     let line = text.lines().next().unwrap_or("").trim();
     let line = line.strip_prefix("e ").or_else(|| line.strip_prefix("w ")).unwrap_or(line);
     if line.is_empty() { error } else { error.detail(line.to_owned()) }

@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use orlop_init::wire::Slot;
+
 use crate::plan::{Plan, Resource, TreeOf};
 use crate::procfs::Procfs;
 use crate::{Error, HostPid, Kind, Result, Step, sys};
@@ -39,9 +41,9 @@ impl AsFd for Opened<'_> {
     }
 }
 
-/// Opens every resource of `plan`, in the order of its slots.
-pub(crate) fn open_all<'g>(plan: &Plan, given: &Given<'g>) -> Result<Vec<Opened<'g>>> {
-    plan.resources.iter().map(|resource| open_one(resource, given)).collect()
+/// Opens the resources of `plan` behind `slots`.
+pub(crate) fn open_all<'g>(plan: &Plan, slots: &[Slot], given: &Given<'g>) -> Result<Vec<Opened<'g>>> {
+    slots.iter().filter_map(|slot| plan.resources.get(slot.0 as usize)).map(|one| open_one(one, given)).collect()
 }
 
 fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
@@ -55,6 +57,7 @@ fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
             Ok(Opened::Own(tree))
         }
         Resource::Device(node) => super::nodes::open(node).map(Opened::Own),
+        Resource::Assembly => Err(missing("an assembly is made and not opened")),
         Resource::Proc => Ok(Opened::Own(Procfs::open()?.into_fd())),
         Resource::Namespace { path, kind, field } => open_namespace(path, *kind, field).map(Opened::Own),
         Resource::IdMap { maps, field } => super::idmapped::namespace(maps, field).map(Opened::Own),

@@ -10,7 +10,7 @@ pub(crate) fn step(op: &Op) -> Step {
     match op {
         Op::JoinCgroups | Op::Sync { phase: Phase::Attach } => Step::Cgroup,
         Op::Setns { .. } | Op::Unshare { .. } => Step::JoinNamespace,
-        Op::Receive
+        Op::Receive { .. }
         | Op::Dumpable(_)
         | Op::Fork { .. }
         | Op::Setsid
@@ -20,10 +20,10 @@ pub(crate) fn step(op: &Op) -> Step {
         Op::BecomeRoot { .. } => Step::MapIds,
         Op::TimeOffsets { .. } => Step::SetTimeOffsets,
         Op::Loopback => Step::SetUpNetwork,
-        Op::JoinKeyring { .. } => Step::JoinKeyring,
+        Op::NewKeyring => Step::JoinKeyring,
         Op::Propagation { .. } | Op::RootPropagation { .. } => Step::SetPropagation,
         Op::Rootfs { .. } => Step::OpenRootfs,
-        Op::Mount { .. } => Step::Mount,
+        Op::Mount { .. } | Op::Attach { .. } => Step::Mount,
         Op::Bind { .. } => Step::BindMount,
         Op::SetAttr { .. } => Step::ReadonlyRootfs,
         Op::MakeDir { .. } => Step::MakeMountTarget,
@@ -67,9 +67,9 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
             Phase::MapMount => "wait for a mount's id map".into(),
             Phase::Ready => "created: limits, state, pid file".into(),
         },
-        Op::Receive => "receive what the runtime opens".into(),
+        Op::Receive { .. } => "receive what the runtime opens".into(),
         Op::Rootfs { path, .. } => text(*path),
-        Op::Mount { target, fstype, .. } => {
+        Op::Mount { target, fstype, .. } | Op::Attach { target, fstype, .. } => {
             format!("{} on {}", text(*fstype), text(*target))
         }
         Op::Bind { source, target, .. } => format!("{} on {}", text(*source), text(*target)),
@@ -80,7 +80,7 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
         Op::Symlink { path, target, .. } => format!("{} -> {}", text(*path), text(*target)),
         Op::StdioNull => "standard streams that are /dev/null: the container's".into(),
         Op::Console { rows, cols, .. } => format!("{cols}x{rows}"),
-        Op::JoinKeyring { name } | Op::Hostname { name } | Op::Domainname { name } => text(*name),
+        Op::Hostname { name } | Op::Domainname { name } => text(*name),
         Op::WriteProc { path, data, what, .. } => match what {
             ProcFile::Sysctl => format!("{}={}", text(*path).trim_start_matches("sys/").replace('/', "."), text(*data)),
             // AppArmor's file takes a command.

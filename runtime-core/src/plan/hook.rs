@@ -1,6 +1,6 @@
 //! The plan of a hook that runs inside a container's namespaces.
 
-use orlop_init::wire::Op;
+use orlop_init::wire::{List, Op};
 
 use super::program::Program;
 use super::{Builder, Host, Plan, PlanOptions, Resource};
@@ -13,7 +13,7 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>,
     let plan = Plan { program: Program::with_capacity(2048), first_private_fd: 3, ..Plan::default() };
     let mut builder =
         Builder { config, options: &options, plan, proc: None, empty: Vec::new(), late_readonly: Vec::new() };
-    builder.push(Op::Receive);
+    builder.push(Op::Receive { slots: List::default() });
     builder.push(Op::Dumpable(0));
     let init = builder.slot(Resource::InitPidfd);
     builder.plan_join(init);
@@ -31,7 +31,7 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>,
     builder.push(Op::Setsid);
     builder.push_hook_program(hook, &hook.env);
     builder.push(Op::Execute);
-    builder.plan
+    builder.finish()
 }
 
 impl Builder<'_> {

@@ -1,6 +1,6 @@
 //! Which namespaces are made by the clone, which by the init, and in which order existing ones are joined.
 
-use orlop_init::wire::{Op, Phase, Slot};
+use orlop_init::wire::{List, Op, Phase, Slot};
 
 use super::{Builder, IdMaps, JoinCgroup, Resource};
 use crate::Result;
@@ -36,7 +36,7 @@ impl Builder<'_> {
             // What the runtime opens next may lie in the cgroup that systemd makes only now.
             self.push(Op::Sync { phase: Phase::Attach });
         }
-        self.push(Op::Receive);
+        self.push(Op::Receive { slots: List::default() });
         self.push_cgroup_join();
         match user {
             Some(user) => self.plan_joined_user(user, pid, new),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use orlop_init::wire::{Op, Record};
 use serde::Serialize;
 
 use crate::plan::{MountMaps, Plan, Resource, describe};
@@ -91,11 +92,23 @@ pub fn plan(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Res
 
 fn of_init(plan: &Plan) -> impl Iterator<Item = Operation> {
     let view = plan.program.view();
-    plan.program.ops.iter().map(move |record| Operation {
-        by: "init",
+    let told = move |by: &'static str, record: &Record| Operation {
+        by,
         step: describe::step(&record.op).words(),
         object: describe::object(&record.op, view),
         field: view.text(record.field).to_owned(),
+    };
+    plan.program.ops.iter().flat_map(move |record| {
+        let assembled = match record.op {
+            Op::Attach { tree, .. } => plan.assemblies.iter().find(|assembly| assembly.slot == tree),
+            _ => None,
+        };
+        let operations = assembled.and_then(|assembly| plan.program.assembled.get(assembly.operations.clone()));
+        operations
+            .unwrap_or_default()
+            .iter()
+            .map(move |record| told("runtime", record))
+            .chain(std::iter::once(told("init", record)))
     })
 }
 
@@ -114,7 +127,12 @@ fn opening(resource: &Resource) -> Option<Operation> {
         Resource::IdMap { maps: MountMaps::Joined { path, .. }, field } => {
             (format!("the user namespace {path} for an id-mapped mount"), field.clone())
         }
-        Resource::Proc | Resource::ConsoleSocket | Resource::StartFifo | Resource::InitPidfd | Resource::InitRoot => {
+        Resource::Assembly
+        | Resource::Proc
+        | Resource::ConsoleSocket
+        | Resource::StartFifo
+        | Resource::InitPidfd
+        | Resource::InitRoot => {
             return None;
         }
     };

@@ -45,7 +45,6 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
     let joins_later = paused || cgroup.is_none();
     let has_tasks = cgroup.as_ref().is_some_and(|cgroup| cgroup.record().paths.keys().any(|name| !name.is_empty()));
     let plan_options = PlanOptions {
-        id: Some(id),
         bundle: Path::new(&entry.record.bundle),
         no_pivot: false,
         revealing: &[],

@@ -1,0 +1,30 @@
+//! File systems that the runtime puts together for the init.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use orlop_init::wire::DETAIL;
+
+use super::{Arena, Given, report, resources};
+use crate::Result;
+use crate::plan::{Assembly, Plan};
+
+/// The detached mount of an assembly, with all that is in it.
+///
+/// # Errors
+/// Those of its operations, as the init would report them.
+pub(super) fn make(plan: &Plan, assembly: &Assembly, arena: &Arena) -> Result<OwnedFd> {
+    let records = plan.program.assembled.get(assembly.operations.clone()).unwrap_or(&[]);
+    let lent = resources::open_all(plan, &assembly.lent, &Given::default())?;
+    let slots: Vec<AtomicI32> = plan.resources.iter().map(|_| AtomicI32::new(0)).collect();
+    for (slot, opened) in assembly.lent.iter().zip(&lent) {
+        if let Some(place) = slots.get(slot.0 as usize) {
+            place.store(opened.as_fd().as_raw_fd() + 1, Ordering::Relaxed);
+        }
+    }
+    let mut said = [0; DETAIL];
+    arena.assemble(records, &slots, &mut said).map_err(|unmade| match records.get(unmade.index) {
+        Some(record) => report::unmade(arena, record, &unmade, &said),
+        None => report::failure(arena),
+    })
+}
