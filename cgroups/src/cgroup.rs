@@ -20,6 +20,8 @@ pub struct Cgroup {
     pub(crate) parts: Vec<Part>,
     /// Made by this object, and no process has joined it yet as far as this object knows.
     pub(crate) fresh: bool,
+    /// The topmost new directory of a cpuset of v1 that has neither CPUs nor memory nodes yet, and whether all below it is new.
+    pub(crate) unfilled: Option<(String, bool)>,
     /// Device rules have been set by this object.
     pub(crate) filtered: std::sync::atomic::AtomicBool,
     /// Unit properties to start the scope with.
@@ -128,7 +130,7 @@ impl Cgroup {
     /// be joined, [`Kind::NotDelegated`] when it must not be made.
     pub fn create(record: Record, spec: &Spec<'_>) -> Result<Self> {
         let mut cgroup = Self::create_unified(record, spec)?;
-        match cgroup.create_v1() {
+        match cgroup.create_v1().and_then(|()| cgroup.fill_cpuset()) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
                 crate::create::undo(&cgroup.record.made);
@@ -138,7 +140,7 @@ impl Cgroup {
     }
 
     /// The first part of [`create`](Self::create): the cgroup of v2, into which a process is cloned. [`create_v1`](Self::create_v1)
-    /// makes the rest while that process is at work already.
+    /// and [`fill_cpuset`](Self::fill_cpuset) make the rest while that process is at work already.
     ///
     /// # Errors
     /// As [`create`](Self::create).
@@ -176,6 +178,19 @@ impl Cgroup {
         }
     }
 
+    /// The last part of [`create`](Self::create): gives a new cpuset of v1 the CPUs and memory nodes of its parent, without which no
+    /// process can enter it. The kernel compares them with those of every cpuset beside it, and checks the bandwidth of all deadline
+    /// tasks: beside a thousand others this takes longer than all directories together.
+    ///
+    /// # Errors
+    /// [`Kind::System`].
+    pub fn fill_cpuset(&mut self) -> Result<()> {
+        match (self.unfilled.take(), self.v1("cpuset")) {
+            (Some((first, new)), Some(part)) => crate::create::fill_cpuset(&first, &part.path, new),
+            _ => Ok(()),
+        }
+    }
+
     /// The directory of v2 to pass to clone3(2) with `CLONE_INTO_CGROUP`; none on v1, and where systemd makes the cgroup.
     ///
     /// # Errors
@@ -201,7 +216,15 @@ impl Cgroup {
         if let Some(path) = record.paths.get("") {
             parts.push(Part::new(Vec::new(), path.clone()));
         }
-        Self { record, parts, fresh: false, filtered: false.into(), properties: Vec::new(), owner: None }
+        Self {
+            record,
+            parts,
+            fresh: false,
+            unfilled: None,
+            filtered: false.into(),
+            properties: Vec::new(),
+            owner: None,
+        }
     }
 
     /// What to keep in the state file.
@@ -242,6 +265,21 @@ impl Cgroup {
             }
         }
         Ok(join)
+    }
+
+    /// The `tasks` files of [`join`](Self::join) for a process that has work to do meanwhile: those that it can enter at once, and
+    /// those that it enters when its limits are set. A cpuset cannot be entered before [`fill_cpuset`](Self::fill_cpuset), and while
+    /// device rules are written they forbid more than they will.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn tasks_in_two(&self) -> Result<(Vec<BorrowedFd<'_>>, Vec<BorrowedFd<'_>>)> {
+        let (mut early, mut late) = (Vec::new(), Vec::new());
+        for part in self.parts.iter().filter(|part| !part.is_unified()) {
+            let when = if part.has("cpuset") || part.has("devices") { &mut late } else { &mut early };
+            when.push(part.tasks()?);
+        }
+        Ok((early, late))
     }
 
     /// The cgroup at `path` below this one, for an `exec` into it; it must be there. With controllers given, only those

@@ -26,7 +26,13 @@ pub(crate) fn make(cgroup: &mut Cgroup, wanted: fn(&Part) -> bool) -> Result<()>
         let result = if part.is_unified() {
             make_unified(part, mount.as_deref().unwrap_or(crate::layout::DEFAULT_ROOT), &mut made)
         } else {
-            make_v1(part, &mut made)
+            let before = made.len();
+            make_v1(part, &mut made).map(|new| {
+                if part.has("cpuset") {
+                    let first = made.get(before).cloned().unwrap_or_else(|| part.path.clone());
+                    cgroup.unfilled = Some((first, new));
+                }
+            })
         };
         match result {
             Ok(()) => {}
@@ -243,18 +249,14 @@ pub(crate) fn enable(mount: &str, leaf: &str, wanted: impl Fn(&str) -> bool) -> 
     Ok(())
 }
 
-fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<()> {
-    let before = made.len();
+/// True when the directory itself is new.
+fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<bool> {
     let new = make_path(&part.path, made)?;
     if let Err(error) = part.tasks() {
         if error.kind() == Kind::NotFound {
             return Err(error.kind_is(Kind::Unsupported).detail("no cgroup hierarchy is mounted there"));
         }
         return Err(error);
-    }
-    if part.has("cpuset") {
-        let first = made.get(before).cloned().unwrap_or_else(|| part.path.clone());
-        fill_cpuset(&first, &part.path, new)?;
     }
     if !new {
         let mut all = Vec::new();
@@ -267,12 +269,12 @@ fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<()> {
     {
         return Err(frozen(&part.path));
     }
-    Ok(())
+    Ok(new)
 }
 
 /// A v1 cpuset starts without CPUs and memory nodes, and no process can join it then. Gives every cgroup from `first`, the topmost
 /// new one, down to `leaf` what its parent has, unless it has some already.
-fn fill_cpuset(first: &str, leaf: &str, new: bool) -> Result<()> {
+pub(crate) fn fill_cpuset(first: &str, leaf: &str, new: bool) -> Result<()> {
     let Some((top, _)) = first.rsplit_once('/') else { return Ok(()) };
     let mut dir = Dir::open(top)?;
     let mut names = leaf.strip_prefix(top).unwrap_or_default().split('/').filter(|name| !name.is_empty());

@@ -159,10 +159,11 @@ impl Making<'_> {
 
     /// Makes and opens what the init waits for, while it is at work on what needs none of it.
     fn supply(&mut self, waits: bool) -> Result<()> {
+        let (late, rootless) = (self.plan().joins_late, self.prepared.host.rootless);
         if let Some(cgroup) = &mut self.cgroup {
             cgroup.complete()?;
-            if cgroup.may_limit_early(self.config) {
-                cgroup.apply(self.config, self.prepared.host.rootless)?;
+            if !late {
+                cgroup.settle(self.config, rootless)?;
             }
         }
         let console = sockets::console(self.config, self.options)?;
@@ -173,15 +174,26 @@ impl Making<'_> {
             ..Given::default()
         };
         self.attach()?;
-        let tasks = match &self.cgroup {
-            Some(cgroup) if !cgroup.is_systemds() => cgroup.tasks()?,
-            _ => Vec::new(),
-        };
+        let (mut tasks, limited) = self.cgroup.as_ref().map(ContainerCgroup::tasks).transpose()?.unwrap_or_default();
+        if !late {
+            tasks.extend(limited);
+        }
         self.init()?.hand_over(self.plan(), &given, &tasks)?;
+        self.let_join(late)?;
         // The init has mounts to make now, and this process nothing else to do.
         let record = self.created()?;
         self.claim.locked()?.prepare(&record)?;
         self.written = Some(record);
+        Ok(())
+    }
+
+    /// Lets the init into the hierarchies that it enters last.
+    fn let_join(&mut self, late: bool) -> Result<()> {
+        if let (true, Some(cgroup)) = (late, &mut self.cgroup) {
+            cgroup.settle(self.config, self.prepared.host.rootless)?;
+            let init = self.init.as_ref().ok_or_else(no_init)?;
+            init.send(&cgroup.tasks()?.1)?;
+        }
         Ok(())
     }
 

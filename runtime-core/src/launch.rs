@@ -185,6 +185,15 @@ impl Init {
         Ok(())
     }
 
+    /// Sends descriptors to the init, where it waits for them.
+    ///
+    /// # Errors
+    /// [`Step::Clone`].
+    pub(crate) fn send(&self, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        self.send_descriptors(&numbers, wire::LAST).map(drop)
+    }
+
     /// Whether the init takes them; where it has died meanwhile, the next wait tells why.
     fn send_descriptors(&self, numbers: &[RawFd], word: u8) -> Result<bool> {
         let word = [word];

@@ -104,6 +104,8 @@ pub(crate) struct Host {
 pub(crate) struct JoinCgroup {
     /// It writes itself into the `tasks` files of v1 hierarchies.
     pub(crate) tasks: bool,
+    /// Into some of them only when the limits are set, unless a cgroup namespace is to begin where it is.
+    pub(crate) late: bool,
     /// systemd moves it while it waits.
     pub(crate) attach: bool,
 }
@@ -199,6 +201,8 @@ pub(crate) struct Plan {
     pub(crate) assemblies: Vec<Assembly>,
     /// The mounts whose ids the runtime maps while the init waits.
     pub(crate) mapped_mounts: Vec<MappedMount>,
+    /// Whether the init enters some hierarchies of v1 only after its mounts.
+    pub(crate) joins_late: bool,
     /// The id maps of a new user namespace.
     pub(crate) id_maps: Option<IdMaps>,
     /// The first fd that the command does not inherit.
@@ -354,10 +358,15 @@ fn has_early_hooks(config: &Config<'_>) -> bool {
 }
 
 impl Builder<'_> {
+    /// Whether the runtime runs hooks, or moves network devices, between the mounts and the change of root.
+    fn stops_for_hooks(&self) -> bool {
+        let devices = self.config.linux.as_ref().is_some_and(|linux| !linux.net_devices.is_empty());
+        has_early_hooks(self.config) || devices
+    }
+
     /// A point at which the parent runs hooks.
     fn plan_hooks(&mut self) {
-        let devices = self.config.linux.as_ref().is_some_and(|linux| !linux.net_devices.is_empty());
-        if has_early_hooks(self.config) || devices {
+        if self.stops_for_hooks() {
             self.push(Op::Sync { phase: Phase::Namespaces });
         }
     }

@@ -1,10 +1,12 @@
 //! The life of a cgroup on every layout: made, joined, frozen, killed, removed.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use orlop_cgroups::{Cgroup, Spec};
+use orlop_cgroups::{Cgroup, Join, Spec};
 
+use crate::environment::is_root;
 use crate::process::{shell, until};
 use crate::sandbox::{Sandbox, layouts, path, unique};
 
@@ -26,6 +28,42 @@ fn a_process_is_born_in_the_cgroup() {
         sandbox.kill_all().unwrap();
         assert_eq!(child.wait(), 128 + 9, "{name}");
         assert!(sandbox.wait_empty(Duration::from_secs(5)).unwrap());
+    }
+}
+
+fn entering(tasks: Vec<BorrowedFd<'_>>) -> Join<'_> {
+    Join { clone_into: None, tasks, attach: false }
+}
+
+#[test]
+fn a_cgroup_can_be_made_and_entered_in_two_steps() {
+    for (name, layout) in layouts() {
+        let place = path(&unique());
+        let spec = Spec { id: "test", cgroups_path: Some(&place), rootless: !is_root(), ..Spec::default() };
+        let record = Cgroup::plan(&layout, &spec).unwrap();
+        let mut sandbox = Sandbox::open(Cgroup::create_unified(record, &spec).unwrap());
+        sandbox.create_v1().unwrap();
+        let (early, late) = sandbox.tasks_in_two().unwrap();
+        let all = sandbox.join().unwrap().tasks.len();
+        assert_eq!(early.len() + late.len(), all, "{name}");
+        if late.is_empty() {
+            assert_eq!(all, 0, "{name}: a host with v1 has cpuset or devices there");
+            continue;
+        }
+        if sandbox.record().path("cpuset").is_some() {
+            let mut refused = shell(&entering(late), "exec sleep 100");
+            assert_eq!(refused.wait(), 126, "{name}: a cpuset without CPUs was entered");
+        }
+        sandbox.fill_cpuset().unwrap();
+        // Once is enough.
+        sandbox.fill_cpuset().unwrap();
+        let (early, late) = sandbox.tasks_in_two().unwrap();
+        let child = shell(&entering(early.into_iter().chain(late).collect()), "exec sleep 100");
+        until(5, "the process is in the cgroup", || sandbox.processes().unwrap() == [child.pid()]);
+        for (controller, path) in sandbox.record().paths.iter().filter(|(controller, _)| !controller.is_empty()) {
+            let procs = std::fs::read_to_string(format!("{path}/cgroup.procs")).unwrap();
+            assert_eq!(procs.trim(), child.pid().to_string(), "{name}: {controller}");
+        }
     }
 }
 

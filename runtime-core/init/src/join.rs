@@ -15,10 +15,17 @@ impl Walker {
     /// Takes what the runtime has opened for these slots; each place keeps a number plus 1.
     pub(crate) fn receive(&self, slots: &[Slot], tasks: bool) -> Result<(), Failure> {
         let header = self.arena.header();
-        let socket = Fd(header.sync);
         let tasks = if tasks { self.arena.list(header.tasks) } else { &[] };
         let all = self.arena.list(header.slots);
         let mut places = slots.iter().filter_map(|slot| all.get(slot.0 as usize)).chain(tasks);
+        self.receive_each(|number| {
+            places.next().ok_or(Errno(EPROTO))?.store(number + 1, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    fn receive_each(&self, mut take: impl FnMut(i32) -> sys::Result<()>) -> Result<(), Failure> {
+        let socket = Fd(self.arena.header().sync);
         loop {
             let mut numbers = [0i32; wire::DESCRIPTORS];
             let (count, word) = match sys::receive_fds(socket, &mut numbers) {
@@ -26,8 +33,7 @@ impl Walker {
                 other => other?,
             };
             for number in numbers.iter().take(count) {
-                let place = places.next().ok_or(Errno(EPROTO))?;
-                place.store(number + 1, Ordering::Relaxed);
+                take(*number)?;
             }
             match word {
                 Some(wire::MORE) => {}
@@ -36,6 +42,14 @@ impl Walker {
                 None => return Err(Errno(ECONNRESET).into()),
             }
         }
+    }
+
+    pub(crate) fn join_late(&self) -> Result<(), Failure> {
+        self.receive_each(|number| {
+            sys::write(Fd(number), b"0", 1)?;
+            close(Fd(number))?;
+            Ok(())
+        })
     }
 
     pub(crate) fn join_cgroups(&self) -> Result<(), Failure> {

@@ -203,6 +203,7 @@ impl Walker {
         match record.op {
             Op::Receive { slots } => self.receive(arena.list(slots), true),
             Op::JoinCgroups => self.join_cgroups(),
+            Op::JoinLate => self.join_late(),
             Op::Dumpable(value) => done(sys::prctl(PR_SET_DUMPABLE, value as usize, 0)),
             Op::Setns { fd, flags } => done(sys::setns(arena.slot(fd), flags)),
             Op::Unshare { flags } => done(sys::unshare(flags as usize)),

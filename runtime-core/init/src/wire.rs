@@ -196,6 +196,9 @@ pub enum Op {
     Receive { slots: List<Slot> },
     /// Writes `0` into each of [`Header::tasks`]: a single-threaded process that moves itself takes no lock that waits for RCU.
     JoinCgroups,
+    /// Receives the `tasks` files of hierarchies that can be entered only now that the runtime has set their limits, and writes `0`
+    /// into each.
+    JoinLate,
     /// `prctl(PR_SET_DUMPABLE)`: 0 before anything that processes of an existing container could trace.
     Dumpable(u32),
     /// `setns(2)` by a namespace fd or a pidfd.

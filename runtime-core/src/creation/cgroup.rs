@@ -146,9 +146,11 @@ fn delegated_owner(config: &Config<'_>) -> Option<Owner> {
 impl PlannedCgroup {
     /// How a process will get in: known before the cgroup exists.
     pub(super) fn join(&self) -> JoinCgroup {
+        let by_itself = |name: &str| self.record.driver == Driver::Cgroupfs && self.record.paths.contains_key(name);
         JoinCgroup {
             attach: self.record.driver == Driver::Systemd,
             tasks: self.record.driver == Driver::Cgroupfs && self.record.paths.keys().any(|name| !name.is_empty()),
+            late: by_itself("cpuset") || by_itself("devices"),
         }
     }
 
@@ -246,14 +248,28 @@ impl ContainerCgroup {
         self.cgroup.record().paths.keys().filter(|name| !name.is_empty()).count()
     }
 
-    /// Makes what the init needs only later.
+    /// Makes the directories that the init needs only later.
     pub(super) fn complete(&mut self) -> Result<()> {
         self.cgroup.create_v1().map_err(|error| Error::cgroup(&error))
     }
 
-    /// The files through which the init enters the hierarchies of v1.
-    pub(super) fn tasks(&self) -> Result<Vec<BorrowedFd<'_>>> {
-        self.cgroup.join().map(|join| join.tasks).map_err(|error| Error::cgroup(&error))
+    /// Has a new cpuset of v1 ready to be entered.
+    pub(super) fn fill_cpuset(&mut self) -> Result<()> {
+        self.cgroup.fill_cpuset().map_err(|error| Error::cgroup(&error))
+    }
+
+    /// Has it ready for the init to enter, with the limits that can be set by then.
+    pub(super) fn settle(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
+        self.fill_cpuset()?;
+        if self.may_limit_early(config) { self.apply(config, rootless) } else { Ok(()) }
+    }
+
+    /// The files through which the init enters the hierarchies of v1: at once, and once the cgroup is settled.
+    pub(super) fn tasks(&self) -> Result<(Vec<BorrowedFd<'_>>, Vec<BorrowedFd<'_>>)> {
+        if self.is_systemds() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        self.cgroup.tasks_in_two().map_err(|error| Error::cgroup(&error))
     }
 
     /// How a process gets in by itself, once all is made.
@@ -287,7 +303,7 @@ impl ContainerCgroup {
 
     /// Limits that cannot get in the way of the init are set before it enters the hierarchies of v1, or while it is at work in the
     /// cgroup of v2; tight ones only when it is done.
-    pub(super) fn may_limit_early(&self, config: &Config<'_>) -> bool {
+    fn may_limit_early(&self, config: &Config<'_>) -> bool {
         if self.is_systemds() {
             return false;
         }

@@ -167,6 +167,7 @@ impl<'r> Restoring<'r> {
         if let Some(planned) = self.prepared.cgroup.take() {
             let cgroup = self.cgroup.insert(ContainerCgroup::create(planned)?);
             cgroup.complete()?;
+            cgroup.fill_cpuset()?;
             self.prepared.record.cgroup = Some(cgroup.record());
         }
         self.claim.locked()?.save(&self.prepared.record)

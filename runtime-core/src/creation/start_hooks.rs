@@ -67,7 +67,7 @@ impl Spawn for AsCommand<'_> {
         }
         let (clone_into, tasks) = join.map_or((None, Vec::new()), |join| (join.clone_into, join.tasks));
         let attach = clone_into.is_none() && tasks.is_empty();
-        let plan = self.plan(hook, process, JoinCgroup { tasks: !tasks.is_empty(), attach: false })?;
+        let plan = self.plan(hook, process, JoinCgroup { tasks: !tasks.is_empty(), late: false, attach: false })?;
         let launch = Launch {
             plan: &plan,
             host: self.host,

@@ -8,7 +8,7 @@ use crate::Step;
 /// The step an operation belongs to, as errors name it.
 pub(crate) fn step(op: &Op) -> Step {
     match op {
-        Op::JoinCgroups | Op::Sync { phase: Phase::Attach } => Step::Cgroup,
+        Op::JoinCgroups | Op::JoinLate | Op::Sync { phase: Phase::Attach } => Step::Cgroup,
         Op::Setns { .. } | Op::Unshare { .. } => Step::JoinNamespace,
         Op::Receive { .. }
         | Op::Dumpable(_)
@@ -67,6 +67,8 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
             Phase::MapMount => "wait for a mount's id map".into(),
             Phase::Ready => "created: limits, state, pid file".into(),
         },
+        Op::JoinCgroups => "enter hierarchies of v1".into(),
+        Op::JoinLate => "enter hierarchies of v1 that are limited by now".into(),
         Op::Receive { .. } => "receive what the runtime opens".into(),
         Op::Rootfs { path, .. } => text(*path),
         Op::Mount { target, fstype, .. } | Op::Attach { target, fstype, .. } => {

@@ -5,7 +5,7 @@ use orlop_init::wire::{Attr, Op, Slot, Str};
 use super::mounts::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, attr, propagation_attr};
 use super::{Builder, Resource, TreeOf, has_early_hooks};
 use crate::Result;
-use crate::config::Propagation;
+use crate::config::{NamespaceType, Propagation};
 
 impl Builder<'_> {
     pub(super) fn plan_rootfs(&mut self) -> Result<()> {
@@ -22,6 +22,9 @@ impl Builder<'_> {
             self.plan_devices();
         }
         self.plan_console();
+        // Hooks find it in all of its cgroups.
+        let early = self.stops_for_hooks();
+        self.plan_late_join(early);
         self.plan_hooks();
         self.plan_late_readonly();
         self.plan_protected_paths();
@@ -39,7 +42,17 @@ impl Builder<'_> {
             Op::Pivot
         });
         self.plan_root_propagation();
+        self.plan_late_join(!early);
         Ok(())
+    }
+
+    /// Plans to enter what the runtime settles last, if this is the place for it. Nothing comes late where a cgroup namespace begins
+    /// with what its process is in by then, or where the init waits for id maps before: its answers come by the same socket.
+    fn plan_late_join(&mut self, here: bool) {
+        if here && self.options.join.late && !self.is_new(NamespaceType::Cgroup) && !self.in_userns() {
+            self.plan.joins_late = true;
+            self.push(Op::JoinLate);
+        }
     }
 
     /// The root goes on top of the namespace's root, wherever no hook needs to find it under its own path.

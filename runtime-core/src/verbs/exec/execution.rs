@@ -55,7 +55,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         preserve_fds: options.preserve_fds,
         notify_dir: None,
         waits_for_start: false,
-        join: JoinCgroup { tasks: has_tasks && !joins_later, attach: false },
+        join: JoinCgroup { tasks: has_tasks && !joins_later, late: false, attach: false },
         cgroups: CgroupMounts::Unused,
         host,
         home: home.as_deref(),
