@@ -57,6 +57,8 @@ pub struct Layout {
     version: Version,
     hierarchies: Vec<Hierarchy>,
     unified: Option<String>,
+    /// `/proc/self/cgroup`, where that was read on the way.
+    own: Option<String>,
 }
 
 impl Layout {
@@ -65,7 +67,34 @@ impl Layout {
     /// # Errors
     /// [`Kind::Unsupported`] when no control groups are mounted, [`Kind::System`] when they cannot be looked at.
     pub fn detect() -> Result<Self> {
-        let first = match Self::detect_at(DEFAULT_ROOT) {
+        Self::detect_anywhere(false)
+    }
+
+    /// As [`detect`](Self::detect), for who is about to plan a path relative to the caller's own cgroup: what the kernel says of that
+    /// names the hierarchies, too, so that no directory need be listed for them.
+    ///
+    /// # Errors
+    /// As for [`detect`](Self::detect).
+    pub fn detect_around_self() -> Result<Self> {
+        Self::detect_anywhere(true)
+    }
+
+    /// What is mounted on a host without v2 at `root`; none where a hierarchy is not mounted where custom has it.
+    fn around_self(root: &str) -> Option<Self> {
+        let own = crate::path::read_own_cgroups().ok()?;
+        let mut hierarchies = expected(root, &own);
+        let mounted = |path: &str, magic| sys::filesystem(path) == Ok(magic);
+        if hierarchies.is_empty() || !hierarchies.iter().all(|hierarchy| mounted(&hierarchy.mount, CGROUP1_MAGIC)) {
+            return None;
+        }
+        sort(&mut hierarchies);
+        let unified = [root, "/unified"].concat();
+        let unified = mounted(&unified, CGROUP2_MAGIC).then_some(unified);
+        Some(Self { own: Some(own), ..Self::v1(hierarchies, unified) })
+    }
+
+    fn detect_anywhere(around_self: bool) -> Result<Self> {
+        let first = match Self::detect_in(DEFAULT_ROOT, around_self) {
             Err(error) if matches!(error.kind(), Kind::Unsupported | Kind::NotFound) => error,
             other => return other,
         };
@@ -96,7 +125,7 @@ impl Layout {
                 _ => {}
             }
         }
-        hierarchies.sort_by_key(|hierarchy| hierarchy.controllers.iter().filter_map(|name| rank(name)).min());
+        sort(&mut hierarchies);
         match (hierarchies.is_empty(), unified) {
             (true, None) => None,
             (true, Some(mount)) => Some(Self::v2(&mount)),
@@ -109,12 +138,19 @@ impl Layout {
     /// # Errors
     /// As for [`detect`](Self::detect).
     pub fn detect_at(root: &str) -> Result<Self> {
+        Self::detect_in(root, false)
+    }
+
+    fn detect_in(root: &str, around_self: bool) -> Result<Self> {
         const ACTION: &str = "look for control groups at";
         let magic = sys::filesystem(root).map_err(|errno| {
             Error::os(ACTION, errno).on(root).hint("mount cgroup2 there, or run where control groups are mounted")
         })?;
         if magic == CGROUP2_MAGIC {
             return Ok(Self::v2(root));
+        }
+        if let Some(found) = around_self.then(|| Self::around_self(root)).flatten() {
+            return Ok(found);
         }
         let dir = sys::open(At::Absolute, root, libc::O_RDONLY | libc::O_DIRECTORY)
             .map_err(|errno| Error::os(ACTION, errno).on(root))?;
@@ -126,7 +162,7 @@ impl Layout {
             .filter_map(|entry| hierarchy(root, &entry.name))
             .filter(|hierarchy| sys::filesystem(&hierarchy.mount) == Ok(CGROUP1_MAGIC))
             .collect();
-        hierarchies.sort_by_key(|hierarchy| hierarchy.controllers.iter().filter_map(|name| rank(name)).min());
+        sort(&mut hierarchies);
         let unified = names
             .iter()
             .find(|entry| entry.is_dir && entry.name == "unified")
@@ -138,21 +174,20 @@ impl Layout {
                 .detail("no cgroup hierarchy is mounted there")
                 .hint("mount cgroup2 there, or run where control groups are mounted"));
         }
-        let version = if unified.is_some() { Version::Hybrid } else { Version::V1 };
-        Ok(Self { version, hierarchies, unified })
+        Ok(Self::v1(hierarchies, unified))
     }
 
     /// A v2 host whose tree is mounted at `root`.
     #[must_use]
     pub fn v2(root: &str) -> Self {
-        Self { version: Version::V2, hierarchies: Vec::new(), unified: Some(root.to_owned()) }
+        Self { version: Version::V2, hierarchies: Vec::new(), unified: Some(root.to_owned()), own: None }
     }
 
     /// A host with v1 hierarchies, and possibly a v2 tree beside them.
     #[must_use]
     pub fn v1(hierarchies: Vec<Hierarchy>, unified: Option<String>) -> Self {
         let version = if unified.is_some() { Version::Hybrid } else { Version::V1 };
-        Self { version, hierarchies, unified }
+        Self { version, hierarchies, unified, own: None }
     }
 
     /// The kind of control groups.
@@ -173,11 +208,31 @@ impl Layout {
         self.unified.as_deref()
     }
 
+    /// `/proc/self/cgroup`, where that was read on the way.
+    pub(crate) fn own(&self) -> Option<&str> {
+        self.own.as_deref()
+    }
+
     /// The v1 hierarchy that has `controller`.
     #[must_use]
     pub fn hierarchy(&self, controller: &str) -> Option<&Hierarchy> {
         self.hierarchies.iter().find(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
     }
+}
+
+/// Puts hierarchies in the order in which they are set up.
+fn sort(hierarchies: &mut [Hierarchy]) {
+    hierarchies.sort_by_cached_key(|hierarchy| hierarchy.controllers.iter().filter_map(|name| rank(name)).min());
+}
+
+/// The hierarchies that a container joins by the text of `/proc/PID/cgroup`, mounted where they are by custom.
+fn expected(root: &str, own: &str) -> Vec<Hierarchy> {
+    crate::path::own_lines(own)
+        .filter(|(controllers, _)| !controllers.is_empty())
+        .filter_map(|(controllers, _)| {
+            hierarchy(root, if controllers == "name=systemd" { "systemd" } else { controllers })
+        })
+        .collect()
 }
 
 fn rank(controller: &str) -> Option<usize> {
@@ -215,7 +270,7 @@ fn hierarchy(root: &str, name: &str) -> Option<Hierarchy> {
     controllers
         .iter()
         .all(|controller| rank(controller).is_some())
-        .then(|| Hierarchy { controllers, mount: format!("{root}/{name}") })
+        .then(|| Hierarchy { controllers, mount: [root, "/", name].concat() })
 }
 
 #[cfg(test)]
@@ -236,6 +291,24 @@ mod tests {
         let mounts: Vec<&str> = layout.hierarchies().iter().map(|one| one.mount.as_str()).collect();
         assert_eq!(mounts, ["/c/mem", "/c/cpu", "/c/sd"]);
         assert_eq!(Layout::from_mountinfo("26 1 0:23 / /tmp rw - tmpfs tmpfs rw\n"), None);
+    }
+
+    #[test]
+    fn the_own_cgroups_name_the_hierarchies() {
+        let own = "12:name=systemd:/\n11:name=memory:/\n4:cpu,cpuacct:/a:b\n2:debug:/\n1:memory:/x\n0::/y\n";
+        let found: Vec<_> = expected("/r", own).into_iter().map(|one| (one.controllers.join("+"), one.mount)).collect();
+        let one = |controllers: &str, mount: &str| (controllers.to_owned(), mount.to_owned());
+        assert_eq!(
+            found,
+            [one("name=systemd", "/r/systemd"), one("cpu+cpuacct", "/r/cpu,cpuacct"), one("memory", "/r/memory"),]
+        );
+    }
+
+    #[test]
+    fn both_ways_of_looking_find_the_same() {
+        let found = Layout::detect().map(|layout| Layout { own: None, ..layout });
+        let around = Layout::detect_around_self().map(|layout| Layout { own: None, ..layout });
+        assert_eq!(around.map_err(|error| error.to_string()), found.map_err(|error| error.to_string()));
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! Paths and unit names: what `linux.cgroupsPath` may be, and what it becomes. Pure functions.
+//! Paths and unit names: what `linux.cgroupsPath` may be, and what it becomes; and where the caller is.
+
+use std::os::fd::AsFd;
 
 use crate::error::{Error, Kind, Result};
+use crate::sys::{self, At};
 
 /// Checks a path below a hierarchy and puts it in plain form: no empty or `.` components, leading `/` kept. `..` is refused, since
 /// a path that leaves its place is a mistake or an attack, and cutting it silently would hide either.
@@ -98,18 +101,25 @@ pub(crate) fn unit_path(cgroups_path: Option<&str>, id: &str) -> Result<UnitPath
     Ok(UnitPath { slice: slice.to_owned(), unit })
 }
 
+/// The lines of `/proc/PID/cgroup`: the controllers of a hierarchy (none for v2), separated by commas, and the path.
+pub(crate) fn own_lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split('\n').filter_map(|line| line.split_once(':')?.1.split_once(':'))
+}
+
 /// The path of `controller` (empty for v2) in the text of `/proc/PID/cgroup`.
 pub(crate) fn own_cgroup<'a>(text: &'a str, controller: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':');
-        let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let found = if controller.is_empty() {
-            controllers.is_empty()
-        } else {
-            controllers.split(',').any(|one| one == controller)
-        };
-        found.then_some(path)
-    })
+    own_lines(text)
+        .find(|(controllers, _)| *controllers == controller || controllers.split(',').any(|one| one == controller))
+        .map(|(_, path)| path)
+}
+
+/// The text of `/proc/self/cgroup`.
+pub(crate) fn read_own_cgroups() -> Result<String> {
+    const FILE: &str = "/proc/self/cgroup";
+    let fail = |errno| Error::os("read", errno).on(FILE);
+    let fd = sys::open(At::Absolute, FILE, libc::O_RDONLY).map_err(fail)?;
+    let bytes = sys::read_to_end(fd.as_fd()).map_err(fail)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a container's cgroup is to be, and what it is: [`Spec`] in, [`Record`] out and into the state file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
@@ -144,21 +145,27 @@ impl Record {
             Some(path) => path::clean(path, WHAT)?,
             None => path::clean(spec.id, WHAT)?,
         };
-        let own = if wanted.starts_with('/') { None } else { Some(own_cgroups()?) };
+        let own = match (wanted.starts_with('/'), layout.own()) {
+            (true, _) => None,
+            (false, Some(own)) => Some(Cow::Borrowed(own)),
+            (false, None) => Some(Cow::Owned(path::read_own_cgroups()?)),
+        };
         let below = |mount: &str, controller: &str| match &own {
-            None => Ok(format!("{mount}{wanted}")),
+            None => Ok([mount, &wanted].concat()),
             Some(own) => {
                 let start = start(own, controller, layout.version() == Version::V2)?;
                 // A container that starts containers may see its own cgroup as the mount's root, under a path of the host's.
-                let seen =
-                    start.is_empty() || sys::open(At::Absolute, &format!("{mount}{start}"), libc::O_PATH).is_ok();
-                Ok(format!("{mount}{}/{wanted}", if seen { &start } else { "" }))
+                let seen = start.is_empty() || sys::open(At::Absolute, &[mount, &start].concat(), libc::O_PATH).is_ok();
+                Ok([mount, if seen { &start } else { "" }, "/", &wanted].concat())
             }
         };
         for hierarchy in layout.hierarchies() {
-            for controller in &hierarchy.controllers {
-                self.paths.insert(controller.clone(), below(&hierarchy.mount, controller)?);
+            let Some((last, others)) = hierarchy.controllers.split_last() else { continue };
+            let path = below(&hierarchy.mount, last)?;
+            for controller in others {
+                self.paths.insert(controller.clone(), path.clone());
             }
+            self.paths.insert(last.clone(), path);
         }
         if let Some(mount) = layout.unified() {
             self.paths.insert(String::new(), below(mount, "")?);
@@ -240,14 +247,6 @@ impl Record {
     pub fn path(&self, controller: &str) -> Option<&str> {
         self.paths.get(controller).or_else(|| self.paths.get("")).map(String::as_str)
     }
-}
-
-fn own_cgroups() -> Result<String> {
-    const FILE: &str = "/proc/self/cgroup";
-    let fail = |errno| Error::os("read", errno).on(FILE);
-    let fd = sys::open(At::Absolute, FILE, libc::O_RDONLY).map_err(fail)?;
-    let bytes = sys::read_to_end(fd.as_fd()).map_err(fail)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Where a relative path starts: at the caller's own cgroup on v1, and beside it on v2, where a cgroup with processes cannot have

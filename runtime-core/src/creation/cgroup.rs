@@ -34,8 +34,13 @@ pub(super) fn plan(
     rootless: bool,
 ) -> Result<Option<PlannedCgroup>> {
     let linux = config.linux.as_ref();
-    let layout = Layout::detect().map_err(|error| Error::cgroup(&error))?;
     let path = linux.and_then(|linux| linux.cgroups_path.as_ref()).map(|path| path.as_str().to_owned());
+    let relative = path.as_ref().is_none_or(|path| !path.starts_with('/'));
+    let layout = match runtime.cgroup_driver {
+        CgroupDriver::Cgroupfs if relative => Layout::detect_around_self(),
+        _ => Layout::detect(),
+    };
+    let layout = layout.map_err(|error| Error::cgroup(&error))?;
     let driver = match runtime.cgroup_driver {
         CgroupDriver::Cgroupfs => Driver::Cgroupfs,
         CgroupDriver::Systemd => Driver::Systemd,
