@@ -109,15 +109,16 @@ impl Cgroup {
         if self.parts.is_empty() && self.record.rootless {
             return Ok(());
         }
+        // Under systemd the scope is new, but systemd may have attached a filter of its own.
+        let again = self.filtered.swap(true, Ordering::Relaxed);
+        let fresh = self.fresh && !again && self.record.unit.is_none();
         let outcome = if let Some(part) = self.v1("devices") {
             if let Some(undo) = undo {
                 undo.push(Undo::DevicesV1(attach::read_v1(part.dir()?)?));
             }
-            attach::write_v1(part.dir()?, rules)
+            attach::write_v1(part.dir()?, rules, fresh && self.record.made.contains(&part.path))
         } else if let Some(part) = self.unified() {
-            // Under systemd the scope is new, but systemd may have attached a filter of its own.
-            let again = self.filtered.swap(true, Ordering::Relaxed);
-            let fresh = self.fresh && !again && self.record.unit.is_none() && self.record.made.contains(&part.path);
+            let fresh = fresh && self.record.made.contains(&part.path);
             attach::attach_v2(part.dir()?, rules, fresh).map(|previous| {
                 if let Some(undo) = undo {
                     undo.push(Undo::DevicesV2(previous));
@@ -234,7 +235,7 @@ impl Cgroup {
                         result
                     }
                     Undo::DevicesV1(rules) => {
-                        self.v1("devices").map_or(Ok(()), |part| attach::write_v1(part.dir()?, &rules))
+                        self.v1("devices").map_or(Ok(()), |part| attach::write_v1(part.dir()?, &rules, false))
                     }
                     Undo::DevicesV2(previous) => {
                         self.unified().map_or(Ok(()), |part| attach::restore_v2(part.dir()?, previous))

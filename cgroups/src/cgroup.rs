@@ -37,7 +37,7 @@ pub(crate) struct Part {
     pub(crate) path: String,
     dir: OnceLock<Dir>,
     tasks: OnceLock<OwnedFd>,
-    /// Files read while the cgroup was made. They are closed with it, not one by one: the clone should not wait for that.
+    /// Files read and written while the cgroup was made. They are closed with it, or by [`Cgroup::release`], not one by one.
     pub(crate) opened: Vec<OwnedFd>,
 }
 
@@ -92,7 +92,7 @@ impl Part {
         if let Some(tasks) = self.tasks.get() {
             return Ok(tasks.as_fd());
         }
-        let path = format!("{}/tasks", self.path);
+        let path = [&self.path, "/tasks"].concat();
         let tasks =
             sys::open(sys::At::Absolute, &path, libc::O_WRONLY).map_err(|errno| Error::os(ENTER, errno).on(path))?;
         Ok(self.tasks.get_or_init(|| tasks).as_fd())
@@ -185,8 +185,8 @@ impl Cgroup {
     /// # Errors
     /// [`Kind::System`].
     pub fn fill_cpuset(&mut self) -> Result<()> {
-        match (self.unfilled.take(), self.v1("cpuset")) {
-            (Some((first, new)), Some(part)) => crate::create::fill_cpuset(&first, &part.path, new),
+        match (self.unfilled.take(), self.parts.iter_mut().find(|part| part.has("cpuset"))) {
+            (Some((first, new)), Some(part)) => crate::create::fill_cpuset(&first, &part.path, new, &mut part.opened),
             _ => Ok(()),
         }
     }
@@ -224,6 +224,15 @@ impl Cgroup {
             filtered: false.into(),
             properties: Vec::new(),
             owner: None,
+        }
+    }
+
+    /// Closes all that is open of it. What is needed again is opened again.
+    pub fn release(&mut self) {
+        for part in &mut self.parts {
+            part.dir.take();
+            part.tasks.take();
+            part.opened = Vec::new();
         }
     }
 

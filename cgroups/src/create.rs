@@ -1,11 +1,11 @@
 //! Making a cgroup: directories, controllers, the checks that a process could live in it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::cgroup::{Cgroup, Part};
 use crate::dir::{Dir, keyed};
 use crate::error::{Error, Kind, Result};
-use crate::sys::{self, At, Errno};
+use crate::sys::{self, At, Errno, SysResult};
 
 /// The controllers that the kernels of distributions have. When a new cgroup has them all, nobody looks further: the first
 /// container saw to it, and a controller beyond these is handed down when a limit needs it.
@@ -60,7 +60,7 @@ pub(crate) fn make(cgroup: &mut Cgroup, wanted: fn(&Part) -> bool) -> Result<()>
 pub(crate) fn adopt(cgroup: &Cgroup) -> Result<()> {
     if let (Some(part), Some(mount)) = (cgroup.unified(), &cgroup.record.unified_mount) {
         let dir = part.dir()?;
-        hand_down(mount, dir, &dir.read("cgroup.controllers")?)?;
+        hand_down(mount, dir, &dir.read("cgroup.controllers")?, &mut Vec::new())?;
     }
     delegate(cgroup)
 }
@@ -71,7 +71,7 @@ pub(crate) fn make_beside(cgroup: &mut Cgroup) -> Result<()> {
     for part in cgroup.parts.iter().filter(|part| !part.is_unified() && !part.has("name=systemd")) {
         let outcome = make_path(&part.path, &mut made).and_then(|new| {
             let first = made.iter().find(|path| part.path.starts_with(path.as_str())).unwrap_or(&part.path);
-            if part.has("cpuset") { fill_cpuset(first, &part.path, new) } else { Ok(()) }
+            if part.has("cpuset") { fill_cpuset(first, &part.path, new, &mut Vec::new()) } else { Ok(()) }
         });
         if let Err(error) = outcome {
             undo(&made);
@@ -154,14 +154,7 @@ fn make_unified(part: &mut Part, mount: &str, made: &mut Vec<String>) -> Result<
     let path = part.path.clone();
     let dir = part.dir()?;
     let mut opened = Vec::with_capacity(2);
-    let mut text = |file: &str| -> Result<String> {
-        let fail = |errno| dir.error("read", file, errno);
-        let fd = dir.open_file(file, libc::O_RDONLY).map_err(fail)?;
-        let mut buffer = [0_u8; 1024];
-        let count = sys::read(fd.as_fd(), &mut buffer).map_err(fail)?;
-        opened.push(fd);
-        Ok(String::from_utf8_lossy(buffer.get(..count).unwrap_or_default()).into_owned())
-    };
+    let mut text = |file: &str| read_kept(dir.at(), file, &mut opened).map_err(|errno| dir.error("read", file, errno));
     let events = text("cgroup.events")?;
     let controllers = text("cgroup.controllers")?;
     if !new && keyed(&events, "populated") == Some(1) {
@@ -172,22 +165,28 @@ fn make_unified(part: &mut Part, mount: &str, made: &mut Vec<String>) -> Result<
     if keyed(&events, "frozen") == Some(1) {
         return Err(frozen(&path));
     }
-    hand_down(mount, dir, &controllers)?;
+    hand_down(mount, dir, &controllers, &mut opened)?;
     part.opened = opened;
     Ok(())
 }
 
+/// The text of a short file. It is not closed yet but kept in `opened`: the clone, or the init, should not wait for that.
+fn read_kept(at: At<'_>, file: &str, opened: &mut Vec<OwnedFd>) -> SysResult<String> {
+    let fd = sys::open(at, file, libc::O_RDONLY)?;
+    let bytes = sys::read_to_end(fd.as_fd())?;
+    opened.push(fd);
+    String::from_utf8(bytes).map_err(|_| Errno(libc::EILSEQ))
+}
+
 /// Sees to it that a new cgroup, which has the controllers `have`, gets all that the host has.
-fn hand_down(mount: &str, dir: &Dir, have: &str) -> Result<()> {
+fn hand_down(mount: &str, dir: &Dir, have: &str, opened: &mut Vec<OwnedFd>) -> Result<()> {
     let has = |name: &str| have.split_whitespace().any(|one| one == name);
     if EXPECTED.iter().all(|name| has(name)) {
         return Ok(());
     }
-    let file = format!("{mount}/cgroup.controllers");
-    let fail = |errno| Error::os("read", errno).on(&file);
-    let fd = sys::open(At::Absolute, &file, libc::O_RDONLY).map_err(fail)?;
-    let all = sys::read_to_end(fd.as_fd()).map_err(fail)?;
-    if !String::from_utf8_lossy(&all).split_whitespace().all(has) {
+    let file = [mount, "/cgroup.controllers"].concat();
+    let all = read_kept(At::Absolute, &file, opened).map_err(|errno| Error::os("read", errno).on(&file))?;
+    if !all.split_whitespace().all(has) {
         enable(mount, dir.path(), |_| true)?;
     }
     // With a domain controller it cannot be threaded.
@@ -265,41 +264,63 @@ fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<bool> {
             return Err(occupied(&part.path, all.len()));
         }
     }
-    if part.has("freezer") && part.dir()?.read_if_there("freezer.state")?.is_some_and(|state| state.trim() != "THAWED")
-    {
+    if part.has("freezer") && is_frozen_v1(part)? {
         return Err(frozen(&part.path));
     }
     Ok(new)
 }
 
+/// Whether a process that enters the part of the freezer would be frozen.
+fn is_frozen_v1(part: &mut Part) -> Result<bool> {
+    let file = [&part.path, "/freezer.state"].concat();
+    match read_kept(At::Absolute, &file, &mut part.opened) {
+        Ok(state) => Ok(state.trim() != "THAWED"),
+        Err(Errno(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => Ok(false),
+        Err(errno) => Err(Error::os("read", errno).on(file)),
+    }
+}
+
 /// A v1 cpuset starts without CPUs and memory nodes, and no process can join it then. Gives every cgroup from `first`, the topmost
 /// new one, down to `leaf` what its parent has, unless it has some already.
-pub(crate) fn fill_cpuset(first: &str, leaf: &str, new: bool) -> Result<()> {
+pub(crate) fn fill_cpuset(first: &str, leaf: &str, new: bool, opened: &mut Vec<OwnedFd>) -> Result<()> {
     let Some((top, _)) = first.rsplit_once('/') else { return Ok(()) };
-    let mut dir = Dir::open(top)?;
-    let mut names = leaf.strip_prefix(top).unwrap_or_default().split('/').filter(|name| !name.is_empty());
-    // Hosts that mount the hierarchy with `noprefix` (Android) leave the prefix out.
-    let (files, cpus) = match dir.try_read("cpuset.cpus") {
-        Ok(cpus) => (["cpuset.cpus", "cpuset.mems"], cpus),
-        Err(_) => (["cpus", "mems"], dir.read("cpus")?),
+    let read = |path: &str, opened: &mut _| {
+        read_kept(At::Absolute, path, opened).map_err(|errno| Error::os("read", errno).on(path))
     };
-    let mut values = [cpus, dir.read(files[1])?];
+    let path = |dir: &str, file: &str| [dir, "/", file].concat();
+    // Hosts that mount the hierarchy with `noprefix` (Android) leave the prefix out.
+    let (files, cpus) = match read_kept(At::Absolute, &path(top, "cpuset.cpus"), opened) {
+        Ok(cpus) => (["cpuset.cpus", "cpuset.mems"], cpus),
+        Err(_) => (["cpus", "mems"], read(&path(top, "cpus"), opened)?),
+    };
+    let mut values = [cpus, read(&path(top, files[1]), opened)?];
     if values.iter().any(|value| value.trim().is_empty()) {
         // An ancestor that somebody made and left empty, as an engine does for a pod: runc fills it too. The hierarchy's root, which
         // is never empty, ends this.
-        fill_cpuset(top, top, false)?;
-        values = [dir.read(files[0])?, dir.read(files[1])?];
+        fill_cpuset(top, top, false, opened)?;
+        values = [read(&path(top, files[0]), opened)?, read(&path(top, files[1]), opened)?];
     }
-    for name in names.by_ref() {
-        dir = dir.child(name)?;
+    let mut dir = top.to_owned();
+    for name in leaf.strip_prefix(top).unwrap_or_default().split('/').filter(|name| !name.is_empty()) {
+        dir = path(&dir, name);
         for (file, value) in files.iter().zip(&values) {
+            let file = path(&dir, file);
             // In a cgroup that was there before, what it has stays.
-            if new || dir.read(file)?.trim().is_empty() {
-                dir.write(file, value.trim())?;
+            if new || read(&file, opened)?.trim().is_empty() {
+                write_kept(&file, value.trim(), opened)
+                    .map_err(|errno| Error::os("write", errno).on(file).of_value(value.trim()))?;
             }
         }
     }
     Ok(())
+}
+
+/// Writes a file, and keeps it open as [`read_kept`] does.
+fn write_kept(file: &str, value: &str, opened: &mut Vec<OwnedFd>) -> SysResult<()> {
+    let fd = sys::open(At::Absolute, file, libc::O_WRONLY)?;
+    let written = sys::write(fd.as_fd(), value.as_bytes());
+    opened.push(fd);
+    written
 }
 
 /// Gives the cgroup to the owner of the container's user namespace: the directory and the files the kernel lists for that.

@@ -8,8 +8,12 @@ use crate::error::{Error, Kind, Result};
 use crate::sys::{self, Errno, bpf};
 
 /// Writes the steps from what `devices.list` says to `target`, and checks the outcome.
-pub(crate) fn write_v1(dir: &Dir, target: &RuleSet) -> Result<()> {
-    let current = read_v1(dir)?;
+///
+/// In a `fresh` cgroup that is to deny what it does not allow, neither is read: the first step denies everything, whatever it has
+/// inherited, and from there on the kernel either takes a rule as it is or refuses it.
+pub(crate) fn write_v1(dir: &Dir, target: &RuleSet, fresh: bool) -> Result<()> {
+    let known = fresh && !target.default_allow;
+    let current = if known { RuleSet::everything() } else { read_v1(dir)? };
     let mut files: [Option<OwnedFd>; 2] = [None, None];
     for step in current.steps_to(target) {
         let (name, file) = match (step.allow, &mut files) {
@@ -23,6 +27,9 @@ pub(crate) fn write_v1(dir: &Dir, target: &RuleSet) -> Result<()> {
         if let Some(file) = file {
             sys::write(file.as_fd(), step.line.as_bytes()).map_err(fail)?;
         }
+    }
+    if known {
+        return Ok(());
     }
     // A parent that denies more than this cgroup allows makes the kernel refuse or drop rules; in allow mode the list tells.
     let now = read_v1(dir)?;

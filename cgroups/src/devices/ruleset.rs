@@ -192,6 +192,11 @@ impl RuleSet {
         self.exceptions.iter().map(|(what, access)| (*what, *access))
     }
 
+    /// Where every device may be used in every way.
+    pub(crate) fn everything() -> Self {
+        Self { default_allow: true, exceptions: BTreeMap::new() }
+    }
+
     /// Whether every device may be used in every way.
     pub(crate) fn allows_everything(&self) -> bool {
         self.default_allow && self.exceptions.is_empty()
@@ -204,7 +209,7 @@ impl RuleSet {
         for line in text.lines() {
             let mut words = line.split([' ', ':']);
             let kind = match words.next()? {
-                "a" => return Some(Self { default_allow: true, exceptions: BTreeMap::new() }),
+                "a" => return Some(Self::everything()),
                 "b" => DeviceKind::Block,
                 "c" => DeviceKind::Char,
                 _ => return None,
