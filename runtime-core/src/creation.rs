@@ -68,8 +68,12 @@ fn make_from(
 ) -> Result<Container> {
     let prepared = Prepared::new(runtime, id, bundle, config, options, waits)?;
     let store = Store::create(runtime)?;
-    let claim = store.claim(id, &prepared.record, &bundle.bytes)?;
-    let mut making = Making { id, config, options, prepared, claim, cgroup: None, init: None, written: None };
+    let claim = store.claim(id, &prepared.record)?;
+    // Who cleans up after a runtime that was killed needs the config only for these hooks; else it is written when there is time.
+    if prepared.record.poststop_hooks {
+        claim.locked()?.keep_config(&bundle.bytes)?;
+    }
+    let mut making = Making { id, config, options, bundle, prepared, claim, cgroup: None, init: None, written: None };
     match making.carry_out(waits) {
         Ok(()) => making.finish(waits),
         Err(error) => Err(making.undo(error)),
@@ -81,6 +85,7 @@ struct Making<'m> {
     id: &'m ContainerId,
     config: &'m Config<'m>,
     options: &'m CreateOptions,
+    bundle: &'m Bundle,
     prepared: Prepared,
     claim: Claim,
     cgroup: Option<ContainerCgroup>,
@@ -180,10 +185,22 @@ impl Making<'_> {
         }
         self.init()?.hand_over(self.plan(), &given, &tasks)?;
         self.let_join(late)?;
-        // The init has mounts to make now, and this process nothing else to do.
+        self.write_ahead()
+    }
+
+    /// What needs to be done only by the time the container is there: the init has mounts to make now, and this process nothing else
+    /// to do.
+    fn write_ahead(&mut self) -> Result<()> {
+        let locked = self.claim.locked()?;
+        if !self.prepared.record.poststop_hooks {
+            locked.keep_config(&self.bundle.bytes)?;
+        }
         let record = self.created()?;
-        self.claim.locked()?.prepare(&record)?;
+        locked.prepare(&record)?;
         self.written = Some(record);
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.release();
+        }
         Ok(())
     }
 
@@ -216,7 +233,7 @@ impl Making<'_> {
         Ok(Record {
             init: Some(InitProcess::of(init.pid(), init.pidfd())?),
             phase: Phase::Created,
-            cgroup: self.cgroup.as_ref().map(ContainerCgroup::record),
+            cgroup: self.cgroup.as_ref().map(|cgroup| cgroup.record().clone()),
             stdio: stdio(self.config, self.options),
             ..self.prepared.record.clone()
         })
@@ -264,13 +281,17 @@ impl Making<'_> {
         if let Some(path) = &self.options.pid_file {
             write_pid_file(path, pid)?;
         }
-        self.prepared.record = self.created()?;
-        let locked = self.claim.locked()?;
         // An init that joined a pid namespace goes on under another number, and a scope is known only now.
-        if self.written.take().is_some_and(|written| written == self.prepared.record) {
-            locked.commit()
+        let cgroup = self.cgroup.as_ref().map(ContainerCgroup::record);
+        let holds = |written: &mut Record| {
+            written.init.is_some_and(|init| init.pid == pid) && written.cgroup.as_ref() == cgroup
+        };
+        if let Some(written) = self.written.take_if(holds) {
+            self.prepared.record = written;
+            self.claim.locked()?.commit()
         } else {
-            locked.save(&self.prepared.record)
+            self.prepared.record = self.created()?;
+            self.claim.locked()?.save(&self.prepared.record)
         }
     }
 

@@ -89,9 +89,9 @@ impl Store {
         Self::open(runtime)?.ok_or_else(|| not_found(id))?.load(id)
     }
 
-    /// Takes the id for a new container: makes its directory (mode 0700), locks it, writes `record` as the intent and `config`
-    /// (the bytes of config.json) beside it. All of it goes again when the claim is dropped, unless it is kept.
-    pub(crate) fn claim(&self, id: &ContainerId, record: &Record, config: &[u8]) -> Result<Claim> {
+    /// Takes the id for a new container: makes its directory (mode 0700), locks it, and writes `record` as the intent. All of it
+    /// goes again when the claim is dropped, unless it is kept.
+    pub(crate) fn claim(&self, id: &ContainerId, record: &Record) -> Result<Claim> {
         for _ in 0..CLAIM_ATTEMPTS {
             if let Some(dir) = self.make_directory(id)? {
                 let claim =
@@ -99,7 +99,6 @@ impl Store {
                 let entry = claim.locked()?;
                 // Nobody reads a state file that is not there yet, so the first one is written in place.
                 write_new(entry.dir.as_fd(), STATE_FILE, &record.to_json()?, id)?;
-                write_new(entry.dir.as_fd(), CONFIG_FILE, config, id)?;
                 return Ok(claim);
             }
         }
@@ -284,6 +283,12 @@ impl Locked {
     /// Whether the FIFO of a container that was not started is there.
     pub(crate) fn has_exec_fifo(&self) -> Result<bool> {
         has_fifo(self.dir.as_fd(), &self.id)
+    }
+
+    /// Writes the bytes of config.json beside the state file: by the time the container counts as created, and where it has poststop
+    /// hooks, before any resource of it exists.
+    pub(crate) fn keep_config(&self, config: &[u8]) -> Result<()> {
+        write_new(self.dir(), CONFIG_FILE, config, &self.id)
     }
 
     /// Replaces the state file. A reader sees the old or the new one, never a part.
@@ -528,7 +533,7 @@ fn read_open(file: OwnedFd) -> std::io::Result<Vec<u8>> {
 
 fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> {
     let bytes = read_file(dir, STATE_FILE, id)?.unwrap_or_default();
-    // A create that died before it wrote its intent has not come to the config, and a remove takes the config first.
+    // A create that died before it wrote its intent has not come to the config; one that died later has an intent.
     if bytes.is_empty() && !has_file(dir, CONFIG_FILE, id)? {
         return Ok(None);
     }

@@ -302,8 +302,15 @@ impl ContainerCgroup {
         self.cgroup.processes().map_err(|error| Error::cgroup(&error))
     }
 
-    pub(super) fn record(&self) -> orlop_cgroups::Record {
-        self.cgroup.record().clone()
+    pub(super) fn record(&self) -> &orlop_cgroups::Record {
+        self.cgroup.record()
+    }
+
+    /// Closes what was open for the making, unless limits are yet to be set.
+    pub(super) fn release(&mut self) {
+        if self.limited {
+            self.cgroup.release();
+        }
     }
 
     /// Limits that cannot get in the way of the init are set before it enters the hierarchies of v1, or while it is at work in the

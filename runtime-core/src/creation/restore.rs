@@ -48,7 +48,8 @@ pub(crate) fn restore(runtime: &Runtime, id: &ContainerId, options: &RestoreOpti
     let work = criu::log_directory(options.criu.work_path.as_deref(), Step::Restore)?;
     let console = sockets::console(&config, &options.create)?;
     let store = Store::create(runtime)?;
-    let claim = store.claim(id, &prepared.record, &bundle.bytes)?;
+    let claim = store.claim(id, &prepared.record)?;
+    claim.locked()?.keep_config(&bundle.bytes)?;
     let root = runtime.container_dir(id).join(ROOT);
     let mut restoring = Restoring {
         config: &config,
@@ -168,7 +169,7 @@ impl<'r> Restoring<'r> {
             let cgroup = self.cgroup.insert(ContainerCgroup::create(planned)?);
             cgroup.complete()?;
             cgroup.fill_cpuset()?;
-            self.prepared.record.cgroup = Some(cgroup.record());
+            self.prepared.record.cgroup = Some(cgroup.record().clone());
         }
         self.claim.locked()?.save(&self.prepared.record)
     }
@@ -364,7 +365,7 @@ impl<'r> Restoring<'r> {
         record.phase = Phase::Created;
         record.stdio = super::stdio(self.config, &self.options.create);
         if let Some(cgroup) = &self.cgroup {
-            record.cgroup = Some(cgroup.record());
+            record.cgroup = Some(cgroup.record().clone());
         }
         if !record.namespaces.iter().any(|namespace| namespace.kind == "time") && has_own_time(pid)? {
             record.namespaces.push(NamespaceRecord { kind: "time".into(), path: None });

@@ -79,9 +79,10 @@ fn a_record_comes_back_as_it_was_saved() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let web = id("web");
-    let claim = store.claim(&web, &Record::intent(&web), b"{\"a\": 1}").unwrap();
+    let claim = store.claim(&web, &Record::intent(&web)).unwrap();
     assert_eq!(store.load(&web).unwrap().record.phase, Phase::Creating);
     let record = full_record(&web);
+    claim.locked().unwrap().keep_config(b"{\"a\": 1}").unwrap();
     claim.locked().unwrap().save(&record).unwrap();
     drop(claim.keep().unwrap());
 
@@ -102,7 +103,8 @@ fn a_record_comes_back_as_it_was_saved() {
 fn only_the_owner_can_read_what_is_stored() {
     let scratch = Scratch::new();
     let web = id("web");
-    let locked = scratch.store().claim(&web, &Record::intent(&web), b"{}").unwrap().keep().unwrap();
+    let locked = scratch.store().claim(&web, &Record::intent(&web)).unwrap().keep().unwrap();
+    locked.keep_config(b"{}").unwrap();
     locked.save(&full_record(&web)).unwrap();
     assert_eq!(mode(&scratch.path("")), 0o700);
     assert_eq!(mode(&scratch.path("web")), 0o700);
@@ -139,13 +141,13 @@ fn an_id_is_given_once() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let web = id("web");
-    let claim = store.claim(&web, &Record::intent(&web), b"{}").unwrap();
-    let error = store.claim(&web, &Record::intent(&web), b"{}").unwrap_err();
+    let claim = store.claim(&web, &Record::intent(&web)).unwrap();
+    let error = store.claim(&web, &Record::intent(&web)).unwrap_err();
     assert_eq!(error.kind(), Kind::AlreadyExists);
     assert_eq!(error.to_string(), "claim id web: container with given ID already exists");
     drop(claim);
     assert!(!scratch.path("web").exists(), "a claim that is dropped leaves nothing");
-    store.claim(&web, &Record::intent(&web), b"{}").unwrap().give_up().unwrap();
+    store.claim(&web, &Record::intent(&web)).unwrap().give_up().unwrap();
     assert!(!scratch.path("web").exists());
 }
 
@@ -161,7 +163,7 @@ fn of_many_claims_at_once_one_wins() {
                 scope.spawn(|| {
                     let store = Store::create(&runtime).unwrap();
                     let web = id(&format!("web{round}"));
-                    match store.claim(&web, &Record::intent(&web), b"{}") {
+                    match store.claim(&web, &Record::intent(&web)) {
                         Ok(claim) => {
                             won.fetch_add(1, Ordering::Relaxed);
                             drop(claim.keep().unwrap());
@@ -201,8 +203,8 @@ fn a_claim_survives_a_clean_up_that_takes_its_directory_for_a_leftover() {
             }
         });
         for _ in 0..500 {
-            let claim = store.claim(&web, &Record::intent(&web), b"{}").unwrap();
-            assert!(scratch.path("web/config.json").exists());
+            let claim = store.claim(&web, &Record::intent(&web)).unwrap();
+            assert!(scratch.path("web/state.json").exists());
             claim.give_up().unwrap();
         }
         done.store(true, Ordering::Relaxed);
@@ -214,7 +216,7 @@ fn a_lock_is_exclusive_and_waits_no_longer_than_told() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let web = id("web");
-    let claim = store.claim(&web, &Record::intent(&web), b"{}").unwrap();
+    let claim = store.claim(&web, &Record::intent(&web)).unwrap();
     let begin = Instant::now();
     let error = store.lock_until(&web, begin + Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout);
@@ -231,7 +233,7 @@ fn a_lock_on_a_container_that_was_deleted_meanwhile_finds_nothing() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let web = id("web");
-    let held = store.claim(&web, &Record::intent(&web), b"{}").unwrap().keep().unwrap();
+    let held = store.claim(&web, &Record::intent(&web)).unwrap().keep().unwrap();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| store.lock(&web));
         std::thread::sleep(Duration::from_millis(30));
@@ -245,7 +247,7 @@ fn what_is_not_a_state_file_is_called_so() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let web = id("web");
-    drop(store.claim(&web, &Record::intent(&web), b"{}").unwrap().keep().unwrap());
+    store.claim(&web, &Record::intent(&web)).unwrap().keep().unwrap().keep_config(b"{}").unwrap();
     let good = std::fs::read_to_string(scratch.path("web/state.json")).unwrap();
     for (content, message) in [
         ("{", "is damaged: EOF while parsing"),
@@ -281,7 +283,7 @@ fn remove_takes_everything_and_follows_no_link() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let web = id("web");
-    let locked = store.claim(&web, &Record::intent(&web), b"{}").unwrap().keep().unwrap();
+    let locked = store.claim(&web, &Record::intent(&web)).unwrap().keep().unwrap();
     let canary = scratch.0.join("canary");
     std::fs::create_dir(&canary).unwrap();
     std::fs::write(canary.join("file"), "stays").unwrap();

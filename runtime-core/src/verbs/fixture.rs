@@ -42,7 +42,8 @@ impl Scratch {
             self.runtime.root.display()
         );
         let store = Store::create(&self.runtime).unwrap();
-        drop(store.claim(&id, &record, config.as_bytes()).unwrap().keep().unwrap());
+        let locked = store.claim(&id, &record).unwrap().keep().unwrap();
+        locked.keep_config(config.as_bytes()).unwrap();
         (id, sleeper)
     }
 
