@@ -59,12 +59,19 @@ pub(crate) const HELP: Flag =
 
 impl Command {
     fn parts(self) -> impl Iterator<Item = &'static str> {
-        self.0.trim_end().split("\n\n")
+        let mut rest = Some(self.0.trim_end());
+        std::iter::from_fn(move || {
+            let text = rest?;
+            let (part, after) = divide(text, '\n', "\n\n").map_or((text, None), |(part, after)| (part, Some(after)));
+            rest = after;
+            Some(part)
+        })
     }
 
+    /// The first two lines.
     fn head(self) -> (&'static str, &'static str) {
-        let head = self.parts().next().unwrap_or_default();
-        head.split_once('\n').unwrap_or((head, ""))
+        let (first, rest) = self.0.split_once('\n').unwrap_or((self.0, ""));
+        (first, rest.split_once('\n').map_or(rest, |(second, _)| second))
     }
 
     /// The command's name, of one or two words.
@@ -129,14 +136,23 @@ impl Iterator for Flags {
     }
 }
 
+/// Divides a text at the first `divider`, of which `mark` is the rarest character. To look for a character and then
+/// around it is a fraction of what `split_once` does for a string, and every call of the program does this for some lines.
+fn divide<'a>(text: &'a str, mark: char, divider: &str) -> Option<(&'a str, &'a str)> {
+    let before = divider.find(mark)?;
+    text.match_indices(mark).find_map(|(at, _)| {
+        let (names, rest) = text.split_at_checked(at.checked_sub(before)?)?;
+        Some((names, rest.strip_prefix(divider)?))
+    })
+}
+
 /// Reads one line of a flags part. The table's test proves that every line has this form.
 fn flag(line: &'static str) -> Flag {
-    let (names, help, refused) = match (line.split_once(" | "), line.split_once(" ! ")) {
-        (Some((names, help)), _) => (names, help, false),
-        (None, Some((names, why))) => (names, why, true),
-        (None, None) => (line, "", false),
+    let (names, help, refused) = match divide(line, '|', " | ") {
+        Some((names, help)) => (names, help, false),
+        None => divide(line, '!', " ! ").map_or((line, "", false), |(names, why)| (names, why, true)),
     };
-    let (short, names) = match names.split_once(", ") {
+    let (short, names) = match divide(names, ',', ", ") {
         Some((short, rest)) => (short.chars().nth(1), rest),
         None => (None, names),
     };
@@ -145,7 +161,7 @@ fn flag(line: &'static str) -> Flag {
         None => (names, None),
     };
     let many = value.is_some_and(|value| value.ends_with("..."));
-    let value = value.map(|value| value.trim_end_matches("..."));
+    let value = value.map(|value| value.strip_suffix("...").unwrap_or(value));
     Flag { short, long: long.trim_start_matches('-'), value, many, help, refused }
 }
 

@@ -137,11 +137,14 @@ pub(super) fn mounts_without(config: &Config<'_>) -> Result<CgroupMounts> {
 /// "Cgroup ownership").
 fn delegated_owner(config: &Config<'_>) -> Option<Owner> {
     let linux = config.linux.as_ref()?;
+    if !(linux.makes(NamespaceType::User) && linux.makes(NamespaceType::Cgroup)) {
+        return None;
+    }
     let writable = config.mounts.iter().any(|mount| {
         mount.kind.as_ref().is_some_and(|kind| kind.as_str() == "cgroup" || kind.as_str() == "cgroup2")
             && MountOptions::parse(&mount.options).flags & 1 == 0
     });
-    if !(writable && linux.makes(NamespaceType::User) && linux.makes(NamespaceType::Cgroup)) {
+    if !writable {
         return None;
     }
     let root = linux.uid_mappings.iter().find(|map| map.container_id == 0)?;
