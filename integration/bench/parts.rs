@@ -91,9 +91,19 @@ fn execs_at_once(watch: &Stopwatch<'_>, peer: &Peer, name: &str) -> f64 {
     begun.elapsed().as_secs_f64() * 1e3 / 8.0
 }
 
-/// Containers per second with one, two and eight callers.
+/// Containers per second with one, two and eight callers, and what the floor would do.
 pub(crate) fn parallel(watch: &Stopwatch<'_>, options: &Options, report: &mut Report) {
-    for callers in [1, 2, 8] {
+    let floor = watch.floor();
+    let rootfs = watch.bench.dir.join("rootfs").display().to_string();
+    // Three rounds, so that a bad moment of the machine is not one runtime's.
+    for callers in [1, 2, 8].into_iter().cycle().take(9) {
+        let label = format!("containers per second, {callers} at once");
+        let floors = rate(callers, options.parallel, |_| {
+            let mut command = Command::new(&floor);
+            command.env("ORLOP_TAG", &watch.bench.tag).args(["container", &rootfs, "1"]).stdout(Stdio::null());
+            command
+        });
+        report.count(&label, "floor, whole process", floors);
         for peer in &options.peers {
             let bundles: Vec<(String, String)> = (0..options.parallel)
                 .map(|_| {
@@ -101,30 +111,40 @@ pub(crate) fn parallel(watch: &Stopwatch<'_>, options: &Options, report: &mut Re
                     (bundles::write(watch, Kind::Plain, &name), name)
                 })
                 .collect();
-            let next = AtomicUsize::new(0);
             let root = watch.root(peer);
-            let begun = Instant::now();
-            std::thread::scope(|scope| {
-                for _ in 0..callers {
-                    scope.spawn(|| {
-                        while let Some((bundle, name)) = bundles.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            let words = ["--root", root.as_str(), "run", "--bundle", bundle, name];
-                            let status = Command::new(&peer.path)
-                                .args(words)
-                                .stdin(Stdio::null())
-                                .stderr(Stdio::null())
-                                .status()
-                                .expect("run");
-                            assert!(status.success(), "{}: run", peer.name);
-                        }
-                    });
-                }
+            let own = rate(callers, options.parallel, |index| {
+                let mut command = Command::new(&peer.path);
+                let (bundle, name) = &bundles[index];
+                command.args(["--root", root.as_str(), "run", "--bundle", bundle, name]);
+                command
             });
-            #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
-            let rate = options.parallel as f64 / begun.elapsed().as_secs_f64();
-            report.figure(&format!("containers per second, {callers} at once"), peer, rate);
+            report.figure(&label, peer, own);
         }
     }
+}
+
+/// How many of `count` commands end per second, `callers` of them at a time.
+fn rate(callers: usize, count: usize, command: impl Fn(usize) -> Command + Sync) -> f64 {
+    let next = AtomicUsize::new(0);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..callers {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        break;
+                    }
+                    let mut command = command(index);
+                    let status = command.stdin(Stdio::null()).stderr(Stdio::null()).status().expect("start");
+                    assert!(status.success(), "{command:?}");
+                }
+            });
+        }
+    });
+    #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
+    let count = count as f64;
+    count / begun.elapsed().as_secs_f64()
 }
 
 /// The floor beside the containers that run: what of a growth is the kernel's own.

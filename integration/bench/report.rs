@@ -75,6 +75,11 @@ impl Report {
         self.add(label, "ms", column, milliseconds);
     }
 
+    /// The floor's figure that is no time.
+    pub(crate) fn count(&mut self, label: &str, column: &str, value: f64) {
+        self.add(label, "", column, value);
+    }
+
     /// A figure that is no time.
     pub(crate) fn figure(&mut self, label: &str, peer: &Peer, value: f64) {
         self.add(label, "", &peer.name, value);

@@ -316,7 +316,9 @@ impl Walker {
         let (major, minor) = number;
         let dev = u64::from(minor & 0xff) | u64::from(major & 0xfff) << 8 | u64::from(minor & !0xff) << 12;
         match sys::mknodat(parent, name, mode, dev) {
-            Ok(_) => self.set_exact_mode(parent, name, mode & 0o7777)?,
+            // The runtime, which assembles, has a umask; the init has none.
+            Ok(_) if self.assembling.is_some() => drop(sys::fchmodat(parent, name, mode & 0o7777)?),
+            Ok(_) => {}
             Err(Errno(EEXIST)) => {
                 let there = sys::statx(parent, name)?;
                 let same = there.kind() == mode & S_IFMT

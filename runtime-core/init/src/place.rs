@@ -102,24 +102,13 @@ impl Walker {
         if flags & MAKE_FIRST != 0 {
             let (dir, name) = self.parent(target, name)?;
             match sys::mkdirat(dir, name, 0o755) {
-                Ok(_) => {
-                    self.set_exact_mode(dir, name, 0o755)?;
-                    return Ok(Some(Place::In(dir, name)));
-                }
+                Ok(_) => return Ok(Some(Place::In(dir, name))),
                 Err(Errno(EEXIST)) if self.assembling.is_none() => {}
                 Err(errno) => return Err(Failure::because(errno, detail::TARGET)),
             }
         }
         self.forget_parent()?;
         Ok(None)
-    }
-
-    /// The runtime, which assembles, has a umask of its own; the init has none.
-    pub(crate) fn set_exact_mode(&self, dir: Fd, name: CStr<'_>, mode: u32) -> Result<(), Failure> {
-        if self.assembling.is_some() {
-            sys::fchmodat(dir, name, mode)?;
-        }
-        Ok(())
     }
 
     /// The target of a mount, made if it is missing.
