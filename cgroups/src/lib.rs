@@ -129,6 +129,7 @@ mod devices;
 mod dir;
 mod error;
 mod events;
+mod freezers;
 #[cfg(test)]
 mod garbage;
 mod layout;
@@ -144,6 +145,7 @@ mod writes;
 pub use cgroup::{Cgroup, Join};
 pub use error::{Error, Kind, Result};
 pub use events::{Event, Events, PressureKind, PressureTrigger};
+pub use freezers::Freezers;
 pub use layout::{DEFAULT_ROOT, Hierarchy, Layout, Version};
 pub use life::{FREEZE_TIMEOUT, REMOVE_TIMEOUT};
 pub use record::{Driver, Owner, Record, Spec, Unit};

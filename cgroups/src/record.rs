@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::freezers::Freezers;
 use crate::layout::{Layout, Version};
 use crate::path;
 use crate::sys::{self, At};
@@ -213,25 +213,12 @@ impl Record {
         self.paths.len() == 1 && self.paths.contains_key("")
     }
 
-    /// Whether the container itself has been frozen (a frozen cgroup above does not count, as with runc). One file is read; a
-    /// cgroup or freezer that is not there is not frozen.
+    /// As [`Freezers::is_paused`], of one container.
     ///
     /// # Errors
-    /// [`Kind::System`] when the file cannot be read.
+    /// As there.
     pub fn is_paused(&self) -> Result<bool> {
-        let (path, file) = match (self.paths.get("freezer"), self.paths.get("")) {
-            (Some(path), _) => (path, "freezer.self_freezing"),
-            (None, Some(path)) => (path, "cgroup.freeze"),
-            (None, None) => return Ok(false),
-        };
-        let path = format!("{path}/{file}");
-        let mut buffer = [0_u8; 16];
-        let read = sys::open(At::Absolute, &path, libc::O_RDONLY).and_then(|fd| sys::read(fd.as_fd(), &mut buffer));
-        match read {
-            Ok(_) => Ok(buffer.first() == Some(&b'1')),
-            Err(sys::Errno(libc::ENOENT | libc::ENODEV)) => Ok(false),
-            Err(errno) => Err(Error::os("read", errno).on(path)),
-        }
+        Freezers::default().is_paused(self)
     }
 
     /// Where the container's cgroup in the v2 tree lies below its unit: `/` for the unit's own.

@@ -65,7 +65,15 @@ pub(crate) fn require(record: &Record) -> Result<Cgroup> {
 
 /// Whether the container is paused.
 pub(crate) fn is_frozen(cgroup: Option<&orlop_cgroups::Record>) -> Result<bool> {
-    cgroup.map_or(Ok(false), |cgroup| cgroup.is_paused().map_err(|error| Error::cgroup(&error)))
+    is_frozen_of_many(&mut orlop_cgroups::Freezers::default(), cgroup)
+}
+
+/// Whether one container of many is paused.
+pub(crate) fn is_frozen_of_many(
+    freezers: &mut orlop_cgroups::Freezers,
+    cgroup: Option<&orlop_cgroups::Record>,
+) -> Result<bool> {
+    cgroup.map_or(Ok(false), |cgroup| freezers.is_paused(cgroup).map_err(|error| Error::cgroup(&error)))
 }
 
 /// A process that is frozen by the v1 freezer dies only once it is thawed.

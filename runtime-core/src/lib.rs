@@ -41,7 +41,7 @@ pub use verbs::features::{
 };
 pub use verbs::gc::{Collected, GcOptions, gc};
 pub use verbs::kill::{KillOptions, Signal, kill};
-pub use verbs::list::{Listing, list};
+pub use verbs::list::{Containers, Listing, list};
 pub use verbs::pause::{pause, resume};
 pub use verbs::plan::{Operation, Planned, plan};
 pub use verbs::ps::ps;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use orlop_cgroups::Freezers;
 
 use crate::procfs::Procfs;
 use crate::state::{Brief, Entry, InitProcess, Locked, Phase, Record};
@@ -56,10 +57,10 @@ pub(crate) fn facts(entry: &Entry) -> Result<Facts> {
     Vital::of(&entry.record).facts(|| entry.has_exec_fifo())
 }
 
-/// The facts about a container that is only to be described.
-pub(crate) fn facts_briefly(brief: &Brief) -> Result<Facts> {
+/// The status of a container that is only to be described, as one of many that `freezers` is for.
+pub(crate) fn status_briefly(brief: &Brief<'_>, freezers: &mut Freezers) -> Result<Status> {
     let vital = Vital { phase: brief.phase, init: brief.init, cgroup: brief.cgroup.as_ref() };
-    vital.facts(|| brief.has_exec_fifo())
+    vital.facts_with(freezers, || brief.has_exec_fifo()).map(|facts| facts.status)
 }
 
 /// The facts about a container that only this caller changes.
@@ -79,15 +80,19 @@ impl<'v> Vital<'v> {
         Self { phase: record.phase, init: record.init, cgroup: record.cgroup.as_ref() }
     }
 
-    /// In the order of cost: most questions end at the process.
     fn facts(&self, has_fifo: impl FnOnce() -> Result<bool>) -> Result<Facts> {
+        self.facts_with(&mut Freezers::default(), has_fifo)
+    }
+
+    /// In the order of cost: most questions end at the process.
+    fn facts_with(&self, freezers: &mut Freezers, has_fifo: impl FnOnce() -> Result<bool>) -> Result<Facts> {
         if self.phase != Phase::Created {
             return Ok(Facts { status: Status::Creating, init: None });
         }
         let Some(init) = self.init.as_ref().map(InitProcess::open).transpose()?.flatten() else {
             return Ok(Facts { status: Status::Stopped, init: None });
         };
-        let status = if control::is_frozen(self.cgroup)? {
+        let status = if control::is_frozen_of_many(freezers, self.cgroup)? {
             Status::Paused
         } else if has_fifo()? && is_waiting(self.init)? {
             Status::Created

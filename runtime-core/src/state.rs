@@ -502,33 +502,34 @@ fn read_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Result<Option
         Err(Errno::ENOENT) => return Ok(None),
         Err(errno) => return Err(failed(&errno.into())),
     };
-    read_open(file).map(Some).map_err(|error| failed(&error))
+    let mut bytes = Vec::new();
+    let length = read_into(&mut file.into(), &mut bytes).map_err(|error| failed(&error))?.len();
+    bytes.truncate(length);
+    Ok(Some(bytes))
 }
 
-/// Reads all of a regular file.
-fn read_open(file: OwnedFd) -> std::io::Result<Vec<u8>> {
-    let mut file = File::from(file);
-    // Room for nearly every state file, so that one read finds its end: no fstat needed.
-    let mut bytes = vec![0; 8192];
+/// Reads all of a regular file, with `room` for it.
+fn read_into<'r>(file: &mut File, room: &'r mut Vec<u8>) -> std::io::Result<&'r [u8]> {
+    // Enough for nearly every state file, so that one read finds its end: no fstat needed.
+    const USUAL: usize = 8192;
+    if room.len() < USUAL {
+        room.resize(USUAL, 0);
+    }
     let mut length = 0;
     loop {
-        let Some(room) = bytes.get_mut(length..).filter(|room| !room.is_empty()) else {
-            bytes.resize(length * 2, 0);
+        let Some(rest) = room.get_mut(length..).filter(|rest| !rest.is_empty()) else {
+            room.resize(length * 2, 0);
             continue;
         };
-        match file.read(room) {
+        let (asked, got) = (rest.len(), file.read(rest));
+        match got {
             // A regular file gives all it has.
-            Ok(count) if count < room.len() => {
-                length += count;
-                break;
-            }
+            Ok(count) if count < asked => return Ok(room.get(..length + count).unwrap_or_default()),
             Ok(count) => length += count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    bytes.truncate(length);
-    Ok(bytes)
 }
 
 fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> {

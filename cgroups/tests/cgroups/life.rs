@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use orlop_cgroups::{Cgroup, Join, Spec};
+use orlop_cgroups::{Cgroup, Freezers, Join, Spec};
 
 use crate::environment::is_root;
 use crate::process::{shell, until};
@@ -149,6 +149,53 @@ fn freezing_stops_and_thawing_goes_on() {
         sandbox.kill_all().unwrap();
         assert_eq!(child.wait(), 128 + 9, "{name}");
         std::fs::remove_file(&file).unwrap();
+    }
+}
+
+#[test]
+fn who_asks_of_many_sees_each_as_it_is_now() {
+    for (name, layout) in layouts() {
+        let base = path(&unique());
+        let make = || ["a", "b", "c"].map(|one| Sandbox::at(&layout, &format!("{base}{one}")));
+        let mut freezers = Freezers::default();
+        let mut paused = |all: &[Sandbox; 3]| all.each_ref().map(|one| freezers.is_paused(one.record()).unwrap());
+        let all = make();
+        assert_eq!(paused(&all), [false, false, false], "{name}");
+        all[1].freeze().unwrap();
+        assert_eq!(paused(&all), [false, true, false], "{name}");
+        all[1].thaw().unwrap();
+        all[2].freeze().unwrap();
+        assert_eq!(paused(&all), [false, false, true], "{name}");
+        all[2].thaw().unwrap();
+        all[0].remove().unwrap();
+        assert_eq!(paused(&all), [false, false, false], "{name}: one that is gone");
+        // The directory above goes with the last one, who made it, and is another one then.
+        let above = all[0].record().path("freezer").unwrap().rsplit_once('/').unwrap().0.to_owned();
+        all.into_iter().rev().for_each(drop);
+        assert!(!there(&above) || !is_root(), "{name}");
+        let again = make();
+        again[0].freeze().unwrap();
+        again[2].freeze().unwrap();
+        assert_eq!(paused(&again), [true, false, true], "{name}");
+        again.into_iter().rev().for_each(drop);
+    }
+}
+
+#[test]
+fn a_directory_that_is_kept_is_not_taken_for_another() {
+    for (name, layout) in layouts() {
+        let (base, other) = (path(&unique()), path(&unique()));
+        let at = |path: &str| Sandbox::at(&layout, path);
+        // The same name in two places, of which one is frozen.
+        let first = at(&format!("{base}a"));
+        let second = at(&format!("{base}b"));
+        let elsewhere = at(&format!("{other}a"));
+        elsewhere.freeze().unwrap();
+        let mut freezers = Freezers::default();
+        let order = [&first, &second, &elsewhere, &first, &elsewhere, &elsewhere, &second];
+        let found = order.map(|one| freezers.is_paused(one.record()).unwrap());
+        assert_eq!(found, [false, false, true, false, true, true, false], "{name}");
+        elsewhere.thaw().unwrap();
     }
 }
 

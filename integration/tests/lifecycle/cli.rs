@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = cases![
     equals_sign_and_space_both_work.not_crun("prints an open bracket"),
     list_of_nothing,
     list_table_json_and_quiet.not_crun("its columns are others"),
+    list_of_many_tells_of_each_what_state_tells.extension(),
     features_names_what_engines_read.not_crun("since crun 1.9"),
     spec_writes_a_config_that_runs,
     spec_does_not_overwrite,
@@ -198,6 +199,63 @@ fn list_table_json_and_quiet(t: &Sandbox) {
     t.cmd(&["list", "--format", "xml"]).run().fails();
     a.end();
     b.delete_force().ok();
+}
+
+/// Very many are looked at by several threads.
+fn list_of_many_tells_of_each_what_state_tells(t: &Sandbox) {
+    let kinds = ["run", "paused", "created", "started", "stopped"];
+    let containers = kinds.map(|kind| t.container(kind));
+    let [run, paused, created, started, stopped] = &containers;
+    run.run_paused();
+    paused.run_paused();
+    paused.simple("pause", &[], &[]).ok();
+    created.create().ok();
+    started.args(&["/probe", "pause"]).create().ok();
+    started.start().ok();
+    let pid = stopped.run_paused();
+    stopped.kill("KILL").ok();
+    t.wait_gone(pid);
+    let state_of = |id: &str| t.root.join(id).join("state.json");
+    // Of those who never waited for `start` their state says so; of the others the FIFO does.
+    let at_once =
+        containers.each_ref().map(|c| fs::read_to_string(state_of(&c.id)).unwrap().contains("\"at_once\":true"));
+    assert_eq!(at_once, [true, true, false, false, true]);
+    // More of the same: other ids for the same processes.
+    let mut copies = Vec::new();
+    for n in 0..200 {
+        let kind = &containers[n % kinds.len()].id;
+        let copy = t.id(&format!("copy-{}-{n}", kinds[n % kinds.len()]));
+        let text = fs::read_to_string(state_of(kind)).unwrap();
+        fs::create_dir(t.root.join(&copy)).unwrap();
+        fs::write(state_of(&copy), text.replace(&format!("\"id\":\"{kind}\""), &format!("\"id\":\"{copy}\""))).unwrap();
+        if fs::exists(t.root.join(kind).join("exec.fifo")).unwrap() {
+            fs::hard_link(t.root.join(kind).join("exec.fifo"), t.root.join(&copy).join("exec.fifo")).unwrap();
+        }
+        copies.push(copy);
+    }
+    fs::write(state_of(&copies[100]), "{").unwrap();
+    let out = t.cmd(&["list", "--format", "json"]).run().ok();
+    assert!(out.stderr.contains(&format!("state.json of {}", copies[100])), "{}", out.stderr);
+    let list = out.json();
+    let list = list.as_array().unwrap();
+    assert_eq!(list.len(), kinds.len() + copies.len() - 1);
+    assert!(list.is_sorted_by_key(|entry| entry["id"].as_str().unwrap().to_owned()));
+    let mut counts = std::collections::BTreeMap::new();
+    for entry in list {
+        let mut state = t.cmd(&["state", entry["id"].as_str().unwrap()]).run().ok().json();
+        state["owner"] = entry["owner"].clone();
+        assert_eq!(*entry, state);
+        *counts.entry(entry["status"].as_str().unwrap()).or_insert(0) += 1;
+    }
+    let expected = [("created", 41), ("paused", 41), ("running", 81), ("stopped", 41)];
+    assert_eq!(counts.into_iter().collect::<Vec<_>>(), expected);
+    for copy in &copies {
+        fs::remove_dir_all(t.root.join(copy)).unwrap();
+    }
+    paused.simple("resume", &[], &[]).ok();
+    for container in &containers {
+        container.delete_force().ok();
+    }
 }
 
 fn features_names_what_engines_read(t: &Sandbox) {

@@ -109,6 +109,7 @@ impl Prepared {
         let mut plan = plan::plan(config, &plan_options, filter.as_ref())?;
         warnings.append(&mut plan.warnings);
         let mut record = intent(id, config, bundle, options, host, cgroup.as_ref());
+        record.at_once = !waits_for_start;
         if let Some(rdt) = config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref()) {
             record.intel_rdt = Some(Resctrl::find()?.plan(id, rdt)?);
         }

@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::fstatat;
+use nix::sys::stat::fstat;
 use serde::Deserialize;
 
 use super::record::{self, InitProcess, Phase};
-use super::{EXEC_FIFO, STATE_FILE, Store, has_file, read_open, sys};
+use super::{EXEC_FIFO, Entry, STATE_FILE, Store, has_file, read_into, sys};
 use crate::{ContainerId, Error, HostPid, Result, Step};
 
 /// A container as it is described to others.
 #[derive(Debug)]
-pub(crate) struct Brief {
-    root: Arc<OwnedFd>,
+pub(crate) struct Brief<'s> {
+    root: BorrowedFd<'s>,
+    /// What it was read from, the state file or its directory; both were made by the container's owner.
+    source: OwnedFd,
     id: ContainerId,
     /// How far `create` came.
     pub(crate) phase: Phase,
@@ -33,6 +33,8 @@ pub(crate) struct Brief {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The container's first process; `None` in an intent.
     pub(crate) init: Option<InitProcess>,
+    /// Whether its init waits, or waited, for `start`.
+    waits: bool,
     /// Only the paths by which one sees whether it is frozen.
     pub(crate) cgroup: Option<orlop_cgroups::Record>,
 }
@@ -56,6 +58,8 @@ struct Wire {
     #[serde(default)]
     annotations: BTreeMap<String, String>,
     #[serde(default)]
+    at_once: bool,
+    #[serde(default)]
     cgroup: Option<Cgroup>,
 }
 
@@ -74,24 +78,27 @@ struct Paths {
 }
 
 impl Store {
-    /// Reads what there is to be told of the container `id`.
+    /// Reads what there is to be told of the container `id`. What `room` holds does not matter, before and after: who reads many
+    /// needs it once.
     ///
     /// # Errors
     /// As [`Store::load`].
-    pub(crate) fn brief(&self, id: &ContainerId) -> Result<Brief> {
-        let read = || -> Option<Brief> {
+    pub(crate) fn brief(&self, id: &ContainerId, room: &mut Vec<u8>) -> Result<Brief<'_>> {
+        let mut read = || -> Option<Brief<'_>> {
             let path = CString::new(format!("{id}/{STATE_FILE}")).ok()?;
-            let resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS;
-            let file = sys::openat2(self.root.as_fd(), &path, libc::O_RDONLY | libc::O_NONBLOCK, resolve).ok()?;
-            let bytes = read_open(file).ok()?;
-            let wire: Wire = serde_json::from_slice(&bytes).ok()?;
-            (wire.orlop_state == record::FORMAT && wire.id == id.as_str()).then(|| self.brief_of_wire(id, wire))
+            // No id is `..` or has a slash, so that without links there is no way out.
+            let (flags, resolve) = (libc::O_RDONLY | libc::O_NONBLOCK, libc::RESOLVE_NO_SYMLINKS);
+            let file = sys::openat2(self.root.as_fd(), &path, flags, resolve).ok()?;
+            let mut file = File::from(file);
+            let wire: Wire = serde_json::from_slice(read_into(&mut file, room).ok()?).ok()?;
+            let right = wire.orlop_state == record::FORMAT && wire.id == id.as_str();
+            right.then(|| self.brief_of_wire(id, wire, file.into()))
         };
         // What is missing or wrong is told by the one who reads it all.
-        read().map_or_else(|| self.load(id).map(|entry| self.brief_of_record(id, entry.record)), Ok)
+        read().map_or_else(|| self.load(id).map(|entry| self.brief_of_entry(entry)), Ok)
     }
 
-    fn brief_of_wire(&self, id: &ContainerId, wire: Wire) -> Brief {
+    fn brief_of_wire(&self, id: &ContainerId, wire: Wire, source: OwnedFd) -> Brief<'_> {
         let init = HostPid::new(wire.init_process_pid)
             .map(|pid| InitProcess::recorded(pid, wire.init_process_pidfd_inode, wire.init_process_start));
         let cgroup = wire.cgroup.map(|cgroup| {
@@ -100,8 +107,10 @@ impl Store {
             orlop_cgroups::Record { paths, ..orlop_cgroups::Record::default() }
         });
         Brief {
-            root: Arc::clone(&self.root),
+            root: self.root.as_fd(),
+            source,
             id: id.clone(),
+            waits: !wire.at_once,
             phase: wire.phase,
             oci_version: wire.oci_version,
             bundle: wire.bundle,
@@ -113,10 +122,13 @@ impl Store {
         }
     }
 
-    fn brief_of_record(&self, id: &ContainerId, record: super::Record) -> Brief {
+    fn brief_of_entry(&self, entry: Entry) -> Brief<'_> {
+        let Entry { dir, id, record } = entry;
         Brief {
-            root: Arc::clone(&self.root),
-            id: id.clone(),
+            root: self.root.as_fd(),
+            source: dir,
+            id,
+            waits: !record.at_once,
             phase: record.phase,
             oci_version: record.oci_version,
             bundle: record.bundle,
@@ -129,24 +141,21 @@ impl Store {
     }
 }
 
-impl Brief {
+impl Brief<'_> {
     /// The container's id.
     pub(crate) fn id(&self) -> &ContainerId {
         &self.id
     }
 
-    /// The uid that owns the directory, and with it the container.
+    /// The uid that owns the container.
     pub(crate) fn owner(&self) -> Result<u32> {
-        fstatat(&self.root, self.id.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).map(|stat| stat.st_uid).map_err(|errno| {
-            match errno {
-                Errno::ENOENT => super::not_found(&self.id),
-                errno => Error::os(Step::ReadState, errno as i32).object(self.id.as_str()),
-            }
-        })
+        fstat(&self.source)
+            .map(|stat| stat.st_uid)
+            .map_err(|errno| Error::os(Step::ReadState, errno as i32).object(self.id.as_str()))
     }
 
     /// Whether the FIFO of a container that was not started is there.
     pub(crate) fn has_exec_fifo(&self) -> Result<bool> {
-        has_file(self.root.as_fd(), &format!("{}/{EXEC_FIFO}", self.id), &self.id)
+        Ok(self.waits && has_file(self.root, &format!("{}/{EXEC_FIFO}", self.id), &self.id)?)
     }
 }

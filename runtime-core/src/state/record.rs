@@ -93,6 +93,8 @@ pub(crate) struct Record {
     pub(crate) rootless: bool,
     /// Whether its processes stay in the session keyring they were started with.
     pub(crate) no_new_keyring: bool,
+    /// Whether its command is executed without waiting for `start`, so that there never is a FIFO.
+    pub(crate) at_once: bool,
     /// Whether the config has poststop hooks, so that `delete` need not read it to know.
     pub(crate) poststop_hooks: bool,
     /// The pipes that its standard streams were when it was made, which a restored container gets others for; see
@@ -119,6 +121,7 @@ impl Record {
             intel_rdt: None,
             rootless: false,
             no_new_keyring: false,
+            at_once: false,
             poststop_hooks: false,
             stdio: Vec::new(),
             resources: None,
@@ -185,6 +188,8 @@ struct Wire {
     #[serde(default)]
     no_new_keyring: bool,
     #[serde(default)]
+    at_once: bool,
+    #[serde(default)]
     poststop_hooks: bool,
     #[serde(default)]
     external_descriptors: Vec<String>,
@@ -218,6 +223,7 @@ impl From<Wire> for Record {
             intel_rdt: wire.intel_rdt,
             rootless: wire.rootless,
             no_new_keyring: wire.no_new_keyring,
+            at_once: wire.at_once,
             poststop_hooks: wire.poststop_hooks,
             stdio: wire.external_descriptors,
             resources: wire.resources,
@@ -252,6 +258,9 @@ impl Serialize for Record {
         }
         map.serialize_entry("rootless", &self.rootless)?;
         map.serialize_entry("no_new_keyring", &self.no_new_keyring)?;
+        if self.at_once {
+            map.serialize_entry("at_once", &true)?;
+        }
         map.serialize_entry("poststop_hooks", &self.poststop_hooks)?;
         if !self.stdio.is_empty() {
             map.serialize_entry("external_descriptors", &self.stdio)?;

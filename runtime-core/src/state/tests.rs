@@ -61,6 +61,7 @@ fn full_record(id: &ContainerId) -> Record {
         intel_rdt: Some(IntelRdtRecord { path: "/sys/fs/resctrl/x".into(), monitoring_path: None, owned: true }),
         rootless: true,
         no_new_keyring: true,
+        at_once: true,
         poststop_hooks: true,
         resources: Some(Box::new(orlop_cgroups::Resources {
             pids: Some(orlop_cgroups::Pids { limit: Some(5) }),
@@ -89,7 +90,7 @@ fn a_record_comes_back_as_it_was_saved() {
     let entry = Store::find(&scratch.runtime(), &web).unwrap();
     assert_eq!(entry.record, record);
     assert_eq!(entry.config().unwrap(), b"{\"a\": 1}");
-    let brief = store.brief(&web).unwrap();
+    let brief = store.brief(&web, &mut Vec::new()).unwrap();
     assert_eq!(brief.owner().unwrap(), geteuid().as_raw());
     assert_eq!((brief.phase, brief.created.as_str()), (entry.record.phase, entry.record.created.as_str()));
     assert!(entry.record.has_own_pid_namespace());
@@ -97,6 +98,56 @@ fn a_record_comes_back_as_it_was_saved() {
     let text = std::fs::read_to_string(scratch.path("web/state.json")).unwrap();
     assert!(text.contains(r#""init_process_pid":4711,"init_process_start":0"#), "{text}");
     assert!(text.contains(r#""NEWNET":"/proc/4711/ns/net""#), "{text}");
+}
+
+#[test]
+fn a_brief_asks_for_the_fifo_only_of_those_who_wait() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    for (name, at_once) in [("run", true), ("created", false)] {
+        let record = Record { at_once, ..full_record(&id(name)) };
+        drop(store.claim(&id(name), &record).unwrap().keep().unwrap());
+        assert!(!store.brief(&id(name), &mut Vec::new()).unwrap().has_exec_fifo().unwrap());
+        nix::unistd::mkfifo(&scratch.path(name).join(EXEC_FIFO), PRIVATE_FILE).unwrap();
+        assert_eq!(store.brief(&id(name), &mut Vec::new()).unwrap().has_exec_fifo().unwrap(), !at_once, "{name}");
+    }
+    // One that says nothing of it may wait.
+    let path = scratch.path("run/state.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(r#""at_once":true,"#, "")).unwrap();
+    assert!(store.brief(&id("run"), &mut Vec::new()).unwrap().has_exec_fifo().unwrap());
+}
+
+#[test]
+fn briefs_share_their_room_and_nothing_else() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let long: String = "x".repeat(20_000);
+    let mut room = Vec::new();
+    for (name, bundle) in [("long", long.as_str()), ("short", "/b"), ("again", long.as_str())] {
+        let record = Record { bundle: bundle.to_owned(), ..full_record(&id(name)) };
+        drop(store.claim(&id(name), &record).unwrap().keep().unwrap());
+        assert_eq!(store.brief(&id(name), &mut room).unwrap().bundle, bundle, "{name}");
+    }
+    // An empty one does not find the last one's bytes.
+    std::fs::write(scratch.path("short/state.json"), "").unwrap();
+    assert_eq!(store.brief(&id("short"), &mut room).unwrap_err().kind(), Kind::NotFound);
+    if geteuid().is_root() {
+        std::os::unix::fs::chown(scratch.path("long/state.json"), Some(65_534), None).unwrap();
+        assert_eq!(store.brief(&id("long"), &mut room).unwrap().owner().unwrap(), 65_534);
+    }
+}
+
+#[test]
+fn a_brief_follows_no_link() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    drop(store.claim(&id("web"), &full_record(&id("web"))).unwrap().keep().unwrap());
+    std::os::unix::fs::symlink(scratch.path("web"), scratch.path("link")).unwrap();
+    assert_eq!(store.brief(&id("link"), &mut Vec::new()).unwrap_err().kind(), Kind::NotFound);
+    std::fs::rename(scratch.path("web/state.json"), scratch.path("web/elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", scratch.path("web/state.json")).unwrap();
+    assert_eq!(store.brief(&id("web"), &mut Vec::new()).unwrap_err().errno(), Some(libc::ELOOP));
 }
 
 #[test]

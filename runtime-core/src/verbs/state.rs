@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use orlop_cgroups::Freezers;
 use serde::{Serialize, Serializer};
 
 use crate::lifecycle;
@@ -69,7 +70,7 @@ pub struct ContainerState {
     /// The config's annotations.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "sorted")]
     pub annotations: BTreeMap<String, String>,
-    /// The name of the user that owns the state directory, or `#uid`; empty from [`state()`], as in runc.
+    /// The name of the user that owns the state file, or `#uid`; empty from [`state()`], as in runc.
     pub owner: String,
 }
 
@@ -83,12 +84,12 @@ fn sorted<S: Serializer>(map: &BTreeMap<String, String>, serializer: S) -> std::
 /// [`crate::Kind::NotFound`] when there is none; [`crate::Kind::State`] when its state file is damaged.
 pub fn state(runtime: &Runtime, id: &ContainerId) -> Result<ContainerState> {
     let store = Store::open(runtime)?.ok_or_else(|| crate::state::not_found(id))?;
-    describe(store.brief(id)?, String::new())
+    describe(store.brief(id, &mut Vec::new())?, String::new(), &mut Freezers::default())
 }
 
-/// The state of a container whose record is read.
-pub(crate) fn describe(brief: Brief, owner: String) -> Result<ContainerState> {
-    let status = lifecycle::facts_briefly(&brief)?.status;
+/// The state of a container whose record is read, as one of many that `freezers` is for.
+pub(crate) fn describe(brief: Brief<'_>, owner: String, freezers: &mut Freezers) -> Result<ContainerState> {
+    let status = lifecycle::status_briefly(&brief, freezers)?;
     let id = brief.id().as_str().to_owned();
     let pid = match status {
         Status::Stopped | Status::Creating => 0,
