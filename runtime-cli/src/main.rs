@@ -8,6 +8,7 @@
 mod allocator;
 mod completion;
 mod copy_on_write;
+mod crew;
 mod failure;
 mod foreground;
 mod help;

@@ -1,12 +1,14 @@
 //! A table in the layout of Go's tabwriter, as runc sets it: columns of at least 12, three spaces between them.
 
+use std::borrow::Cow;
+
 /// The least width of a column.
 const LEAST: usize = 12;
 /// The spaces after the widest cell of a column.
 const GAP: usize = 3;
 
 /// Lays out `rows`, which all have `N` cells; the last cell of a row is not padded.
-pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn table<const N: usize>(rows: &[[Cow<'_, str>; N]]) -> String {
     let mut widths = [LEAST; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -32,7 +34,7 @@ mod tests {
 
     #[test]
     fn the_layout_is_that_of_runc() {
-        let row = |cells: [&str; 6]| cells.map(str::to_owned);
+        let row = |cells: [&'static str; 6]| cells.map(Cow::Borrowed);
         let head = row(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
         assert_eq!(
             table(std::slice::from_ref(&head)),

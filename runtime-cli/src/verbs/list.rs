@@ -1,7 +1,10 @@
 //! `orlop list`.
 
-use orlop::ContainerState;
+use std::borrow::Cow;
 
+use orlop::{ContainerState, Containers};
+
+use crate::crew;
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
@@ -28,7 +31,7 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
         let root = &session.runtime.root;
         std::fs::metadata(root).map_err(|error| Failure::io(format_args!("open {}", root.display()), &error))?;
     }
-    let listing = orlop::list(&session.runtime)?;
+    let listing = crew::describe(&Containers::find(&session.runtime)?);
     for failure in &listing.failures {
         session.warn(&failure.to_string());
     }
@@ -50,10 +53,12 @@ fn json(containers: &[ContainerState]) -> Result<String, Failure> {
 }
 
 fn tabulated(containers: &[ContainerState]) -> String {
-    let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
+    let mut rows = Vec::with_capacity(containers.len() + 1);
+    rows.push(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(Cow::Borrowed));
     rows.extend(containers.iter().map(|each| {
-        let (pid, status) = (each.pid.to_string(), each.status.to_string());
-        [each.id.clone(), pid, status, each.bundle.clone(), each.created.clone(), each.owner.clone()]
+        let texts = [&each.id, each.status.as_str(), &each.bundle, &each.created, &each.owner].map(Cow::Borrowed);
+        let [id, status, bundle, created, owner] = texts;
+        [id, Cow::Owned(each.pid.to_string()), status, bundle, created, owner]
     }));
     table(&rows)
 }
