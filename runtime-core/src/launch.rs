@@ -89,6 +89,7 @@ impl Launch<'_> {
         let (arena, arena_fd) = Arena::write(self.plan, &connection, self.arena_dir)?;
         let program = program().map_err(|errno| failed(errno).object("the init's memfd"))?;
         let number = std::ffi::CString::new(arena_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
+        let processors = self.plan.sets_affinity.then(sys::Processors::of_this_thread).flatten();
         let spawned = sys::spawn(&Spawn {
             namespaces: self.plan.clone_flags,
             cgroup: self.clone_into,
@@ -97,6 +98,7 @@ impl Launch<'_> {
             environment: &[],
             before: &[],
             inherit: &[theirs.as_raw_fd(), arena_fd.as_raw_fd()],
+            apart: processors.as_ref(),
             stdio: self.stdio.map(|streams| streams.each_ref().map(AsFd::as_fd)),
         });
         let (pid, pidfd) = spawned.map_err(|failed| clone_error(failed.errno, self.plan.clone_flags))?;

@@ -207,6 +207,8 @@ pub(crate) struct Plan {
     pub(crate) id_maps: Option<IdMaps>,
     /// The first fd that the command does not inherit.
     pub(crate) first_private_fd: u32,
+    /// Whether the init sets its affinity, whatever it has been started with.
+    pub(crate) sets_affinity: bool,
     /// Whether the seccomp filter has a listener.
     pub(crate) seccomp_listener: bool,
     /// Whether the seccomp filter kills whoever executes a command.

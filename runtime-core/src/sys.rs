@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, spawn, spawn_sleeper};
+pub(crate) use spawn::{Before, NotSpawned, Processors, Program, Spawn, spawn, spawn_sleeper};
 
 type Result<T> = std::result::Result<T, Errno>;
 
