@@ -54,6 +54,7 @@ pub(crate) const CASES: &[Case] = cases![
     modes_in_dev_do_not_depend_on_the_callers_umask,
     errors_of_a_dev_name_their_field.not_runc("names no field").not_crun("names no field"),
     mounts_in_dev_cover_what_is_there,
+    file_systems_are_listed_in_the_order_of_the_config,
     extra_devices,
     device_with_wrong_type_is_refused.not_crun("accepts it"),
     masked_paths,
@@ -561,6 +562,19 @@ fn mounts_in_dev_cover_what_is_there(t: &Sandbox) {
     c.mount("tmpfs", "tmpfs", "/dev/shm", &["size=64k"]);
     c.sh("cat /dev/stdin-like /dev/core; df -k /dev/shm | grep -c ' 64 '; grep -c ' /dev/shm ' /proc/self/mountinfo; ls -d /dev/fd/0");
     assert_eq!(c.run().ok().stdout, "of the host\nof the host\n1\n2\n/dev/fd/0\n");
+}
+
+/// Their order is what the OCI's validation looks at. Bind mounts stand before, where their sources are opened first.
+fn file_systems_are_listed_in_the_order_of_the_config(t: &Sandbox) {
+    let c = t.container("a");
+    c.mount("tmpfs", "tmpfs", "/dev/late", &["size=64k"]);
+    c.mount("tmpfs", "tmpfs", "/tmp/last", &["size=64k"]);
+    let destination = |mount: &Value| mount["destination"].as_str().unwrap().to_owned();
+    let expected: Vec<String> =
+        c.config(|config| config["mounts"].as_array().unwrap().iter().map(destination).collect());
+    let out = c.sh("cut -d' ' -f5 /proc/self/mountinfo").run().ok();
+    let listed: Vec<&str> = out.stdout.lines().filter(|line| expected.iter().any(|one| one == line)).collect();
+    assert_eq!(listed, expected);
 }
 
 fn extra_devices(t: &Sandbox) {

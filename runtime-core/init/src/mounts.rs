@@ -166,14 +166,15 @@ impl Walker {
         Ok(())
     }
 
-    /// Attaches what the runtime has put together.
+    /// Attaches a copy of what the runtime has put together: the kernel lists mounts in the order in which they were made, which is to
+    /// be that of the config. What was received is closed with all other descriptors, since the kernel waits when it goes.
     pub(crate) fn attach(&mut self, tree: Slot, target: Str, flags: u32) -> Result<(), Failure> {
         let mut name = [0u8; 256];
         let place = self.directory(target, flags, &mut name)?;
         self.receive(&[tree], false)?;
-        let tree = self.arena.slot(tree);
-        place.attach(tree)?;
-        close(tree)?;
+        let copy = clone_tree(self.arena.slot(tree), CStr::EMPTY, AT_RECURSIVE)?;
+        place.attach(copy)?;
+        close(copy)?;
         place.leave()
     }
 
