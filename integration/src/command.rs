@@ -165,6 +165,13 @@ impl Cmd {
         self
     }
 
+    /// Runs with at most this many descriptors, which it may raise.
+    #[must_use]
+    pub fn descriptors(mut self, count: u64) -> Self {
+        sys::limit_descriptors(&mut self.command, count);
+        self
+    }
+
     /// Runs with this file mode mask.
     #[must_use]
     pub fn umask(mut self, mask: u32) -> Self {

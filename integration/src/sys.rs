@@ -76,6 +76,23 @@ pub(crate) fn new_session(command: &mut Command) {
     unsafe { command.pre_exec(lead) };
 }
 
+/// Has `command` start with at most this many descriptors.
+pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
+    let set = move || {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: writes the limit.
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+        limit.rlim_cur = count;
+        // SAFETY: reads the limit.
+        match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: both calls are async-signal-safe, and the closure does nothing else.
+    unsafe { command.pre_exec(set) };
+}
+
 /// Has `command` start with this file mode mask.
 pub(crate) fn set_umask(command: &mut Command, mask: u32) {
     let set = move || {

@@ -30,6 +30,7 @@ const CASES: &[Case] = cases![
     calls_of_run_and_its_children_that_fail.not_runc("hangs").seconds(900),
     calls_of_exec_and_its_children_that_fail.not_runc("cannot be deleted afterwards").seconds(900),
     calls_of_delete_that_fail.seconds(900),
+    few_descriptors_are_an_error_and_leave_nothing.not_runc("its Go runtime needs more").not_crun("leaves its cgroup"),
     killed_hook_or_init_is_reported.seconds(60),
 ];
 
@@ -205,6 +206,24 @@ fn calls_of_exec_and_its_children_that_fail(t: &Sandbox) {
 
 fn calls_of_delete_that_fail(t: &Sandbox) {
     fail_everywhere(t, false, |c| drop(c.run_detached().ok()), |c| c.simple_cmd("delete", &["--force"], &[]));
+}
+
+fn few_descriptors_are_an_error_and_leave_nothing(t: &Sandbox) {
+    let mut codes = Vec::new();
+    for count in 8..64 {
+        let c = fresh(t, count);
+        let out = c.create_cmd(&[]).descriptors(u64::try_from(count).unwrap()).run();
+        let what = format!("a create with {count} descriptors");
+        codes.push(out.code);
+        if out.code == 0 {
+            deleted(&c, &what);
+        } else {
+            assert!(out.stderr.contains("too many open files"), "{what}: {}", out.stderr);
+            nothing_left(t, &what);
+            std::fs::remove_dir_all(&c.bundle).expect("the bundle goes");
+        }
+    }
+    assert!(codes.first() != Some(&0) && codes.last() == Some(&0), "{codes:?}");
 }
 
 fn killed_hook_or_init_is_reported(t: &Sandbox) {

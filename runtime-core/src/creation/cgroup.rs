@@ -341,7 +341,9 @@ impl ContainerCgroup {
     }
 
     /// Ends what is left in it and removes it.
-    pub(super) fn destroy(self) -> Result<()> {
+    pub(super) fn destroy(mut self) -> Result<()> {
+        // Where descriptors ran out, these are the ones to do it with.
+        self.cgroup.release();
         self.cgroup.kill_all().and_then(|()| self.cgroup.remove()).map_err(|error| Error::cgroup(&error))
     }
 }
