@@ -33,7 +33,7 @@ pub(crate) const CASES: &[Case] = cases![
     seccomp_of_exec,
     devices_of_the_host_are_closed,
     no_core_file_of_the_runtime,
-    a_keyring_that_another_container_names_is_not_joined.not_runc("joins it").not_crun("joins it"),
+    a_keyring_that_another_container_names_is_not_joined.not_runc("cannot start then"),
     exec_environment_does_not_reach_the_runtime,
     setuid_programs_gain_nothing,
 ];
