@@ -4,6 +4,7 @@
     reason = "the only module of this crate that talks to the kernel without nix; each use argues its case"
 )]
 
+mod processors;
 mod spawn;
 
 use std::ffi::CStr;
@@ -11,7 +12,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-pub(crate) use spawn::{Before, NotSpawned, Processors, Program, Spawn, spawn, spawn_sleeper};
+pub(crate) use processors::Processors;
+pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, spawn, spawn_sleeper};
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -17,9 +17,9 @@ impl Walker {
         let header = self.arena.header();
         let tasks = if tasks { self.arena.list(header.tasks) } else { &[] };
         let all = self.arena.list(header.slots);
-        let mut places = slots.iter().filter_map(|slot| all.get(slot.0 as usize)).chain(tasks);
+        let mut places = slots.iter().map(|slot| all.get(slot.0 as usize)).chain(tasks.iter().map(Some));
         self.receive_each(|number| {
-            places.next().ok_or(Errno(EPROTO))?.store(number + 1, Ordering::Relaxed);
+            places.next().flatten().ok_or(Errno(EPROTO))?.store(number + 1, Ordering::Relaxed);
             Ok(())
         })
     }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use orlop_init::wire::DETAIL;
 
 use super::{Arena, Given, report, resources};
-use crate::Result;
 use crate::plan::{Assembly, Plan};
+use crate::{Error, Result, Step};
 
 /// The detached mount of an assembly, with all that is in it.
 ///
@@ -25,6 +25,6 @@ pub(super) fn make(plan: &Plan, assembly: &Assembly, arena: &Arena) -> Result<Ow
     let mut said = [0; DETAIL];
     arena.assemble(records, &slots, &mut said).map_err(|unmade| match records.get(unmade.index) {
         Some(record) => report::unmade(arena, record, &unmade, &said),
-        None => report::failure(arena),
+        None => Error::os(Step::Mount, unmade.errno).object("an assembly without operations"),
     })
 }

@@ -43,7 +43,11 @@ impl AsFd for Opened<'_> {
 
 /// Opens the resources of `plan` behind `slots`.
 pub(crate) fn open_all<'g>(plan: &Plan, slots: &[Slot], given: &Given<'g>) -> Result<Vec<Opened<'g>>> {
-    slots.iter().filter_map(|slot| plan.resources.get(slot.0 as usize)).map(|one| open_one(one, given)).collect()
+    let unknown = || Error::new(Kind::System, Step::Clone).detail("the plan hands over what it does not name");
+    slots
+        .iter()
+        .map(|slot| plan.resources.get(slot.0 as usize).ok_or_else(unknown).and_then(|one| open_one(one, given)))
+        .collect()
 }
 
 fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {

@@ -7,8 +7,9 @@ use std::ops::Range;
 use orlop_init::wire::{Attr, List, MAKE_FIRST, Op, RECURSIVE, Record, Slot, Str};
 
 use super::mounts::attr;
-use super::program::{Program, View};
+use super::program::{Plain as _, Program, View};
 use super::{Builder, Resource};
+use crate::config::NamespaceType;
 
 /// A file system that is put together by the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,8 @@ impl Builder<'_> {
     pub(super) fn plan_assemblies(&mut self) {
         let here = self.options.host.assembles && !self.options.host.rootless;
         // Mounts that the runtime maps are known by the index of their operation.
-        if !here || self.in_userns() || !self.is_new(crate::config::NamespaceType::Mount) || !self.maps_nothing() {
+        let maps = !self.plan.mapped_mounts.is_empty();
+        if !here || maps || self.in_userns() || !self.is_new(NamespaceType::Mount) {
             return;
         }
         let mut at = 0;
@@ -36,10 +38,6 @@ impl Builder<'_> {
             }
             at += 1;
         }
-    }
-
-    fn maps_nothing(&self) -> bool {
-        self.plan.mapped_mounts.is_empty()
     }
 
     /// Makes an assembly of the mount at index `at`, if anything is made in it.
@@ -152,9 +150,9 @@ fn is_plain(op: &Op, kind: &str, view: View<'_>) -> bool {
 /// Whether the operation makes the mount read-only and does nothing else.
 fn seals(op: &Op, program: &Program) -> bool {
     let Op::SetAttr { attrs: List { at, len: 1, .. }, .. } = *op else { return false };
-    let bytes = program.view().bytes(at, size_of::<Attr>());
-    // `Attr` begins with what is set.
-    bytes.get(..8).and_then(|set| set.try_into().ok()).map(u64::from_ne_bytes) == Some(attr::RDONLY)
+    let mut read_only = Vec::with_capacity(size_of::<Attr>());
+    Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 }.append(&mut read_only);
+    program.view().bytes(at, read_only.len()) == read_only
 }
 
 #[cfg(test)]
@@ -171,7 +169,11 @@ mod tests {
             let target = program.str(path);
             let source = Str::NONE;
             let readonly = Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 };
-            let attrs = if what == "readonly" { program.list(&[readonly]) } else { List::default() };
+            let attrs = match what {
+                "readonly" => program.list(&[readonly]),
+                "change" => program.list(&[Attr { clear: 2, ..readonly }]),
+                _ => List::default(),
+            };
             let mut mount = |kind: &str, flags| {
                 let fstype = program.str(kind);
                 let (params, after) = (List::default(), List::default());
@@ -190,7 +192,7 @@ mod tests {
                 "device" => Op::Device { path: target, mode: 0, major: 1, minor: 3, uid: 0, gid: 0 },
                 "link" => Op::Symlink { path: target, target: source, replace: 0 },
                 "dir" => Op::MakeDir { path: target, mode: 0o755 },
-                "readonly" => Op::SetAttr { target, attrs, flags: 0 },
+                "change" | "readonly" => Op::SetAttr { target, attrs, flags: 0 },
                 "null" => Op::StdioNull,
                 _ => Op::Sync { phase: Phase::Namespaces },
             };
@@ -250,6 +252,7 @@ mod tests {
         let with_inits = ["tmpfs /c", "bind-in-new /c/cpu", "mqueue /c/x", "readonly /c"];
         assert_eq!(members_of(&with_inits), ["bind-in-new /c/cpu"]);
         assert!(members_of(&["tmpfs /c", "readonly /c"]).is_empty());
+        assert_eq!(members_of(&["tmpfs /c", "link /c/x", "change /c"]), ["link /c/x"]);
     }
 
     #[test]
