@@ -6,9 +6,10 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
 use orlop_cgroups::Cgroup;
 
-use crate::procfs::Procfs;
+use crate::base::procfs::Procfs;
+use crate::base::sys::pidfd;
+use crate::base::{Error, HostPid, Kind, Result, Step};
 use crate::state::Record;
-use crate::{Error, HostPid, Kind, Result, Step, pidfd};
 
 /// The name of the memfd that the program which sets a container up is executed from, as /proc/PID/exe shows it.
 const INIT_EXE: &[u8] = b"/memfd:orlop-init";

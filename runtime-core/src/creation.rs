@@ -14,13 +14,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use orlop_init::wire::Phase as Sync;
 
+use crate::base::{Container, ContainerId, Error, Kind, Result, Runtime, Status, Step};
 use crate::config::Config;
 use crate::hooks::{self, HookKind, HookState, InRuntime};
 use crate::launch::{Event, Given, Init, Launch};
 use crate::plan::{self, Plan};
 use crate::state::{Claim, InitProcess, Locked, Phase, Record, Store};
-use crate::verbs::state::Status;
-use crate::{Container, ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step, criu, resctrl};
+use crate::{CreateOptions, criu, resctrl};
 
 pub(crate) use agent::send_listener;
 pub(crate) use cgroup::cgroup_mounts;
@@ -295,7 +295,7 @@ impl Making<'_> {
         }
     }
 
-    fn set_up_intel_rdt(&self, pid: crate::HostPid) -> Result<()> {
+    fn set_up_intel_rdt(&self, pid: crate::base::HostPid) -> Result<()> {
         let config = self.config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
         match (&self.prepared.record.intel_rdt, config) {
             (Some(record), Some(config)) => resctrl::create(record, config, pid),
@@ -368,7 +368,7 @@ fn stdio(config: &Config<'_>, options: &CreateOptions) -> Vec<String> {
     }
     match &options.stdio {
         Some(streams) => criu::piped_stdio(streams.each_ref().map(AsFd::as_fd)),
-        None => criu::piped_stdio(crate::sys::standard_streams()),
+        None => criu::piped_stdio(crate::base::sys::standard_streams()),
     }
 }
 

@@ -20,10 +20,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, pipe2};
 use serde::Serialize;
 
+use crate::base::sys::pidfd;
+use crate::base::{Error, Exit, HostPid, Kind, Result, Status, Step};
 use crate::config::Hook;
 use crate::state::Record;
-use crate::verbs::state::Status;
-use crate::{Error, Exit, HostPid, Kind, Result, Step, pidfd};
 
 pub(crate) use process::InRuntime;
 

@@ -18,10 +18,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair};
 use orlop_init::wire::{self, Phase};
 
+use crate::base::sys::{self, Spawn};
+use crate::base::{Error, Exit, HostPid, Kind, Result, Step, wait_for};
 use crate::plan::{Host, Plan};
-use crate::sys::{self, Spawn};
-use crate::verbs::Exit;
-use crate::{Error, HostPid, Kind, Result, Step};
 
 pub(crate) use arena::{ARENA_FILE, Arena};
 pub(crate) use report::{failure, killed_at_execve};
@@ -345,14 +344,15 @@ impl Init {
 
     /// Files are closed before a death can be seen: where one is certain, it is waited for.
     fn is_killed_by_its_filter(&self) -> Result<bool> {
-        let waited = self.doomed.then(|| crate::pidfd::wait_until(self.pidfd.as_fd(), Instant::now() + DEATH));
+        let waited =
+            self.doomed.then(|| crate::base::sys::pidfd::wait_until(self.pidfd.as_fd(), Instant::now() + DEATH));
         waited.unwrap_or(Ok(false)).map_err(|errno| Error::os(Step::Wait, errno as i32).object("the init"))
     }
 
     /// Whether what ended was the command already: a process keeps its name until it is reaped, and `execve` gives it a new one.
     fn has_executed(&self) -> bool {
         let Ok(path) = std::ffi::CString::new(format!("{}/comm", self.pid)) else { return false };
-        let name = crate::procfs::Procfs::open().ok().and_then(|procfs| procfs.read(&path).ok());
+        let name = crate::base::procfs::Procfs::open().ok().and_then(|procfs| procfs.read(&path).ok());
         name.is_some_and(|name| name.trim_ascii_end() != orlop_init::wire::INIT_NAME.to_bytes())
     }
 
@@ -371,7 +371,7 @@ impl Init {
 
     /// How the init ended, without reaping it: a command that ended at once is its caller's to wait for.
     fn reap(&self) -> Result<Exit> {
-        super::verbs::wait_for(self.pidfd.as_fd(), false)
+        wait_for(self.pidfd.as_fd(), false)
     }
 
     /// After a fork of its own the init goes on as another child of ours.
@@ -380,7 +380,7 @@ impl Init {
         let pidfd = sys::pidfd_open(next.get()).map_err(|errno| Error::os(Step::Clone, errno as i32))?;
         let first = std::mem::replace(&mut self.pidfd, pidfd);
         self.pid = next;
-        super::verbs::wait_for(first.as_fd(), true)?;
+        wait_for(first.as_fd(), true)?;
         Ok(true)
     }
 
@@ -395,7 +395,7 @@ impl Init {
     /// Ends an init that is of no more use, with all that is in its pid namespace, and reaps it.
     pub(crate) fn kill(&self) {
         // It may have ended by itself; either way it is reaped.
-        if let Err(errno) = crate::pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL)
+        if let Err(errno) = crate::base::sys::pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL)
             && errno != Errno::ESRCH
         {
             // Where a sandbox around this one lacks the call: the number is safe too, since nobody else reaps this child.
@@ -404,7 +404,7 @@ impl Init {
             debug_assert!(matches!(signalled, Ok(()) | Err(Errno::ESRCH)));
         }
         if self.wait_dead().is_ok() {
-            drop(super::verbs::wait_for(self.pidfd.as_fd(), true));
+            drop(wait_for(self.pidfd.as_fd(), true));
         }
     }
 }

@@ -1,35 +1,26 @@
 //! Orlop: a low-level OCI container runtime as a library.
 
+mod base;
 pub mod config;
 mod control;
 mod creation;
 mod criu;
-mod error;
 mod hooks;
-mod id;
 mod launch;
 mod lifecycle;
 mod net_devices;
 mod passwd;
-mod pidfd;
 mod plan;
-mod procfs;
 mod resctrl;
-mod runtime;
 mod state;
-mod step;
-mod sys;
 mod verbs;
 
 /// The seccomp crate, whose `Profile` the config model holds.
 pub use orlop_seccomp as seccomp;
 
+pub use base::{CgroupDriver, Container, ContainerId, Error, Exit, HostPid, Kind, Result, Runtime, Status, Step};
 pub use criu::{CgroupMode, CriuOptions, NetworkLock};
-pub use error::{Error, Kind, Result};
-pub use id::{ContainerId, HostPid};
 pub use resctrl::IntelRdtStats;
-pub use runtime::{CgroupDriver, Runtime};
-pub use step::Step;
 pub use verbs::checkpoint::{CheckpointOptions, PageServer, checkpoint};
 pub use verbs::create::{CreateOptions, create};
 pub use verbs::delete::{DeleteOptions, delete};
@@ -49,7 +40,6 @@ pub use verbs::restore::{RestoreOptions, restore};
 pub use verbs::run::{RunOptions, run};
 pub use verbs::spec::{SpecOptions, spec};
 pub use verbs::start::{StartOptions, start};
-pub use verbs::state::{ContainerState, Status, state};
+pub use verbs::state::{ContainerState, state};
 pub use verbs::update::{UpdateOptions, update};
 pub use verbs::validate::{Finding, Severity, ValidateOptions, validate, validate_config};
-pub use verbs::{Container, Exit};

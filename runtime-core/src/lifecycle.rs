@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use orlop_cgroups::Freezers;
 
-use crate::procfs::Procfs;
+use crate::base::procfs::Procfs;
+use crate::base::sys::pidfd;
+use crate::base::{Error, HostPid, Kind, Result, Status, Step};
+use crate::control;
 use crate::state::{Brief, Entry, InitProcess, Locked, Phase, Record};
-use crate::verbs::state::Status;
-use crate::{Error, HostPid, Kind, Result, Step, control, pidfd};
 
 impl InitProcess {
     /// What identifies the process behind `pidfd`, whose pid is `pid`: the inode of the pidfd where the kernel has such, else

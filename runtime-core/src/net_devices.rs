@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use crate::procfs::Procfs;
-use crate::{Error, HostPid, Kind, Result, Step, sys};
+use crate::base::procfs::Procfs;
+use crate::base::{Error, HostPid, Kind, Result, Step, sys};
 use netlink::{Address, Link, Socket};
 
 const NETWORK: u64 = 0x4000_0000;

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::base::sys;
 use crate::config::Config;
 use crate::config::mount_options::MountOptions;
-use crate::sys;
 
 /// RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS of openat2(2).
 const IN_ROOT: u64 = 0x10 | 0x02;

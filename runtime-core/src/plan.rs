@@ -28,8 +28,8 @@ use std::path::Path;
 use orlop_init::wire::{Op, Phase, Slot, Str};
 use program::Program;
 
+use crate::base::{Error, Result};
 use crate::config::{Config, IdMapping, NamespaceType};
-use crate::{Error, Result};
 
 /// What the plan takes besides the config.
 #[derive(Debug)]

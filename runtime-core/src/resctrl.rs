@@ -13,9 +13,9 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::statfs;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::base::{ContainerId, Error, HostPid, Kind, Result, Step};
 use crate::config::IntelRdt;
 use crate::state::{IntelRdtRecord, Record};
-use crate::{ContainerId, Error, HostPid, Kind, Result, Step};
 
 pub use stats::IntelRdtStats;
 pub(crate) use stats::stats;

@@ -8,7 +8,6 @@
 //! takes the half-made container for a dead one.
 
 mod brief;
-mod lock;
 mod record;
 mod timestamp;
 
@@ -25,10 +24,10 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-use crate::{ContainerId, Error, Kind, Result, Runtime, Step, sys};
+use crate::base::{ContainerId, Error, Kind, Result, Runtime, Step, sys};
 
+use crate::base::sys::lock::Lock;
 pub(crate) use brief::Brief;
-use lock::Lock;
 pub(crate) use record::{InitProcess, IntelRdtRecord, NamespaceRecord, Phase, Record};
 pub(crate) use timestamp::now_rfc3339;
 

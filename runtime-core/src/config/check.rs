@@ -18,7 +18,7 @@ pub use sections::sysctl_file;
 use super::model::{Config, Linux, Process};
 use super::names::NamespaceType;
 use super::schema::push_token;
-use crate::{Error, Result};
+use crate::base::{Error, Result};
 
 /// What the checks have to know besides the config.
 #[derive(Debug, Clone, Copy, Default)]

@@ -9,7 +9,7 @@ use super::annotations::{SECCOMP_BPF_DATA, SECCOMP_RECEIVER};
 use super::model::{Config, Process};
 use super::schema::{self, UnknownField};
 use super::watch::Watch;
-use crate::{Error, Kind, Result, Step};
+use crate::base::{Error, Kind, Result, Step};
 
 /// Reads a config from the bytes of config.json, which it borrows.
 ///

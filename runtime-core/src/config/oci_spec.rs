@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::load::load;
 use super::model::Config;
-use crate::{Error, Kind, Result, Step};
+use crate::base::{Error, Kind, Result, Step};
 
 /// The text of a config.json that says what `spec` says.
 ///

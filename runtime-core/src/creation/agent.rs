@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::{Error, HostPid, Result, Status, Step};
 use crate::hooks::HookState;
 use crate::state::Record;
-use crate::verbs::state::Status;
-use crate::{Error, HostPid, Result, Step};
 
 /// How long an agent may take to accept the connection and to read.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -4,10 +4,10 @@ use std::os::fd::BorrowedFd;
 
 use orlop_cgroups::{Cgroup, DeviceRule, Driver, Join, Layout, Owner, Property, Resources, Spec, Version};
 
+use crate::base::{CgroupDriver, ContainerId, Error, HostPid, Result, Runtime};
 use crate::config::mount_options::MountOptions;
 use crate::config::{Config, DELEGATE_CGROUP, NamespaceType, SYSTEMD_SUBGROUP};
 use crate::plan::{CgroupMounts, Hierarchy, HostWrite, JoinCgroup};
-use crate::{CgroupDriver, ContainerId, Error, HostPid, Result, Runtime};
 
 /// A memory limit from which on the setting-up itself, and the runtime's help for it, can never matter.
 const ROOMY: i64 = 16 << 20;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::Runtime;
+use crate::base::Runtime;
 use crate::config::{Config, Process};
 use crate::plan::Host;
 

@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::base::{Exit, HostPid, Result};
 use crate::config::{Config, Hook};
 use crate::hooks::{Running, Spawn};
 use crate::launch::{Given, Init, Launch};
 use crate::plan::{self, Host, Plan};
-use crate::{Exit, HostPid, Result};
 
 /// Moves the config's network devices into the container's network namespace.
 pub(super) fn move_net_devices(config: &Config<'_>, init: &Init) -> Result<()> {
@@ -86,6 +86,6 @@ impl Running for HookProcess {
     }
 
     fn reap(&mut self) -> Result<Exit> {
-        crate::verbs::wait_for(self.pidfd.as_fd(), true)
+        crate::base::wait_for(self.pidfd.as_fd(), true)
     }
 }

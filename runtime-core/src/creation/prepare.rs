@@ -4,11 +4,12 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{self, PlannedCgroup};
+use crate::base::{ContainerId, Error, Kind, Result, Runtime, Step, sys};
 use crate::config::{self, CheckOptions, Config, NamespaceType};
 use crate::plan::{self, Host, Plan, PlanOptions};
 use crate::resctrl::Resctrl;
 use crate::state::{NamespaceRecord, Record};
-use crate::{ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step, passwd, sys};
+use crate::{CreateOptions, passwd};
 
 /// A bundle's config as bytes.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 
+use crate::base::procfs::Procfs;
+use crate::base::{Error, Result, Step};
 use crate::config::mount_options::MountOptions;
 use crate::config::{Config, Mount};
 use crate::plan::clean;
-use crate::procfs::Procfs;
-use crate::{Error, Result, Step};
 
 /// What tools such as LXCFS put in the place of procfs's own files: runc's list.
 const OVER_PROC: [&str; 11] = [

@@ -14,18 +14,17 @@ use nix::sys::stat::Mode;
 use super::cgroup::{ContainerCgroup, cgroup_mounts};
 use super::prepare::{Bundle, Prepared, read_bundle};
 use super::{sockets, write_pid_file};
+use crate::base::procfs::Procfs;
+use crate::base::sys::pidfd;
+use crate::base::{Container, ContainerId, Error, HostPid, Kind, Result, Runtime, Status, Step};
 use crate::config::{Config, NamespaceType};
 use crate::criu::{
     self, Conversation, Criu, Directory, Field, Images, Mounts, Notified, Notify, Options, Place, Request, Value,
 };
 use crate::hooks::{self, HookKind, HookState, InRuntime};
-use crate::procfs::Procfs;
 use crate::state::{Claim, InitProcess, NamespaceRecord, Phase, Store};
 use crate::verbs::checkpoint::refuse_rootless;
-use crate::verbs::state::Status;
-use crate::{
-    Container, ContainerId, Error, HostPid, Kind, RestoreOptions, Result, Runtime, Step, net_devices, pidfd, resctrl,
-};
+use crate::{RestoreOptions, net_devices, resctrl};
 
 const LOG: &str = "restore.log";
 
@@ -108,7 +107,7 @@ impl Joined<'_> {
 fn open_namespace(path: &str, kind: NamespaceType, field: &str) -> Result<OwnedFd> {
     let fd = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(|errno| Error::os(Step::JoinNamespace, errno as i32).object(path).field(field))?;
-    if crate::sys::namespace_type(fd.as_fd()) == Ok(kind.number()) {
+    if crate::base::sys::namespace_type(fd.as_fd()) == Ok(kind.number()) {
         return Ok(fd);
     }
     Err(Error::new(Kind::InvalidConfig, Step::JoinNamespace)
@@ -436,7 +435,7 @@ fn reap(killed: &[OwnedFd]) {
     for process in killed {
         // Those that are another's children cannot be, and are not to be, waited for.
         if pidfd::wait_until(process.as_fd(), deadline).unwrap_or(false) {
-            crate::verbs::wait_for(process.as_fd(), true).ok();
+            crate::base::wait_for(process.as_fd(), true).ok();
         }
     }
 }

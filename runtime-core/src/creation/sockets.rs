@@ -14,9 +14,10 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::CreateOptions;
+use crate::base::{Error, HostPid, Result, Step};
 use crate::config::Config;
 use crate::state::EXEC_FIFO;
-use crate::{CreateOptions, Error, HostPid, Result, Step};
 
 /// How long a receiver may take to accept a connection whose queue is full, or to read.
 const PATIENCE: i64 = 10;

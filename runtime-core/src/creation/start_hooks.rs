@@ -7,13 +7,13 @@ use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
 use super::handover::HookProcess;
+use crate::base::{Error, Kind, Result, Status, Step};
 use crate::config::{Config, Hook, Process};
 use crate::hooks::{Running, Spawn};
 use crate::launch::{Event, Given, Init, Launch};
 use crate::plan::{ExecPlan, Host, JoinCgroup, Plan, PlanOptions, plan_exec};
 use crate::state::Record;
-use crate::verbs::state::Status;
-use crate::{Error, Kind, Result, Step, control, passwd};
+use crate::{control, passwd};
 
 /// Starts startContainer hooks as what the container's command is going to be: its user, capabilities, limits, labels and seccomp
 /// filter, in its control groups.

@@ -14,8 +14,8 @@ use nix::sys::socket::{
 use nix::unistd::{AccessFlags, access};
 
 use super::message::{FeatureSet, Kind as Message, Notify, Request, Response};
-use crate::sys::{self, Before, Program, Spawn};
-use crate::{Error, Exit, HostPid, Kind, Result, Step, pidfd};
+use crate::base::sys::{self, Before, Program, Spawn, pidfd};
+use crate::base::{Error, Exit, HostPid, Kind, Result, Step};
 
 /// The oldest release that is taken: it tells by notification when lazy pages are ready, and knows external pid namespaces.
 const OLDEST: u32 = 31_500;
@@ -322,7 +322,7 @@ impl Conversation<'_> {
     }
 
     fn reap(&mut self) -> Result<Exit> {
-        let exit = crate::verbs::wait_for(self.pidfd.as_fd(), true)?;
+        let exit = crate::base::wait_for(self.pidfd.as_fd(), true)?;
         self.reaped = true;
         Ok(exit)
     }
@@ -358,7 +358,7 @@ impl Drop for Conversation<'_> {
         // Its own children die with what they were made for: the caller ends the container's processes.
         pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL).ok();
         if pidfd::wait_until(self.pidfd.as_fd(), Instant::now() + FAREWELL).unwrap_or(false) {
-            crate::verbs::wait_for(self.pidfd.as_fd(), true).ok();
+            crate::base::wait_for(self.pidfd.as_fd(), true).ok();
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use crate::base::{Error, Kind, Result, Step};
 use crate::config::mount_options::MountOptions;
 use crate::config::{Config, DELEGATE_CGROUP, Mount, NamespaceType};
 use crate::plan::{CgroupMounts, clean};
-use crate::{Error, Kind, Result, Step};
 
 /// A mount from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::fchown;
 
-use crate::procfs::Procfs;
-use crate::{Error, HostPid, Kind, Result, Step};
+use crate::base::procfs::Procfs;
+use crate::base::{Error, HostPid, Kind, Result, Step};
 
 /// What the standard streams were connected to, as runc and crun write it: a list of strings, of which `pipe:[N]` count.
 pub(crate) const DESCRIPTORS: &str = "descriptors.json";

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use crate::Error;
+use crate::base::Error;
 
 /// How much of the log's end is looked through.
 const TAIL: u64 = 256 * 1024;

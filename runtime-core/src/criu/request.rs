@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::message::{Field, Options};
 use super::{CgroupMode, CriuOptions, NetworkLock};
+use crate::base::{Error, Kind, Result, Step};
 use crate::config::{CRIU_CONFIG, Config, NamespaceType};
-use crate::{Error, Kind, Result, Step};
 
 /// Configuration files of CRIU's that are used when the config names none: our own, and the one that runc and crun read.
 const CONFIG_FILES: [&str; 2] = ["/etc/criu/orlop.conf", "/etc/criu/runc.conf"];

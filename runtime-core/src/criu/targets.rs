@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
-use crate::procfs::Procfs;
-use crate::{Result, sys};
+use crate::base::procfs::Procfs;
+use crate::base::{Result, sys};
 
 /// `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS` of linux/openat2.h.
 const IN_ROOT: u64 = 0x10 | 0x02;

@@ -16,8 +16,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::{Running, Spawn};
+use crate::base::sys::pidfd;
+use crate::base::{Error, Exit, HostPid, Kind, Result, Step};
 use crate::config::Hook;
-use crate::{Error, Exit, HostPid, Kind, Result, Step, pidfd};
 
 /// The runtime's own namespaces, with this working directory.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use orlop_init::wire::{DETAIL, FAILED, Header, List, Record, Str};
 
+use crate::base::sys::{self, Mapping};
+use crate::base::{Error, Kind, Result, Step};
 use crate::plan::Plan;
 use crate::plan::program::{DATA_AT, View};
-use crate::sys::{self, Mapping};
-use crate::{Error, Kind, Result, Step};
 
 /// The arena's name in the container's directory, where `start` finds what the init reports.
 pub(crate) const ARENA_FILE: &str = "init.arena";

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use orlop_init::wire::DETAIL;
 
 use super::{Arena, Given, report, resources};
+use crate::base::{Error, Result, Step};
 use crate::plan::{Assembly, Plan};
-use crate::{Error, Result, Step};
 
 /// The detached mount of an assembly, with all that is in it.
 ///

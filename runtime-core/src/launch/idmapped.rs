@@ -3,10 +3,11 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::idmaps;
+use crate::base::procfs::Procfs;
+use crate::base::sys::{self, pidfd};
+use crate::base::{Error, HostPid, Result, Step};
 use crate::config::NamespaceType;
 use crate::plan::{IdMapped, IdMaps, MountMaps};
-use crate::procfs::Procfs;
-use crate::{Error, HostPid, Result, Step, pidfd, sys};
 
 /// A user namespace with these maps.
 pub(crate) fn namespace(maps: &MountMaps, field: &str) -> Result<OwnedFd> {
@@ -29,7 +30,7 @@ fn made(maps: &IdMaps, field: &str) -> Result<OwnedFd> {
     // The namespace lives on in its descriptor.
     let ended = pidfd::send_signal(process.as_fd(), libc::SIGKILL);
     debug_assert!(ended.is_ok());
-    crate::verbs::wait_for(process.as_fd(), true)?;
+    crate::base::wait_for(process.as_fd(), true)?;
     result
 }
 

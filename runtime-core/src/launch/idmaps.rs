@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
+use crate::base::procfs::Procfs;
+use crate::base::{Error, HostPid, Kind, Result, Step};
 use crate::config::IdMapping;
 use crate::plan::IdMaps;
-use crate::procfs::Procfs;
-use crate::{Error, HostPid, Kind, Result, Step};
 
 /// Writes the maps of the user namespace of `pid`, which waits for them.
 pub(crate) fn write(pid: HostPid, maps: &IdMaps, rootless: bool) -> Result<()> {

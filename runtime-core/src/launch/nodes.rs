@@ -12,8 +12,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, fchownat};
 
+use crate::base::{Error, Result, Step, sys};
 use crate::plan::DeviceNode;
-use crate::{Error, Result, Step, sys};
 
 /// The permission bits of a mode.
 const PERMISSIONS: u32 = 0o7777;

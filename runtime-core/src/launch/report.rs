@@ -4,10 +4,9 @@ use orlop_init::Unmade;
 use orlop_init::wire::{Op, Phase, ProcFile, Record, detail};
 
 use super::Arena;
+use crate::base::{Error, Exit, Kind, Step};
 use crate::config::SchedulerPolicy;
 use crate::plan::describe;
-use crate::verbs::Exit;
-use crate::{Error, Kind, Step};
 
 /// The step an init is at, and its object.
 pub(crate) fn progress(arena: &Arena) -> (Step, String) {

@@ -11,9 +11,9 @@ use nix::sys::stat::Mode;
 
 use orlop_init::wire::Slot;
 
+use crate::base::procfs::Procfs;
+use crate::base::{Error, HostPid, Kind, Result, Step, sys};
 use crate::plan::{Plan, Resource, TreeOf};
-use crate::procfs::Procfs;
-use crate::{Error, HostPid, Kind, Result, Step, sys};
 
 /// Descriptors that the caller of the launch has already.
 #[derive(Debug, Default)]

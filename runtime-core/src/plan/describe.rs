@@ -3,7 +3,7 @@
 use orlop_init::wire::{Op, Phase, ProcFile, Str};
 
 use super::program::View;
-use crate::Step;
+use crate::base::Step;
 
 /// The step an operation belongs to, as errors name it.
 pub(crate) fn step(op: &Op) -> Step {

@@ -5,7 +5,7 @@ use orlop_init::wire::{List, Op, Slot};
 use super::process::{Execution, cpu_mask};
 use super::program::Program;
 use super::{Builder, Plan, PlanOptions, Resource};
-use crate::Result;
+use crate::base::Result;
 use crate::config::{Config, Hook, Process};
 
 /// What an exec is planned from.

@@ -6,9 +6,9 @@ use orlop_init::wire::{
 };
 
 use super::{Builder, IdMapped, IdMaps, MappedMount, MountMaps, Resource, TreeOf};
+use crate::base::{Error, Kind, Result, Step};
 use crate::config::mount_options::MountOptions;
 use crate::config::{IdMapping, Mount, NamespaceType, Propagation};
-use crate::{Error, Kind, Result, Step};
 
 /// `MS_*` of mount(2).
 pub(super) const MS_REC: u64 = 1 << 14;

@@ -3,7 +3,7 @@
 use orlop_init::wire::{List, Op, Phase, Slot};
 
 use super::{Builder, IdMaps, JoinCgroup, Resource};
-use crate::Result;
+use crate::base::Result;
 use crate::config::{NamespaceType, TIMENS_OFFSET, time_offsets};
 
 /// The kinds that are joined in this order, before a pid namespace, which holds children only.

@@ -7,8 +7,8 @@ use orlop_seccomp::Flags;
 use orlop_init::wire::{Bpf, Op, Phase, ProcFile, Rlimit, SchedAttr, Slot, Str};
 
 use super::{Builder, Resource};
+use crate::base::{Error, Kind, Result, Step};
 use crate::config::{Hook, Process, Text, granted, parse_list};
-use crate::{Error, Kind, Result, Step};
 
 /// Where a command without a slash is looked for when its environment has no PATH, as a login shell would have it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -4,7 +4,7 @@ use orlop_init::wire::{Attr, Op, Slot, Str};
 
 use super::mounts::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, attr, propagation_attr};
 use super::{Builder, Resource, TreeOf, has_early_hooks};
-use crate::Result;
+use crate::base::Result;
 use crate::config::{NamespaceType, Propagation};
 
 impl Builder<'_> {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::record::{self, InitProcess, Phase};
 use super::{EXEC_FIFO, Entry, STATE_FILE, Store, has_file, read_into, sys};
-use crate::{ContainerId, Error, HostPid, Result, Step};
+use crate::base::{ContainerId, Error, HostPid, Result, Step};
 
 /// A container as it is described to others.
 #[derive(Debug)]

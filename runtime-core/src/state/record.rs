@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{ContainerId, Error, HostPid, Kind, Result, Step};
+use crate::base::{ContainerId, Error, HostPid, Kind, Result, Step};
 
 /// The version of the state file's format: raised when an older runtime would misread it.
 pub(super) const FORMAT: u32 = 1;

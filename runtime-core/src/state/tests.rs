@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::HostPid;
+use crate::base::HostPid;
 
 /// A state root of its own, removed at the end of the test.
 struct Scratch(PathBuf);

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 
+use crate::base::procfs::Procfs;
+use crate::base::sys::pidfd;
+use crate::base::{ContainerId, Error, HostPid, Kind, Result, Runtime, Status, Step};
 use crate::config::{self, Config, NamespaceType};
 use crate::criu::{
     self, Criu, CriuOptions, Directory, Field, Mounts, Notified, Notify, Options, Place, Request, Value,
 };
 use crate::lifecycle::{Facts, facts_locked, not_running};
-use crate::procfs::Procfs;
 use crate::state::{Locked, Record, Store, not_found};
 use crate::verbs::delete::tear_down;
-use crate::verbs::state::Status;
-use crate::{ContainerId, Error, HostPid, Kind, Result, Runtime, Step, control, creation, pidfd};
+use crate::{control, creation};
 
 const LOG: &str = "dump.log";
 

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::{Container, ContainerId, Result, Runtime};
+use crate::base::{Container, ContainerId, Result, Runtime};
 
 /// What `create` is told besides the bundle's config.
 #[derive(Debug, Default)]

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use orlop_cgroups::{Cgroup, Driver, Layout, Spec};
 
+use crate::base::procfs::Procfs;
+use crate::base::sys::pidfd;
+use crate::base::{CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Status, Step};
 use crate::hooks::{self, HookKind, HookState, InRuntime};
-use crate::procfs::Procfs;
 use crate::state::{INFANCY, Locked, Phase, Record, Store, not_found};
-use crate::verbs::state::Status;
-use crate::{
-    CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Step, config, control, lifecycle, pidfd, resctrl,
-};
+use crate::{config, control, lifecycle, resctrl};
 
 /// How often a first process that is slow to die is looked at more closely.
 const DYING_LOOK: Duration = Duration::from_millis(100);

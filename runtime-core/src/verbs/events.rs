@@ -8,10 +8,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use orlop_cgroups::{Cgroup, Event as Incident};
 use serde::Serialize;
 
+use crate::base::sys::pidfd;
+use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
 use crate::resctrl::{self, IntelRdtStats};
 use crate::state::{Record, Store};
-use crate::verbs::state::Status;
-use crate::{ContainerId, Error, Kind, Result, Runtime, Step, control, lifecycle, pidfd};
+use crate::{control, lifecycle};
 
 /// What `events` is told.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ mod process;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::{Container, ContainerId, Result, Runtime};
+use crate::base::{Container, ContainerId, Result, Runtime};
 
 /// The process to execute.
 #[derive(Debug, Clone)]

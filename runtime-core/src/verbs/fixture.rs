@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
+use crate::base::sys::pidfd;
+use crate::base::{ContainerId, HostPid, Runtime};
 use crate::state::{InitProcess, Phase, Record, Store};
-use crate::{ContainerId, HostPid, Runtime, pidfd};
 
 /// A state root with containers whose "init" is a sleeping child of the test, in no cgroup and no namespace of its own.
 pub(crate) struct Scratch {

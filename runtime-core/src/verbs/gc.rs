@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::delete::{finish_parked, tear_down};
+use crate::base::{ContainerId, Error, Kind, Result, Runtime};
 use crate::state::{Locked, Phase, Store};
-use crate::{ContainerId, Error, Kind, Result, Runtime};
 
 /// What `gc` is told.
 #[derive(Debug, Clone, Default)]

@@ -6,9 +6,11 @@ use std::str::FromStr;
 
 use nix::errno::Errno;
 
+use crate::base::sys::pidfd;
+use crate::base::{ContainerId, Error, Kind, Result, Runtime, Step};
+use crate::control;
 use crate::lifecycle::{self, not_running};
 use crate::state::{InitProcess, Record, Store};
-use crate::{ContainerId, Error, Kind, Result, Runtime, Step, control, pidfd};
 
 /// The first realtime signal as programs count them: the two before it are the C library's own.
 const RTMIN: i32 = 34;

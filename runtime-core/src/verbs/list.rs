@@ -7,8 +7,8 @@ use nix::unistd::{Uid, User};
 use orlop_cgroups::Freezers;
 
 use super::state::{ContainerState, describe};
+use crate::base::{ContainerId, Error, Kind, Result, Runtime};
 use crate::state::Store;
-use crate::{ContainerId, Error, Kind, Result, Runtime};
 
 /// What `list` found.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ fn user_name(uid: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Status;
+    use crate::base::Status;
     use crate::verbs::fixture::Scratch;
 
     #[test]

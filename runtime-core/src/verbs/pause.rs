@@ -1,8 +1,8 @@
 //! `pause` and `resume`: stop all processes of a container, and let them run again.
 
+use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
 use crate::state::Store;
-use crate::verbs::state::Status;
-use crate::{ContainerId, Error, Kind, Result, Runtime, Step, control, lifecycle};
+use crate::{control, lifecycle};
 
 /// Freezes all processes of the container and waits until they have stopped.
 ///

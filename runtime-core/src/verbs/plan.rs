@@ -5,8 +5,9 @@ use std::fmt;
 use orlop_init::wire::{Op, Record};
 use serde::Serialize;
 
+use crate::base::{ContainerId, Result, Runtime};
 use crate::plan::{MountMaps, Plan, Resource, describe};
-use crate::{ContainerId, CreateOptions, Result, Runtime, creation};
+use crate::{CreateOptions, creation};
 
 /// One thing that creating the container does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

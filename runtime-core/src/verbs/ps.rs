@@ -1,7 +1,8 @@
 //! `ps`: the processes of a container.
 
+use crate::base::{ContainerId, Error, HostPid, Result, Runtime};
 use crate::state::Store;
-use crate::{ContainerId, Error, HostPid, Result, Runtime, control, lifecycle};
+use crate::{control, lifecycle};
 
 /// The pids of all processes in the container's control group and below it, ascending, as the caller's pid namespace numbers
 /// them. A container without a cgroup of its own shows its first process. A stopped one has none.

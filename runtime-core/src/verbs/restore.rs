@@ -1,7 +1,8 @@
 //! `restore`: makes a container from what `checkpoint` has saved, by CRIU.
 
+use crate::CreateOptions;
+use crate::base::{Container, ContainerId, Error, Kind, Result, Runtime, Step};
 use crate::criu::CriuOptions;
-use crate::{Container, ContainerId, CreateOptions, Error, Kind, Result, Runtime, Step};
 
 /// What `restore` is told.
 #[derive(Debug, Default)]

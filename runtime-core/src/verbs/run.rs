@@ -1,6 +1,7 @@
 //! `run`: create and start in one.
 
-use crate::{Container, ContainerId, CreateOptions, Result, Runtime};
+use crate::CreateOptions;
+use crate::base::{Container, ContainerId, Result, Runtime};
 
 /// What `run` is told.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
+use crate::base::{Error, Kind, Result, Step};
 use crate::config::{DefaultConfig, default_config};
-use crate::{Error, Kind, Result, Step};
 
 /// What `spec` is told.
 #[derive(Debug, Clone, Default)]

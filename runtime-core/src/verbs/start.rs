@@ -10,14 +10,14 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat, write};
 
-use crate::config::Config;
-use crate::creation::AsCommand;
+use crate::base::sys::pidfd;
+use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
+use crate::config::{self, Config};
+use crate::creation::{self, AsCommand};
 use crate::hooks::{self, HookKind, HookState, InRuntime};
 use crate::launch::{self, ARENA_FILE, Arena};
 use crate::lifecycle::{Facts, facts_locked};
 use crate::state::{EXEC_FIFO, Locked, Record, Store, not_found};
-use crate::verbs::state::Status;
-use crate::{ContainerId, Error, Kind, Result, Runtime, Step, config, creation, pidfd};
 
 /// What `start` is told.
 #[derive(Debug, Clone)]

@@ -4,9 +4,9 @@ mod merge;
 
 use orlop_cgroups::{BlockIo, Cpu, Memory, Pids, Resources};
 
+use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
 use crate::state::{Record, Store};
-use crate::verbs::state::Status;
-use crate::{ContainerId, Error, Kind, Result, Runtime, Step, config, control, lifecycle, resctrl};
+use crate::{config, control, lifecycle, resctrl};
 
 /// What `update` is told: either [`resources`](Self::resources), or any of the others. What is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at the file system as a user would")]
 
 use super::*;
+use crate::base::HostPid;
 use crate::state::EXEC_FIFO;
 use crate::verbs::fixture::{Scratch, cgroup};
 use crate::verbs::gc::{GcOptions, gc};
+use crate::verbs::state::state;
 use crate::{
-    EventData, EventsOptions, HostPid, KillOptions, Signal, UpdateOptions, events, kill, list, pause, ps, resume,
-    state, stats, update,
+    EventData, EventsOptions, KillOptions, Signal, UpdateOptions, events, kill, list, pause, ps, resume, stats, update,
 };
 
 fn force() -> DeleteOptions {

@@ -7,17 +7,14 @@ use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
 use super::process;
+use crate::base::procfs::Procfs;
+use crate::base::{Container, ContainerId, Error, HostPid, Kind, Result, Runtime, Status, Step};
 use crate::config::{self, Config, Namespace, NamespaceType, Process};
 use crate::launch::{Event, Given, Init, Launch};
 use crate::lifecycle::{facts, not_running};
 use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_exec};
-use crate::procfs::Procfs;
 use crate::state::{Entry, Record, Store};
-use crate::verbs::state::Status;
-use crate::{
-    Container, ContainerId, Error, ExecOptions, ExecProcess, HostPid, Kind, Result, Runtime, Step, control, creation,
-    passwd,
-};
+use crate::{ExecOptions, ExecProcess, control, creation, passwd};
 
 pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions) -> Result<Container> {
     let entry = Store::find(runtime, id)?;

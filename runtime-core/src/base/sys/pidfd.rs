@@ -1,5 +1,4 @@
 //! Process file descriptors: a process named once and for all, however often its pid is used again.
-#![allow(unsafe_code, reason = "pidfd_open and pidfd_send_signal, which nix does not have")]
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Instant;
@@ -9,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::fstatfs;
 
-use crate::HostPid;
+use crate::base::id::HostPid;
 
 /// The file system type of pidfds since Linux 6.9 (`PID_FS_MAGIC` of linux/magic.h); before, they share one anonymous inode.
 const PID_FS_MAGIC: i64 = 0x5049_4446;

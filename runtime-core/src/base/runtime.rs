@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::ContainerId;
+use crate::base::id::ContainerId;
 
 /// Who makes a container's control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -15,7 +15,9 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use crate::{Error, HostPid, Result, Step};
+use crate::base::error::{Error, Result};
+use crate::base::id::HostPid;
+use crate::base::step::Step;
 
 /// The inode of a procfs's root (`PROC_ROOT_INO` of linux/proc_fs.h): a bind mount of a directory below it has another.
 const PROC_ROOT_INODE: u64 = 1;

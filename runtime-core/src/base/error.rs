@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Step;
+use crate::base::step::Step;
 
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;

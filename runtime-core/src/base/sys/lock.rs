@@ -1,5 +1,4 @@
 //! The lock of a directory.
-#![allow(unsafe_code, reason = "flock: nix's guard panics when unlocking fails, and its plain call is deprecated")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -11,7 +10,7 @@ pub(crate) struct Lock(OwnedFd);
 
 impl Lock {
     /// Takes the lock if nobody has it; else the directory comes back with [`Errno::EWOULDBLOCK`].
-    pub(super) fn try_take(directory: OwnedFd) -> Result<Self, (OwnedFd, Errno)> {
+    pub(crate) fn try_take(directory: OwnedFd) -> Result<Self, (OwnedFd, Errno)> {
         // SAFETY: the fd is owned, so it is open; the call touches no memory of this program.
         match Errno::result(unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
             Ok(_) => Ok(Self(directory)),

@@ -4,6 +4,8 @@
     reason = "the only module of this crate that talks to the kernel without nix; each use argues its case"
 )]
 
+pub(crate) mod lock;
+pub(crate) mod pidfd;
 mod processors;
 mod spawn;
 

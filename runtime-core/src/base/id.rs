@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{Error, Kind, Result, Step};
+use crate::base::error::{Error, Kind, Result};
+use crate::base::step::Step;
 
 /// The longest container id, in bytes: it names a directory (NAME_MAX is 255) and, with a prefix, a cgroup or a systemd scope.
 const MAX_ID: usize = 200;
