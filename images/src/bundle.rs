@@ -1,0 +1,1 @@
+//! An image's config as a runtime-spec config.

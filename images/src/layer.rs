@@ -1,0 +1,1 @@
+//! Layers: decompression, tar, and unpacking inside one directory.

@@ -1,0 +1,3 @@
+//! `orlop-image`: container images without a daemon.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Networks of containers: bridges, addresses, published ports. Knows nothing of images.

@@ -1,0 +1,1 @@
+//! The store: images and blobs on disk, as an OCI image layout.

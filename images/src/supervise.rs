@@ -1,0 +1,1 @@
+//! The process beside a container in the background: its output, its exit code, its end.

@@ -1,0 +1,1 @@
+//! Carries images between registries and the store.
