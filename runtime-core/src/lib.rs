@@ -2,16 +2,8 @@
 
 mod base;
 pub mod config;
-mod control;
-mod creation;
-mod criu;
-mod hooks;
-mod launch;
-mod lifecycle;
-mod net_devices;
-mod passwd;
+mod parent;
 mod plan;
-mod resctrl;
 mod state;
 mod verbs;
 
@@ -19,10 +11,11 @@ mod verbs;
 pub use orlop_seccomp as seccomp;
 
 pub use base::{CgroupDriver, Container, ContainerId, Error, Exit, HostPid, Kind, Result, Runtime, Status, Step};
-pub use criu::{CgroupMode, CriuOptions, NetworkLock};
-pub use resctrl::IntelRdtStats;
+pub use parent::criu::{CgroupMode, CriuOptions, NetworkLock};
+pub use parent::options::CreateOptions;
+pub use parent::resctrl::IntelRdtStats;
 pub use verbs::checkpoint::{CheckpointOptions, PageServer, checkpoint};
-pub use verbs::create::{CreateOptions, create};
+pub use verbs::create::create;
 pub use verbs::delete::{DeleteOptions, delete};
 pub use verbs::events::{Event, EventData, Events, EventsOptions, Stats, events, stats};
 pub use verbs::exec::{ExecOptions, ExecProcess, exec};

@@ -12,13 +12,13 @@ use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
 use crate::base::{ContainerId, Error, HostPid, Kind, Result, Runtime, Status, Step};
 use crate::config::{self, Config, NamespaceType};
-use crate::criu::{
+use crate::parent::cgroup::{self, cgroup_mounts};
+use crate::parent::criu::{
     self, Criu, CriuOptions, Directory, Field, Mounts, Notified, Notify, Options, Place, Request, Value,
 };
-use crate::lifecycle::{Facts, facts_locked, not_running};
+use crate::parent::liveness::{Facts, facts_locked, not_running};
 use crate::state::{Locked, Record, Store, not_found};
 use crate::verbs::delete::tear_down;
-use crate::{control, creation};
 
 const LOG: &str = "dump.log";
 
@@ -155,7 +155,7 @@ impl Saving<'_> {
 
     /// CRIU freezes the cgroup by itself; should it have died over that, the container would stand still for ever.
     fn thaw(&self) -> Result<()> {
-        if self.paused { Ok(()) } else { control::thaw_dying(self.record) }
+        if self.paused { Ok(()) } else { cgroup::thaw_dying(self.record) }
     }
 
     fn check_features(&self, criu: &Criu, options: &CheckpointOptions) -> Result<()> {
@@ -263,7 +263,7 @@ impl Saving<'_> {
     fn add_mounts(&self, pid: HostPid, request: &mut Options) -> Result<()> {
         let procfs = Procfs::open()?;
         let root = procfs.open_root(pid)?;
-        let cgroups = creation::cgroup_mounts(self.record.cgroup.as_ref(), self.config)?;
+        let cgroups = cgroup_mounts(self.record.cgroup.as_ref(), self.config)?;
         let mounts = Mounts { config: self.config, bundle: Path::new(&self.record.bundle), cgroups: &cgroups };
         for mount in mounts.external() {
             let inside = criu::resolve(&procfs, root.as_fd(), &mount.inside)?;

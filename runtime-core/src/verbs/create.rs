@@ -1,47 +1,340 @@
-//! `create`: everything up to, but not including, the container's own command.
+//! `create`: from the bundle to an init that is ready to execute the container's command. `run` goes the same way.
 
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
 
-use crate::base::{Container, ContainerId, Result, Runtime};
+use orlop_init::wire::Phase as Sync;
 
-/// What `create` is told besides the bundle's config.
-#[derive(Debug, Default)]
-pub struct CreateOptions {
-    /// The bundle directory; empty: the current one.
-    pub bundle: PathBuf,
-    /// Another file than `config.json` in the bundle (relative to it) or anywhere (absolute).
-    pub config: Option<PathBuf>,
-    /// A Unix socket to which the terminal's master fd is sent; needed when `process.terminal` is set.
-    pub console_socket: Option<PathBuf>,
-    /// An already connected Unix socket to which the terminal's master fd is sent instead; closed unused without a terminal.
-    /// Its line breaks then carry no carriage return (no ONLCR): the caller shows them on a terminal that adds it, or stores them.
-    pub console: Option<OwnedFd>,
-    /// The terminal's size, instead of `process.consoleSize`: that of the terminal it is shown on.
-    pub terminal_size: Option<crate::config::ConsoleSize>,
-    /// A Unix socket to which the pidfd of the container's init is sent.
-    pub pidfd_socket: Option<PathBuf>,
-    /// A file that gets the pid of the container's init.
-    pub pid_file: Option<PathBuf>,
-    /// Use MS_MOVE and chroot instead of pivot_root, for a root file system that cannot be pivoted (an initramfs).
-    pub no_pivot: bool,
-    /// Keep the caller's session keyring.
-    pub no_new_keyring: bool,
-    /// How many sockets, 3 and up, the command inherits as its own LISTEN_FDS (sd_listen_fds(3)).
-    pub listen_fds: u32,
-    /// How many further fds the command inherits, after those of `listen_fds`.
-    pub preserve_fds: u32,
-    /// Make the directory `notify` in the container's state directory and show it to the container as `/run/notify`, with
-    /// NOTIFY_SOCKET in its environment; the caller binds `notify/notify.sock` there before `start` (sd_notify(3)).
-    pub notify_socket: bool,
-    /// The command's standard input, output and error; `None`: the caller's own.
-    pub stdio: Option<[OwnedFd; 3]>,
-}
+use crate::base::{Container, ContainerId, Error, Kind, Result, Runtime, Status, Step};
+use crate::config::Config;
+use crate::parent::agent::send_listener;
+use crate::parent::cgroup::ContainerCgroup;
+use crate::parent::handover::{self, InContainer};
+use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
+use crate::parent::launch::{Event, Given, Init, Launch};
+use crate::parent::options::CreateOptions;
+use crate::parent::prepare::{self, Bundle, Prepared};
+use crate::parent::resctrl;
+use crate::parent::sockets::{self, send_pidfd, stdio, write_pid_file};
+use crate::plan::Plan;
+use crate::state::{Claim, InitProcess, Locked, Phase, Record, Store};
 
 /// Makes the container `id` from a bundle and leaves it waiting for [`crate::start`].
 ///
 /// # Errors
 /// Any step may fail; nothing is left behind then.
 pub fn create(runtime: &Runtime, id: &ContainerId, options: CreateOptions) -> Result<Container> {
-    crate::creation::make(runtime, id, &options)
+    let bundle = prepare::read_bundle(&options)?;
+    make(runtime, id, &options, &bundle, &bundle.config()?, true)
+}
+
+/// Makes the container and leaves its init waiting for `start` (`waits`), or executing the command.
+pub(super) fn make(
+    runtime: &Runtime,
+    id: &ContainerId,
+    options: &CreateOptions,
+    bundle: &Bundle,
+    config: &Config<'_>,
+    waits: bool,
+) -> Result<Container> {
+    let prepared = Prepared::new(runtime, id, bundle, config, options, waits)?;
+    let store = Store::create(runtime)?;
+    let claim = store.claim(id, &prepared.record)?;
+    // Who cleans up after a runtime that was killed needs the config only for these hooks; else it is written when there is time.
+    if prepared.record.poststop_hooks {
+        claim.locked()?.keep_config(&bundle.bytes)?;
+    }
+    let mut making = Making { id, config, options, bundle, prepared, claim, cgroup: None, init: None, written: None };
+    match making.carry_out(waits) {
+        Ok(()) => making.finish(waits),
+        Err(error) => Err(making.undo(error)),
+    }
+}
+
+/// A container in the making: what exists of it so far.
+struct Making<'m> {
+    id: &'m ContainerId,
+    config: &'m Config<'m>,
+    options: &'m CreateOptions,
+    bundle: &'m Bundle,
+    prepared: Prepared,
+    claim: Claim,
+    cgroup: Option<ContainerCgroup>,
+    init: Option<Init>,
+    /// What lies beside the state file, to take its place.
+    written: Option<Record>,
+}
+
+impl Making<'_> {
+    fn plan(&self) -> &Plan {
+        &self.prepared.plan
+    }
+
+    fn carry_out(&mut self, waits: bool) -> Result<()> {
+        self.make_cgroup()?;
+        if self.prepared.notify_dir.is_some() {
+            sockets::make_notify_directory(self.claim.locked()?.dir())?;
+        }
+        self.launch(waits)?;
+        loop {
+            match self.next()? {
+                Event::Waits(Sync::Namespaces) => self.run_early_hooks()?,
+                Event::Waits(Sync::Ready) => {
+                    self.ready()?;
+                    break;
+                }
+                // Answered by the launch itself, or said only before or after this loop.
+                Event::Waits(Sync::MapIds | Sync::MapMount | Sync::Attach) | Event::LetGo => return Err(out_of_turn()),
+            }
+            self.init()?.answer()?;
+        }
+        self.init()?.answer()?;
+        if !waits && self.plan().seccomp_listener {
+            let listener = self.init()?.take_listener()?;
+            self.send_listener(&listener)?;
+        }
+        if waits {
+            // Nothing is left for it that could fail before `start`.
+            return Ok(());
+        }
+        // It lets go when the command has taken over.
+        self.next().map(drop)
+    }
+
+    fn next(&mut self) -> Result<Event> {
+        let plan = &self.prepared.plan;
+        self.init.as_mut().ok_or_else(no_init)?.next(plan)
+    }
+
+    fn init(&self) -> Result<&Init> {
+        self.init.as_ref().ok_or_else(no_init)
+    }
+
+    fn make_cgroup(&mut self) -> Result<()> {
+        if let Some(planned) = self.prepared.cgroup.take() {
+            self.cgroup = Some(ContainerCgroup::create(planned)?);
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, waits: bool) -> Result<()> {
+        let dir = self.claim.locked()?.dir();
+        let cgroup = self.cgroup.as_ref();
+        let launch = Launch {
+            plan: self.plan(),
+            host: self.prepared.host,
+            arena_dir: waits.then_some(dir),
+            clone_into: cgroup.map(ContainerCgroup::birthplace).transpose()?.flatten(),
+            tasks: cgroup.map_or(0, ContainerCgroup::hierarchies),
+            stdio: self.options.stdio.as_ref(),
+            die_with_parent: true,
+        };
+        self.init = Some(launch.start()?);
+        self.supply(waits)
+    }
+
+    /// Makes and opens what the init waits for, while it is at work on what needs none of it.
+    fn supply(&mut self, waits: bool) -> Result<()> {
+        let (late, rootless) = (self.plan().joins_late, self.prepared.host.rootless);
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.complete()?;
+            if !late {
+                cgroup.settle(self.config, rootless)?;
+            }
+        }
+        let console = sockets::console(self.config, self.options)?;
+        let fifo = if waits { Some(sockets::make_start_fifo(self.claim.locked()?.dir())?) } else { None };
+        let given = Given {
+            console: console.as_ref().map(AsFd::as_fd),
+            fifo: fifo.as_ref().map(AsFd::as_fd),
+            ..Given::default()
+        };
+        self.attach()?;
+        let (mut tasks, limited) = self.cgroup.as_ref().map(ContainerCgroup::tasks).transpose()?.unwrap_or_default();
+        if !late {
+            tasks.extend(limited);
+        }
+        self.init()?.hand_over(self.plan(), &given, &tasks)?;
+        self.let_join(late)?;
+        self.write_ahead()
+    }
+
+    /// What needs to be done only by the time the container is there: the init has mounts to make now, and this process nothing else
+    /// to do.
+    fn write_ahead(&mut self) -> Result<()> {
+        let locked = self.claim.locked()?;
+        if !self.prepared.record.poststop_hooks {
+            locked.keep_config(&self.bundle.bytes)?;
+        }
+        let record = self.created()?;
+        locked.prepare(&record)?;
+        self.written = Some(record);
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.release();
+        }
+        Ok(())
+    }
+
+    /// Lets the init into the hierarchies that it enters last.
+    fn let_join(&mut self, late: bool) -> Result<()> {
+        if let (true, Some(cgroup)) = (late, &mut self.cgroup) {
+            cgroup.settle(self.config, self.prepared.host.rootless)?;
+            let init = self.init.as_ref().ok_or_else(no_init)?;
+            init.send(&cgroup.tasks()?.1)?;
+        }
+        Ok(())
+    }
+
+    /// Has systemd make the cgroup around the init, which waits for that.
+    fn attach(&mut self) -> Result<()> {
+        if !self.cgroup.as_ref().is_some_and(ContainerCgroup::is_systemds) {
+            return Ok(());
+        }
+        let Event::Waits(Sync::Attach) = self.next()? else { return Err(out_of_turn()) };
+        let pid = self.init()?.pid();
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.attach(pid)?;
+        }
+        self.init()?.answer()
+    }
+
+    /// The record of the container as it will be.
+    fn created(&self) -> Result<Record> {
+        let init = self.init()?;
+        Ok(Record {
+            init: Some(InitProcess::of(init.pid(), init.pidfd())?),
+            phase: Phase::Created,
+            cgroup: self.cgroup.as_ref().map(|cgroup| cgroup.record().clone()),
+            stdio: stdio(self.config, self.options),
+            ..self.prepared.record.clone()
+        })
+    }
+
+    fn apply_limits(&mut self) -> Result<()> {
+        match &mut self.cgroup {
+            Some(cgroup) => cgroup.apply(self.config, self.prepared.host.rootless),
+            None => Ok(()),
+        }
+    }
+
+    fn run_early_hooks(&mut self) -> Result<()> {
+        handover::move_net_devices(self.config, self.init()?)?;
+        let Some(all) = &self.config.hooks else { return Ok(()) };
+        let init = self.init()?;
+        let state = self.hook_state(Status::Creating)?;
+        let bundle = std::path::Path::new(&self.prepared.record.bundle);
+        let here = InRuntime { cwd: bundle };
+        hooks::run(HookKind::Prestart, &all.prestart, &state, &here)?;
+        hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here)?;
+        let inside = InContainer::new(init.pidfd(), Some(init.pid()), self.config, self.prepared.host)
+            .with_cwd(&self.prepared.record.rootfs);
+        hooks::run(HookKind::CreateContainer, &all.create_container, &state, &inside)
+    }
+
+    fn hook_state(&self, status: Status) -> Result<HookState<'_>> {
+        Ok(HookState::of(&self.prepared.record, status, Some(self.init()?.pid())))
+    }
+
+    /// The init is ready to execute: limits, state, pid file. After this the container exists.
+    fn ready(&mut self) -> Result<()> {
+        self.apply_limits()?;
+        let pid = self.init()?.pid();
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.enter_payload(pid)?;
+        }
+        self.set_up_intel_rdt(pid)?;
+        if let Some(socket) = &self.options.pidfd_socket {
+            send_pidfd(socket, self.init()?.pidfd())?;
+        }
+        if let Some(receiver) = self.config.annotations.get(crate::config::PIDFD_RECEIVER) {
+            send_pidfd(receiver.as_ref(), self.init()?.pidfd())?;
+        }
+        if let Some(path) = &self.options.pid_file {
+            write_pid_file(path, pid)?;
+        }
+        // An init that joined a pid namespace goes on under another number, and a scope is known only now.
+        let cgroup = self.cgroup.as_ref().map(ContainerCgroup::record);
+        let holds = |written: &mut Record| {
+            written.init.is_some_and(|init| init.pid == pid) && written.cgroup.as_ref() == cgroup
+        };
+        if let Some(written) = self.written.take_if(holds) {
+            self.prepared.record = written;
+            self.claim.locked()?.commit()
+        } else {
+            self.prepared.record = self.created()?;
+            self.claim.locked()?.save(&self.prepared.record)
+        }
+    }
+
+    fn set_up_intel_rdt(&self, pid: crate::base::HostPid) -> Result<()> {
+        let config = self.config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
+        match (&self.prepared.record.intel_rdt, config) {
+            (Some(record), Some(config)) => resctrl::create(record, config, pid),
+            _ => Ok(()),
+        }
+    }
+
+    fn send_listener(&self, listener: &OwnedFd) -> Result<()> {
+        let linux = self.config.linux.as_ref();
+        let profile = linux.and_then(|linux| linux.seccomp.as_deref());
+        send_listener(listener, profile, &self.prepared.record, Status::Running, self.init()?.pid())
+    }
+
+    /// Runs the poststart hooks of `run`, and hands the container over.
+    fn finish(mut self, waits: bool) -> Result<Container> {
+        if !waits && let Some(all) = self.config.hooks.as_ref().filter(|all| !all.poststart.is_empty()) {
+            let state = self.hook_state(Status::Running)?;
+            let bundle = std::path::PathBuf::from(&self.prepared.record.bundle);
+            let run = hooks::run(HookKind::Poststart, &all.poststart, &state, &InRuntime { cwd: &bundle });
+            if let Err(error) = run {
+                return Err(self.undo(error));
+            }
+        }
+        let init = self.init.take().ok_or_else(no_init)?;
+        let (pid, pidfd) = init.into_parts();
+        // The lock is released with it: from here on only `delete` takes the container away.
+        let kept: Locked = self.claim.keep()?;
+        drop(kept);
+        Ok(Container::new(self.id.clone(), pid, pidfd, self.prepared.warnings, self.prepared.plan.notes))
+    }
+
+    /// Takes away all that was made, and adds what could not be to the error.
+    fn undo(mut self, error: Error) -> Error {
+        let mut error = error;
+        if let Some(init) = &self.init {
+            init.kill();
+        }
+        if let Some(cgroup) = self.cgroup.take()
+            && let Err(further) = cgroup.destroy()
+        {
+            error = error.and(further);
+        }
+        if let Some(rdt) = &self.prepared.record.intel_rdt
+            && let Err(further) = resctrl::remove(rdt)
+        {
+            error = error.and(further);
+        }
+        if let Some(all) = self.config.hooks.as_ref().filter(|all| self.init.is_some() && !all.poststop.is_empty()) {
+            let state = HookState::of(&self.prepared.record, Status::Stopped, None);
+            let bundle = std::path::Path::new(&self.prepared.record.bundle);
+            for further in hooks::run_all(HookKind::Poststop, &all.poststop, &state, &InRuntime { cwd: bundle }) {
+                error = error.and(further);
+            }
+        }
+        if let Some(path) = self.options.pid_file.as_ref().filter(|_| self.prepared.record.phase == Phase::Created) {
+            // It names a process that is gone.
+            drop(std::fs::remove_file(path));
+        }
+        match self.claim.give_up() {
+            Ok(()) => error,
+            Err(further) => error.and(further),
+        }
+    }
+}
+
+fn out_of_turn() -> Error {
+    Error::new(Kind::System, Step::Wait).object("the init").detail("it went on out of turn")
+}
+
+fn no_init() -> Error {
+    Error::new(Kind::System, Step::Clone).detail("the container's init has not been started")
 }

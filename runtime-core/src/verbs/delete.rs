@@ -13,9 +13,10 @@ use orlop_cgroups::{Cgroup, Driver, Layout, Spec};
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
 use crate::base::{CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Status, Step};
-use crate::hooks::{self, HookKind, HookState, InRuntime};
+use crate::config;
+use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
+use crate::parent::{cgroup, liveness, resctrl};
 use crate::state::{INFANCY, Locked, Phase, Record, Store, not_found};
-use crate::{config, control, lifecycle, resctrl};
 
 /// How often a first process that is slow to die is looked at more closely.
 const DYING_LOOK: Duration = Duration::from_millis(100);
@@ -62,7 +63,7 @@ fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions)
         Err(error) if options.force && error.kind() == Kind::State => return delete_damaged(runtime, locked),
         Err(error) => return Err(error),
     };
-    let facts = lifecycle::facts_locked(&locked, &record)?;
+    let facts = liveness::facts_locked(&locked, &record)?;
     if matches!(facts.status, Status::Running | Status::Paused) && !options.force {
         return Err(Error::new(Kind::WrongStatus, Step::Delete)
             .detail(format!("cannot delete container {id} that is not stopped: {}", facts.status))
@@ -93,7 +94,7 @@ fn kill_init(record: &Record, init: &OwnedFd, deadline: Duration) -> Result<()> 
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(failed(errno)),
     }
-    control::thaw_dying(record)?;
+    cgroup::thaw_dying(record)?;
     let deadline = Instant::now() + deadline;
     loop {
         let look = deadline.min(Instant::now() + DYING_LOOK);
@@ -124,7 +125,7 @@ pub(crate) fn tear_down(locked: Locked, record: &Record) -> Result<Vec<Error>> {
     // Before anything goes: with a config that cannot be read, the hooks would be lost in silence.
     let config = if record.poststop_hooks { Some(locked.config()?) } else { None };
     let mut failures = Failures::default();
-    if let Some(cgroup) = control::open(record) {
+    if let Some(cgroup) = cgroup::open(record) {
         failures.add(remove_cgroup(&cgroup, record));
     }
     if let Some(intel_rdt) = &record.intel_rdt {
@@ -192,7 +193,7 @@ pub(crate) fn finish_parked(runtime: &Runtime, id: &ContainerId) -> Result<Vec<E
 fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
     let failed = |error: orlop_cgroups::Error| Error::cgroup(&error);
     if record.phase == Phase::Creating {
-        control::kill_unfinished(cgroup)?;
+        cgroup::kill_unfinished(cgroup)?;
     } else if record.phase == Phase::Restoring || !record.has_own_pid_namespace() {
         // What a restore has come to is in there; or its init is gone, the others need not be.
         cgroup.kill_all().map_err(failed)?;

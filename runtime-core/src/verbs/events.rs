@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::base::sys::pidfd;
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
-use crate::resctrl::{self, IntelRdtStats};
+use crate::parent::resctrl::{self, IntelRdtStats};
+use crate::parent::{cgroup, liveness};
 use crate::state::{Record, Store};
-use crate::{control, lifecycle};
 
 /// What `events` is told.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ pub struct Stats {
 pub fn stats(runtime: &Runtime, id: &ContainerId) -> Result<Event> {
     let entry = Store::find(runtime, id)?;
     alive(&entry)?;
-    read_stats(&entry.record, control::open(&entry.record).as_ref())
+    read_stats(&entry.record, cgroup::open(&entry.record).as_ref())
 }
 
 /// Starts to watch the container `id`. The result yields events until the container has stopped.
@@ -93,7 +93,7 @@ pub fn events(runtime: &Runtime, id: &ContainerId, options: &EventsOptions) -> R
     }
     let entry = Store::find(runtime, id)?;
     let init = alive(&entry)?;
-    let cgroup = control::require(&entry.record)?;
+    let cgroup = cgroup::require(&entry.record)?;
     let incidents = cgroup.events(&[]).map_err(|error| Error::cgroup(&error))?;
     let timer = options.interval.map(|interval| (interval, Instant::now() + interval));
     Ok(Events { record: entry.record, init, cgroup, incidents, timer, end: End::NotYet })
@@ -101,8 +101,8 @@ pub fn events(runtime: &Runtime, id: &ContainerId, options: &EventsOptions) -> R
 
 /// The first process of a container that is not stopped.
 fn alive(entry: &crate::state::Entry) -> Result<OwnedFd> {
-    match lifecycle::facts(entry)? {
-        lifecycle::Facts { init: Some(init), status } if status != Status::Stopped => Ok(init),
+    match liveness::facts(entry)? {
+        liveness::Facts { init: Some(init), status } if status != Status::Stopped => Ok(init),
         _ => Err(Error::new(Kind::WrongStatus, Step::ReadEvents)
             .detail(format!("container with id {} is not running", entry.id()))),
     }

@@ -8,8 +8,8 @@ use nix::errno::Errno;
 
 use crate::base::sys::pidfd;
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Step};
-use crate::control;
-use crate::lifecycle::{self, not_running};
+use crate::parent::cgroup;
+use crate::parent::liveness::{self, not_running};
 use crate::state::{InitProcess, Record, Store};
 
 /// The first realtime signal as programs count them: the two before it are the C library's own.
@@ -167,13 +167,13 @@ pub fn kill(runtime: &Runtime, id: &ContainerId, options: &KillOptions) -> Resul
     // Without a pid namespace of its own, the other processes would outlive the first one.
     if options.signal == Signal::KILL && !record.has_own_pid_namespace() && record.cgroup.is_some() {
         let was_running = init.is_some();
-        let cgroup = control::require(record)?;
+        let cgroup = cgroup::require(record)?;
         let had_processes = was_running || !cgroup.processes().map_err(|error| Error::cgroup(&error))?.is_empty();
         cgroup.kill_all().map_err(|error| Error::cgroup(&error))?;
         return if had_processes { Ok(()) } else { Err(not_running(record)) };
     }
     let init = init.ok_or_else(|| not_running(record))?;
-    let signal = if ends_a_waiting_init(options.signal) && lifecycle::waits_for_start(&entry)? {
+    let signal = if ends_a_waiting_init(options.signal) && liveness::waits_for_start(&entry)? {
         Signal::KILL
     } else {
         options.signal
@@ -185,7 +185,7 @@ pub fn kill(runtime: &Runtime, id: &ContainerId, options: &KillOptions) -> Resul
             return Err(Error::os(Step::Signal, errno as i32).object(format!("init of {id}")));
         }
     }
-    if signal == Signal::KILL { control::thaw_dying(record) } else { Ok(()) }
+    if signal == Signal::KILL { cgroup::thaw_dying(record) } else { Ok(()) }
 }
 
 /// Whether the signal asks a process to end. What waits for `start` is the first process of a pid namespace and has no handlers:
@@ -195,7 +195,7 @@ fn ends_a_waiting_init(signal: Signal) -> bool {
 }
 
 fn signal_all(record: &Record, signal: Signal) -> Result<()> {
-    match control::open(record) {
+    match cgroup::open(record) {
         Some(cgroup) => cgroup.kill(signal.number()).map_err(|error| Error::cgroup(&error)),
         // All that can be found without a cgroup is the first process.
         None => match record.init.as_ref().map(InitProcess::open).transpose()?.flatten() {

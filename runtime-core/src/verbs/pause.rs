@@ -1,8 +1,8 @@
 //! `pause` and `resume`: stop all processes of a container, and let them run again.
 
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
+use crate::parent::{cgroup, liveness};
 use crate::state::Store;
-use crate::{control, lifecycle};
 
 /// Freezes all processes of the container and waits until they have stopped.
 ///
@@ -31,8 +31,8 @@ fn change(
     // Read once without the lock: an unknown id is told at once, whatever another operation is doing.
     let entry = Store::find(runtime, id)?;
     let _lock = entry.lock()?;
-    if !from.contains(&lifecycle::facts(&entry)?.status) {
+    if !from.contains(&liveness::facts(&entry)?.status) {
         return Err(Error::new(Kind::WrongStatus, Step::FindContainer).object(id.as_str()).detail(otherwise));
     }
-    act(&control::require(&entry.record)?).map_err(|error| Error::cgroup(&error))
+    act(&cgroup::require(&entry.record)?).map_err(|error| Error::cgroup(&error))
 }

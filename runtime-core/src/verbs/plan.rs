@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use orlop_init::wire::{Op, Record};
+use orlop_init::wire::{Op, Record as Operated};
 use serde::Serialize;
 
 use crate::base::{ContainerId, Result, Runtime};
-use crate::plan::{MountMaps, Plan, Resource, describe};
-use crate::{CreateOptions, creation};
+use crate::parent::cgroup;
+use crate::parent::options::CreateOptions;
+use crate::parent::prepare::{Prepared, compile_seccomp, read_bundle};
+use crate::plan::{HostWrite, MountMaps, Plan, Resource, describe};
+use crate::state::Record;
 
 /// One thing that creating the container does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,7 +68,7 @@ impl fmt::Display for Planned {
 /// # Errors
 /// As `create` for all that is found before anything is made: a wrong config, and what this host cannot do.
 pub fn plan(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Result<Planned> {
-    let decided = creation::decide(runtime, id, options)?;
+    let decided = decide(runtime, id, options)?;
     let by_runtime =
         |step: &'static str, object: String, field: String| Operation { by: "runtime", step, object, field };
     let mut operations = vec![by_runtime("claim id", runtime.container_dir(id).display().to_string(), String::new())];
@@ -93,7 +96,7 @@ pub fn plan(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Res
 
 fn of_init(plan: &Plan) -> impl Iterator<Item = Operation> {
     let view = plan.program.view();
-    let told = move |by: &'static str, record: &Record| Operation {
+    let told = move |by: &'static str, record: &Operated| Operation {
         by,
         step: describe::step(&record.op).words(),
         object: describe::object(&record.op, view),
@@ -138,4 +141,38 @@ fn opening(resource: &Resource) -> Option<Operation> {
         }
     };
     Some(Operation { by: "runtime", step: "open", object, field })
+}
+
+/// All that `create` decides before it makes anything.
+#[derive(Debug)]
+struct Decided {
+    plan: Plan,
+    record: Record,
+    /// The directories of the container's cgroups.
+    cgroup_paths: Vec<String>,
+    writes: Vec<HostWrite>,
+    warnings: Vec<String>,
+}
+
+/// Decides what `create` would do.
+fn decide(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Result<Decided> {
+    let bundle = read_bundle(options)?;
+    let config = bundle.config()?;
+    let mut prepared = Prepared::decide(runtime, id, &bundle, &config, options, true)?;
+    // Every runtime leaves names out that no architecture has; who plans shall see which. `create` says nothing of them.
+    let filter = compile_seccomp(&config)?;
+    for unknown in filter.iter().flat_map(|filter| &filter.unknown_syscalls) {
+        let warning = format!("config /linux/seccomp{}: unknown system call {:?}", unknown.pointer(), unknown.name);
+        prepared.warnings.push(warning);
+    }
+    let (mut cgroup_paths, writes) = match &prepared.cgroup {
+        Some(planned) => {
+            let paths = planned.record.paths.values().cloned().collect();
+            (paths, cgroup::writes(planned, &config, prepared.host.rootless)?)
+        }
+        None => (Vec::new(), Vec::new()),
+    };
+    cgroup_paths.sort();
+    cgroup_paths.dedup();
+    Ok(Decided { plan: prepared.plan, record: prepared.record, cgroup_paths, writes, warnings: prepared.warnings })
 }

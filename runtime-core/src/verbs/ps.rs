@@ -1,8 +1,8 @@
 //! `ps`: the processes of a container.
 
 use crate::base::{ContainerId, Error, HostPid, Result, Runtime};
+use crate::parent::{cgroup, liveness};
 use crate::state::Store;
-use crate::{control, lifecycle};
 
 /// The pids of all processes in the container's control group and below it, ascending, as the caller's pid namespace numbers
 /// them. A container without a cgroup of its own shows its first process. A stopped one has none.
@@ -11,13 +11,13 @@ use crate::{control, lifecycle};
 /// [`crate::Kind::NotFound`] when there is no such container; [`crate::Kind::System`] when its cgroup cannot be read.
 pub fn ps(runtime: &Runtime, id: &ContainerId) -> Result<Vec<HostPid>> {
     let entry = Store::find(runtime, id)?;
-    match control::open(&entry.record) {
+    match cgroup::open(&entry.record) {
         Some(cgroup) => {
             let pids = cgroup.processes().map_err(|error| Error::cgroup(&error))?;
             Ok(pids.into_iter().filter_map(HostPid::new).collect())
         }
         None => {
-            let alive = lifecycle::facts(&entry)?.init.is_some();
+            let alive = liveness::facts(&entry)?.init.is_some();
             Ok(entry.record.init.filter(|_| alive).map(|init| init.pid).into_iter().collect())
         }
     }

@@ -1,7 +1,11 @@
 //! `run`: create and start in one.
 
-use crate::CreateOptions;
-use crate::base::{Container, ContainerId, Result, Runtime};
+use crate::base::{Container, ContainerId, Error, Result, Runtime};
+use crate::parent::options::CreateOptions;
+use crate::parent::prepare;
+use crate::verbs::create::make;
+use crate::verbs::delete::{DeleteOptions, delete};
+use crate::verbs::start::{StartOptions, start};
 
 /// What `run` is told.
 #[derive(Debug, Default)]
@@ -15,5 +19,17 @@ pub struct RunOptions {
 /// # Errors
 /// Any step may fail; nothing is left behind then.
 pub fn run(runtime: &Runtime, id: &ContainerId, options: RunOptions) -> Result<Container> {
-    crate::creation::make_and_start(runtime, id, options.create)
+    let bundle = prepare::read_bundle(&options.create)?;
+    let config = bundle.config()?;
+    // startContainer hooks run in the container that is ready, before its command: its init has to wait for them.
+    let waits = config.hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty());
+    let container = make(runtime, id, &options.create, &bundle, &config, waits)?;
+    if waits && let Err(error) = start(runtime, id, &StartOptions::default()) {
+        let force = DeleteOptions { force: true, ..DeleteOptions::default() };
+        return Err(match delete(runtime, id, &force) {
+            Ok(unfinished) => unfinished.into_iter().fold(error, Error::and),
+            Err(further) => error.and(further),
+        });
+    }
+    Ok(container)
 }

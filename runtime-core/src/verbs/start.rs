@@ -13,10 +13,13 @@ use nix::unistd::{UnlinkatFlags, unlinkat, write};
 use crate::base::sys::pidfd;
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
 use crate::config::{self, Config};
-use crate::creation::{self, AsCommand};
-use crate::hooks::{self, HookKind, HookState, InRuntime};
-use crate::launch::{self, ARENA_FILE, Arena};
-use crate::lifecycle::{Facts, facts_locked};
+use crate::parent::agent::send_listener;
+use crate::parent::facts::host;
+use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
+use crate::parent::launch::{self, ARENA_FILE, Arena};
+use crate::parent::liveness::{Facts, facts_locked};
+use crate::parent::prepare::compile_seccomp;
+use crate::parent::start_hooks::AsCommand;
 use crate::state::{EXEC_FIFO, Locked, Record, Store, not_found};
 
 /// What `start` is told.
@@ -56,7 +59,11 @@ pub fn start(runtime: &Runtime, id: &ContainerId, options: &StartOptions) -> Res
 /// After a failed poststart hook the container is not only stopped: its life goes on with its destruction and the poststop hooks,
 /// without a `delete` (runtime-spec, "Lifecycle", step 9).
 fn destroy(runtime: &Runtime, id: &ContainerId, error: Error) -> Error {
-    match crate::delete(runtime, id, &crate::DeleteOptions { force: true, ..crate::DeleteOptions::default() }) {
+    match crate::verbs::delete::delete(
+        runtime,
+        id,
+        &crate::verbs::delete::DeleteOptions { force: true, ..crate::verbs::delete::DeleteOptions::default() },
+    ) {
         Ok(unfinished) => unfinished.into_iter().fold(error, Error::and),
         Err(further) => error.and(further),
     }
@@ -88,12 +95,8 @@ impl Starting<'_> {
     fn run_start_hooks(&self, runtime: &Runtime) -> Result<()> {
         let Some(all) = self.config.hooks.as_ref().filter(|all| !all.start_container.is_empty()) else { return Ok(()) };
         let state = HookState::of(self.record, Status::Created, self.record.init.map(|init| init.pid));
-        let inside = AsCommand {
-            init: self.init,
-            record: self.record,
-            config: self.config,
-            host: creation::host(runtime, self.config),
-        };
+        let inside =
+            AsCommand { init: self.init, record: self.record, config: self.config, host: host(runtime, self.config) };
         hooks::run(HookKind::StartContainer, &all.start_container, &state, &inside).map_err(|error| self.stop(error))
     }
 
@@ -154,7 +157,7 @@ impl Starting<'_> {
         if !suspect {
             return Ok(false);
         }
-        let filter = creation::compile_seccomp(self.config)?;
+        let filter = compile_seccomp(self.config)?;
         Ok(filter.is_some_and(|filter| crate::plan::kills_execve(&filter)))
     }
 
@@ -165,7 +168,7 @@ impl Starting<'_> {
         let listener = launch::take_listener(arena, self.init)?;
         let profile = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
         let pid = self.record.init.map(|init| init.pid).ok_or_else(|| Error::os(Step::Execute, libc::ESRCH))?;
-        creation::send_listener(&listener, profile, self.record, Status::Created, pid).map_err(|error| self.stop(error))
+        send_listener(&listener, profile, self.record, Status::Created, pid).map_err(|error| self.stop(error))
     }
 
     fn wait(&self, reader: BorrowedFd<'_>, patience: Duration) -> Result<()> {

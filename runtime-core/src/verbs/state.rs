@@ -6,7 +6,7 @@ use orlop_cgroups::Freezers;
 use serde::{Serialize, Serializer};
 
 use crate::base::{ContainerId, Result, Runtime, Status};
-use crate::lifecycle;
+use crate::parent::liveness;
 use crate::state::{Brief, Store};
 
 /// What `state` prints and `list` lists: runtime-spec's state with runc's additions. Serialized, it is runc's JSON, in runc's
@@ -51,7 +51,7 @@ pub fn state(runtime: &Runtime, id: &ContainerId) -> Result<ContainerState> {
 
 /// The state of a container whose record is read, as one of many that `freezers` is for.
 pub(crate) fn describe(brief: Brief<'_>, owner: String, freezers: &mut Freezers) -> Result<ContainerState> {
-    let status = lifecycle::status_briefly(&brief, freezers)?;
+    let status = liveness::status_briefly(&brief, freezers)?;
     let id = brief.id().as_str().to_owned();
     let pid = match status {
         Status::Stopped | Status::Creating => 0,

@@ -5,8 +5,9 @@ mod merge;
 use orlop_cgroups::{BlockIo, Cpu, Memory, Pids, Resources};
 
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
+use crate::config;
+use crate::parent::{cgroup, liveness, resctrl};
 use crate::state::{Record, Store};
-use crate::{config, control, lifecycle, resctrl};
 
 /// What `update` is told: either [`resources`](Self::resources), or any of the others. What is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,8 +107,8 @@ pub fn update(runtime: &Runtime, id: &ContainerId, options: &UpdateOptions) -> R
     let store = Store::open(runtime)?.ok_or_else(|| crate::state::not_found(id))?;
     let locked = store.lock(id)?;
     let record = locked.record()?.ok_or_else(|| crate::state::not_found(id))?;
-    if matches!(lifecycle::facts_locked(&locked, &record)?.status, Status::Stopped | Status::Creating) {
-        return Err(lifecycle::not_running(&record));
+    if matches!(liveness::facts_locked(&locked, &record)?.status, Status::Stopped | Status::Creating) {
+        return Err(liveness::not_running(&record));
     }
     let config = locked.config()?;
     let current = current(&record, &config)?;
@@ -119,7 +120,7 @@ pub fn update(runtime: &Runtime, id: &ContainerId, options: &UpdateOptions) -> R
     // First what may fail for want of room, then what the kernel may refuse, and last what cannot fail.
     locked.prepare(&Record { resources: Some(Box::new(merged)), ..record.clone() })?;
     if effective != Resources::default() {
-        control::require(&record)?.update(&effective).map_err(|error| Error::cgroup(&error))?;
+        cgroup::require(&record)?.update(&effective).map_err(|error| Error::cgroup(&error))?;
     }
     if let Some(update) = schemas
         && let Err(error) = update.apply()
@@ -161,7 +162,7 @@ fn set_aside(new: &mut Resources<'_>, current: &Resources<'_>) -> Vec<String> {
 /// Puts the limits back after a later step has failed with `error`.
 fn take_back(record: &Record, changed: &Resources<'_>, current: &Resources<'_>, error: Error) -> Error {
     let restore = merge::restored(changed, current);
-    match control::open(record).map(|cgroup| cgroup.update(&restore)) {
+    match cgroup::open(record).map(|cgroup| cgroup.update(&restore)) {
         Some(Err(second)) => error.and(Error::cgroup(&second)),
         _ => error,
     }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::CreateOptions;
 use crate::base::{CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Step};
 use crate::config::{self, CheckOptions, Config};
+use crate::parent::options::CreateOptions;
 
 /// What `validate` is told.
 #[derive(Debug, Clone, Default)]

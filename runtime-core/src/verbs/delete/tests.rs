@@ -3,12 +3,15 @@
 use super::*;
 use crate::base::HostPid;
 use crate::state::EXEC_FIFO;
+use crate::verbs::events::{EventData, EventsOptions, events, stats};
 use crate::verbs::fixture::{Scratch, cgroup};
 use crate::verbs::gc::{GcOptions, gc};
+use crate::verbs::kill::{KillOptions, Signal, kill};
+use crate::verbs::list::list;
+use crate::verbs::pause::{pause, resume};
+use crate::verbs::ps::ps;
 use crate::verbs::state::state;
-use crate::{
-    EventData, EventsOptions, KillOptions, Signal, UpdateOptions, events, kill, list, pause, ps, resume, stats, update,
-};
+use crate::verbs::update::{UpdateOptions, update};
 
 fn force() -> DeleteOptions {
     DeleteOptions { force: true, ..DeleteOptions::default() }
@@ -189,7 +192,8 @@ fn whatever_a_killed_create_left_goes() {
 
     std::fs::create_dir(scratch.path("infant")).unwrap();
 
-    let names = |collected: &crate::Collected| collected.removed.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let names =
+        |collected: &crate::verbs::gc::Collected| collected.removed.iter().map(ToString::to_string).collect::<Vec<_>>();
     let dry = gc(&scratch.runtime, &GcOptions { dry_run: true }).unwrap();
     assert_eq!(names(&dry), ["empty", "intent", "unwritten"]);
     assert!(scratch.path("intent").exists());

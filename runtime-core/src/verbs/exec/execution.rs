@@ -10,11 +10,16 @@ use super::process;
 use crate::base::procfs::Procfs;
 use crate::base::{Container, ContainerId, Error, HostPid, Kind, Result, Runtime, Status, Step};
 use crate::config::{self, Config, Namespace, NamespaceType, Process};
-use crate::launch::{Event, Given, Init, Launch};
-use crate::lifecycle::{facts, not_running};
+use crate::parent::agent::send_listener;
+use crate::parent::facts::host_for;
+use crate::parent::launch::{Event, Given, Init, Launch};
+use crate::parent::liveness::{facts, not_running};
+use crate::parent::prepare::{check_preserved, compile_seccomp, may_set_groups};
+use crate::parent::sockets::{connect, send_pidfd, write_pid_file};
+use crate::parent::{cgroup, passwd};
 use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_exec};
 use crate::state::{Entry, Record, Store};
-use crate::{ExecOptions, ExecProcess, control, creation, passwd};
+use crate::verbs::exec::{ExecOptions, ExecProcess};
 
 pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions) -> Result<Container> {
     let entry = Store::find(runtime, id)?;
@@ -33,12 +38,12 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
     process::apply(&mut process, options)?;
     let warnings: Vec<String> = config::check_process(&process)?.iter().map(ToString::to_string).collect();
     check_streams(&process, options)?;
-    creation::check_preserved(options.preserve_fds)?;
-    let filter = creation::compile_seccomp(&config)?;
-    let host = creation::host_for(runtime, Some(&process));
+    check_preserved(options.preserve_fds)?;
+    let filter = compile_seccomp(&config)?;
+    let host = host_for(runtime, Some(&process));
     let pid = entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))?;
     let home = home(&process, pid);
-    let cgroup = sub_cgroup(control::open(&entry.record), &options.cgroup)?;
+    let cgroup = sub_cgroup(cgroup::open(&entry.record), &options.cgroup)?;
     let joins_later = paused || cgroup.is_none();
     let has_tasks = cgroup.as_ref().is_some_and(|cgroup| cgroup.record().paths.keys().any(|name| !name.is_empty()));
     let plan_options = PlanOptions {
@@ -56,7 +61,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         cgroups: CgroupMounts::Unused,
         host,
         home: home.as_deref(),
-        set_groups: creation::may_set_groups(&config, host),
+        set_groups: may_set_groups(&config, host),
     };
     let exec =
         ExecPlan { config: &config, options: &plan_options, process: &process, filter: filter.as_ref(), hook: None };
@@ -180,7 +185,7 @@ impl Executing<'_> {
         let console = match (&self.options.console, &self.options.console_socket) {
             _ if !terminal => None,
             (Some(socket), _) => Some(socket.try_clone().map_err(|error| Error::io(Step::SetUpTerminal, &error))?),
-            (None, Some(path)) => Some(creation::connect(path, Step::SetUpTerminal)?),
+            (None, Some(path)) => Some(connect(path, Step::SetUpTerminal)?),
             (None, None) => None,
         };
         let given = Given {
@@ -246,10 +251,10 @@ impl Executing<'_> {
         }
         let pid = child.pid();
         if let Some(socket) = &self.options.pidfd_socket {
-            creation::send_pidfd(socket, child.pidfd())?;
+            send_pidfd(socket, child.pidfd())?;
         }
         if let Some(path) = &self.options.pid_file {
-            creation::write_pid_file(path, pid)?;
+            write_pid_file(path, pid)?;
         }
         if self.attach
             && let Some(cgroup) = &mut self.cgroup
@@ -260,7 +265,7 @@ impl Executing<'_> {
         if self.plan.seccomp_listener {
             let listener = child.take_listener()?;
             let profile = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
-            creation::send_listener(&listener, profile, &self.entry.record, Status::Running, pid)?;
+            send_listener(&listener, profile, &self.entry.record, Status::Running, pid)?;
         }
         if self.paused { child.wait_resumed(self.plan) } else { child.next(self.plan).map(drop) }
     }

@@ -2,7 +2,7 @@
 
 use crate::base::{Error, Kind, Result, Step};
 use crate::config::{Capabilities, CapabilitySet, Process, capability_number};
-use crate::{ExecOptions, ExecProcess};
+use crate::verbs::exec::{ExecOptions, ExecProcess};
 
 /// Changes `process` by `options`.
 pub(super) fn apply<'p>(process: &mut Process<'p>, options: &'p ExecOptions) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::{Error, HostPid, Result, Status, Step};
-use crate::hooks::HookState;
+use crate::parent::hooks::HookState;
 use crate::state::Record;
 
 /// How long an agent may take to accept the connection and to read.

@@ -8,7 +8,7 @@ use orlop_cgroups::Freezers;
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
 use crate::base::{Error, HostPid, Kind, Result, Status, Step};
-use crate::control;
+use crate::parent::cgroup;
 use crate::state::{Brief, Entry, InitProcess, Locked, Phase, Record};
 
 impl InitProcess {
@@ -93,7 +93,7 @@ impl<'v> Vital<'v> {
         let Some(init) = self.init.as_ref().map(InitProcess::open).transpose()?.flatten() else {
             return Ok(Facts { status: Status::Stopped, init: None });
         };
-        let status = if control::is_frozen_of_many(freezers, self.cgroup)? {
+        let status = if cgroup::is_frozen_of_many(freezers, self.cgroup)? {
             Status::Paused
         } else if has_fifo()? && is_waiting(self.init)? {
             Status::Created
@@ -115,7 +115,7 @@ fn is_waiting(init: Option<InitProcess>) -> Result<bool> {
     let Some(init) = init else {
         return Ok(false);
     };
-    match control::is_init_program(&Procfs::open()?, init.pid) {
+    match cgroup::is_init_program(&Procfs::open()?, init.pid) {
         Ok(waiting) => Ok(waiting),
         // Nobody may look at it (another user's, or hidden), or it ends just now: the FIFO is the better witness.
         Err(Errno::EACCES | Errno::EPERM | Errno::ENOENT | Errno::ESRCH) => Ok(true),

@@ -6,14 +6,16 @@ use std::path::Path;
 use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
-use super::handover::HookProcess;
 use crate::base::{Error, Kind, Result, Status, Step};
 use crate::config::{Config, Hook, Process};
-use crate::hooks::{Running, Spawn};
-use crate::launch::{Event, Given, Init, Launch};
+use crate::parent::agent::send_listener;
+use crate::parent::handover::HookProcess;
+use crate::parent::hooks::{Running, Spawn};
+use crate::parent::launch::{Event, Given, Init, Launch};
+use crate::parent::prepare::{compile_seccomp, may_set_groups};
+use crate::parent::{cgroup, passwd};
 use crate::plan::{ExecPlan, Host, JoinCgroup, Plan, PlanOptions, plan_exec};
 use crate::state::Record;
-use crate::{control, passwd};
 
 /// Starts startContainer hooks as what the container's command is going to be: its user, capabilities, limits, labels and seccomp
 /// filter, in its control groups.
@@ -27,12 +29,12 @@ pub(crate) struct AsCommand<'c> {
 
 impl AsCommand<'_> {
     fn plan(&self, hook: &Hook<'_>, process: &Process<'_>, join: JoinCgroup) -> Result<Plan> {
-        let filter = super::compile_seccomp(self.config)?;
+        let filter = compile_seccomp(self.config)?;
         let home = passwd::home_of(self.config, Path::new(&self.record.bundle), process.user.uid);
         let options = PlanOptions {
             join,
             home: home.as_deref(),
-            set_groups: super::may_set_groups(self.config, self.host),
+            set_groups: may_set_groups(self.config, self.host),
             ..PlanOptions::of_hook(Path::new(&self.record.bundle), self.host)
         };
         let filter = filter.as_ref();
@@ -50,7 +52,7 @@ impl AsCommand<'_> {
         if plan.seccomp_listener {
             let listener = hook.take_listener()?;
             let profile = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
-            super::send_listener(&listener, profile, self.record, Status::Created, hook.pid())?;
+            send_listener(&listener, profile, self.record, Status::Created, hook.pid())?;
         }
         hook.next(plan).map(drop)
     }
@@ -60,7 +62,7 @@ impl Spawn for AsCommand<'_> {
     fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Running>> {
         let missing = || Error::config("/process", "is missing: there is nothing to execute");
         let process = self.config.process.as_ref().ok_or_else(missing)?;
-        let mut cgroup = control::open(self.record);
+        let mut cgroup = cgroup::open(self.record);
         let mut join = None;
         if let Some(cgroup) = cgroup.as_ref().filter(|_| !self.host.rootless) {
             join = Some(cgroup.join().map_err(|error| Error::cgroup(&error))?).filter(|join| !join.attach);

@@ -4,18 +4,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::base::{Exit, HostPid, Result};
 use crate::config::{Config, Hook};
-use crate::hooks::{Running, Spawn};
-use crate::launch::{Given, Init, Launch};
+use crate::parent::hooks::{Running, Spawn};
+use crate::parent::launch::{Given, Init, Launch};
 use crate::plan::{self, Host, Plan};
 
 /// Moves the config's network devices into the container's network namespace.
-pub(super) fn move_net_devices(config: &Config<'_>, init: &Init) -> Result<()> {
+pub(crate) fn move_net_devices(config: &Config<'_>, init: &Init) -> Result<()> {
     let Some(linux) = config.linux.as_ref().filter(|linux| !linux.net_devices.is_empty()) else { return Ok(()) };
     let devices = linux
         .net_devices
         .iter()
         .map(|(name, device)| (name.as_str(), device.name.as_ref().map_or(name.as_str(), |new| new.as_str())));
-    crate::net_devices::move_all(devices, init.pid())
+    crate::parent::net_devices::move_all(devices, init.pid())
 }
 
 /// Starts hooks inside the namespaces of a container whose init waits or runs.
@@ -71,9 +71,9 @@ impl Spawn for InContainer<'_> {
 }
 
 /// A hook that has been executed.
-pub(super) struct HookProcess {
-    pub(super) pid: HostPid,
-    pub(super) pidfd: OwnedFd,
+pub(crate) struct HookProcess {
+    pub(crate) pid: HostPid,
+    pub(crate) pidfd: OwnedFd,
 }
 
 impl Running for HookProcess {

@@ -3,33 +3,34 @@
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-use super::cgroup::{self, PlannedCgroup};
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Step, sys};
 use crate::config::{self, CheckOptions, Config, NamespaceType};
+use crate::parent::cgroup::{self, PlannedCgroup};
+use crate::parent::options::CreateOptions;
+use crate::parent::resctrl::Resctrl;
+use crate::parent::{facts, passwd, proc_mounts};
 use crate::plan::{self, Host, Plan, PlanOptions};
-use crate::resctrl::Resctrl;
 use crate::state::{NamespaceRecord, Record};
-use crate::{CreateOptions, passwd};
 
 /// A bundle's config as bytes.
 #[derive(Debug)]
-pub(super) struct Bundle {
+pub(crate) struct Bundle {
     /// The bundle's directory, absolute.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// The config file.
-    pub(super) path: PathBuf,
-    pub(super) bytes: Vec<u8>,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Bundle {
     /// The config, borrowed from the bytes.
-    pub(super) fn config(&self) -> Result<Config<'_>> {
+    pub(crate) fn config(&self) -> Result<Config<'_>> {
         config::load(&self.bytes).map_err(|error| error.object(self.path.display().to_string()))
     }
 }
 
 /// Reads the config of the bundle that `options` name.
-pub(super) fn read_bundle(options: &CreateOptions) -> Result<Bundle> {
+pub(crate) fn read_bundle(options: &CreateOptions) -> Result<Bundle> {
     let bundle = if options.bundle.as_os_str().is_empty() { Path::new(".") } else { &options.bundle };
     let directory = std::path::absolute(bundle)
         .map_err(|error| Error::io(Step::LoadConfig, &error).object(options.bundle.display().to_string()))?;
@@ -45,17 +46,17 @@ pub(super) fn read_bundle(options: &CreateOptions) -> Result<Bundle> {
 
 /// All that is decided before anything is made.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) plan: Plan,
-    pub(super) host: Host,
-    pub(super) record: Record,
-    pub(super) cgroup: Option<PlannedCgroup>,
-    pub(super) notify_dir: Option<String>,
-    pub(super) warnings: Vec<String>,
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) host: Host,
+    pub(crate) record: Record,
+    pub(crate) cgroup: Option<PlannedCgroup>,
+    pub(crate) notify_dir: Option<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Prepared {
-    pub(super) fn new(
+    pub(crate) fn new(
         runtime: &Runtime,
         id: &ContainerId,
         bundle: &Bundle,
@@ -69,7 +70,7 @@ impl Prepared {
     }
 
     /// As [`Self::new`], whatever descriptors and sockets the caller brings.
-    pub(super) fn decide(
+    pub(crate) fn decide(
         runtime: &Runtime,
         id: &ContainerId,
         bundle: &Bundle,
@@ -77,9 +78,9 @@ impl Prepared {
         options: &CreateOptions,
         waits_for_start: bool,
     ) -> Result<Self> {
-        let host = super::facts::host(runtime, config);
+        let host = facts::host(runtime, config);
         let mut warnings = check(config, bundle, host, options)?;
-        super::proc_mounts::check(config, &bundle.directory)?;
+        proc_mounts::check(config, &bundle.directory)?;
         let filter = compile_seccomp(config)?;
         let cgroup = cgroup::plan(runtime, id, config, host.rootless)?;
         let uid = config.process.as_ref().map_or(0, |process| process.user.uid);
@@ -87,7 +88,7 @@ impl Prepared {
         let home = if has_home { None } else { passwd::home_of(config, &bundle.directory, uid) };
         let notify_dir =
             options.notify_socket.then(|| runtime.container_dir(id).join("notify").to_string_lossy().into_owned());
-        let revealing = if options.no_pivot { super::proc_mounts::revealing()? } else { Vec::new() };
+        let revealing = if options.no_pivot { proc_mounts::revealing()? } else { Vec::new() };
         let plan_options = PlanOptions {
             bundle: &bundle.directory,
             no_pivot: options.no_pivot,

@@ -29,7 +29,7 @@ const OVER_PROC: [&str; 11] = [
 
 /// Refuses bind mounts that could stand in for what the runtime and others trust on /proc (CVE-2019-16884): only another procfs
 /// may cover all of it, and files below it only where monitoring tools are known to do so.
-pub(super) fn check(config: &Config<'_>, bundle: &Path) -> Result<()> {
+pub(crate) fn check(config: &Config<'_>, bundle: &Path) -> Result<()> {
     let is_bind = |mount: &Mount<'_>| {
         MountOptions::parse(&mount.options).is_bind() || mount.kind.as_ref().is_some_and(|kind| kind.as_str() == "bind")
     };
@@ -57,7 +57,7 @@ pub(super) fn check(config: &Config<'_>, bundle: &Path) -> Result<()> {
     Ok(())
 }
 /// Where whole procfs and sysfs file systems are mounted, by the path that the calling process sees.
-pub(super) fn revealing() -> Result<Vec<String>> {
+pub(crate) fn revealing() -> Result<Vec<String>> {
     let failed = |errno: Errno| Error::os(Step::PivotRoot, errno as i32).object("/proc/self/mountinfo");
     // By number: the handle follows no link, and `self` is one.
     let path = CString::new(format!("{}/mountinfo", std::process::id())).map_err(|_| failed(Errno::EINVAL))?;

@@ -14,9 +14,11 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::CreateOptions;
+use crate::base::sys;
 use crate::base::{Error, HostPid, Result, Step};
 use crate::config::Config;
+use crate::parent::criu;
+use crate::parent::options::CreateOptions;
 use crate::state::EXEC_FIFO;
 
 /// How long a receiver may take to accept a connection whose queue is full, or to read.
@@ -47,7 +49,7 @@ fn connect_within(path: &Path) -> std::io::Result<OwnedFd> {
 }
 
 /// The socket that takes the terminal's master.
-pub(super) fn console(config: &Config<'_>, options: &CreateOptions) -> Result<Option<OwnedFd>> {
+pub(crate) fn console(config: &Config<'_>, options: &CreateOptions) -> Result<Option<OwnedFd>> {
     if !config.process.as_ref().is_some_and(|process| process.terminal) {
         return Ok(None);
     }
@@ -58,16 +60,27 @@ pub(super) fn console(config: &Config<'_>, options: &CreateOptions) -> Result<Op
 }
 
 /// The FIFO on which the init waits for `start`, opened for both sides: it must neither wait for a writer nor see an end.
-pub(super) fn make_start_fifo(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(crate) fn make_start_fifo(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(EXEC_FIFO);
     nix::unistd::mkfifoat(dir, EXEC_FIFO, Mode::S_IRUSR | Mode::S_IWUSR).map_err(failed)?;
     openat(dir, EXEC_FIFO, OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)
 }
 
 /// The directory that is mounted on /run/notify: any user of the container may reach the socket in it.
-pub(super) fn make_notify_directory(dir: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn make_notify_directory(dir: BorrowedFd<'_>) -> Result<()> {
     let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object("notify");
     mkdirat(dir, "notify", Mode::from_bits_truncate(0o755)).map_err(failed)
+}
+
+/// The pipes that a checkpoint has to know of. A terminal of the container's own is none.
+pub(crate) fn stdio(config: &Config<'_>, options: &CreateOptions) -> Vec<String> {
+    if config.process.as_ref().is_some_and(|process| process.terminal) {
+        return Vec::new();
+    }
+    match &options.stdio {
+        Some(streams) => criu::piped_stdio(streams.each_ref().map(AsFd::as_fd)),
+        None => criu::piped_stdio(sys::standard_streams()),
+    }
 }
 
 /// Sends a pidfd over the Unix socket at `path`.

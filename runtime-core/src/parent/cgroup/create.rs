@@ -17,9 +17,9 @@ const MANY: i64 = 16;
 
 /// A cgroup that is to be made.
 #[derive(Debug)]
-pub(super) struct PlannedCgroup {
+pub(crate) struct PlannedCgroup {
     layout: Layout,
-    pub(super) record: orlop_cgroups::Record,
+    pub(crate) record: orlop_cgroups::Record,
     id: String,
     path: Option<String>,
     properties: Vec<Property>,
@@ -27,7 +27,7 @@ pub(super) struct PlannedCgroup {
 }
 
 /// Works out where the container's cgroups will be.
-pub(super) fn plan(
+pub(crate) fn plan(
     runtime: &Runtime,
     id: &ContainerId,
     config: &Config<'_>,
@@ -126,7 +126,7 @@ fn limited_section(resources: &Resources<'_>) -> Option<&'static str> {
 }
 
 /// What a mount of type `cgroup` shows a container that has no cgroup of its own: where the hierarchies begin.
-pub(super) fn mounts_without(config: &Config<'_>) -> Result<CgroupMounts> {
+pub(crate) fn mounts_without(config: &Config<'_>) -> Result<CgroupMounts> {
     let layout = Layout::detect().map_err(|error| Error::cgroup(&error))?;
     let record = orlop_cgroups::Record::default();
     let nowhere = PlannedCgroup { layout, record, id: String::new(), path: None, properties: Vec::new(), owner: None };
@@ -153,7 +153,7 @@ fn delegated_owner(config: &Config<'_>) -> Option<Owner> {
 
 impl PlannedCgroup {
     /// How a process will get in: known before the cgroup exists.
-    pub(super) fn join(&self) -> JoinCgroup {
+    pub(crate) fn join(&self) -> JoinCgroup {
         let by_itself = |name: &str| self.record.driver == Driver::Cgroupfs && self.record.paths.contains_key(name);
         JoinCgroup {
             attach: self.record.driver == Driver::Systemd,
@@ -163,7 +163,7 @@ impl PlannedCgroup {
     }
 
     /// What a mount of type `cgroup` shows the container.
-    pub(super) fn mounts(&self, config: &Config<'_>) -> CgroupMounts {
+    pub(crate) fn mounts(&self, config: &Config<'_>) -> CgroupMounts {
         if wants_cgroup_mount(config) { shown(&self.layout, &self.record) } else { CgroupMounts::Unused }
     }
 }
@@ -226,13 +226,13 @@ fn shown(layout: &Layout, record: &orlop_cgroups::Record) -> CgroupMounts {
 
 /// The container's cgroups, made.
 #[derive(Debug)]
-pub(super) struct ContainerCgroup {
+pub(crate) struct ContainerCgroup {
     cgroup: Cgroup,
     limited: bool,
 }
 
 impl ContainerCgroup {
-    pub(super) fn create(planned: PlannedCgroup) -> Result<Self> {
+    pub(crate) fn create(planned: PlannedCgroup) -> Result<Self> {
         let spec = Spec {
             id: &planned.id,
             cgroups_path: planned.path.as_deref(),
@@ -247,33 +247,33 @@ impl ContainerCgroup {
     }
 
     /// The cgroup of v2 that the init is born into.
-    pub(super) fn birthplace(&self) -> Result<Option<BorrowedFd<'_>>> {
+    pub(crate) fn birthplace(&self) -> Result<Option<BorrowedFd<'_>>> {
         self.cgroup.birthplace().map_err(|error| Error::cgroup(&error))
     }
 
     /// How many hierarchies of v1 the init enters by itself at most.
-    pub(super) fn hierarchies(&self) -> usize {
+    pub(crate) fn hierarchies(&self) -> usize {
         self.cgroup.record().paths.keys().filter(|name| !name.is_empty()).count()
     }
 
     /// Makes the directories that the init needs only later.
-    pub(super) fn complete(&mut self) -> Result<()> {
+    pub(crate) fn complete(&mut self) -> Result<()> {
         self.cgroup.create_v1().map_err(|error| Error::cgroup(&error))
     }
 
     /// Has a new cpuset of v1 ready to be entered.
-    pub(super) fn fill_cpuset(&mut self) -> Result<()> {
+    pub(crate) fn fill_cpuset(&mut self) -> Result<()> {
         self.cgroup.fill_cpuset().map_err(|error| Error::cgroup(&error))
     }
 
     /// Has it ready for the init to enter, with the limits that can be set by then.
-    pub(super) fn settle(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
+    pub(crate) fn settle(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
         self.fill_cpuset()?;
         if self.may_limit_early(config) { self.apply(config, rootless) } else { Ok(()) }
     }
 
     /// The files through which the init enters the hierarchies of v1: at once, and once the cgroup is settled.
-    pub(super) fn tasks(&self) -> Result<(Vec<BorrowedFd<'_>>, Vec<BorrowedFd<'_>>)> {
+    pub(crate) fn tasks(&self) -> Result<(Vec<BorrowedFd<'_>>, Vec<BorrowedFd<'_>>)> {
         if self.is_systemds() {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -281,36 +281,36 @@ impl ContainerCgroup {
     }
 
     /// How a process gets in by itself, once all is made.
-    pub(super) fn join(&self) -> Result<Join<'_>> {
+    pub(crate) fn join(&self) -> Result<Join<'_>> {
         self.cgroup.join().map_err(|error| Error::cgroup(&error))
     }
 
     /// Whether systemd makes it, around an init that waits.
-    pub(super) fn is_systemds(&self) -> bool {
+    pub(crate) fn is_systemds(&self) -> bool {
         self.cgroup.record().driver == Driver::Systemd
     }
 
-    pub(super) fn attach(&mut self, pid: HostPid) -> Result<()> {
+    pub(crate) fn attach(&mut self, pid: HostPid) -> Result<()> {
         self.cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))
     }
 
     /// Moves the init into the cgroup below this one that the config's annotation names; see [`Cgroup::enter_payload`].
-    pub(super) fn enter_payload(&self, pid: HostPid) -> Result<()> {
+    pub(crate) fn enter_payload(&self, pid: HostPid) -> Result<()> {
         self.cgroup
             .enter_payload(pid.get())
             .map_err(|error| Error::cgroup(&error).field(format!("/annotations/{DELEGATE_CGROUP}")))
     }
 
-    pub(super) fn processes(&self) -> Result<Vec<i32>> {
+    pub(crate) fn processes(&self) -> Result<Vec<i32>> {
         self.cgroup.processes().map_err(|error| Error::cgroup(&error))
     }
 
-    pub(super) fn record(&self) -> &orlop_cgroups::Record {
+    pub(crate) fn record(&self) -> &orlop_cgroups::Record {
         self.cgroup.record()
     }
 
     /// Closes what was open for the making, unless limits are yet to be set.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         if self.limited {
             self.cgroup.release();
         }
@@ -333,7 +333,7 @@ impl ContainerCgroup {
     }
 
     /// Sets the limits, once.
-    pub(super) fn apply(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
+    pub(crate) fn apply(&mut self, config: &Config<'_>, rootless: bool) -> Result<()> {
         if std::mem::replace(&mut self.limited, true) {
             return Ok(());
         }
@@ -341,7 +341,7 @@ impl ContainerCgroup {
     }
 
     /// Ends what is left in it and removes it.
-    pub(super) fn destroy(mut self) -> Result<()> {
+    pub(crate) fn destroy(mut self) -> Result<()> {
         // Where descriptors ran out, these are the ones to do it with.
         self.cgroup.release();
         self.cgroup.kill_all().and_then(|()| self.cgroup.remove()).map_err(|error| Error::cgroup(&error))
@@ -349,7 +349,7 @@ impl ContainerCgroup {
 }
 
 /// What `orlop plan` shows of the limits.
-pub(super) fn writes(planned: &PlannedCgroup, config: &Config<'_>, rootless: bool) -> Result<Vec<HostWrite>> {
+pub(crate) fn writes(planned: &PlannedCgroup, config: &Config<'_>, rootless: bool) -> Result<Vec<HostWrite>> {
     let resources = limits(config, rootless);
     let cgroup = Cgroup::open(planned.record.clone());
     let writes = cgroup.writes(&resources).map_err(|error| Error::cgroup(&error))?;
