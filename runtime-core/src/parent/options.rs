@@ -15,6 +15,8 @@ pub struct CreateOptions {
     /// An already connected Unix socket to which the terminal's master fd is sent instead; closed unused without a terminal.
     /// Its line breaks then carry no carriage return (no ONLCR): the caller shows them on a terminal that adds it, or stores them.
     pub console: Option<OwnedFd>,
+    /// With `console`: line breaks keep their carriage return (ONLCR), for a caller that hands the bytes on unseen.
+    pub onlcr: bool,
     /// The terminal's size, instead of `process.consoleSize`: that of the terminal it is shown on.
     pub terminal_size: Option<crate::config::ConsoleSize>,
     /// A Unix socket to which the pidfd of the container's init is sent.

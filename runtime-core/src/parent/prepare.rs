@@ -95,7 +95,7 @@ impl Prepared {
             revealing: &revealing,
             no_new_keyring: options.no_new_keyring,
             terminal_size: options.terminal_size,
-            plain_lines: options.console.is_some(),
+            plain_lines: options.console.is_some() && !options.onlcr,
             listen_fds: options.listen_fds,
             preserve_fds: options.preserve_fds,
             notify_dir: notify_dir.as_deref(),

@@ -1,6 +1,6 @@
 //! `events`: statistics and incidents of a container, as they come.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -139,6 +139,13 @@ enum End {
     Told,
 }
 
+impl AsFd for Events {
+    /// Polls readable when there is an incident to tell; statistics and the end of the container are not announced.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.incidents.as_fd()
+    }
+}
+
 impl Iterator for Events {
     type Item = Result<Event>;
 
@@ -156,20 +163,49 @@ impl Iterator for Events {
 }
 
 impl Events {
+    /// The next event if there is one by now. For a loop of one's own, which waits until the descriptor is readable; that the
+    /// first process has ended is seen by the next call after it, so such a loop watches the process as well.
+    ///
+    /// # Errors
+    /// As from [`Iterator::next`].
+    pub fn try_next(&mut self) -> Result<Option<Event>> {
+        if self.end == End::Told {
+            return Ok(None);
+        }
+        if pidfd::has_ended(self.init.as_fd()).unwrap_or(true) {
+            self.end = End::Dying;
+        }
+        let event = self.ready();
+        if event.is_err() {
+            self.end = End::Told;
+        }
+        event
+    }
+
     fn wait(&mut self) -> Result<Event> {
+        loop {
+            match self.ready()? {
+                Some(event) => return Ok(event),
+                None => self.poll()?,
+            }
+        }
+    }
+
+    /// What can be told without waiting.
+    fn ready(&mut self) -> Result<Option<Event>> {
         loop {
             // The kernel tells of an OOM kill before the process is gone.
             match self.incidents.next(Some(Duration::ZERO)).map_err(|error| Error::cgroup(&error))? {
                 Some(Incident::Gone) => self.end = End::Dying,
                 Some(incident) => match self.describe(incident) {
-                    Some(event) => return Ok(event),
+                    Some(event) => return Ok(Some(event)),
                     None => continue,
                 },
                 None => {}
             }
             if self.end == End::Dying {
                 self.end = End::Told;
-                return Ok(self.event("exit", None));
+                return Ok(Some(self.event("exit", None)));
             }
             if let Some((interval, due)) = &mut self.timer
                 && Instant::now() >= *due
@@ -178,10 +214,10 @@ impl Events {
                 match read_stats(&self.record, Some(&self.cgroup)) {
                     // The cgroup goes while it is read, with the container.
                     Err(error) if pidfd::has_ended(self.init.as_fd()).unwrap_or(true) => drop(error),
-                    stats => return stats,
+                    stats => return stats.map(Some),
                 }
             }
-            self.poll()?;
+            return Ok(None);
         }
     }
 

@@ -13,6 +13,8 @@ use crate::base::{Container, ContainerId, Result, Runtime};
 pub enum ExecProcess {
     /// A file that holds the `process` object of the OCI config (`-` is not special here).
     File(PathBuf),
+    /// The `process` object itself, as JSON text.
+    Json(Vec<u8>),
     /// The container's own `process` with these arguments, and what [`ExecOptions`] overrides.
     Args(Vec<String>),
 }
@@ -49,6 +51,8 @@ pub struct ExecOptions {
     /// An already connected Unix socket to which the terminal's master fd is sent instead; closed unused without a terminal.
     /// Its line breaks then carry no carriage return (no ONLCR): the caller shows them on a terminal that adds it, or stores them.
     pub console: Option<OwnedFd>,
+    /// With `console`: line breaks keep their carriage return (ONLCR), for a caller that hands the bytes on unseen.
+    pub onlcr: bool,
     /// The terminal's size, instead of the process's `consoleSize`: that of the terminal it is shown on.
     pub terminal_size: Option<crate::config::ConsoleSize>,
     /// A Unix socket to which the pidfd of the process is sent.
@@ -80,6 +84,7 @@ impl ExecOptions {
             ignore_paused: false,
             console_socket: None,
             console: None,
+            onlcr: false,
             terminal_size: None,
             pidfd_socket: None,
             pid_file: None,

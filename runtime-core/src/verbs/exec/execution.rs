@@ -1,5 +1,6 @@
 //! Carrying an exec out.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -28,7 +29,8 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
     let mut config = config::load(&bytes)?;
     join_time_of_restore(&entry.record, &mut config);
     let file = match &options.process {
-        ExecProcess::File(path) => Some(read_process(path)?),
+        ExecProcess::File(path) => Some(Cow::Owned(read_process(path)?)),
+        ExecProcess::Json(bytes) => Some(Cow::Borrowed(bytes.as_slice())),
         ExecProcess::Args(_) => None,
     };
     let mut process = match &file {
@@ -52,7 +54,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         revealing: &[],
         no_new_keyring: entry.record.no_new_keyring,
         terminal_size: None,
-        plain_lines: options.console.is_some(),
+        plain_lines: options.console.is_some() && !options.onlcr,
         listen_fds: 0,
         preserve_fds: options.preserve_fds,
         notify_dir: None,
