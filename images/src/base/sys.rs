@@ -1,0 +1,13 @@
+//! System calls that no crate wraps.
+#![allow(unsafe_code, reason = "wraps system calls")]
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+/// Has the kernel begin to write `length` bytes of `file` from `offset` on, without waiting: sync_file_range(2), so that
+/// the fsync at the end finds little left to do. It is a hint; where the file system cannot, fsync does all of it.
+pub(crate) fn begin_writeback(file: &File, offset: u64, length: u64) {
+    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call takes no pointers.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
+}
