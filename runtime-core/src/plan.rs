@@ -14,6 +14,8 @@ mod namespaces;
 mod process;
 pub(crate) mod program;
 mod rootfs;
+#[cfg(test)]
+mod secrecy;
 
 pub(crate) use assemblies::Assembly;
 pub(crate) use cgroup_mounts::{CgroupMounts, Hierarchy};
@@ -209,14 +211,25 @@ pub(crate) struct Plan {
     pub(crate) first_private_fd: u32,
     /// Whether the init sets its affinity, whatever it has been started with.
     pub(crate) sets_affinity: bool,
+    /// The init's `oom_score_adj`, which the runtime writes before it hands anything over, and the field behind it.
+    pub(crate) oom_score_adj: Option<(i32, String)>,
     /// Whether the seccomp filter has a listener.
     pub(crate) seccomp_listener: bool,
+    /// Whether it is there before the container is started, and not only after.
+    pub(crate) listener_before_start: bool,
     /// Whether the seccomp filter kills whoever executes a command.
     pub(crate) seccomp_kills_execve: bool,
     /// What the user should know, but nothing fails for.
     pub(crate) warnings: Vec<String>,
     /// What was decided that a debug log should tell.
     pub(crate) notes: Vec<String>,
+}
+
+impl Plan {
+    /// Whether the init says that all is set up before it goes on to its command; a hook does not.
+    pub(crate) fn says_ready(&self) -> bool {
+        self.program.ops.iter().any(|record| matches!(record.op, Op::Sync { phase: Phase::Ready }))
+    }
 }
 
 /// A value that the runtime itself writes to a file of the host.
@@ -241,6 +254,8 @@ struct Builder<'b> {
     options: &'b PlanOptions<'b>,
     plan: Plan,
     proc: Option<Slot>,
+    /// A pid namespace with other processes in it is joined: it takes effect with a fork, once all is set up.
+    joins_pid: bool,
     /// The directories that are new and empty tmpfs mounts.
     empty: Vec<String>,
     /// Mounts that become read-only once all is in place, by index and path.
@@ -280,15 +295,8 @@ impl Builder<'_> {
         }
     }
 
-    fn push_keyring(&mut self, process: Option<&crate::config::Process<'_>>) {
+    fn push_keyring(&mut self) {
         if !self.options.no_new_keyring {
-            // The keyring gets the label of who is to use it, not of who makes it; executing the command takes this back.
-            let label =
-                process.and_then(|process| process.selinux_label.as_ref()).filter(|_| self.options.host.selinux);
-            if let Some(label) = label {
-                let data = self.plan.program.str(label.as_str());
-                self.push_label("/process/selinuxLabel", "self/attr/keycreate", data);
-            }
             // Without a name: by name the kernel would look for one that there is, and a container could have put one in the way.
             self.push(Op::NewKeyring);
         }
@@ -341,6 +349,7 @@ pub(crate) fn plan(
         options,
         plan: Plan { program: Program::with_capacity(16 * 1024), ..Plan::default() },
         proc: None,
+        joins_pid: false,
         empty: Vec::new(),
         late_readonly: Vec::new(),
     };

@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = cases![
     joining_a_pid_namespace,
     joining_a_pid_namespace_with_a_limit_of_one,
     joining_a_user_namespace.not_runc("since runc 1.2"),
+    joining_a_user_namespace_with_an_oom_score,
     joining_a_namespace_that_the_user_namespace_does_not_own.not_runc("since runc 1.3").not_crun("not compared"),
     joining_a_missing_path_is_an_error,
     joining_a_path_of_another_type_is_an_error,
@@ -138,6 +139,32 @@ fn joining_a_pid_namespace(t: &Sandbox) {
     assert_ne!(facts["pid"], 1);
     let expected = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap().display().to_string();
     assert_eq!(facts["namespaces"]["pid"], expected);
+    // Its /proc is that of the namespace: the first container's command is process 1 there.
+    let shown = second.args(&["cat", "/proc/1/cmdline"]).run().ok();
+    assert_eq!(shown.stdout.as_bytes(), fs::read(format!("/proc/{pid}/cmdline")).unwrap());
+    first.end();
+}
+
+/// Engines set a score for every container, and a process in a user namespace that is not its own cannot set it by itself.
+fn joining_a_user_namespace_with_an_oom_score(t: &Sandbox) {
+    let first = t.container("first");
+    first.map_users(200_000, 65536);
+    first.set("/process/oomScoreAdj", json!(300));
+    let pid = first.run_paused();
+    let second = t.container("second");
+    second.give_rootfs_to(200_000);
+    for (kind, name) in [("user", "user"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts")] {
+        second.join(kind, &format!("/proc/{pid}/ns/{name}"));
+    }
+    second.remove("/hostname").set("/process/oomScoreAdj", json!(200));
+    assert_eq!(second.args(&["cat", "/proc/self/oom_score_adj"]).run().ok().stdout.trim(), "200");
+    let process = json!({
+        "args": ["cat", "/proc/self/oom_score_adj"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, "oomScoreAdj": 100,
+    });
+    let file = t.dir.join("process.json");
+    fs::write(&file, process.to_string()).unwrap();
+    let out = first.simple_cmd("exec", &["--process", file.to_str().unwrap()], &[]).run().ok();
+    assert_eq!(out.stdout.trim(), "100");
     first.end();
 }
 

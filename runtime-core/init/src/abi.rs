@@ -15,8 +15,11 @@ pub(crate) mod nr {
         pub(crate) const GETPID: usize = 39;
         pub(crate) const SENDFILE: usize = 40;
         pub(crate) const SOCKET: usize = 41;
+        pub(crate) const SOCKETPAIR: usize = 53;
+        pub(crate) const WAIT4: usize = 61;
         pub(crate) const SENDMSG: usize = 46;
         pub(crate) const RECVMSG: usize = 47;
+        pub(crate) const CLONE: usize = 56;
         pub(crate) const EXECVE: usize = 59;
         pub(crate) const FCNTL: usize = 72;
         pub(crate) const GETCWD: usize = 79;
@@ -113,9 +116,12 @@ pub(crate) mod nr {
         pub(crate) const PRCTL: usize = 167;
         pub(crate) const GETPID: usize = 172;
         pub(crate) const SOCKET: usize = 198;
+        pub(crate) const SOCKETPAIR: usize = 199;
+        pub(crate) const WAIT4: usize = 260;
         pub(crate) const SENDMSG: usize = 211;
         pub(crate) const RECVMSG: usize = 212;
         pub(crate) const KEYCTL: usize = 219;
+        pub(crate) const CLONE: usize = 220;
         pub(crate) const EXECVE: usize = 221;
         pub(crate) const MMAP: usize = 222;
         pub(crate) const SET_MEMPOLICY: usize = 237;
@@ -133,7 +139,6 @@ pub(crate) mod nr {
     pub(crate) const FSOPEN: usize = 430;
     pub(crate) const FSCONFIG: usize = 431;
     pub(crate) const FSMOUNT: usize = 432;
-    pub(crate) const CLONE3: usize = 435;
     pub(crate) const CLOSE_RANGE: usize = 436;
     pub(crate) const OPENAT2: usize = 437;
     pub(crate) const FACCESSAT2: usize = 439;
@@ -141,6 +146,7 @@ pub(crate) mod nr {
 }
 
 pub(crate) const EPERM: i32 = 1;
+pub(crate) const ESRCH: i32 = 3;
 pub(crate) const ENOENT: i32 = 2;
 pub(crate) const EINTR: i32 = 4;
 pub(crate) const EACCES: i32 = 13;

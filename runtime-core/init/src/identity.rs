@@ -18,6 +18,7 @@ impl Walker {
         }
         sys::setresgid(0, 0, 0)?;
         sys::setresuid(0, 0, 0)?;
+        self.stay_hidden()?;
         // A change of ids unties this process from its parent's life.
         self.die_with_parent()
     }
@@ -38,6 +39,8 @@ impl Walker {
         }
         sys::setresgid(gid, gid, gid)?;
         sys::setresuid(uid, uid, uid)?;
+        // All capabilities are still there: until they go, only who has as many could trace this process.
+        self.stay_hidden()?;
         sys::prctl(PR_SET_KEEPCAPS, 0, 0)?;
         sys::umask(umask)?;
         self.die_with_parent()

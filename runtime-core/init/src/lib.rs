@@ -27,6 +27,7 @@ mod assembly;
 mod classic;
 mod console;
 mod copy;
+mod foreign_procfs;
 mod identity;
 mod join;
 mod mounts;

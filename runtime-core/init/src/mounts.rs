@@ -129,14 +129,17 @@ impl Walker {
 
     /// A new file system as a detached mount; `mode` is that of its root, where the parameters give none.
     pub(crate) fn new_filesystem(
-        &self,
+        &mut self,
         fstype: Str,
         source: Str,
         params: &[Param],
         mode: Option<u32>,
         attr: u64,
     ) -> Result<Fd, Failure> {
-        let context = Fd(sys::fsopen(self.arena.str(fstype), FSOPEN_CLOEXEC)? as i32);
+        let context = match self.take_foreign_procfs(self.arena.str(fstype)) {
+            Some(context) => context,
+            None => Fd(sys::fsopen(self.arena.str(fstype), FSOPEN_CLOEXEC)? as i32),
+        };
         let made = self.configure(context, source, params, mode).and_then(|()| {
             let mount = sys::fsmount(context, FSMOUNT_CLOEXEC, attr)?;
             Ok(Fd(mount as i32))

@@ -359,15 +359,43 @@ pub(crate) unsafe fn execve(path: CStr<'_>, argv: *const u64, envp: *const u64) 
     }
 }
 
-/// `clone3(2)` without a stack of its own: the child goes on with a copy of this process. Its number is in `pid` before it runs.
+/// `clone(2)` without a stack of its own: the child goes on with a copy of this process. Its number is in `pid` before it runs. Not
+/// `clone3(2)`, which profiles forbid since a filter cannot read its flags.
 pub(crate) fn fork(flags: u64, pid: &core::sync::atomic::AtomicI32) -> Result<usize> {
-    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
-    // CLONE_PARENT takes the exit signal of the caller, and none may be given.
+    // CLONE_PARENT takes the exit signal of the caller, and none may be given. The three first arguments are the same everywhere.
     let flags = flags | abi::CLONE_PARENT | abi::CLONE_PARENT_SETTID;
-    let args = [flags, 0, 0, pid.as_ptr() as u64, 0u64, 0, 0, 0];
-    // SAFETY: the structure has the 64 bytes of its first version; no flag shares memory, so both sides own their stack; the number
-    // is written to an atomic that outlives the call.
-    unsafe { call(nr::CLONE3, [args.as_ptr() as usize, 64, 0, 0, 0, 0]) }
+    // SAFETY: no flag shares memory, so both sides own their stack; the number is written to an atomic that outlives the call.
+    unsafe { call(nr::CLONE, [flags as usize, 0, pid.as_ptr() as usize, 0, 0, 0]) }
+}
+
+/// `clone(2)` of a child that this process waits for.
+pub(crate) fn fork_child() -> Result<usize> {
+    const SIGCHLD: usize = 17;
+    // SAFETY: no flag shares memory, so both sides own their stack.
+    unsafe { call(nr::CLONE, [SIGCHLD, 0, 0, 0, 0, 0]) }
+}
+
+/// `wait4(2)` of one child: its status.
+pub(crate) fn wait_child(child: usize) -> Result<i32> {
+    let mut status = 0i32;
+    loop {
+        // SAFETY: the status is an int.
+        match unsafe { call(nr::WAIT4, [child, core::ptr::from_mut(&mut status) as usize, 0, 0, 0, 0]) } {
+            Err(Errno(abi::EINTR)) => {}
+            other => return other.map(|_| status),
+        }
+    }
+}
+
+/// `socketpair(2)` of Unix sockets that keep messages apart.
+pub(crate) fn socketpair() -> Result<(Fd, Fd)> {
+    const AF_UNIX: usize = 1;
+    const SEQPACKET_CLOEXEC: usize = 5 | 0o2_000_000;
+    let mut ends = [0i32; 2];
+    // SAFETY: the kernel writes two ints.
+    unsafe { call(nr::SOCKETPAIR, [AF_UNIX, SEQPACKET_CLOEXEC, 0, ends.as_mut_ptr() as usize, 0, 0]) }?;
+    let [one, other] = ends;
+    Ok((Fd(one), Fd(other)))
 }
 
 /// Resets every signal's action and unblocks every signal: what the caller ignores (a shell's `trap '' INT`, and SIGPIPE in Rust

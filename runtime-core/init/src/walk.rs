@@ -131,6 +131,10 @@ pub(crate) struct Walker {
     pub(crate) empty_dir: Option<Fd>,
     /// An attached null device, for masks.
     pub(crate) null: Option<Fd>,
+    /// Contexts for procfs mounts that show a joined pid namespace.
+    pub(crate) foreign_procfs: [Option<Fd>; wire::FOREIGN_PROCFS],
+    /// Not dumpable until the command is executed.
+    pub(crate) hidden: bool,
     /// 0: the working directory is still to be entered; 1: refused once, try again as the container's user; 2: done.
     pub(crate) cwd_tries: u8,
 }
@@ -176,6 +180,11 @@ fn close_on_exec(fd: i32) {
     debug_assert!(matches!(marked, Ok(_) | Err(_)));
 }
 
+/// Closes all descriptors from `first` to `last`.
+fn close_all(first: usize, last: usize) -> Result<(), Failure> {
+    done(sys::close_range(first, last, 0))
+}
+
 fn fail(arena: Arena, failure: Failure) -> ! {
     let header = arena.header();
     header.errno.store(failure.errno.0, Ordering::Relaxed);
@@ -194,6 +203,8 @@ impl Walker {
             parent: None,
             empty_dir: None,
             null: None,
+            foreign_procfs: [None; wire::FOREIGN_PROCFS],
+            hidden: false,
             cwd_tries: 0,
         }
     }
@@ -204,9 +215,20 @@ impl Walker {
             Op::Receive { slots } => self.receive(arena.list(slots), true),
             Op::JoinCgroups => self.join_cgroups(),
             Op::JoinLate => self.join_late(),
-            Op::Dumpable(value) => done(sys::prctl(PR_SET_DUMPABLE, value as usize, 0)),
-            Op::Setns { fd, flags } => done(sys::setns(arena.slot(fd), flags)),
-            Op::Unshare { flags } => done(sys::unshare(flags as usize)),
+            Op::NotDumpable => {
+                self.hidden = true;
+                self.stay_hidden()
+            }
+            Op::OpenForeignProcfs { namespace, count } => self.open_foreign_procfs(namespace, count),
+            Op::CloseReceived { fifo } => self.close_received(arena.slot(fifo)),
+            Op::Setns { fd, flags } => {
+                sys::setns(arena.slot(fd), flags)?;
+                self.stay_hidden()
+            }
+            Op::Unshare { flags } => {
+                sys::unshare(flags as usize)?;
+                self.stay_hidden()
+            }
             Op::Fork { flags } => self.fork(flags | CLONE_PARENT),
             Op::TimeOffsets { proc, lines } => self.time_offsets(arena.slot(proc), lines),
             Op::Sync { phase } => self.sync(phase),
@@ -303,15 +325,38 @@ impl Walker {
         }
     }
 
+    /// Changes of ids and user namespaces set what a process may be traced by anew, after fs.suid_dumpable (proc_sys_fs(5)).
+    pub(crate) fn stay_hidden(&self) -> Result<(), Failure> {
+        if self.hidden {
+            sys::prctl(PR_SET_DUMPABLE, 0, 0)?;
+        }
+        Ok(())
+    }
+
+    fn close_received(&mut self, fifo: Fd) -> Result<(), Failure> {
+        let mut kept = [fifo.0, self.arena.header().sync, self.console.map_or(-1, |fd| fd.0)];
+        kept.sort_unstable();
+        let mut from = self.arena.header().first_private_fd as usize;
+        for kept in kept.map(|kept| usize::try_from(kept).unwrap_or(0)) {
+            if kept >= from {
+                if kept > from {
+                    close_all(from, kept - 1)?;
+                }
+                from = kept + 1;
+            }
+        }
+        (self.root, self.empty_dir, self.null) = (Fd(-1), None, None);
+        close_all(from, u32::MAX as usize)
+    }
+
     /// Waits, for as long as it takes, for `start`.
     fn wait_start(&self, fifo: Fd) -> Result<(), Failure> {
-        // Nothing of the runtime's is left in the descriptor table while this process may wait for days, next to others in a
-        // joined namespace. The socket goes with the rest, which tells the runtime that it may end.
+        // This process may wait for days, and needs its FIFO for that and nothing else. The socket's end tells the runtime that it may end.
         let (first, kept) = (self.arena.header().first_private_fd as usize, fifo.0 as usize);
         if kept > first {
-            sys::close_range(first, kept - 1, 0)?;
+            close_all(first, kept - 1)?;
         }
-        sys::close_range(kept + 1, u32::MAX as usize, 0)?;
+        close_all(kept + 1, u32::MAX as usize)?;
         sys::end_on_signals();
         let mut byte = [0u8; 1];
         loop {

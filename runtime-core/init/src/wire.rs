@@ -199,8 +199,14 @@ pub enum Op {
     /// Receives the `tasks` files of hierarchies that can be entered only now that the runtime has set their limits, and writes `0`
     /// into each.
     JoinLate,
-    /// `prctl(PR_SET_DUMPABLE)`: 0 before anything that processes of an existing container could trace.
-    Dumpable(u32),
+    /// `prctl(PR_SET_DUMPABLE, 0)`, and again after each change of ids, until `execve`: whoever shares a namespace with this process, with
+    /// the same ids and capabilities, could otherwise open its descriptors and trace it.
+    NotDumpable,
+    /// Closes every descriptor that the command does not inherit, but for the socket, the FIFO and the terminal: what leads to the host is
+    /// gone before other processes of the container can see this one.
+    CloseReceived { fifo: Slot },
+    /// Prepares so many mounts of a procfs that shows this pid namespace, which others are in, and which this process enters last.
+    OpenForeignProcfs { namespace: Slot, count: u32 },
     /// `setns(2)` by a namespace fd or a pidfd.
     Setns { fd: Slot, flags: u32 },
     /// `unshare(2)`.
@@ -314,8 +320,6 @@ pub enum Op {
 pub enum ProcFile {
     /// A sysctl.
     Sysctl,
-    /// `oom_score_adj`.
-    OomScoreAdj,
     /// An AppArmor or SELinux label.
     Label,
 }
@@ -341,6 +345,9 @@ pub const LAST: u8 = 0;
 pub const WORKING: u32 = 0;
 /// [`Header::state`]: an operation failed; the report is complete.
 pub const FAILED: u32 = 1;
+
+/// The most procfs mounts of a container that joins a pid namespace.
+pub const FOREIGN_PROCFS: usize = 8;
 
 /// Bytes of [`Header::detail`].
 pub const DETAIL: usize = 256;

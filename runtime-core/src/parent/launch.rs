@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use orlop_init::wire::{self, Phase};
 
 use crate::base::sys::{self, Spawn};
@@ -60,6 +61,8 @@ pub(crate) struct Init {
     host: Host,
     /// Whether its own seccomp filter kills it where it executes the command.
     doomed: bool,
+    /// Whether it has said that all is set up: from then on the socket's end can mean that the command has taken over.
+    ready: bool,
 }
 
 /// How long a killed init may take to be gone once its files are closed.
@@ -104,7 +107,7 @@ impl Launch<'_> {
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
         // One that is to wait for `start` lets go long before.
         let doomed = self.plan.seccomp_kills_execve && self.arena_dir.is_none();
-        Ok(Init { pid, pidfd, sync: ours, arena, host: self.host, doomed })
+        Ok(Init { pid, pidfd, sync: ours, arena, host: self.host, doomed, ready: !self.plan.says_ready() })
     }
 
     /// Starts the init and hands all that it needs over at once: for a launch that has nothing else to do meanwhile.
@@ -163,6 +166,7 @@ impl Init {
     /// # Errors
     /// What cannot be opened or made, with its config field. The init is left waiting.
     pub(crate) fn hand_over(&self, plan: &Plan, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<()> {
+        self.set_oom_score_adj(plan)?;
         let opened = resources::open_all(plan, &plan.handed, given)?;
         let numbers: Vec<RawFd> =
             opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
@@ -184,6 +188,25 @@ impl Init {
             }
         }
         Ok(())
+    }
+
+    /// While the init's files below /proc are still the caller's own: they no longer are once it cannot be traced.
+    fn set_oom_score_adj(&self, plan: &Plan) -> Result<()> {
+        let Some((score, field)) = &plan.oom_score_adj else { return Ok(()) };
+        let path = format!("{}/oom_score_adj", self.pid);
+        match crate::base::procfs::Procfs::open()?.write(&path, score.to_string().as_bytes()) {
+            // It has died meanwhile; the next wait tells why.
+            Ok(()) | Err(Errno::ENOENT | Errno::ESRCH) => Ok(()),
+            Err(errno) => {
+                let error = Error::os(Step::SetOomScoreAdj, errno as i32).object(score.to_string()).field(field);
+                Err(match errno {
+                    Errno::EACCES | Errno::EPERM => {
+                        error.hint("a value below the caller's own (/proc/self/oom_score_adj) needs CAP_SYS_RESOURCE")
+                    }
+                    _ => error,
+                })
+            }
+        }
     }
 
     /// Sends descriptors to the init, where it waits for them.
@@ -319,9 +342,10 @@ impl Init {
             .detail(format!("no sign of life from the container's init for {} s", DEADLINE.as_secs()))
     }
 
-    fn phase(&self, byte: u8) -> Result<Event> {
+    fn phase(&mut self, byte: u8) -> Result<Event> {
         for phase in [Phase::MapIds, Phase::Attach, Phase::Namespaces, Phase::Ready, Phase::MapMount] {
             if phase as u8 == byte {
+                self.ready |= phase == Phase::Ready;
                 return Ok(Event::Waits(phase));
             }
         }
@@ -330,7 +354,8 @@ impl Init {
 
     /// The socket is closed: by an execve that succeeded, by the hand-over to `start`, or by death.
     fn let_go(&mut self, dead: bool) -> Result<Event> {
-        if !dead && !self.arena.failed() && !self.is_killed_by_its_filter()? {
+        // Files are closed before a death can be seen. Before all was set up, a death is what it must be.
+        if !dead && self.ready && !self.arena.failed() && !self.is_killed_by_its_filter()? {
             return Ok(Event::LetGo);
         }
         // A failed init is about to be dead: a few microseconds at most, and the deadline in any case.
@@ -377,7 +402,12 @@ impl Init {
     /// After a fork of its own the init goes on as another child of ours.
     fn follow_fork(&mut self) -> Result<bool> {
         let Some(next) = self.arena.take_forked().and_then(HostPid::new) else { return Ok(false) };
-        let pidfd = sys::pidfd_open(next.get()).map_err(|errno| Error::os(Step::Clone, errno as i32))?;
+        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
+        let pidfd = sys::pidfd_open(next.get()).map_err(failed)?;
+        // The number comes from a block that the init can write, and an init may be traced by who has the right to trace everything: no other
+        // process than a child of ours is taken for it.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        waitid(Id::PIDFd(pidfd.as_fd()), flags).map_err(|errno| failed(errno).object("the init's own fork"))?;
         let first = std::mem::replace(&mut self.pidfd, pidfd);
         self.pid = next;
         wait_for(first.as_fd(), true)?;

@@ -9,9 +9,10 @@ use crate::base::Step;
 pub(crate) fn step(op: &Op) -> Step {
     match op {
         Op::JoinCgroups | Op::JoinLate | Op::Sync { phase: Phase::Attach } => Step::Cgroup,
-        Op::Setns { .. } | Op::Unshare { .. } => Step::JoinNamespace,
+        Op::Setns { .. } | Op::Unshare { .. } | Op::OpenForeignProcfs { .. } => Step::JoinNamespace,
         Op::Receive { .. }
-        | Op::Dumpable(_)
+        | Op::NotDumpable
+        | Op::CloseReceived { .. }
         | Op::Fork { .. }
         | Op::Setsid
         | Op::Sync { .. }
@@ -36,7 +37,6 @@ pub(crate) fn step(op: &Op) -> Step {
         Op::Hostname { .. } => Step::SetHostname,
         Op::Domainname { .. } => Step::SetDomainname,
         Op::WriteProc { what: ProcFile::Sysctl, .. } => Step::WriteSysctl,
-        Op::WriteProc { what: ProcFile::OomScoreAdj, .. } => Step::SetOomScoreAdj,
         Op::WriteProc { what: ProcFile::Label, .. } => Step::SetLabel,
         Op::Rlimits { .. } => Step::SetRlimit,
         Op::Personality { .. } => Step::SetPersonality,
@@ -68,6 +68,9 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
             Phase::Ready => "created: limits, state, pid file".into(),
         },
         Op::JoinCgroups => "enter hierarchies of v1".into(),
+        Op::OpenForeignProcfs { .. } => "procfs of the joined pid namespace".into(),
+        Op::NotDumpable => "cannot be traced from here on".into(),
+        Op::CloseReceived { .. } => "close what leads to the host".into(),
         Op::JoinLate => "enter hierarchies of v1 that are limited by now".into(),
         Op::Receive { .. } => "receive what the runtime opens".into(),
         Op::Rootfs { path, .. } => text(*path),
@@ -87,7 +90,6 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
             ProcFile::Sysctl => format!("{}={}", text(*path).trim_start_matches("sys/").replace('/', "."), text(*data)),
             // AppArmor's file takes a command.
             ProcFile::Label => text(*data).trim_start_matches("exec ").to_owned(),
-            ProcFile::OomScoreAdj => text(*data),
         },
         Op::User { uid, gid, .. } => format!("{uid}:{gid}"),
         Op::Capabilities { permitted, .. } => format!("{permitted:#x}"),

@@ -6,7 +6,7 @@ use super::process::{Execution, cpu_mask};
 use super::program::Program;
 use super::{Builder, Plan, PlanOptions, Resource};
 use crate::base::Result;
-use crate::config::{Config, Hook, Process};
+use crate::config::{Config, Hook, NamespaceType, Process};
 
 /// What an exec is planned from.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(crate) fn plan_exec(exec: &ExecPlan<'_>) -> Result<Plan> {
         options: exec.options,
         plan: Plan { program: Program::with_capacity(8 * 1024), ..Plan::default() },
         proc: None,
+        joins_pid: false,
         empty: Vec::new(),
         late_readonly: Vec::new(),
     };
@@ -66,10 +67,14 @@ impl Builder<'_> {
         if self.options.join.tasks {
             self.push(Op::JoinCgroups);
         }
+        let pointer = if exec.hook.is_some() { "/process" } else { "" };
+        self.plan_labels(exec.process, pointer)?;
         // From the first namespace on, processes of the container could trace this one: CVE-2016-9962.
-        self.push(Op::Dumpable(0));
+        self.push(Op::NotDumpable);
         let init = self.slot(Resource::InitPidfd);
-        self.plan_join(init);
+        let all = self.joined_flags();
+        self.push_join(init, all);
+        self.joins_pid = all & NamespaceType::Pid.number() != 0;
         if self.in_userns() {
             self.push(Op::BecomeRoot { setgroups: u32::from(self.options.set_groups) });
         }
@@ -78,8 +83,10 @@ impl Builder<'_> {
             self.push(Op::EnterRoot { dir });
         }
         self.push(Op::CurrentRoot);
-        self.push(Op::Setsid);
-        self.push_keyring(Some(exec.process));
+        if !self.joins_pid {
+            self.push(Op::Setsid);
+        }
+        self.push_keyring();
         self.plan_execution_domain()?;
         if exec.process.terminal && exec.hook.is_none() {
             let (rows, cols) = exec.process.console_size.map_or((0, 0), |size| (size.height, size.width));

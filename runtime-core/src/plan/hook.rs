@@ -1,6 +1,6 @@
 //! The plan of a hook that runs inside a container's namespaces.
 
-use orlop_init::wire::{List, Op};
+use orlop_init::wire::{List, Op, Slot};
 
 use super::program::Program;
 use super::{Builder, Host, Plan, PlanOptions, Resource};
@@ -11,12 +11,18 @@ use crate::config::{Config, Hook, NamespaceType, Text};
 pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>, host: Host) -> Plan {
     let options = PlanOptions::of_hook(std::path::Path::new("/"), host);
     let plan = Plan { program: Program::with_capacity(2048), first_private_fd: 3, ..Plan::default() };
-    let mut builder =
-        Builder { config, options: &options, plan, proc: None, empty: Vec::new(), late_readonly: Vec::new() };
+    let mut builder = Builder {
+        config,
+        options: &options,
+        plan,
+        proc: None,
+        joins_pid: false,
+        empty: Vec::new(),
+        late_readonly: Vec::new(),
+    };
     builder.push(Op::Receive { slots: List::default() });
-    builder.push(Op::Dumpable(0));
-    let init = builder.slot(Resource::InitPidfd);
-    builder.plan_join(init);
+    builder.push(Op::NotDumpable);
+    builder.plan_join_of_hook();
     if builder.in_userns() {
         builder.push(Op::BecomeRoot { setgroups: 0 });
     }
@@ -27,6 +33,12 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>,
     if let Some(cwd) = cwd {
         let path = builder.plan.program.str(cwd);
         builder.push(Op::Chdir { path });
+    }
+    builder.push(Op::CloseReceived { fifo: Slot::NONE });
+    if builder.joins_pid {
+        // The process that shows in the container's pid namespace is a child of the init and not of the runtime: between clone and
+        // execve, the runtime's own child has the host's binary as its /proc/PID/exe, and the runtime's memory (CVE-2019-5736).
+        builder.push(Op::Fork { flags: 0 });
     }
     builder.push(Op::Setsid);
     builder.push_hook_program(hook, &hook.env);
@@ -52,15 +64,18 @@ impl Builder<'_> {
         self.push(Op::FindProgram);
     }
 
-    /// Joins every namespace of the container whose init is behind `init`, its pid namespace included.
-    pub(super) fn plan_join(&mut self, init: orlop_init::wire::Slot) {
-        let all = self.joined_flags();
-        self.push_join(init, all);
-        if all & NamespaceType::Pid.number() != 0 {
-            // The process that shows in the container's pid namespace is a child of the init and not of the runtime: between clone and
-            // execve, the runtime's own child has the host's binary as its /proc/PID/exe, and the runtime's memory (CVE-2019-5736).
-            self.push(Op::Fork { flags: 0 });
-            self.push(Op::Dumpable(0));
+    /// Joins every namespace of the container, its pid namespace included. An init that is still at work is itself not yet in a pid
+    /// namespace that it joins: the config says which one that is.
+    fn plan_join_of_hook(&mut self) {
+        let pid = NamespaceType::Pid.number();
+        let mut all = self.joined_flags();
+        self.joins_pid = all & pid != 0;
+        if let Some((path, field)) = self.joined_path(NamespaceType::Pid) {
+            let slot = self.slot(Resource::Namespace { path, kind: NamespaceType::Pid, field });
+            self.push_join(slot, pid);
+            all &= !pid;
         }
+        let init = self.slot(Resource::InitPidfd);
+        self.push_join(init, all);
     }
 }

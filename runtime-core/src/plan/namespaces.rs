@@ -1,10 +1,11 @@
 //! Which namespaces are made by the clone, which by the init, and in which order existing ones are joined.
 
-use orlop_init::wire::{List, Op, Phase, Slot};
+use orlop_init::wire::{FOREIGN_PROCFS, List, Op, Phase, Slot};
 
 use super::{Builder, IdMaps, JoinCgroup, Resource};
 use crate::base::Result;
-use crate::config::{NamespaceType, TIMENS_OFFSET, time_offsets};
+use crate::config::mount_options::MountOptions;
+use crate::config::{Mount, NamespaceType, TIMENS_OFFSET, time_offsets};
 
 /// The kinds that are joined in this order, before a pid namespace, which holds children only.
 const JOIN_ORDER: [NamespaceType; 6] = [
@@ -25,6 +26,7 @@ impl Builder<'_> {
         let new: u64 = self.new_flags();
         let user = self.join_slot(NamespaceType::User);
         let pid = self.join_slot(NamespaceType::Pid);
+        self.joins_pid = pid.is_some();
         let network = if user.is_none() && self.clones(new) { new & flag(NamespaceType::Network) } else { 0 };
         if network != 0 {
             // A network namespace takes longer to make than all the others: by the init, while the runtime makes control groups and
@@ -38,11 +40,27 @@ impl Builder<'_> {
         }
         self.push(Op::Receive { slots: List::default() });
         self.push_cgroup_join();
-        match user {
-            Some(user) => self.plan_joined_user(user, pid, new),
-            None => self.plan_own_user(pid, new & !network),
+        if let Some(process) = &self.config.process {
+            self.plan_labels(process, "/process")?;
         }
-        self.plan_time();
+        // The files below /proc/self are the process's own only as long as it is dumpable and in the user namespace that it began in.
+        let by_rights_of_user = self.options.host.rootless && user.is_some();
+        if !by_rights_of_user {
+            self.plan_time();
+        }
+        if self.may_hide_at_once(new) {
+            self.push(Op::NotDumpable);
+        }
+        match user {
+            Some(user) => self.plan_joined_user(user, pid, new)?,
+            None => self.plan_own_user(pid, new & !network)?,
+        }
+        if by_rights_of_user {
+            self.plan_time();
+        }
+        if !self.may_hide_at_once(new) {
+            self.push(Op::NotDumpable);
+        }
         if self.is_new(NamespaceType::Cgroup) && !self.cgroupns_by_clone() {
             self.push(Op::Unshare { flags: CGROUP });
         }
@@ -50,6 +68,14 @@ impl Builder<'_> {
             self.push(Op::Loopback);
         }
         Ok(())
+    }
+
+    /// Whether nobody needs to write a file below /proc/PID that belongs to real root once the process is not dumpable: the id maps of a
+    /// caller who is not, and the time offsets of a process that has the right to a time namespace only in the user namespace it joins. Until
+    /// then such a process has all rights over its own namespaces, and so cannot be traced by one with those of a container only.
+    fn may_hide_at_once(&self, new: u64) -> bool {
+        let maps_by_parent = new & flag(NamespaceType::User) != 0 || self.joins(NamespaceType::User);
+        !(self.options.host.rootless && maps_by_parent)
     }
 
     /// The new namespaces that one call can make: the time namespace needs offsets first, and the cgroup namespace its cgroup.
@@ -109,29 +135,23 @@ impl Builder<'_> {
     }
 
     /// A user namespace of its own, or the caller's.
-    fn plan_own_user(&mut self, pid: Option<Slot>, new: u64) {
+    fn plan_own_user(&mut self, pid: Option<Slot>, new: u64) -> Result<()> {
         let own = new & flag(NamespaceType::User) != 0;
         if !self.clones(new) {
             // The rights over others' namespaces end with the entry into an own user namespace: they are joined before it.
             self.push_joins();
-            if let Some(pid) = pid {
-                self.push_setns(pid, NamespaceType::Pid);
-            }
+            self.push_pid_setns(pid)?;
             self.push(Op::Unshare { flags: u32::try_from(flag(NamespaceType::User)).unwrap_or(0) });
             self.plan_id_maps();
-            self.push_making(pid.is_some(), new & !flag(NamespaceType::User));
-            return;
+            self.push_making(new & !flag(NamespaceType::User));
+            return Ok(());
         }
         self.plan.clone_flags = new;
         if own {
             self.plan_id_maps();
         }
         self.push_joins();
-        if let Some(pid) = pid {
-            // Not by the calling thread: its child would show the host's binary to the other processes there (see plan_join).
-            self.push_setns(pid, NamespaceType::Pid);
-            self.push(Op::Fork { flags: 0 });
-        }
+        self.push_pid_setns(pid)
     }
 
     /// The namespace is an existing one.
@@ -155,9 +175,10 @@ impl Builder<'_> {
         }
     }
 
-    /// Makes the new namespaces in the process itself, or in a next one where a pid namespace takes effect.
-    fn push_making(&mut self, joined_pid: bool, new: u64) {
-        if joined_pid || new & flag(NamespaceType::Pid) != 0 {
+    /// Makes the new namespaces in the process itself, or in a next one where a pid namespace takes effect. A joined one takes effect for a
+    /// process that is forked when all is set up (see `plan_entry`): what it mounts as procfs until then shows that namespace already.
+    fn push_making(&mut self, new: u64) {
+        if new & flag(NamespaceType::Pid) != 0 {
             self.push(Op::Fork { flags: new });
         } else if new != 0 {
             self.push(Op::Unshare { flags: u32::try_from(new).unwrap_or(0) });
@@ -165,7 +186,7 @@ impl Builder<'_> {
     }
 
     /// An existing user namespace: the others are made inside it, by a process that is in it.
-    fn plan_joined_user(&mut self, user: Slot, pid: Option<Slot>, new: u64) {
+    fn plan_joined_user(&mut self, user: Slot, pid: Option<Slot>, new: u64) -> Result<()> {
         // With root's rights over all of them, the others need not be owned by the user namespace: its rights would not do then.
         // Without, it is what gives the rights.
         let user_first = self.options.host.rootless;
@@ -174,14 +195,33 @@ impl Builder<'_> {
             self.push_become_root();
         }
         self.push_joins();
-        if let Some(pid) = pid {
-            self.push_setns(pid, NamespaceType::Pid);
-        }
+        self.push_pid_setns(pid)?;
         if !user_first {
             self.push_setns(user, NamespaceType::User);
             self.push_become_root();
         }
-        self.push_making(pid.is_some(), new);
+        self.push_making(new);
+        Ok(())
+    }
+
+    /// An existing pid namespace: it takes effect for a process that is forked last of all, and for what is mounted as procfs.
+    fn push_pid_setns(&mut self, pid: Option<Slot>) -> Result<()> {
+        let Some(pid) = pid else { return Ok(()) };
+        let is_new_procfs = |mount: &Mount<'_>| {
+            mount.kind.as_ref().is_some_and(|kind| kind.as_str() == "proc")
+                && !MountOptions::parse(&mount.options).is_bind()
+        };
+        let count = self.config.mounts.iter().filter(|mount| is_new_procfs(mount)).count();
+        if count > FOREIGN_PROCFS {
+            let detail =
+                format!("{count} procfs mounts, and a container that joins a pid namespace can have {FOREIGN_PROCFS}");
+            return Err(self.field_error("/mounts", detail));
+        }
+        if count > 0 {
+            self.push(Op::OpenForeignProcfs { namespace: pid, count: u32::try_from(count).unwrap_or(0) });
+        }
+        self.push_setns(pid, NamespaceType::Pid);
+        Ok(())
     }
 
     fn push_setns(&mut self, fd: Slot, kind: NamespaceType) {

@@ -34,6 +34,59 @@ pub(super) struct Execution<'e> {
     pub(super) hook: Option<&'e Hook<'e>>,
 }
 
+impl Execution<'_> {
+    fn uses_console(&self) -> bool {
+        self.process.terminal && self.hook.is_none()
+    }
+}
+
+/// When the filter is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FilterPlace {
+    /// Before the command's capabilities, and so before other processes of a joined pid namespace see this one: nothing more than the
+    /// command's rights is there then. The profile must allow what is still to be done.
+    BeforeEntry,
+    /// When the container is made: the agent of a listener is told then, and not only at its start.
+    BeforeStart,
+    /// Last of all: only `execve` is called under it.
+    Last,
+}
+
+/// What an init does between its Ready and its command: waits for its start.
+const CALLS_TO_START: &[(&str, &[u64])] = &[
+    ("read", &[3, 0, 1]),
+    ("close_range", &[3, 4, 0]),
+    ("rt_sigaction", &[15, 0, 0, 8]),
+    ("sched_setaffinity", &[]),
+    ("exit_group", &[1]),
+];
+/// `Op::Capabilities`, `Op::NoNewPrivs`.
+const CALLS_OF_CAPABILITIES: &[(&str, &[u64])] =
+    &[("capset", &[]), ("prctl", &[47, 4]), ("prctl", &[47, 2, 10]), ("prctl", &[1, 9]), ("prctl", &[1, 0])];
+/// What is done between the two besides: the working directory, the entry of a pid namespace, the terminal, finding the command, and the
+/// talk with the runtime.
+const CALLS_TO_COMMAND: &[(&str, &[u64])] = &[
+    ("chdir", &[]),
+    ("getcwd", &[0, 4096]),
+    ("clone", &[0x0010_8000]),
+    ("setsid", &[]),
+    ("ioctl", &[3, 0x540e]),
+    ("dup3", &[3, 0]),
+    ("getpid", &[]),
+    ("faccessat2", &[u64::MAX - 99]),
+    ("openat2", &[u64::MAX - 99]),
+    ("statx", &[3]),
+    ("close", &[3]),
+    ("write", &[3, 0, 1]),
+];
+
+/// Whether the filter lets a call through as if it were not there.
+fn allows(filter: &orlop_seccomp::Filter, name: &str, arguments: &[u64]) -> bool {
+    use orlop_seccomp::{Action, Arch, Call};
+    let call = Arch::native().and_then(|arch| Call::named(arch, name, arguments));
+    call.is_some_and(|call| filter.verdict(&call) == Action::Allow)
+}
+
 impl Builder<'_> {
     pub(super) fn plan_process(&mut self, filter: Option<&orlop_seccomp::Filter>) -> Result<()> {
         let config = self.config;
@@ -92,16 +145,27 @@ impl Builder<'_> {
 
     pub(super) fn plan_execution(&mut self, execution: &Execution<'_>) -> Result<()> {
         self.plan_limits(execution);
-        self.plan_labels(execution)?;
         self.plan_streams(execution);
-        self.plan_identity(execution);
+        let filter = execution.filter.map(|filter| (filter, self.filter_place(filter, execution)));
+        let here = |place: FilterPlace| filter.filter(|(_, planned)| *planned == place).map(|(filter, _)| filter);
+        self.plan_identity(execution, filter);
+        self.plan_entry(execution);
         self.plan_command(execution)?;
         self.push(Op::Sync { phase: Phase::Ready });
+        if let Some(filter) = here(FilterPlace::BeforeStart) {
+            self.plan.listener_before_start = filter.notify;
+            self.plan_filter(filter);
+            if !execution.process.no_new_privileges {
+                self.push_capabilities(execution, 0);
+            }
+        }
         if let Some(fifo) = execution.start_fifo {
             self.push(Op::WaitStart { fifo });
         }
         self.plan_final_affinity(execution)?;
-        self.plan_filter(execution);
+        if let Some(filter) = here(FilterPlace::Last) {
+            self.plan_filter(filter);
+        }
         match execution.hook {
             // Who runs it says which hook it is.
             Some(_) => self.push(Op::Execute),
@@ -114,11 +178,8 @@ impl Builder<'_> {
         let process = execution.process;
         let pointer = execution.pointer;
         if let Some(score) = process.oom_score_adj {
-            let proc = self.proc();
-            let path = self.plan.program.str("self/oom_score_adj");
-            let data = self.plan.program.format(format_args!("{score}"));
-            let op = Op::WriteProc { proc, path, data, what: ProcFile::OomScoreAdj };
-            self.push_from(format_args!("{pointer}/oomScoreAdj"), op);
+            // By the runtime, before the init joins anything: the file would not be its own any more.
+            self.plan.oom_score_adj = Some((score, format!("{pointer}/oomScoreAdj")));
         }
         let limits: Vec<Rlimit> = process
             .rlimits
@@ -154,9 +215,9 @@ impl Builder<'_> {
         }
     }
 
-    fn plan_labels(&mut self, execution: &Execution<'_>) -> Result<()> {
-        let process = execution.process;
-        let pointer = execution.pointer;
+    /// What a process can only write of itself, below the /proc of the host. It takes effect when the command is executed, and goes on to a
+    /// process that is forked meanwhile: so it is written before any namespace is joined, and /proc is closed.
+    pub(super) fn plan_labels(&mut self, process: &Process<'_>, pointer: &str) -> Result<()> {
         if let Some(profile) = &process.apparmor_profile {
             let field = format!("{pointer}/apparmorProfile");
             if !self.options.host.apparmor {
@@ -172,20 +233,22 @@ impl Builder<'_> {
             }
             let data = self.plan.program.str(label.as_str());
             self.push_label(&field, "self/attr/exec", data);
+            if !self.options.no_new_keyring {
+                // The keyring gets the label of who is to use it, not of who makes it; executing the command takes this back.
+                self.push_label(&field, "self/attr/keycreate", data);
+            }
         }
         Ok(())
     }
 
-    pub(super) fn push_label(&mut self, field: &str, path: &str, data: Str) {
+    fn push_label(&mut self, field: &str, path: &str, data: Str) {
         let proc = self.proc();
         let path = self.plan.program.str(path);
         self.push_from(format_args!("{field}"), Op::WriteProc { proc, path, data, what: ProcFile::Label });
     }
 
     fn plan_streams(&mut self, execution: &Execution<'_>) {
-        if execution.process.terminal && execution.hook.is_none() {
-            self.push_from(format_args!("{}/terminal", execution.pointer), Op::UseConsole);
-        } else {
+        if !execution.uses_console() {
             self.push_from(
                 format_args!("{}/user", execution.pointer),
                 Op::OwnStdio { uid: execution.process.user.uid },
@@ -193,15 +256,47 @@ impl Builder<'_> {
         }
     }
 
-    fn plan_identity(&mut self, execution: &Execution<'_>) {
+    /// Enters a pid namespace that others are in, with nothing but the command's own rights, and takes the terminal.
+    fn plan_entry(&mut self, execution: &Execution<'_>) {
+        self.push(Op::CloseReceived { fifo: execution.start_fifo.unwrap_or(Slot::NONE) });
+        if self.joins_pid {
+            self.push(Op::Fork { flags: 0 });
+            self.push(Op::Setsid);
+        }
+        if execution.uses_console() {
+            self.push_from(format_args!("{}/terminal", execution.pointer), Op::UseConsole);
+        }
+    }
+
+    /// Where the filter goes: it comes last unless others could meanwhile make use of the right to load it.
+    fn filter_place(&self, filter: &orlop_seccomp::Filter, execution: &Execution<'_>) -> FilterPlace {
+        let lets = |calls: &[(&str, &[u64])]| calls.iter().all(|(name, arguments)| allows(filter, name, arguments));
+        match filter.notify {
+            // Its agent is told of the container when it is made, as runc's is.
+            true if execution.start_fifo.is_some() && lets(CALLS_TO_START) && lets(CALLS_OF_CAPABILITIES) => {
+                FilterPlace::BeforeStart
+            }
+            false
+                if !execution.process.no_new_privileges
+                    && lets(CALLS_TO_START)
+                    && lets(CALLS_OF_CAPABILITIES)
+                    && lets(CALLS_TO_COMMAND) =>
+            {
+                FilterPlace::BeforeEntry
+            }
+            _ => FilterPlace::Last,
+        }
+    }
+
+    fn plan_identity(&mut self, execution: &Execution<'_>, filter: Option<(&orlop_seccomp::Filter, FilterPlace)>) {
         let process = execution.process;
         let pointer = execution.pointer;
-        // The system call filter of a process that may still gain rights by execve can only be loaded with this capability; it
-        // is kept until then, and execve computes the sets anew.
-        let keep = if execution.filter.is_some() && !process.no_new_privileges { CAP_SYS_ADMIN } else { 0 };
+        // The system call filter of a process that may still gain rights by execve can only be loaded with this capability; where it
+        // comes later, it is kept until then.
+        let later = filter.is_some_and(|(_, place)| place != FilterPlace::BeforeEntry);
+        let keep = if later && !process.no_new_privileges { CAP_SYS_ADMIN } else { 0 };
         // No capabilities in the config means none at all, as for runc.
-        let [bounding, effective, inheritable, permitted, ambient] =
-            process.capabilities.as_ref().map_or([0; 5], granted);
+        let [bounding, ..] = process.capabilities.as_ref().map_or([0; 5], granted);
         self.push_from(format_args!("{pointer}/capabilities/bounding"), Op::CapBounding { keep: bounding, last: 63 });
         let cwd = self.plan.program.str(process.cwd.as_str());
         self.push_from(format_args!("{pointer}/cwd"), Op::Chdir { path: cwd });
@@ -211,13 +306,22 @@ impl Builder<'_> {
         let set_groups = u32::from(execution.set_groups);
         let op = Op::User { uid: user.uid, gid: user.gid, groups, set_groups, umask };
         self.push_from(format_args!("{pointer}/user"), op);
-        let op = Op::Capabilities { effective: effective | keep, permitted: permitted | keep, inheritable, ambient };
-        self.push_from(format_args!("{pointer}/capabilities"), op);
+        if let Some((filter, FilterPlace::BeforeEntry)) = filter {
+            self.plan_filter(filter);
+        }
+        self.push_capabilities(execution, keep);
         // Again for a directory that only the container's user may enter.
         self.push_from(format_args!("{pointer}/cwd"), Op::Chdir { path: cwd });
         if process.no_new_privileges {
             self.push_from(format_args!("{pointer}/noNewPrivileges"), Op::NoNewPrivs);
         }
+    }
+
+    fn push_capabilities(&mut self, execution: &Execution<'_>, keep: u64) {
+        let [_, effective, inheritable, permitted, ambient] =
+            execution.process.capabilities.as_ref().map_or([0; 5], granted);
+        let op = Op::Capabilities { effective: effective | keep, permitted: permitted | keep, inheritable, ambient };
+        self.push_from(format_args!("{}/capabilities", execution.pointer), op);
     }
 
     fn plan_command(&mut self, execution: &Execution<'_>) -> Result<()> {
@@ -309,8 +413,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn plan_filter(&mut self, execution: &Execution<'_>) {
-        let Some(filter) = execution.filter else { return };
+    fn plan_filter(&mut self, filter: &orlop_seccomp::Filter) {
         let instructions: Vec<Bpf> = filter
             .instructions
             .iter()

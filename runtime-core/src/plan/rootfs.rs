@@ -9,8 +9,10 @@ use crate::config::{NamespaceType, Propagation};
 
 impl Builder<'_> {
     pub(super) fn plan_rootfs(&mut self) -> Result<()> {
-        self.push(Op::Setsid);
-        self.push_keyring(self.config.process.as_ref());
+        if !self.joins_pid {
+            self.push(Op::Setsid);
+        }
+        self.push_keyring();
         if self.has_mount_namespace() {
             // Before anything is attached: nothing that is mounted from here on may reach the host.
             self.push(Op::Propagation { flags: MS_SLAVE | MS_REC });

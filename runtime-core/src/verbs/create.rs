@@ -88,9 +88,9 @@ impl Making<'_> {
             self.init()?.answer()?;
         }
         self.init()?.answer()?;
-        if !waits && self.plan().seccomp_listener {
+        if self.plan().seccomp_listener && (!waits || self.plan().listener_before_start) {
             let listener = self.init()?.take_listener()?;
-            self.send_listener(&listener)?;
+            self.send_listener(&listener, if waits { Status::Creating } else { Status::Running })?;
         }
         if waits {
             // Nothing is left for it that could fail before `start`.
@@ -273,10 +273,10 @@ impl Making<'_> {
         }
     }
 
-    fn send_listener(&self, listener: &OwnedFd) -> Result<()> {
+    fn send_listener(&self, listener: &OwnedFd, status: Status) -> Result<()> {
         let linux = self.config.linux.as_ref();
         let profile = linux.and_then(|linux| linux.seccomp.as_deref());
-        send_listener(listener, profile, &self.prepared.record, Status::Running, self.init()?.pid())
+        send_listener(listener, profile, &self.prepared.record, status, self.init()?.pid())
     }
 
     /// Runs the poststart hooks of `run`, and hands the container over.

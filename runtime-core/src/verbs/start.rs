@@ -162,7 +162,7 @@ impl Starting<'_> {
     }
 
     fn hand_over_listener(&self, arena: &Arena) -> Result<()> {
-        if !arena.has_listener() {
+        if !arena.awaits_listener() {
             return Ok(());
         }
         let listener = launch::take_listener(arena, self.init)?;

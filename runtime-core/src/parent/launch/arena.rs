@@ -122,9 +122,11 @@ impl Arena {
         (pid > 0).then_some(pid)
     }
 
-    /// Whether the program loads a filter with a listener.
-    pub(crate) fn has_listener(&self) -> bool {
-        let Some(header) = self.header() else { return false };
+    /// Whether the program is yet to load a filter with a listener.
+    pub(crate) fn awaits_listener(&self) -> bool {
+        let Some(header) = self.header().filter(|header| header.listener_taken.load(Ordering::Acquire) == 0) else {
+            return false;
+        };
         let places = (0..header.ops.len as usize).map(|index| header.ops.at as usize + index * size_of::<Record>());
         places
             .filter_map(|at| self.mapping.record(at))
