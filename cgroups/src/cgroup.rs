@@ -421,6 +421,18 @@ impl Cgroup {
         Ok(all)
     }
 
+    /// The processes in the cgroup itself, without those in cgroups below it.
+    ///
+    /// # Errors
+    /// [`Kind::System`] when it cannot be read; a cgroup that is gone has no processes.
+    pub fn own_processes(&self) -> Result<Vec<i32>> {
+        match self.main().map(Part::dir_if_there).transpose()?.flatten().map(Dir::processes) {
+            None => Ok(Vec::new()),
+            Some(Err(error)) if error.kind() == Kind::NotFound => Ok(Vec::new()),
+            Some(outcome) => outcome,
+        }
+    }
+
     /// Whether no process is left in the cgroup and below it.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ pub enum Kind {
     Busy,
     /// The cgroup or one of its ancestors is frozen: a process put into it would never run.
     Frozen,
+    /// A freeze came to nothing: another caller thawed the cgroup meanwhile, or its processes have ended.
+    NotFrozen,
     /// The cgroup or one of its ancestors is threaded: no process with domain controllers can live in it.
     Threaded,
     /// A new limit is below what is used already, and the update asked to be refused in that case.

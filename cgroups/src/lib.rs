@@ -129,6 +129,7 @@ mod devices;
 mod dir;
 mod error;
 mod events;
+mod freeze;
 mod freezers;
 #[cfg(test)]
 mod garbage;
@@ -145,9 +146,10 @@ mod writes;
 pub use cgroup::{Cgroup, Join};
 pub use error::{Error, Kind, Result};
 pub use events::{Event, Events, PressureKind, PressureTrigger};
+pub use freeze::FREEZE_TIMEOUT;
 pub use freezers::Freezers;
 pub use layout::{DEFAULT_ROOT, Hierarchy, Layout, Version};
-pub use life::{FREEZE_TIMEOUT, REMOVE_TIMEOUT};
+pub use life::REMOVE_TIMEOUT;
 pub use record::{Driver, Owner, Record, Spec, Unit};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources, ThrottleDevice,

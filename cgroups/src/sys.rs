@@ -240,19 +240,35 @@ pub(crate) enum Wait {
     Changed,
 }
 
+impl Wait {
+    fn of(self, fd: BorrowedFd<'_>) -> libc::pollfd {
+        let events = match self {
+            Self::Readable => libc::POLLIN,
+            Self::Changed => libc::POLLPRI,
+        };
+        libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }
+    }
+}
+
 /// poll(2) of one descriptor for at most `timeout_ms`; false when nothing happened in that time.
 pub(crate) fn poll(fd: BorrowedFd<'_>, wait: Wait, timeout_ms: i32) -> SysResult<bool> {
-    let events = match wait {
-        Wait::Readable => libc::POLLIN,
-        Wait::Changed => libc::POLLPRI,
-    };
-    let mut one = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
-    // SAFETY: `one` is a single struct pollfd, as the count says, and outlives the call.
-    let ready = unsafe { libc::poll(&raw mut one, 1, timeout_ms) };
+    poll_both((fd, wait), None, timeout_ms).map(|(ready, _)| ready)
+}
+
+/// poll(2) of one or two descriptors for at most `timeout_ms`: what happened on which in that time.
+pub(crate) fn poll_both(
+    one: (BorrowedFd<'_>, Wait),
+    other: Option<(BorrowedFd<'_>, Wait)>,
+    timeout_ms: i32,
+) -> SysResult<(bool, bool)> {
+    // poll passes over negative descriptors.
+    let nothing = libc::pollfd { fd: -1, events: 0, revents: 0 };
+    let mut both = [one.1.of(one.0), other.map_or(nothing, |(fd, wait)| wait.of(fd))];
+    // SAFETY: `both` holds two struct pollfd, as the count says, and outlives the call.
+    let ready = unsafe { libc::poll(both.as_mut_ptr(), 2, timeout_ms) };
     match ready {
-        0 => Ok(false),
-        1.. => Ok(true),
-        _ if errno().0 == libc::EINTR => Ok(false),
+        0.. => Ok((both[0].revents != 0, both[1].revents != 0)),
+        _ if errno().0 == libc::EINTR => Ok((false, false)),
         _ => Err(errno()),
     }
 }

@@ -1,7 +1,7 @@
 //! What does not drift with the machine's speed: system calls, instructions, page faults; and peak memory.
 
 use orlop_integration::Cmd;
-use orlop_integration::tracer::{Act, Point, can_inject};
+use orlop_integration::tracer::{Act, Point, Whose, can_inject};
 
 use crate::bundles::{self, Kind};
 use crate::report::Report;
@@ -56,7 +56,7 @@ pub(crate) fn of(watch: &Stopwatch<'_>, peer: &Peer, verb: &str) -> Cost {
     watch.remove(peer, &name);
 
     let (name, words) = ready(watch, peer, verb);
-    let point = Point { at: u64::MAX, act: Act::Watch, follow: true };
+    let point = Point::watch(Whose::All);
     let command =
         Cmd::new(peer.path.as_os_str(), watch.bench.dir.join("traced")).args(["--root", &watch.root(peer)]).args(words);
     let (output, trace) = command.trace(point);
@@ -79,7 +79,7 @@ fn instructions(watch: &Stopwatch<'_>, peer: &Peer, verb: &str) -> Option<f64> {
         return None;
     }
     let (name, words) = ready(watch, peer, verb);
-    let point = Point { at: u64::MAX, act: Act::Count, follow: false };
+    let point = Point { at: u64::MAX, act: Act::Count, whose: Whose::Own };
     let command = Cmd::new(peer.path.as_os_str(), watch.bench.dir.join("stepped"));
     let (output, trace) = command.args(["--root", &watch.root(peer)]).args(words).deadline(240).trace(point);
     watch.remove(peer, &name);

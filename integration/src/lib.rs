@@ -23,6 +23,7 @@
 pub mod command;
 pub mod console;
 pub mod container;
+pub mod everywhere;
 pub mod leak;
 pub mod process;
 pub mod runner;

@@ -21,10 +21,25 @@ pub enum Act {
     Watch,
     /// SIGKILL to the command, before the call is made.
     Kill,
+    /// SIGKILL to the process that makes the call.
+    KillCaller,
+    /// SIGKILL to a process that is neither the command nor a child of it.
+    KillOther(i32),
     /// The call is not made and returns this errno.
     Fail(i32),
     /// Counts the instructions of the command's own process in user space, one by one.
     Count,
+}
+
+/// Whose system calls are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The command's own process's.
+    Own,
+    /// Its and its children's.
+    All,
+    /// Those of its children alone.
+    Children,
 }
 
 /// A point in the command's life, and what happens there.
@@ -34,8 +49,16 @@ pub struct Point {
     pub at: u64,
     /// What happens there.
     pub act: Act,
-    /// Whether calls of the command's children count too.
-    pub follow: bool,
+    /// Which calls count.
+    pub whose: Whose,
+}
+
+impl Point {
+    /// Counts the calls and does nothing.
+    #[must_use]
+    pub const fn watch(whose: Whose) -> Self {
+        Self { at: u64::MAX, act: Act::Watch, whose }
+    }
 }
 
 /// What the tracer saw.
@@ -111,7 +134,7 @@ impl Tracer {
             return self.count();
         }
         let mut options = ptrace::Options::PTRACE_O_TRACESYSGOOD | ptrace::Options::PTRACE_O_TRACEEXEC;
-        if self.point.follow {
+        if self.point.whose != Whose::Own {
             options |= ptrace::Options::PTRACE_O_TRACEFORK
                 | ptrace::Options::PTRACE_O_TRACEVFORK
                 | ptrace::Options::PTRACE_O_TRACECLONE;
@@ -160,19 +183,21 @@ impl Tracer {
     }
 
     fn enter(&mut self, pid: Pid) {
+        if self.point.whose == Whose::Children && pid == self.main {
+            return;
+        }
         let here = self.calls == self.point.at && self.number.is_none();
         self.calls += 1;
         if !here || matches!(self.point.act, Act::Watch | Act::Count) {
             return;
         }
+        self.number = Some(call_number(pid));
         match self.point.act {
             Act::Watch | Act::Count => {}
-            Act::Kill => {
-                self.number = Some(call_number(pid));
-                process::kill_hard(self.main.as_raw());
-            }
+            Act::Kill => process::kill_hard(self.main.as_raw()),
+            Act::KillCaller => process::kill_hard(pid.as_raw()),
+            Act::KillOther(other) => process::kill_hard(other),
             Act::Fail(_) => {
-                self.number = Some(call_number(pid));
                 skip_call(pid);
                 self.failing = Some(pid);
             }

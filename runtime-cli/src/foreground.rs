@@ -258,7 +258,8 @@ impl Foreground<'_> {
         let looking = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         loop {
             let ended = match waitid(Id::All, looking) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
+                Ok(WaitStatus::StillAlive) => return Ok(None),
+                Err(Errno::ECHILD) => return self.check_it_lives(),
                 Ok(status) => status.pid(),
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(Failure::os("wait for children", errno)),
@@ -269,6 +270,16 @@ impl Foreground<'_> {
             }
             session.debug(|| format!("reap orphan {pid}"));
             self::take(pid);
+        }
+    }
+
+    /// There is no child at all. While the process lives, it is one that was handed over, and its end still comes.
+    fn check_it_lives(&self) -> Result<Option<Exit>, Failure> {
+        let mut fds = [PollFd::new(self.container.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(0) | Err(Errno::EINTR) => Ok(None),
+            Ok(_) => Err(Failure::os("the process has ended, and how cannot be told: wait for it", Errno::ECHILD)),
+            Err(errno) => Err(Failure::os("poll", errno)),
         }
     }
 }

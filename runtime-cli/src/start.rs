@@ -12,9 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 #[unsafe(no_mangle)]
 extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     open_standard_streams();
-    // SAFETY: setting a signal to be ignored installs no handler. Writing to a hook that reads nothing, or to a closed pipe,
-    // must be an error and not the end of the program.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    set_signals();
     let words: Vec<&OsStr> = (1..usize::try_from(argc).unwrap_or(0)).map(|index| argument(argv, index)).collect();
     let status = crate::dispatch(&words);
     // SAFETY: ends the process at once; nothing is buffered in this program.
@@ -28,6 +26,18 @@ fn argument(argv: *const *const c_char, index: usize) -> &'static OsStr {
     let word = unsafe { *place };
     // SAFETY: each points to a string with a zero byte at its end, which lives as long as the process.
     OsStr::from_bytes(unsafe { CStr::from_ptr(word) }.to_bytes())
+}
+
+/// What becomes of signals must not depend on the caller. A write to a closed pipe (SIGPIPE) or beyond the caller's file size limit
+/// (SIGXFSZ) is an error of that write, not the end of the program; and children that nobody may wait for, as where SIGCHLD is
+/// ignored, would leave without telling how they ended. Containers and hooks begin with the defaults.
+fn set_signals() {
+    for (signal, action) in
+        [(libc::SIGPIPE, libc::SIG_IGN), (libc::SIGXFSZ, libc::SIG_IGN), (libc::SIGCHLD, libc::SIG_DFL)]
+    {
+        // SAFETY: neither action is a handler, so no code of this program is ever called by it.
+        unsafe { libc::signal(signal, action) };
+    }
 }
 
 /// A file opened while 0, 1 or 2 is free would become a standard stream: state or log would go to the container's output.

@@ -116,6 +116,17 @@ impl Store {
             }
             Err(errno) => return Err(failed(errno)),
         }
+        let taken = self.lock_made(id);
+        if taken.is_err() {
+            // It is empty, since nobody else has it yet. Should this fail too, `gc` takes it away.
+            unlinkat(self.root.as_fd(), id.as_str(), UnlinkatFlags::RemoveDir).ok();
+        }
+        taken
+    }
+
+    /// Opens and locks the directory that was just made.
+    fn lock_made(&self, id: &ContainerId) -> Result<Option<Lock>> {
+        let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(id.as_str());
         let dir = match openat(self.root.as_fd(), id.as_str(), DIRECTORY, Mode::empty()) {
             Ok(dir) => dir,
             Err(Errno::ENOENT) => return Ok(None),

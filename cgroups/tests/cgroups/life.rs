@@ -224,20 +224,7 @@ fn an_exec_joins_an_opened_cgroup_and_a_sub_cgroup() {
         let first = shell(&opened.join().unwrap(), "exec sleep 100");
         assert_eq!(opened.processes().unwrap(), [first.pid()], "{name}");
         drop(first);
-        // Controllers that are mounted together have one directory.
-        let paths: std::collections::BTreeSet<&String> = sandbox.record().paths.values().collect();
-        for path in paths {
-            std::fs::create_dir(format!("{path}/inner")).unwrap();
-            // A v1 cpuset wants its CPUs first.
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                if let Ok(value) = std::fs::read_to_string(format!("{path}/{file}"))
-                    && !opened.record().is_v2()
-                    && path.contains("/cpuset/")
-                {
-                    std::fs::write(format!("{path}/inner/{file}"), value).unwrap();
-                }
-            }
-        }
+        sandbox.make_sub("inner");
         let sub = opened.sub(&[], "inner").unwrap();
         let second = shell(&sub.join().unwrap(), "exec sleep 100");
         until(5, "the process is in the sub-cgroup", || sub.processes().unwrap() == [second.pid()]);
@@ -297,5 +284,86 @@ fn a_running_process_can_be_moved_in() {
         assert_eq!(sandbox.processes().unwrap(), [child.pid()], "{name}");
         let error = sandbox.attach(i32::MAX - 1).unwrap_err();
         assert_eq!(error.kind(), orlop_cgroups::Kind::NotFound, "{name}: {error}");
+    }
+}
+
+/// A freeze that cannot come to an end by itself: beside it, processes fork, are killed and thawed all the time.
+#[test]
+fn a_freeze_ends_when_a_kill_undoes_it() {
+    const ROUNDS: u32 = 60;
+    for (name, layout) in layouts() {
+        let (mut frozen, mut undone) = (0, 0);
+        for round in 0..ROUNDS {
+            let sandbox = Sandbox::new(&layout);
+            let script = "while :; do sleep 0.001 & sleep 0.002 & wait; done";
+            let mut child = shell(&sandbox.join().unwrap(), script);
+            let killer = Cgroup::open(sandbox.record().clone());
+            let started = std::time::Instant::now();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_micros(u64::from(round) * 40));
+                    killer.kill_all().unwrap();
+                    killer.release_killed().unwrap();
+                });
+                match sandbox.freeze() {
+                    Ok(()) => frozen += 1,
+                    Err(error) if error.kind() == orlop_cgroups::Kind::NotFrozen => undone += 1,
+                    Err(error) => panic!("{name}: {error}"),
+                }
+            });
+            let took = started.elapsed();
+            assert!(took < Duration::from_secs(2), "{name}: the freeze took {took:?} in round {round}");
+            sandbox.release_killed().unwrap();
+            assert_eq!(child.wait(), 128 + 9, "{name}");
+            assert!(sandbox.wait_empty(Duration::from_secs(5)).unwrap(), "{name}");
+        }
+        println!("{name}: of {ROUNDS} freezes beside a kill {frozen} held, {undone} were undone");
+    }
+}
+
+#[test]
+fn a_freeze_ends_soon_whoever_thaws_beside_it() {
+    for (name, layout) in layouts() {
+        let sandbox = Sandbox::new(&layout);
+        let _child = shell(&sandbox.join().unwrap(), "while :; do sleep 0.001 & sleep 0.002 & wait; done");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let other = Cgroup::open(sandbox.record().clone());
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    other.release_killed().unwrap();
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+            });
+            let started = std::time::Instant::now();
+            let outcomes: Vec<_> = (0..50).map(|_| sandbox.freeze().map_err(|error| error.kind())).collect();
+            let took = started.elapsed();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            let undone = outcomes.iter().filter(|one| **one == Err(orlop_cgroups::Kind::NotFrozen)).count();
+            println!("{name}: of 50 freezes beside thaws {undone} were undone, in {took:?}");
+            assert!(
+                outcomes.iter().all(|one| matches!(one, Ok(()) | Err(orlop_cgroups::Kind::NotFrozen))),
+                "{outcomes:?}"
+            );
+            assert!(took < Duration::from_secs(9), "{name}: {took:?}");
+        });
+    }
+}
+
+#[test]
+fn processes_below_are_told_from_those_in_the_cgroup_itself() {
+    for (name, layout) in layouts() {
+        let sandbox = Sandbox::new(&layout);
+        let nested = Sandbox::open(sandbox.make_sub("inner"));
+        let below = shell(&nested.join().unwrap(), "exec sleep 100");
+        until(5, "the process is below", || sandbox.processes().unwrap() == [below.pid()]);
+        assert_eq!(sandbox.own_processes().unwrap(), [0; 0], "{name}");
+        assert_eq!(nested.own_processes().unwrap(), [below.pid()], "{name}");
+        nested.kill_all().unwrap();
+        drop(below);
+        drop(nested);
+        sandbox.remove().unwrap();
+        assert_eq!(sandbox.own_processes().unwrap(), [0; 0], "{name}: gone");
     }
 }

@@ -76,6 +76,25 @@ impl Sandbox {
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
     }
 
+    /// Makes a cgroup below it in every hierarchy, which processes can enter.
+    pub(crate) fn make_sub(&self, name: &str) -> Cgroup {
+        // Controllers that are mounted together have one directory.
+        let paths: std::collections::BTreeSet<&String> = self.record().paths.values().collect();
+        for path in paths {
+            std::fs::create_dir(format!("{path}/{name}")).unwrap();
+            // A v1 cpuset wants its CPUs first.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(value) = std::fs::read_to_string(format!("{path}/{file}"))
+                    && !self.record().is_v2()
+                    && path.contains("/cpuset/")
+                {
+                    std::fs::write(format!("{path}/{name}/{file}"), value).unwrap();
+                }
+            }
+        }
+        self.sub(&[], name).unwrap()
+    }
+
     pub(crate) fn limit(&self, json: &str) {
         self.apply(&resources(json)).unwrap();
     }

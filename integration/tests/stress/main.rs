@@ -12,6 +12,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use orlop_integration::{Case, Sandbox, cases, leak};
 use serde_json::json;
@@ -25,6 +26,10 @@ const CASES: &[Case] = cases![
     creates_of_one_id_race.seconds(300),
     starts_of_one_container_race.not_runc("hangs").seconds(300),
     pause_and_resume_race_with_exec.not_crun("waits for ever in a frozen cgroup").seconds(300),
+    pause_races_with_kill_and_delete
+        .not_runc("stays paused, with the kill waiting")
+        .not_crun("an exec hangs in the frozen cgroup")
+        .seconds(600),
     list_and_state_while_containers_come_and_go.not_crun("list fails when one goes").seconds(600),
     output_is_whole.seconds(300),
 ];
@@ -147,6 +152,30 @@ fn pause_and_resume_race_with_exec(t: &Sandbox) {
     }
     assert_eq!(c.status(), "running");
     c.end();
+}
+
+/// `kill` takes no lock, so its thaw may come at any moment of a `pause`. Nobody then waits for a freeze that will not be.
+fn pause_races_with_kill_and_delete(t: &Sandbox) {
+    let c = t.container("a");
+    for round in 0..scaled(25) {
+        c.sh("while :; do usleep 1000 & usleep 2000 & wait; done").run_detached().ok();
+        let begun = Instant::now();
+        let exec = c.simple_cmd("exec", &[], &["usleep", "100000"]).deadline(60).spawn();
+        let pause = c.simple_cmd("pause", &[], &[]).deadline(60).spawn();
+        std::thread::sleep(Duration::from_micros(u64::try_from(round % 25 * 200).unwrap()));
+        let kill = c.simple_cmd("kill", &[], &["KILL"]).deadline(60).spawn();
+        let delete = (round % 2 == 0).then(|| c.simple_cmd("delete", &["--force"], &[]).deadline(60).spawn());
+        let (pause, kill) = (pause.wait(), kill.wait());
+        assert!(pause.code == 0 || pause.code == 1, "{pause:?}");
+        assert!(kill.code == 0 || kill.code == 1, "{kill:?}");
+        assert!(exec.wait().code < 1000);
+        match delete {
+            Some(delete) => drop(delete.wait().ok()),
+            None => t.wait_until("stopped", || c.status() == "stopped"),
+        }
+        c.delete_force().ok();
+        assert!(begun.elapsed() < Duration::from_secs(5), "round {round} took {:?}", begun.elapsed());
+    }
 }
 
 fn list_and_state_while_containers_come_and_go(t: &Sandbox) {

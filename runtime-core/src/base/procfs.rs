@@ -177,6 +177,16 @@ impl Procfs {
         Ok(self.stat(pid)?.is_none_or(|stat| stat.flags & EXITING != 0 && stat.memory == 0))
     }
 
+    /// Whether a SIGKILL waits for the process, or it has ended.
+    pub(crate) fn is_being_killed(&self, pid: HostPid) -> Result<bool> {
+        let path = CString::new(format!("{pid}/status")).unwrap_or_default();
+        match self.read(&path) {
+            Ok(status) => Ok(has_pending_kill(&String::from_utf8_lossy(&status))),
+            Err(Errno::ENOENT | Errno::ESRCH) => Ok(true),
+            Err(errno) => Err(Error::os(Step::ReadState, errno as i32).object(format!("/proc/{pid}/status"))),
+        }
+    }
+
     fn stat(&self, pid: HostPid) -> Result<Option<Stat>> {
         let object = || format!("/proc/{pid}/stat");
         let path = CString::new(format!("{pid}/stat")).unwrap_or_default();
@@ -206,6 +216,13 @@ fn parse_cgroups(text: &str) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// Whether SIGKILL is among the pending signals of a thread or its process by /proc/PID/status (proc_pid_status(5)).
+fn has_pending_kill(status: &str) -> bool {
+    const KILL: u64 = 1 << (libc::SIGKILL - 1);
+    let masks = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:")));
+    masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask & KILL != 0)
 }
 
 /// What is used of /proc/PID/stat (proc_pid_stat(5)).
@@ -248,6 +265,21 @@ mod tests {
             ("1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 x 1", None),
         ] {
             assert_eq!(Stat::parse(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pending_kill_is_found_for_thread_and_process() {
+        let text = |own: &str, shared: &str| {
+            format!("Name:\tSigPnd:\nSigQ:\t1/9\nSigPnd:\t{own}\nShdPnd:\t{shared}\nSigBlk:\t0000000000000100\n")
+        };
+        for (own, shared, expected) in [
+            ("0000000000000100", "0000000000000000", true),
+            ("0000000000000000", "0000000000004100", true),
+            ("0000000000000200", "0000000000000080", false),
+            ("", "x", false),
+        ] {
+            assert_eq!(has_pending_kill(&text(own, shared)), expected, "{own} {shared}");
         }
     }
 

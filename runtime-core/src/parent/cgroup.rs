@@ -4,4 +4,6 @@ mod create;
 mod existing;
 
 pub(crate) use create::{ContainerCgroup, PlannedCgroup, cgroup_mounts, mounts_without, plan, writes};
-pub(crate) use existing::{is_frozen_of_many, is_init_program, kill_unfinished, open, require, thaw_dying};
+pub(crate) use existing::{
+    is_frozen_of_many, is_init_program, kill_stragglers, kill_unfinished, open, require, thaw_dying,
+};

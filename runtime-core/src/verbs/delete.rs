@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use orlop_cgroups::{Cgroup, Driver, Layout, Spec};
+use orlop_cgroups::{Cgroup, Driver, Layout, REMOVE_TIMEOUT, Spec};
 
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
@@ -198,12 +198,15 @@ fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
         // What a restore has come to is in there; or its init is gone, the others need not be.
         cgroup.kill_all().map_err(failed)?;
     }
-    match cgroup.remove() {
-        // An exec may have been on its way into the namespaces when they went.
+    // systemd kills what is left in a scope; by hand that is done once those that are dying have had their time.
+    let patience = if cgroup.record().driver == Driver::Systemd { REMOVE_TIMEOUT } else { DYING_LOOK };
+    match cgroup.remove_within(patience) {
+        // An exec may have been on its way into the namespaces when they went, and wait for nobody any more.
         Err(error) if error.kind() == orlop_cgroups::Kind::Busy && record.phase == Phase::Created => {
-            cgroup.kill_all().map_err(failed)?;
+            cgroup::kill_stragglers(cgroup)?;
             cgroup.remove().map_err(failed)
         }
+        Err(error) if error.kind() == orlop_cgroups::Kind::Busy => cgroup.remove().map_err(failed),
         result => result.map_err(failed),
     }
 }

@@ -21,7 +21,7 @@ impl Error {
             orlop_cgroups::Kind::InvalidResources | orlop_cgroups::Kind::InvalidPath => Kind::InvalidConfig,
             orlop_cgroups::Kind::Unsupported | orlop_cgroups::Kind::NotDelegated => Kind::Unsupported,
             orlop_cgroups::Kind::Timeout => Kind::Timeout,
-            orlop_cgroups::Kind::Frozen => Kind::WrongStatus,
+            orlop_cgroups::Kind::Frozen | orlop_cgroups::Kind::NotFrozen => Kind::WrongStatus,
             _ => Kind::System,
         };
         let mut made = match error.errno() {
@@ -77,15 +77,11 @@ pub(crate) fn is_frozen_of_many(
     cgroup.map_or(Ok(false), |cgroup| freezers.is_paused(cgroup).map_err(|error| Error::cgroup(&error)))
 }
 
-/// A process that is frozen by the v1 freezer dies only once it is thawed.
+/// A process that is frozen by the v1 freezer dies only once it is thawed. A freeze that is still on its way ends, too.
 pub(crate) fn thaw_dying(record: &Record) -> Result<()> {
     match open(record) {
         Some(cgroup) if is_frozen(record.cgroup.as_ref())? => {
-            match cgroup.thaw() {
-                // Gone already: what was to die has died.
-                Err(error) if error.kind() != orlop_cgroups::Kind::NotFound => Err(Error::cgroup(&error)),
-                _ => Ok(()),
-            }
+            cgroup.release_killed().map_err(|error| Error::cgroup(&error))
         }
         _ => Ok(()),
     }
@@ -103,6 +99,18 @@ pub(crate) fn is_init_program(procfs: &Procfs, pid: HostPid) -> nix::Result<bool
 /// Kills what a `create` that died has left in the cgroup it was making: the program that sets containers up, and nothing else.
 /// The cgroup was only planned, so processes in it may as well be someone's who was there before.
 pub(crate) fn kill_unfinished(cgroup: &Cgroup) -> Result<()> {
+    kill_those(cgroup, is_init_program)
+}
+
+/// Kills what is left in the cgroup of a container whose pid namespace has ended: an `exec` that was on its way into it, and whatever
+/// else was put into that very cgroup. Other processes below are another container's, which somebody has nested in it.
+pub(crate) fn kill_stragglers(cgroup: &Cgroup) -> Result<()> {
+    let own = cgroup.own_processes().map_err(|error| Error::cgroup(&error))?;
+    kill_those(cgroup, |procfs, pid| Ok(own.contains(&pid.get()) || is_init_program(procfs, pid)?))?;
+    cgroup.release_killed().map_err(|error| Error::cgroup(&error))
+}
+
+fn kill_those(cgroup: &Cgroup, wanted: impl Fn(&Procfs, HostPid) -> nix::Result<bool>) -> Result<()> {
     let pids = cgroup.processes().map_err(|error| Error::cgroup(&error))?;
     if pids.is_empty() {
         return Ok(());
@@ -116,7 +124,7 @@ pub(crate) fn kill_unfinished(cgroup: &Cgroup) -> Result<()> {
             Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => continue,
             Err(errno) => return Err(failed(errno)),
         };
-        match is_init_program(&procfs, pid) {
+        match wanted(&procfs, pid) {
             Ok(true) => match pidfd::send_signal(process.as_fd(), libc::SIGKILL) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(failed(errno)),
