@@ -1,0 +1,48 @@
+//! Why a command ended without success.
+
+use std::fmt;
+
+use orlop_images::{Error, Kind};
+
+/// What is printed, and the exit status.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    status: u8,
+}
+
+/// The exit status of a wrong command line.
+const USAGE: u8 = 2;
+
+impl Failure {
+    /// The command line is wrong: the message points to the help.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), status: USAGE }
+    }
+
+    /// The command failed.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), status: 1 }
+    }
+
+    pub(crate) fn is_usage(&self) -> bool {
+        self.status == USAGE
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = if error.kind() == Kind::Cancelled { 130 } else { 1 };
+        Self { message: error.to_string(), status }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,84 @@
+//! What is printed: results to standard output, complaints to standard error.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::cli::failure::Failure;
+
+/// Writes `text` to standard output. A reader that has gone away, as in `| head`, is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes one line to standard error.
+pub(crate) fn complain(line: &str) {
+    // There is nowhere left to tell it if this fails.
+    drop(writeln!(std::io::stderr(), "{line}"));
+}
+
+/// Writes `value` as JSON, indented.
+pub(crate) fn json(value: &Value) -> Result<(), Failure> {
+    print(&format!("{value:#}\n"))
+}
+
+/// Rows as a table: columns as wide as their widest cell, three spaces between them.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let all = || std::iter::once(head.to_vec()).chain(rows.iter().map(|row| row.iter().map(String::as_str).collect()));
+    let mut widths = vec![0; head.len()];
+    for row in all() {
+        for (width, cell) in widths.iter_mut().zip(&row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in all() {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:width$}   "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A number of bytes for people.
+#[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(crate) fn size(bytes: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let unit = units.get(unit).copied().unwrap_or_default();
+    if unit == "B" || value >= 99.95 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_two_or_three_digits() {
+        for (bytes, text) in
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (99_960, "100 kB"), (1 << 30, "1.1 GB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn tables_are_as_wide_as_their_cells() {
+        let rows = vec![vec!["aa".to_owned(), "b".to_owned()]];
+        assert_eq!(table(&["A", "BBB"], &rows), "A    BBB\naa   b\n");
+    }
+}
