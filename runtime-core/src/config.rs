@@ -5,6 +5,7 @@ pub(crate) mod base64;
 mod capabilities;
 mod check;
 mod default;
+pub(crate) mod devices;
 mod lists;
 mod load;
 mod model;
@@ -12,6 +13,7 @@ pub mod mount_options;
 mod names;
 #[cfg(feature = "oci-spec")]
 mod oci_spec;
+pub(crate) mod paths;
 mod schema;
 mod text;
 mod watch;
@@ -30,7 +32,8 @@ pub(crate) use load::faults;
 pub use load::{load, load_process, load_resources, unknown_fields};
 pub use model::{
     Capabilities, Config, ConsoleSize, CpuAffinity, Device, Hook, Hooks, IdMapping, IntelRdt, IoPriority, Linux,
-    MemoryPolicy, Mount, Namespace, NetDevice, Personality, Process, ResourceLimit, Root, Scheduler, TimeOffset, User,
+    MemoryPolicy, Mount, NEWEST_SPEC, Namespace, NetDevice, OLDEST_SPEC, Personality, Process, ResourceLimit, Root,
+    Scheduler, TimeOffset, User,
 };
 pub use names::{
     Clock, DeviceType, IoPriorityClass, MemoryPolicyFlag, MemoryPolicyMode, Named, NamespaceType, PersonalityDomain,
@@ -41,11 +44,6 @@ pub use oci_spec::config_json;
 pub(crate) use schema::push_token;
 pub use schema::{UnknownField, field_patterns};
 pub use text::{Pairs, Text};
-
-/// The oldest version of runtime-spec whose configs are understood.
-pub const OLDEST_SPEC: &str = "1.0.0";
-/// The newest version of runtime-spec whose configs are understood.
-pub const NEWEST_SPEC: &str = "1.3.0";
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,11 @@ use super::names::{
 };
 use super::text::{Pairs, Text, filled, or_empty};
 
+/// The oldest version of runtime-spec whose configs are understood.
+pub const OLDEST_SPEC: &str = "1.0.0";
+/// The newest version of runtime-spec whose configs are understood.
+pub const NEWEST_SPEC: &str = "1.3.0";
+
 /// A container's config (runtime-spec config.md).
 #[derive(Debug, Deserialize)]
 pub struct Config<'a> {
@@ -467,6 +472,26 @@ fn propagation<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Opti
 }
 
 /// The fields that serde expects of each struct, by the name that schema.txt has for it.
+impl Linux<'_> {
+    /// Whether the container has a namespace of this kind, new or joined, rather than the caller's.
+    #[must_use]
+    pub fn has(&self, kind: NamespaceType) -> bool {
+        self.namespaces.iter().any(|namespace| namespace.kind == kind)
+    }
+
+    /// The path of the namespace of this kind that is joined.
+    #[must_use]
+    pub fn joins(&self, kind: NamespaceType) -> Option<&str> {
+        self.namespaces.iter().find(|namespace| namespace.kind == kind)?.path.as_deref()
+    }
+
+    /// Whether a new namespace of this kind is made.
+    #[must_use]
+    pub fn makes(&self, kind: NamespaceType) -> bool {
+        self.namespaces.iter().any(|namespace| namespace.kind == kind && namespace.path.is_none())
+    }
+}
+
 #[cfg(test)]
 pub(super) fn field_names() -> Vec<(&'static str, &'static [&'static str])> {
     use serde::de::{Error, Visitor};

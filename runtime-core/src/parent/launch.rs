@@ -6,6 +6,7 @@ mod arena;
 mod assembly;
 mod idmapped;
 mod idmaps;
+mod namespaces;
 mod nodes;
 mod report;
 mod resources;

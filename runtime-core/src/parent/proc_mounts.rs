@@ -9,8 +9,8 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use crate::base::procfs::Procfs;
 use crate::base::{Error, Result, Step};
 use crate::config::mount_options::MountOptions;
+use crate::config::paths::clean;
 use crate::config::{Config, Mount};
-use crate::plan::clean;
 
 /// What tools such as LXCFS put in the place of procfs's own files: runc's list.
 const OVER_PROC: [&str; 11] = [

@@ -1,17 +1,17 @@
 //! Cache and memory bandwidth of a container, through the kernel's resctrl file system (`linux.intelRdt`; AMD's and Arm's
 //! counterparts have the same files). See `Documentation/filesystems/resctrl.rst` of the kernel.
 
+mod files;
 mod stats;
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::statfs;
 use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use files::{MOUNT, make_directory, write};
 
 use crate::base::{ContainerId, Error, HostPid, Kind, Result, Step};
 use crate::config::IntelRdt;
@@ -20,8 +20,6 @@ use crate::state::{IntelRdtRecord, Record};
 pub use stats::IntelRdtStats;
 pub(crate) use stats::stats;
 
-/// Where resctrl is mounted.
-const MOUNT: &str = "/sys/fs/resctrl";
 /// `RDTGROUP_SUPER_MAGIC` of linux/magic.h.
 const MAGIC: i64 = 0x0765_5821;
 
@@ -131,32 +129,6 @@ fn write_schemata(class: &str, lines: &[(String, String)]) -> Result<()> {
         [(field, _)] => error.field(format!("/linux/intelRdt/{field}")),
         _ => error.field("/linux/intelRdt"),
     })
-}
-
-/// Writes to a file of resctrl, which explains itself elsewhere.
-fn write(path: &str, content: &str) -> Result<()> {
-    let outcome = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(content.as_bytes()));
-    outcome.map_err(|error| {
-        let failed = Error::io(Step::SetUpIntelRdt, &error).object(format!("write {:?} to {path}", content.trim_end()));
-        match read(&format!("{MOUNT}/info/last_cmd_status")) {
-            Ok(status) if !matches!(status.trim(), "" | "ok") => failed.detail(status.trim().replace('\n', ", ")),
-            _ => failed,
-        }
-    })
-}
-
-fn read(path: &str) -> std::io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn make_directory(path: &str) -> nix::Result<bool> {
-    match mkdirat(AT_FDCWD, path, Mode::from_bits_truncate(0o755)) {
-        Ok(()) => Ok(true),
-        Err(Errno::EEXIST) => Ok(false),
-        Err(errno) => Err(errno),
-    }
 }
 
 /// Removes the container's groups; those that are gone, and classes that are not its own, are no matter.

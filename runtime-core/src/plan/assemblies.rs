@@ -2,25 +2,13 @@
 //! links, terminals and shared memory; the directory around the hierarchies of cgroup v1) depends on nothing in the root filesystem and
 //! on no namespace. The runtime puts it together while the init is at work on the mounts before it, and the init only attaches it.
 
-use std::ops::Range;
-
 use orlop_init::wire::{Attr, List, MAKE_FIRST, Op, RECURSIVE, Record, Slot, Str};
 
+use super::builder::Builder;
 use super::mounts::attr;
 use super::program::{Plain as _, Program, View};
-use super::{Builder, Resource};
+use super::resources::{Assembly, Resource};
 use crate::config::NamespaceType;
-
-/// A file system that is put together by the runtime.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Assembly {
-    /// Where the init finds it.
-    pub(crate) slot: Slot,
-    /// The operations of [`Program::assembled`] that make it: the file system, then what is in it.
-    pub(crate) operations: Range<usize>,
-    /// What those bind.
-    pub(crate) lent: Vec<Slot>,
-}
 
 impl Builder<'_> {
     /// Takes out of the init's operations what can be done beside it.

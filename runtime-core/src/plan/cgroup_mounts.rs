@@ -2,35 +2,12 @@
 
 use orlop_init::wire::{Attr, Op, RECURSIVE, Slot};
 
+use super::builder::Builder;
 use super::mounts::{MS_REC, MS_SLAVE, attr, propagation_attr};
-use super::{Builder, Resource, TreeOf};
+use super::options::{CgroupMounts, Hierarchy};
+use super::resources::{Resource, TreeOf};
 use crate::config::mount_options::MountOptions;
 use crate::config::{NamespaceType, Propagation};
-
-/// What the host mounts where, as far as a container's cgroup mount shows it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum CgroupMounts {
-    /// The config has no such mount.
-    #[default]
-    Unused,
-    /// One unified hierarchy; the container's directory on the host.
-    Unified(String),
-    /// Several hierarchies below one tmpfs.
-    Separate(Vec<Hierarchy>),
-}
-
-/// A mounted hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hierarchy {
-    /// The directory below the mount point: `cpu`, `systemd`, `unified`.
-    pub(crate) name: String,
-    /// What makes a mount of it: the controllers, or `name=systemd`; empty for the unified one.
-    pub(crate) options: Vec<String>,
-    /// The container's directory on the host.
-    pub(crate) path: String,
-    /// Other names under which the controllers are looked for (`cpu` for `cpu,cpuacct`).
-    pub(crate) links: Vec<String>,
-}
 
 impl Builder<'_> {
     pub(super) fn plan_cgroup_mount(&mut self, index: usize, options: &MountOptions<'_>, target: &str) {

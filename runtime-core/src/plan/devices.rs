@@ -2,20 +2,12 @@
 
 use orlop_init::wire::{Op, Slot};
 
-use super::mounts::clean;
-use super::{Builder, DeviceNode, Resource, TreeOf};
+use super::builder::Builder;
+use super::resources::{DeviceNode, Resource, TreeOf};
+use crate::config::devices::DEFAULT_DEVICES;
 use crate::config::mount_options::MountOptions;
+use crate::config::paths::clean;
 use crate::config::{Device, DeviceType, IdMapping, NamespaceType};
-
-/// Runtime-spec config-linux.md, "Default Devices": path, major, minor.
-pub(crate) const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
 
 const LINKS: [(&str, &str); 5] = [
     ("/dev/fd", "/proc/self/fd"),

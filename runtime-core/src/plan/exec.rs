@@ -2,9 +2,11 @@
 
 use orlop_init::wire::{List, Op, Slot};
 
+use super::builder::{Builder, Plan};
+use super::options::PlanOptions;
 use super::process::{Execution, cpu_mask};
 use super::program::Program;
-use super::{Builder, Plan, PlanOptions, Resource};
+use super::resources::Resource;
 use crate::base::Result;
 use crate::config::{Config, Hook, NamespaceType, Process};
 

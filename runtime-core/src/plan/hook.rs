@@ -2,8 +2,10 @@
 
 use orlop_init::wire::{List, Op, Slot};
 
+use super::builder::{Builder, Plan};
+use super::options::{Host, PlanOptions};
 use super::program::Program;
-use super::{Builder, Host, Plan, PlanOptions, Resource};
+use super::resources::Resource;
 use crate::config::{Config, Hook, NamespaceType, Text};
 
 /// Plans the execution of `hook`, a program of the host's, in the namespaces of the container's init, with the runtime's own rights;

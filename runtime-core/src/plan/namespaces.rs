@@ -2,7 +2,9 @@
 
 use orlop_init::wire::{FOREIGN_PROCFS, List, Op, Phase, Slot};
 
-use super::{Builder, IdMaps, JoinCgroup, Resource};
+use super::builder::Builder;
+use super::options::JoinCgroup;
+use super::resources::{IdMaps, Resource};
 use crate::base::Result;
 use crate::config::mount_options::MountOptions;
 use crate::config::{Mount, NamespaceType, TIMENS_OFFSET, time_offsets};

@@ -6,7 +6,8 @@ use orlop_seccomp::Flags;
 
 use orlop_init::wire::{Bpf, Op, Phase, ProcFile, Rlimit, SchedAttr, Slot, Str};
 
-use super::{Builder, Resource};
+use super::builder::Builder;
+use super::resources::Resource;
 use crate::base::{Error, Kind, Result, Step};
 use crate::config::{Hook, Process, Text, granted, parse_list};
 

@@ -2,9 +2,11 @@
 
 use orlop_init::wire::{Attr, Op, Slot, Str};
 
+use super::builder::{Builder, has_early_hooks};
 use super::mounts::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, attr, propagation_attr};
-use super::{Builder, Resource, TreeOf, has_early_hooks};
+use super::resources::{Resource, TreeOf};
 use crate::base::Result;
+use crate::config::paths::clean;
 use crate::config::{NamespaceType, Propagation};
 
 impl Builder<'_> {
@@ -90,7 +92,7 @@ impl Builder<'_> {
 
     fn plan_cwd_directory(&mut self) {
         let Some(process) = &self.config.process else { return };
-        let cwd = super::mounts::clean(&process.cwd);
+        let cwd = clean(&process.cwd);
         if cwd != "/" {
             let path = self.plan.program.str(cwd);
             self.push_from(format_args!("/process/cwd"), Op::MakeDir { path, mode: 0o755 });
@@ -122,7 +124,7 @@ impl Builder<'_> {
             let mut masked = std::collections::BTreeSet::new();
             for (index, path) in linux.masked_paths.iter().enumerate() {
                 // Named twice, it would be covered twice.
-                if !masked.insert(super::mounts::clean(path)) {
+                if !masked.insert(clean(path)) {
                     continue;
                 }
                 let path = self.plan.program.str(path.as_str());

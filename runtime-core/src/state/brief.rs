@@ -8,9 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sys::stat::fstat;
 use serde::Deserialize;
 
+use super::files::{EXEC_FIFO, STATE_FILE, has_file, read_into};
 use super::record::{self, InitProcess, Phase};
-use super::{EXEC_FIFO, Entry, STATE_FILE, Store, has_file, read_into, sys};
-use crate::base::{ContainerId, Error, HostPid, Result, Step};
+use super::store::{Entry, Store};
+use crate::base::{ContainerId, Error, HostPid, Result, Step, sys};
 
 /// A container as it is described to others.
 #[derive(Debug)]

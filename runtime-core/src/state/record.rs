@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::timestamp::now_rfc3339;
 use crate::base::{ContainerId, Error, HostPid, Kind, Result, Step};
 
 /// The version of the state file's format: raised when an older runtime would misread it.
@@ -113,7 +114,7 @@ impl Record {
             oci_version: String::new(),
             bundle: String::new(),
             rootfs: String::new(),
-            created: super::now_rfc3339(),
+            created: now_rfc3339(),
             annotations: BTreeMap::new(),
             init: None,
             namespaces: Vec::new(),

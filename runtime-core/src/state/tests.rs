@@ -1,11 +1,16 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at the file system as a user would")]
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
+use nix::unistd::geteuid;
+
+use super::files::*;
+use super::store::*;
 use super::*;
-use crate::base::HostPid;
+use crate::base::{ContainerId, HostPid, Kind, Runtime};
 
 /// A state root of its own, removed at the end of the test.
 struct Scratch(PathBuf);

@@ -1,6 +1,6 @@
 //! Ids and their mappings. An id is a number from 0 to 4294967294 and never anything else: 4294967295 means "leave it" to the kernel.
 
-use super::Findings;
+use super::findings::Findings;
 use crate::config::model::{Config, IdMapping, Linux};
 use crate::config::names::NamespaceType;
 

@@ -1,7 +1,7 @@
 //! The mounts.
 
+use super::findings::{CheckOptions, Findings, check_no_nul};
 use super::ids::{check_mappings, mapped};
-use super::{CheckOptions, Findings, check_no_nul};
 use crate::config::model::{Config, Linux, Mount};
 use crate::config::mount_options::{MOUNT_OPTIONS, MountOptions, parse_id_map, strict_u32};
 use crate::config::names::NamespaceType;

@@ -1,8 +1,8 @@
 //! Namespaces and what needs them.
 
+use super::findings::{CheckOptions, Findings, check_no_nul};
 use super::ids::check_mappings;
-use super::{CheckOptions, Findings, check_no_nul};
-use crate::config::TIMENS_OFFSET;
+use crate::config::annotations::TIMENS_OFFSET;
 use crate::config::model::{Config, Linux};
 use crate::config::names::{NamespaceType, Propagation};
 

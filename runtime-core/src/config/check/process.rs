@@ -1,7 +1,7 @@
 //! The process: command, environment, user, capabilities, limits, scheduling.
 
+use super::findings::{Findings, check_no_nul};
 use super::ids::check_id;
-use super::{Findings, check_no_nul};
 use crate::config::capabilities::{CAPABILITIES, CapabilitySet};
 use crate::config::lists::parse_list;
 use crate::config::model::{Capabilities, Process, Scheduler};

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::os::unix::fs::MetadataExt;
 
+use super::findings::{CheckOptions, Findings, below, check_no_nul};
 use super::ids::check_id;
 use super::process::check_variable;
-use super::{CheckOptions, Findings, below, check_no_nul};
 use crate::config::annotations::{AnnotationSupport, annotation, value_fault};
 use crate::config::lists::{count, parse_list};
 use crate::config::model::{Config, Hook, Linux};
+use crate::config::model::{NEWEST_SPEC, OLDEST_SPEC};
 use crate::config::names::{DeviceType, MemoryPolicyFlag, MemoryPolicyMode, NamespaceType};
-use crate::config::{NEWEST_SPEC, OLDEST_SPEC};
 
 /// The highest NUMA node that set_mempolicy(2) takes on any architecture.
 const LAST_NODE: u32 = 1023;

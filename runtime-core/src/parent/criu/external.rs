@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::base::{Error, Kind, Result, Step};
 use crate::config::mount_options::MountOptions;
+use crate::config::paths::clean;
 use crate::config::{Config, DELEGATE_CGROUP, Mount, NamespaceType};
-use crate::plan::{CgroupMounts, clean};
+use crate::plan::CgroupMounts;
 
 /// A mount from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +83,11 @@ impl Mounts<'_> {
     /// In a user namespace the default devices are the host's nodes.
     fn devices(&self) -> Vec<External> {
         let of = |path: &str| External { inside: path.to_owned(), source: path.to_owned() };
-        if self.in_userns() { crate::plan::DEFAULT_DEVICES.iter().map(|(path, ..)| of(path)).collect() } else { vec![] }
+        if self.in_userns() {
+            crate::config::devices::DEFAULT_DEVICES.iter().map(|(path, ..)| of(path)).collect()
+        } else {
+            vec![]
+        }
     }
 
     /// Paths over which /dev/null is mounted where they are files.

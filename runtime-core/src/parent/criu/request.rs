@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use super::message::{Field, Options};
-use super::{CgroupMode, CriuOptions, NetworkLock};
+use super::options::{CgroupMode, CriuOptions, NetworkLock};
 use crate::base::{Error, Kind, Result, Step};
 use crate::config::{CRIU_CONFIG, Config, NamespaceType};
 

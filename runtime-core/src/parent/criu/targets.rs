@@ -9,6 +9,7 @@ use nix::sys::stat::{Mode, mkdirat};
 
 use crate::base::procfs::Procfs;
 use crate::base::{Result, sys};
+use crate::config::paths::clean;
 
 /// `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS` of linux/openat2.h.
 const IN_ROOT: u64 = 0x10 | 0x02;
@@ -38,7 +39,7 @@ fn open_resolved(root: BorrowedFd<'_>, path: &str, flags: libc::c_int) -> nix::R
 
 /// The path, below `root`, of what `path` leads to there when links are followed. What is missing at its end stays as it is.
 pub(crate) fn resolve(procfs: &Procfs, root: BorrowedFd<'_>, path: &str) -> Result<String> {
-    let path = crate::plan::clean(path);
+    let path = clean(path);
     let mut there = path.as_str();
     loop {
         match open(root, there, 0) {
@@ -47,7 +48,7 @@ pub(crate) fn resolve(procfs: &Procfs, root: BorrowedFd<'_>, path: &str) -> Resu
                 let found = procfs.path_of(found.as_fd())?;
                 let inside = if top == "/" { &found } else { found.strip_prefix(&top).unwrap_or(&found) };
                 let rest = path.strip_prefix(there).unwrap_or("");
-                return Ok(crate::plan::clean(&format!("{inside}/{rest}")));
+                return Ok(clean(&format!("{inside}/{rest}")));
             }
             Err(_) => match there.rsplit_once('/') {
                 Some((parent, _)) if !parent.is_empty() => there = parent,
@@ -59,7 +60,7 @@ pub(crate) fn resolve(procfs: &Procfs, root: BorrowedFd<'_>, path: &str) -> Resu
 
 /// Makes what a mount goes on, with the directories above it, where it is missing.
 pub(crate) fn make_target(root: BorrowedFd<'_>, path: &str, directory: bool) -> nix::Result<()> {
-    let path = crate::plan::clean(path);
+    let path = clean(path);
     match open(root, &path, 0) {
         Ok(_) => return Ok(()),
         Err(Errno::ENOENT) => {}

@@ -1,6 +1,16 @@
 use std::path::Path;
 
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::run::*;
 use super::*;
+use crate::base::sys::pidfd;
+use crate::base::{HostPid, Kind, Result, Status};
+use crate::config::Hook;
 
 struct Case<'a> {
     script: &'a str,

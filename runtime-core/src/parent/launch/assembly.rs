@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use orlop_init::wire::DETAIL;
 
-use super::{Arena, Given, report, resources};
+use super::arena::Arena;
+use super::resources::Given;
+use super::{report, resources};
 use crate::base::{Error, Result, Step};
 use crate::plan::{Assembly, Plan};
 

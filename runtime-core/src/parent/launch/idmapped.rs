@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::idmaps;
+use super::namespaces::open_namespace;
 use crate::base::procfs::Procfs;
 use crate::base::sys::{self, pidfd};
 use crate::base::{Error, HostPid, Result, Step};
@@ -13,7 +14,7 @@ use crate::plan::{IdMapped, IdMaps, MountMaps};
 pub(crate) fn namespace(maps: &MountMaps, field: &str) -> Result<OwnedFd> {
     match maps {
         MountMaps::Given(maps) => made(maps, field),
-        MountMaps::Joined { path, field } => super::resources::open_namespace(path, NamespaceType::User, field),
+        MountMaps::Joined { path, field } => open_namespace(path, NamespaceType::User, field),
     }
 }
 

@@ -3,7 +3,7 @@
 use orlop_init::Unmade;
 use orlop_init::wire::{Op, Phase, ProcFile, Record, detail};
 
-use super::Arena;
+use super::arena::Arena;
 use crate::base::{Error, Exit, Kind, Step};
 use crate::config::SchedulerPolicy;
 use crate::plan::describe;

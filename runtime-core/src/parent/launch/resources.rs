@@ -6,11 +6,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
-
 use orlop_init::wire::Slot;
 
+use super::namespaces::open_namespace;
 use crate::base::procfs::Procfs;
 use crate::base::{Error, HostPid, Kind, Result, Step, sys};
 use crate::plan::{Plan, Resource, TreeOf};
@@ -101,18 +99,4 @@ fn open_tree(path: &str, recursive: bool, nofollow: bool, what: TreeOf, field: &
             _ => error,
         }
     })
-}
-
-pub(super) fn open_namespace(path: &str, kind: crate::config::NamespaceType, field: &str) -> Result<OwnedFd> {
-    let failed =
-        |errno: Errno| Error::os(Step::JoinNamespace, errno as i32).object(format!("{kind} {path}")).field(field);
-    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
-    match sys::namespace_type(fd.as_fd()) {
-        Ok(found) if found == kind.number() => Ok(fd),
-        Ok(found) => Err(Error::config(
-            field,
-            format!("{path} is a {}, not a {kind} namespace", crate::plan::describe::namespaces(found)),
-        )),
-        Err(_) => Err(Error::config(field, format!("{path} is not a namespace"))),
-    }
 }

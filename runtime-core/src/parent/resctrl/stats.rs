@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::read;
+use super::files::read;
 use crate::state::IntelRdtRecord;
 
 /// What resctrl tells of a container, under the names of `runc events`; empty without one.

@@ -7,6 +7,7 @@ use std::path::Path;
 use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
+use super::options::{ExecOptions, ExecProcess};
 use super::process;
 use crate::base::procfs::Procfs;
 use crate::base::{Container, ContainerId, Error, HostPid, Kind, Result, Runtime, Status, Step};
@@ -20,7 +21,6 @@ use crate::parent::sockets::{connect, send_pidfd, write_pid_file};
 use crate::parent::{cgroup, passwd};
 use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_exec};
 use crate::state::{Entry, Record, Store};
-use crate::verbs::exec::{ExecOptions, ExecProcess};
 
 pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions) -> Result<Container> {
     let entry = Store::find(runtime, id)?;

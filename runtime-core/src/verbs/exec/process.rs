@@ -1,8 +1,8 @@
 //! The process of an exec: the container's own, or one from a file, as the options change it.
 
+use super::options::{ExecOptions, ExecProcess};
 use crate::base::{Error, Kind, Result, Step};
 use crate::config::{Capabilities, CapabilitySet, Process, capability_number};
-use crate::verbs::exec::{ExecOptions, ExecProcess};
 
 /// Changes `process` by `options`.
 pub(super) fn apply<'p>(process: &mut Process<'p>, options: &'p ExecOptions) -> Result<()> {

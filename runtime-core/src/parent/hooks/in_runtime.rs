@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{Running, Spawn};
+use super::run::{Running, Spawn};
 use crate::base::sys::pidfd;
 use crate::base::{Error, Exit, HostPid, Kind, Result, Step};
 use crate::config::Hook;
