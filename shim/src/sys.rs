@@ -1,0 +1,140 @@
+//! System calls that need `unsafe`, and nothing else that does.
+#![allow(unsafe_code, reason = "system calls that no safe wrapper exists for")]
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+/// Which process goes on after [`fork`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Parent,
+    Child,
+}
+
+/// fork(2).
+///
+/// # Errors
+/// The errno of the call.
+pub(crate) fn fork() -> nix::Result<Side> {
+    // SAFETY: the program has one thread at this point, so the child has all that there is and may do anything.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { .. } => Ok(Side::Parent),
+        nix::unistd::ForkResult::Child => Ok(Side::Child),
+    }
+}
+
+/// Makes a descriptor that was inherited by its number into one that is owned; `None` when there is none.
+pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: takes numbers; a number that is no descriptor is answered with EBADF.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: the descriptor is open, as just seen, and only the caller knows of it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes what this program was given besides its three streams: a shim lives for long, and would keep it open.
+///
+/// # Errors
+/// The errno of close_range(2), Linux 5.9.
+pub(crate) fn close_inherited() -> nix::Result<()> {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: takes numbers, and nothing of this program has a descriptor yet.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) }).map(drop)
+}
+
+/// prctl(PR_SET_CHILD_SUBREAPER): orphans among the descendants become children of this process.
+///
+/// # Errors
+/// The errno of the call.
+pub(crate) fn become_subreaper() -> nix::Result<()> {
+    // SAFETY: takes numbers.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+}
+
+/// prctl(PR_SCHED_CORE): this process shares a core with its own process group only (core scheduling, Linux 5.14).
+///
+/// # Errors
+/// The errno of the call; EINVAL and ENODEV where the kernel or the processor has no such thing.
+pub(crate) fn create_core_cookie() -> nix::Result<()> {
+    const PR_SCHED_CORE: libc::c_int = 62;
+    const PR_SCHED_CORE_CREATE: libc::c_ulong = 1;
+    const SCOPE_PROCESS_GROUP: libc::c_ulong = 2;
+    // SAFETY: with CREATE the last argument is not used.
+    Errno::result(unsafe { libc::prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, SCOPE_PROCESS_GROUP, 0) }).map(drop)
+}
+
+/// pidfd_open(2), Linux 5.3.
+///
+/// # Errors
+/// ESRCH when there is no such process.
+pub(crate) fn pidfd_open(pid: u32) -> nix::Result<OwnedFd> {
+    // SAFETY: takes numbers.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the call has just made this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// pidfd_send_signal(2), Linux 5.1.
+///
+/// # Errors
+/// ESRCH when the process has ended, EINVAL for a signal that does not exist.
+pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: without siginfo the kernel fills one in itself.
+    Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) }).map(drop)
+}
+
+nix::ioctl_write_ptr_bad!(tiocswinsz, libc::TIOCSWINSZ, libc::winsize);
+
+/// Sets the size of the terminal behind a master.
+///
+/// # Errors
+/// The errno of ioctl(2).
+pub(crate) fn set_terminal_size(master: BorrowedFd<'_>, rows: u16, columns: u16) -> nix::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel reads one winsize, which lives as long as the call.
+    unsafe { tiocswinsz(master.as_raw_fd(), &raw const size) }.map(drop)
+}
+
+/// Opens the other end of a terminal by its master (TIOCGPTPEER, Linux 4.13), whatever /dev/pts is mounted where.
+///
+/// # Errors
+/// The errno of ioctl(2).
+pub(crate) fn open_peer(master: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    // SAFETY: takes numbers.
+    let fd = Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: the call has just made this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Has `command` put each of `fds` under the number 3, 4, … of the new program.
+///
+/// # Errors
+/// When there is no room for copies of them.
+pub(crate) fn pass_fds(command: &mut std::process::Command, fds: &[BorrowedFd<'_>]) -> nix::Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    const FIRST: RawFd = 3;
+    // Copied out of the way: a descriptor may have the number that another one is to get.
+    const ASIDE: RawFd = 64;
+    let mut aside = Vec::new();
+    for fd in fds {
+        // SAFETY: takes numbers.
+        let copy = Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ASIDE) })?;
+        // SAFETY: the call has just made this descriptor.
+        aside.push(unsafe { OwnedFd::from_raw_fd(copy) });
+    }
+    let place = move || {
+        for (copy, target) in aside.iter().zip(FIRST..ASIDE) {
+            // SAFETY: takes numbers; the copy has no close-on-exec.
+            Errno::result(unsafe { libc::dup2(copy.as_raw_fd(), target) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes system calls on numbers only, and allocates nothing.
+    unsafe { command.pre_exec(place) };
+    Ok(())
+}
