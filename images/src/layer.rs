@@ -1,1 +1,40 @@
 //! Layers: decompression, tar, and unpacking inside one directory.
+//!
+//! A layer is unpacked alone, before, after or beside the others of its image, into a directory that overlayfs takes as it
+//! is. What cannot be known without the lower layers is told in [`Unpacked`]; `snapshot` sees to it.
+
+mod decompress;
+mod ids;
+mod limits;
+mod name;
+mod pipeline;
+pub mod tar;
+mod tree;
+mod unpack;
+mod xattr;
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+pub use ids::{Ids, Squash};
+pub use limits::Limits;
+pub use name::{Meaning, Name, shown};
+pub use pipeline::Blob;
+pub use tree::OverlayXattrs;
+pub use unpack::{Options, Unpacked};
+
+use crate::base::{Cancel, Result};
+
+/// Unpacks `blob` into the empty directory `root`, and compares both its digests with what passed.
+///
+/// `progress` is told, from another thread, how many bytes of the blob were read. After an error, what `root` holds is of
+/// no use.
+pub fn unpack<R: Read + Send>(
+    blob: Blob<R>,
+    root: OwnedFd,
+    options: &Options,
+    cancel: &Cancel,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Unpacked> {
+    pipeline::run(blob, &options.limits, cancel, progress, |archive| unpack::unpack(archive, root, options))
+}
