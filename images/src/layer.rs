@@ -23,6 +23,10 @@ pub use pipeline::Blob;
 pub use tree::OverlayXattrs;
 pub use unpack::{Options, Unpacked};
 
+pub(crate) use tree::{is_whiteout, remove_directory};
+pub(crate) use unpack::{by_descriptor, link};
+pub(crate) use xattr::belongs_to_the_file;
+
 use crate::base::{Cancel, Result};
 
 /// Unpacks `blob` into the empty directory `root`, and compares both its digests with what passed.
