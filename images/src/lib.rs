@@ -10,9 +10,9 @@
 //! |---|---|---|
 //! | `cli` (of the program) | one file per command: arguments, printing | everything |
 //! | [`supervise`] | the process beside a container in the background | `base`, `network` |
-//! | [`bundle`] | an image's config as a runtime-spec config | `base`, `model` |
+//! | [`bundle`] | an image's config as a runtime-spec config | `base`, `model`, `snapshot` |
 //! | [`network`] | bridges, addresses, published ports; knows nothing of images | `base` |
-//! | [`snapshot`] | root file systems out of layers | `base`, `model`, `store`, `layer` |
+//! | [`snapshot`] | root file systems out of layers | `base`, `model`, `layer` |
 //! | [`layer`] | decompression, tar, the confined unpacker | `base`, `model` |
 //! | [`store`] | images and blobs on disk | `base`, `reference`, `model` |
 //! | [`registry`] | the protocol of registries; hands bytes on, keeps nothing | `base`, `reference`, `model` |
