@@ -27,6 +27,7 @@ const CASES: &[Case] = cases![
     options_of_every_verb,
     process_files,
     resources_files,
+    the_file_for_start_that_is_damaged.extension(),
     state_files_that_are_damaged.not_crun("not compared"),
     a_config_that_changes_after_create,
     deep_and_huge_configs,
@@ -409,6 +410,40 @@ fn state_files_that_are_damaged(t: &Sandbox) {
             leak::clean(&t.tag);
             let _ = fs::remove_dir_all(&dir);
         }
+    }
+}
+
+/// What `create` leaves for `start` to read is refused by name when it is damaged or of another version, and read as nothing else.
+fn the_file_for_start_that_is_damaged(t: &Sandbox) {
+    type Damage = fn(&mut Vec<u8>);
+    let damage: [(&str, Damage); 7] = [
+        ("it has 0 bytes", Vec::clear),
+        ("it has 100 bytes", |bytes| bytes.truncate(100)),
+        ("it does not begin as such a file does", |bytes| bytes.fill(0)),
+        ("another version of orlop wrote it: its format is 77", |bytes| bytes[4] = 77),
+        ("sizes do not fit", |bytes| bytes[8] ^= 8),
+        ("sizes do not fit", |bytes| bytes.truncate(4096)),
+        // Half of it, after the header, is noise.
+        ("it holds an operation that there is not", |bytes| {
+            let half = bytes.len() / 2;
+            bytes[half..].fill(0xff);
+        }),
+    ];
+    for (n, (says, change)) in damage.into_iter().enumerate() {
+        let c = t.container(&format!("c{n}"));
+        c.args(&["/bin/true"]).create().ok();
+        let path = t.root.join(&c.id).join("init.block");
+        let mut bytes = fs::read(&path).unwrap();
+        change(&mut bytes);
+        // A new file: the init has mapped the old one.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        let out = c.start();
+        assert_eq!(out.code, 1, "{}", out.stderr);
+        assert!(out.stderr.contains("init.block") && out.stderr.contains(says), "{says}: {}", out.stderr);
+        assert_eq!(c.status(), "created");
+        c.delete_force().ok();
+        nothing_left(t, says);
     }
 }
 

@@ -22,6 +22,10 @@ use orlop_integration::{Case, Sandbox, cases, leak};
 const CASES: &[Case] = cases![
     the_tracer_changes_nothing,
     few_descriptors_are_an_error_and_leave_nothing.not_runc("its Go runtime needs more").not_crun("leaves its cgroup"),
+    a_state_directory_of_any_size_is_enough_or_too_small
+        .not_runc("dies of a signal")
+        .not_crun("leaves its cgroup")
+        .seconds(300),
     killed_hook_or_init_is_reported.seconds(60),
 ];
 
@@ -70,6 +74,36 @@ fn few_descriptors_are_an_error_and_leave_nothing(t: &Sandbox) {
         }
     }
     assert!(codes.first() != Some(&0) && codes.last() == Some(&0), "{codes:?}");
+}
+
+/// From no room at all to 64 KiB, in pages: an error that names the cause, or success; never a SIGBUS from memory that has no room.
+fn a_state_directory_of_any_size_is_enough_or_too_small(t: &Sandbox) {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    const PAGE: u64 = 4096;
+    std::fs::create_dir_all(&t.root).unwrap();
+    let mut outcomes = Vec::new();
+    for pages in 0..=16u64 {
+        let data = "size=1m,mode=711";
+        mount(Some("state"), &t.root, Some("tmpfs"), MsFlags::empty(), Some(data)).unwrap();
+        let filler = std::fs::File::create(t.root.join("filler")).unwrap();
+        nix::fcntl::posix_fallocate(&filler, 0, i64::try_from((1 << 20) - pages * PAGE).unwrap()).unwrap();
+        for (n, detached) in [false, true].into_iter().enumerate() {
+            let c = fresh(t, usize::try_from(pages).unwrap() * 2 + n);
+            let out = if detached { c.run_detached() } else { c.create() };
+            let what = format!("{} with {pages} free pages: {}", out.text, out.stderr);
+            assert!(out.code < 1000, "a signal: {what}");
+            assert!(out.code == 0 || out.stderr.contains("no space left on device"), "{what}");
+            if out.code == 0 && !detached {
+                let start = c.start();
+                assert!(start.code < 1000, "a signal: start with {pages} free pages: {}", start.stderr);
+            }
+            outcomes.push(out.code == 0);
+            deleted(&c, &what);
+        }
+        drop(filler);
+        umount2(&t.root, MntFlags::MNT_DETACH).unwrap();
+    }
+    assert!(outcomes.first() == Some(&false) && outcomes.last() == Some(&true), "{outcomes:?}");
 }
 
 fn killed_hook_or_init_is_reported(t: &Sandbox) {

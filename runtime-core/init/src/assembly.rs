@@ -1,12 +1,15 @@
 //! File systems that the runtime puts together, with what is in them, while the init is at work elsewhere: by the same code, and with
 //! the same report when something fails.
 
-use core::sync::atomic::AtomicI32;
+use core::sync::atomic::{AtomicI32, AtomicU8};
 
 use crate::abi::EINVAL;
+use crate::block::Block;
+use crate::executor::Executor;
+use crate::failure::Failure;
 use crate::sys::{Errno, Fd, close};
-use crate::walk::{Arena, Failure, Walker};
-use crate::wire::{DETAIL, Header, Op, Record};
+
+use crate::wire::{DETAIL, Op, Record};
 
 /// What could not be done of an assembly.
 #[derive(Debug)]
@@ -27,38 +30,31 @@ pub struct Unmade {
 ///
 /// # Errors
 /// The operation that failed; nothing is left of the file system then.
-///
-/// # Safety
-/// `arena` is the first of `size` bytes that a [`Header`] begins, and that nobody changes meanwhile but for the header's own atomics.
-pub unsafe fn assemble(
-    arena: *const Header,
-    size: usize,
+pub fn assemble(
+    block: Block<'_>,
     operations: &[Record],
     slots: &[AtomicI32],
-    detail: &mut [u8; DETAIL],
+    detail: &[AtomicU8; DETAIL],
 ) -> Result<i32, Unmade> {
-    // SAFETY: the walker below ends before this function does, and so before the borrow.
-    let slots = unsafe { core::slice::from_raw_parts(slots.as_ptr(), slots.len()) };
-    let arena = Arena::at(arena as usize, size).with(slots, detail.as_mut_ptr() as usize);
-    let mut walker = Walker::new(arena);
+    let mut executor = Executor::with(block, slots, detail);
     for (index, record) in operations.iter().enumerate() {
-        if let Err(failure) = walker.assemble(record) {
-            if let Some(root) = walker.assembling {
+        if let Err(failure) = executor.assemble(record) {
+            if let Some(root) = executor.assembling {
                 let closed = close(root);
                 debug_assert!(closed.is_ok());
             }
             return Err(Unmade { index, errno: failure.errno.0, reason: failure.reason });
         }
     }
-    let root = walker.assembling.ok_or(Unmade { index: 0, errno: EINVAL, reason: 0 })?;
+    let root = executor.assembling.ok_or(Unmade { index: 0, errno: EINVAL, reason: 0 })?;
     Ok(root.0)
 }
 
-impl Walker {
+impl Executor<'_> {
     fn assemble(&mut self, record: &Record) -> Result<(), Failure> {
         match (record.op, self.assembling) {
             (Op::Mount { fstype, source, params, attr, .. }, None) => {
-                let root: Fd = self.new_filesystem(fstype, source, self.arena.list(params), None, attr)?;
+                let root: Fd = self.new_filesystem(fstype, source, self.block.list(params), None, attr)?;
                 self.assembling = Some(root);
                 Ok(())
             }

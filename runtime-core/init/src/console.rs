@@ -4,14 +4,15 @@ use crate::abi::{
     DEVPTS_SUPER_MAGIC, EPERM, O_CLOEXEC, O_NOCTTY, O_NOFOLLOW, O_PATH, O_RDWR, ONLCR, TCGETS, TCSETS, TIOCGPTPEER,
     TIOCSCTTY, TIOCSPTLCK, TIOCSWINSZ,
 };
+use crate::executor::Executor;
+use crate::failure::Failure;
 use crate::mounts;
 use crate::place::Place;
 use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd};
-use crate::walk::{Failure, Walker};
 use crate::wire::detail;
 
-impl Walker {
+impl Executor<'_> {
     /// Opens a terminal of the container's own devpts and hands its master to the socket.
     ///
     /// The other end comes from the master itself (TIOCGPTPEER), never from a path: CVE-2025-52565.
@@ -26,9 +27,9 @@ impl Walker {
         uid: u32,
     ) -> Result<(), Failure> {
         let master = resolve::open_no_links(self.root, CStr::new(b"dev/pts/ptmx\0"), O_RDWR | O_NOCTTY)
-            .map_err(|errno| Failure::because(errno, detail::TARGET))?;
+            .map_err(|errno| Failure::new(errno, detail::TARGET))?;
         if sys::filesystem(master)? != DEVPTS_SUPER_MAGIC {
-            return Err(Failure::because(Errno(EPERM), detail::NOT_DEVPTS));
+            return Err(Failure::new(Errno(EPERM), detail::NOT_DEVPTS));
         }
         let mut unlocked = 0i32;
         // SAFETY: TIOCSPTLCK reads an int.
@@ -48,7 +49,7 @@ impl Walker {
         if bind {
             self.bind_console(peer)?;
         }
-        sys::send_fd(socket, master, b"/dev/ptmx").map_err(|errno| Failure::because(errno, detail::SEND))?;
+        sys::send_fd(socket, master, b"/dev/ptmx").map_err(|errno| Failure::new(errno, detail::SEND))?;
         sys::close(master)?;
         self.console = Some(peer);
         Ok(())
@@ -60,7 +61,7 @@ impl Walker {
             Err(Errno(crate::abi::ENOENT)) => resolve::open_or_make(self.root, path, Make::File),
             other => other,
         }
-        .map_err(|errno| Failure::because(errno, detail::TARGET))?;
+        .map_err(|errno| Failure::new(errno, detail::TARGET))?;
         let tree = mounts::clone_tree(peer, CStr::EMPTY, 0)?;
         Place::At(target).attach(tree)?;
         sys::close(tree)?;

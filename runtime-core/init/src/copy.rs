@@ -4,22 +4,24 @@ use crate::abi::{
     AT_SYMLINK_NOFOLLOW, EINVAL, ENAMETOOLONG, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_WRONLY, RESOLVE_BENEATH,
     RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, S_IFDIR, S_IFLNK, S_IFREG,
 };
+use crate::executor::Executor;
+use crate::failure::{Failure, WithReason};
 use crate::sys::{self, CStr, Errno, Fd, Statx};
-use crate::walk::{Because, Failure, Walker};
 use crate::wire::detail;
 
 /// Directories within directories that are followed; deeper trees are refused rather than cut short.
 const MAX_DEPTH: usize = 64;
 
-impl Walker {
+impl Executor<'_> {
     /// Copies the tree at `from` into the still detached mount `to`, with owners and modes.
     pub(crate) fn copy_up(&self, from: Fd, to: Fd) -> Result<(), Failure> {
-        let source = sys::openat2(from, CStr::new(b".\0"), O_DIRECTORY, 0, RESOLVE_BENEATH).because(detail::COPY)?;
-        let status = sys::statx(source, CStr::EMPTY).because(detail::COPY)?;
-        sys::fchownat(to, CStr::EMPTY, status.uid, status.gid, crate::abi::AT_EMPTY_PATH).because(detail::COPY)?;
-        let target = sys::openat2(to, CStr::new(b".\0"), O_DIRECTORY, 0, RESOLVE_BENEATH).because(detail::COPY)?;
-        sys::fchmod(target, u32::from(status.mode) & 0o7777).because(detail::COPY)?;
-        copy_directory(source, target, 0).because(detail::COPY)?;
+        let source =
+            sys::openat2(from, CStr::new(b".\0"), O_DIRECTORY, 0, RESOLVE_BENEATH).with_reason(detail::COPY)?;
+        let status = sys::statx(source, CStr::EMPTY).with_reason(detail::COPY)?;
+        sys::fchownat(to, CStr::EMPTY, status.uid, status.gid, crate::abi::AT_EMPTY_PATH).with_reason(detail::COPY)?;
+        let target = sys::openat2(to, CStr::new(b".\0"), O_DIRECTORY, 0, RESOLVE_BENEATH).with_reason(detail::COPY)?;
+        sys::fchmod(target, u32::from(status.mode) & 0o7777).with_reason(detail::COPY)?;
+        copy_directory(source, target, 0).with_reason(detail::COPY)?;
         sys::close(target)?;
         sys::close(source)?;
         Ok(())

@@ -8,8 +8,9 @@
 use core::mem::offset_of;
 
 use crate::abi::{self, EINTR, EPERM, ESRCH};
+use crate::executor::Executor;
+use crate::failure::Failure;
 use crate::sys::{self, CStr, Errno, Fd, close};
-use crate::walk::{Failure, Walker};
 use crate::wire::{Bpf, Slot};
 
 const CLONE_NEWPID: u32 = 0x2000_0000;
@@ -59,10 +60,10 @@ static FILTER: [Bpf; 10] = [
     answer(ALLOW),
 ];
 
-impl Walker {
+impl Executor<'_> {
     /// Gets file system contexts for so many procfs mounts that show the pid namespace behind `namespace`.
     pub(crate) fn open_foreign_procfs(&mut self, namespace: Slot, count: u32) -> Result<(), Failure> {
-        let namespace = self.arena.slot(namespace);
+        let namespace = self.slot(namespace);
         let (ours, theirs) = sys::socketpair()?;
         let child = sys::fork_child()?;
         if child == 0 {

@@ -1,16 +1,17 @@
 //! Who the container's command is and what it may do.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::Ordering;
 
 use crate::abi::{
     AT_EACCESS, EACCES, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS, O_PATH, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAP_AMBIENT_RAISE, PR_CAPBSET_DROP, PR_SET_KEEPCAPS, S_IFCHR, S_IFDIR,
 };
+use crate::executor::Executor;
+use crate::failure::Failure;
 use crate::sys::{self, CStr, Errno, Fd};
-use crate::walk::{Failure, Walker};
-use crate::wire::{List, Str, detail};
+use crate::wire::{List, Rlimit, Str, detail};
 
-impl Walker {
+impl Executor<'_> {
     /// The user namespace's own root: without it nothing can be mounted in its name.
     pub(crate) fn become_root(&self, set_groups: bool) -> Result<(), Failure> {
         if set_groups {
@@ -34,7 +35,7 @@ impl Walker {
         // Capabilities are wanted after the change of user, to be cut to measure then.
         sys::prctl(PR_SET_KEEPCAPS, 1, 0)?;
         if set_groups {
-            let groups = self.arena.list(groups);
+            let groups = self.block.list(groups);
             sys::setgroups(groups.len(), groups)?;
         }
         sys::setresgid(gid, gid, gid)?;
@@ -47,7 +48,11 @@ impl Walker {
     }
 
     pub(crate) fn chdir(&mut self, path: CStr<'_>) -> Result<(), Failure> {
-        let tries = core::mem::replace(&mut self.cwd_tries, 2);
+        const DONE: u8 = 2;
+        if self.cwd_tries == DONE {
+            return Ok(());
+        }
+        let tries = core::mem::replace(&mut self.cwd_tries, DONE);
         match (tries, sys::chdir(path)) {
             (_, Ok(_)) => {}
             (0, Err(Errno(EACCES | EPERM))) => {
@@ -60,16 +65,16 @@ impl Walker {
         // with a slash then.
         let mut name = [0u8; 4096];
         sys::getcwd(&mut name, 4096)?;
-        if name.first() == Some(&b'/') { Ok(()) } else { Err(Failure::because(Errno(ENOENT), detail::OUTSIDE)) }
+        if name.first() == Some(&b'/') { Ok(()) } else { Err(Failure::new(Errno(ENOENT), detail::OUTSIDE)) }
     }
 
     /// Finds the command among the candidates, as execvp(3) would, before anything is irrevocable.
     pub(crate) fn find_program(&self) -> Result<(), Failure> {
         const X_OK: usize = 1;
-        let header = self.arena.header();
+        let header = self.block.header();
         let mut refused = None;
-        for (index, candidate) in self.arena.list(header.programs).iter().enumerate() {
-            let path = self.arena.str(*candidate);
+        for (index, candidate) in self.block.list(header.programs).iter().enumerate() {
+            let path = self.block.str(*candidate);
             match sys::faccessat2(Fd::CWD, path, X_OK, AT_EACCESS) {
                 Ok(_) => {
                     // A directory passes for executable, and is never meant.
@@ -89,14 +94,14 @@ impl Walker {
         }
         match refused {
             Some(errno) => Err(errno.into()),
-            None => Err(Failure::because(Errno(ENOENT), detail::NOT_FOUND)),
+            None => Err(Failure::new(Errno(ENOENT), detail::NOT_FOUND)),
         }
     }
 
     /// Writes this process's pid, as its own namespace numbers it, over the digits that wait for it in `LISTEN_PID=`.
     pub(crate) fn listen_pid(&self, at: Str) -> Result<(), Failure> {
         let mut pid = sys::getpid()?;
-        let place = self.arena.bytes_mut(at);
+        let place = self.cells(at);
         let mut digits = [0u8; 20];
         let mut count = 0;
         while let Some(digit) = digits.get_mut(count) {
@@ -113,6 +118,13 @@ impl Walker {
         }
         Ok(())
     }
+}
+
+pub(crate) fn rlimits(limits: &[Rlimit]) -> Result<(), Failure> {
+    for limit in limits {
+        sys::setrlimit(limit.resource, limit.soft, limit.hard)?;
+    }
+    Ok(())
 }
 
 /// Drops from the bounding set what is not kept.
@@ -158,6 +170,3 @@ pub(crate) fn own_stdio(uid: u32) -> Result<(), Failure> {
     }
     Ok(())
 }
-
-/// A byte of the arena that this program changes.
-pub(crate) type Cell = AtomicU8;

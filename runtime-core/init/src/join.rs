@@ -7,16 +7,17 @@ use crate::abi::{
     PROC_SUPER_MAGIC, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, SIGKILL,
     SIOCGIFFLAGS, SIOCSIFFLAGS,
 };
+use crate::executor::Executor;
+use crate::failure::Failure;
 use crate::sys::{self, CStr, Errno, Fd, close};
-use crate::walk::{Failure, Walker};
 use crate::wire::{self, Phase, Slot, Str, detail};
 
-impl Walker {
+impl Executor<'_> {
     /// Takes what the runtime has opened for these slots; each place keeps a number plus 1.
     pub(crate) fn receive(&self, slots: &[Slot], tasks: bool) -> Result<(), Failure> {
-        let header = self.arena.header();
-        let tasks = if tasks { self.arena.list(header.tasks) } else { &[] };
-        let all = self.arena.list(header.slots);
+        let header = self.block.header();
+        let tasks = if tasks { self.block.list(header.tasks) } else { &[] };
+        let all = self.block.list(header.slots);
         let mut places = slots.iter().map(|slot| all.get(slot.0 as usize)).chain(tasks.iter().map(Some));
         self.receive_each(|number| {
             places.next().flatten().ok_or(Errno(EPROTO))?.store(number + 1, Ordering::Relaxed);
@@ -25,7 +26,7 @@ impl Walker {
     }
 
     fn receive_each(&self, mut take: impl FnMut(i32) -> sys::Result<()>) -> Result<(), Failure> {
-        let socket = Fd(self.arena.header().sync);
+        let socket = Fd(self.block.header().sync);
         loop {
             let mut numbers = [0i32; wire::DESCRIPTORS];
             let (count, word) = match sys::receive_fds(socket, &mut numbers) {
@@ -53,7 +54,7 @@ impl Walker {
     }
 
     pub(crate) fn join_cgroups(&self) -> Result<(), Failure> {
-        for place in self.arena.list(self.arena.header().tasks) {
+        for place in self.block.list(self.block.header().tasks) {
             let number = place.load(Ordering::Relaxed);
             if number > 0 {
                 sys::write(Fd(number - 1), b"0", 1)?;
@@ -66,7 +67,7 @@ impl Walker {
     /// Goes on as a sibling of this process: a pid namespace that was joined holds children only.
     pub(crate) fn fork(&self, flags: u64) -> Result<(), Failure> {
         // The runtime learns the number before the new process can do anything: it might execute the command, and end, at once.
-        if sys::fork(flags, &self.arena.header().forked)? == 0 {
+        if sys::fork(flags, &self.block.header().forked)? == 0 {
             // The tie to the runtime's life is not inherited.
             return self.die_with_parent();
         }
@@ -75,7 +76,7 @@ impl Walker {
 
     /// Dies when the runtime dies before the container is handed over: nothing is left of a `create` that is killed half-way.
     pub(crate) fn die_with_parent(&self) -> Result<(), Failure> {
-        if self.arena.header().die_with_parent == 1 {
+        if self.block.header().die_with_parent == 1 {
             sys::prctl(PR_SET_PDEATHSIG, SIGKILL, 0)?;
         }
         Ok(())
@@ -84,7 +85,7 @@ impl Walker {
     pub(crate) fn time_offsets(&self, proc: Fd, lines: Str) -> Result<(), Failure> {
         // clone3 with CLONE_NEWTIME would leave offsets that can no longer be written.
         sys::unshare(CLONE_NEWTIME)?;
-        write_proc(proc, CStr::new(b"self/timens_offsets\0"), self.arena.str(lines).bytes())?;
+        write_proc(proc, CStr::new(b"self/timens_offsets\0"), self.block.str(lines).bytes())?;
         // The namespace itself is a magic link, which a confined lookup rightly refuses: only its directory is looked up so.
         let links =
             sys::openat2(proc, CStr::new(b"self/ns\0"), O_PATH | O_DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_XDEV)?;
@@ -97,7 +98,7 @@ impl Walker {
 
     /// Says `phase` and waits for the runtime's answer.
     pub(crate) fn sync(&self, phase: Phase) -> Result<(), Failure> {
-        let socket = Fd(self.arena.header().sync);
+        let socket = Fd(self.block.header().sync);
         if phase == Phase::Ready {
             // From here on the socket's end tells of the runtime's death. The tie must be gone before the answer can come: the runtime
             // may end right after it.
@@ -147,10 +148,9 @@ pub(crate) fn write_proc(proc: Fd, path: CStr<'_>, data: &[u8]) -> Result<(), Fa
     } else {
         RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS
     };
-    let file =
-        sys::openat2(proc, path, O_WRONLY, 0, resolve).map_err(|errno| Failure::because(errno, detail::TARGET))?;
+    let file = sys::openat2(proc, path, O_WRONLY, 0, resolve).map_err(|errno| Failure::new(errno, detail::TARGET))?;
     if sys::filesystem(file)? != PROC_SUPER_MAGIC {
-        return Err(Failure::because(Errno(crate::abi::EPERM), detail::NOT_PROCFS));
+        return Err(Failure::new(Errno(crate::abi::EPERM), detail::NOT_PROCFS));
     }
     sys::write(file, data, data.len())?;
     close(file)?;

@@ -1,17 +1,16 @@
 //! What runs inside a new container until the container's own command takes over.
 //!
-//! The runtime does all the thinking: it writes an [`wire::Header`], a list of [`wire::Op`]s and their strings into one block of
-//! shared memory (the *arena*), and executes this crate's program (`main.rs`) from a sealed memfd in the new process. The program
-//! walks the operations in order and reports by number: how far it is, and which operation failed with which errno. It never
-//! allocates, locks, formats, logs, looks anything up or calls a C library, so it is as small as a process can be, and the binary
+//! The runtime does all the thinking: it writes a [`wire::Header`], a list of [`wire::Op`]s and their strings into one block of
+//! shared memory, and executes this crate's program (`main.rs`) from a sealed memfd in the new process. The program carries out the
+//! operations in order and reports by number: how far it is, and which operation failed with which errno. It never allocates, locks, formats, logs, looks anything up or calls a C library, so it is as small as a process can be, and the binary
 //! that made the container is never reachable from within it.
 //!
 //! This crate has two users: the build script of the library `orlop` compiles `main.rs` into the program, and the library itself links
-//! the crate for [`wire`] and [`assemble`].
+//! the crate for [`wire`], [`Block`] and [`assemble`].
 #![no_std]
 #![allow(
     unsafe_code,
-    reason = "system calls and the shared arena are what this crate is for; each use argues its case"
+    reason = "system calls and the shared block are what this crate is for; each use argues its case"
 )]
 #![allow(
     clippy::cast_possible_truncation,
@@ -24,18 +23,22 @@ compile_error!("Orlop runs on 64-bit Linux only");
 
 mod abi;
 mod assembly;
+mod block;
 mod classic;
 mod console;
 mod copy;
+mod executor;
+mod failure;
 mod foreign_procfs;
 mod identity;
 mod join;
 mod mounts;
 mod place;
 mod resolve;
+mod run;
 mod sys;
-mod walk;
 pub mod wire;
 
 pub use assembly::{Unmade, assemble};
-pub use walk::run;
+pub use block::{Block, NotABlock};
+pub use run::run;

@@ -1,4 +1,4 @@
-//! The program: finds the arena and walks it.
+//! The program: finds the shared block and carries out its operations.
 #![no_std]
 #![no_main]
 // The four functions below must not be compiled into calls of themselves.
@@ -12,7 +12,7 @@ core::arch::global_asm!(".globl _start", "_start:", "mov x29, #0", "mov x0, sp",
 #[cfg(target_arch = "riscv64")]
 core::arch::global_asm!(".globl _start", "_start:", "mv a0, sp", "andi sp, sp, -16", "call {start}", "ebreak", start = sym start);
 
-/// Reads the arena's fd from the last argument, which is a decimal number.
+/// Reads the block's fd from the last argument, which is a decimal number.
 extern "C" fn start(stack: *const usize) -> ! {
     let mut fd = 0i32;
     // SAFETY: the kernel puts argc at the top of the stack.

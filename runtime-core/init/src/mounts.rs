@@ -10,10 +10,11 @@ use crate::abi::{
     S_IFDIR, S_IFLNK, S_IFMT,
 };
 use crate::classic;
+use crate::executor::Executor;
+use crate::failure::{Failure, WithReason};
 use crate::place::Place;
 use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
-use crate::walk::{Because, Failure, Walker};
 use crate::wire::{
     Attr, COPY_SYMLINK, COPY_UP, DETAIL, IF_ALLOWED, LABEL_ROOT, List, NO_SYMLINK, OPTIONAL, Param, Phase, RECURSIVE,
     SOURCE_IN_ROOT, SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE, detail,
@@ -33,21 +34,21 @@ pub(crate) enum Attributes {
     Later(List<Attr>),
 }
 
-impl Walker {
+impl Executor<'_> {
     /// Sets the attributes of a detached mount; on a kernel that cannot (before Linux 5.12), after it is attached.
     pub(crate) fn set_attrs(&self, mount: Fd, attrs: List<Attr>) -> Result<Attributes, Failure> {
-        for attr in self.arena.list(attrs) {
+        for attr in self.block.list(attrs) {
             if attr.userns == Slot::RUNTIME {
-                self.arena.header().mount.store(mount.0, Ordering::Release);
+                self.block.header().mount.store(mount.0, Ordering::Release);
                 self.sync(Phase::MapMount)?;
                 continue;
             }
-            let userns = (attr.userns != Slot::NONE).then(|| self.arena.slot(attr.userns));
+            let userns = (attr.userns != Slot::NONE).then(|| self.slot(attr.userns));
             match sys::mount_setattr(mount, attr.recursive == 1, attr.set, attr.clear, attr.propagation, userns) {
                 Ok(_) => {}
                 Err(Errno(ENOSYS)) => return Ok(Attributes::Later(attrs)),
                 Err(Errno(EPERM)) if attr.recursive == IF_ALLOWED => {}
-                Err(errno) => return Err(Failure::because(errno, detail::ATTRIBUTES)),
+                Err(errno) => return Err(Failure::new(errno, detail::ATTRIBUTES)),
             }
         }
         Ok(Attributes::Set)
@@ -64,23 +65,23 @@ impl Walker {
         match attributes {
             Attributes::Set => Ok(()),
             Attributes::Later(attrs) => self
-                .arena
+                .block
                 .list(attrs)
                 .iter()
                 .try_for_each(|attr| match classic::set_attr(mount, attr) {
                     Err(Errno(EPERM)) if attr.recursive == IF_ALLOWED => Ok(()),
                     result => result,
                 })
-                .because(detail::ATTRIBUTES),
+                .with_reason(detail::ATTRIBUTES),
         }
     }
 
     /// Attaches the root filesystem, usually on top of this namespace's root, from where it becomes the root.
     pub(crate) fn rootfs(&mut self, tree: Slot, path: Str, at: Str, attrs: List<Attr>) -> Result<(), Failure> {
         let tree = if tree == Slot::NONE {
-            clone_tree(Fd::CWD, self.arena.str(path), AT_RECURSIVE).because(detail::SOURCE)?
+            clone_tree(Fd::CWD, self.block.str(path), AT_RECURSIVE).with_reason(detail::SOURCE)?
         } else {
-            self.arena.slot(tree)
+            self.slot(tree)
         };
         let attributes = self.set_attrs(tree, attrs)?;
         self.root = tree;
@@ -89,7 +90,7 @@ impl Walker {
         }
         // The host's own path to it may lead over links.
         let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS;
-        sys::move_mount(tree, CStr::EMPTY, Fd::CWD, self.arena.str(at), flags).because(detail::ATTACH)?;
+        sys::move_mount(tree, CStr::EMPTY, Fd::CWD, self.block.str(at), flags).with_reason(detail::ATTACH)?;
         self.finish(tree, attributes)
     }
 
@@ -107,7 +108,7 @@ impl Walker {
         let covered = if flags & TAKE_MODE != 0 { self.mode_at(target) } else { None };
         let mut name = [0u8; 256];
         let place = self.directory(target, flags, &mut name)?;
-        let params = self.arena.list(params);
+        let params = self.block.list(params);
         let (params, label) = match params.split_last() {
             Some((label, rest)) if flags & LABEL_ROOT != 0 => (rest, Some(label)),
             _ => (params, None),
@@ -136,9 +137,9 @@ impl Walker {
         mode: Option<u32>,
         attr: u64,
     ) -> Result<Fd, Failure> {
-        let context = match self.take_foreign_procfs(self.arena.str(fstype)) {
+        let context = match self.take_foreign_procfs(self.block.str(fstype)) {
             Some(context) => context,
-            None => Fd(sys::fsopen(self.arena.str(fstype), FSOPEN_CLOEXEC)? as i32),
+            None => Fd(sys::fsopen(self.block.str(fstype), FSOPEN_CLOEXEC)? as i32),
         };
         let made = self.configure(context, source, params, mode).and_then(|()| {
             let mount = sys::fsmount(context, FSMOUNT_CLOEXEC, attr)?;
@@ -151,13 +152,13 @@ impl Walker {
     fn configure(&self, context: Fd, source: Str, params: &[Param], mode: Option<u32>) -> Result<(), Failure> {
         if source.is_some() {
             let key = CStr::new(b"source\0");
-            sys::fsconfig(context, FSCONFIG_SET_STRING, Some(key), Some(self.arena.str(source)))
+            sys::fsconfig(context, FSCONFIG_SET_STRING, Some(key), Some(self.block.str(source)))
                 .map_err(|errno| self.explain(context, errno))?;
         }
         for param in params {
-            let value = param.value.is_some().then(|| self.arena.str(param.value));
+            let value = param.value.is_some().then(|| self.block.str(param.value));
             let command = if value.is_some() { FSCONFIG_SET_STRING } else { FSCONFIG_SET_FLAG };
-            sys::fsconfig(context, command, Some(self.arena.str(param.key)), value)
+            sys::fsconfig(context, command, Some(self.block.str(param.key)), value)
                 .map_err(|errno| self.explain(context, errno))?;
         }
         if let Some(mode) = mode {
@@ -175,7 +176,7 @@ impl Walker {
         let mut name = [0u8; 256];
         let place = self.directory(target, flags, &mut name)?;
         self.receive(&[tree], false)?;
-        let copy = clone_tree(self.arena.slot(tree), CStr::EMPTY, AT_RECURSIVE)?;
+        let copy = clone_tree(self.slot(tree), CStr::EMPTY, AT_RECURSIVE)?;
         place.attach(copy)?;
         close(copy)?;
         place.leave()
@@ -184,15 +185,15 @@ impl Walker {
     /// Gives the root of a new mount its security label.
     fn label_root(&self, mount: Fd, label: &Param) -> Result<(), Failure> {
         let root = sys::openat2(mount, CStr::new(b".\0"), O_DIRECTORY, 0, 0)?;
-        sys::fsetxattr(root, self.arena.str(label.key), self.arena.str(label.value).bytes())
-            .because(detail::PARAMETER)?;
+        sys::fsetxattr(root, self.block.str(label.key), self.block.str(label.value).bytes())
+            .with_reason(detail::PARAMETER)?;
         close(root)?;
         Ok(())
     }
 
     /// The mode of a directory that is there already.
     fn mode_at(&self, path: Str) -> Option<u32> {
-        let there = resolve::open(self.root, self.arena.str(path), O_PATH).ok()?;
+        let there = resolve::open(self.root, self.block.str(path), O_PATH).ok()?;
         let mode = sys::statx(there, CStr::EMPTY).ok().map(|status| u32::from(status.mode) & 0o7777);
         close(there).ok()?;
         mode
@@ -203,8 +204,8 @@ impl Walker {
         let mut text = [0u8; DETAIL];
         match sys::read(context, &mut text, DETAIL - 1) {
             Ok(length) => {
-                self.arena.report_detail(text.get(..length).unwrap_or(&[]));
-                Failure::because(errno, detail::PARAMETER)
+                self.report_detail(text.get(..length).unwrap_or(&[]));
+                Failure::new(errno, detail::PARAMETER)
             }
             Err(_) => errno.into(),
         }
@@ -222,15 +223,15 @@ impl Walker {
             let recursive = if flags & RECURSIVE != 0 { AT_RECURSIVE } else { 0 };
             let nofollow = if flags & (SOURCE_NOFOLLOW | COPY_SYMLINK) != 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
             if flags & SOURCE_IN_ROOT != 0 {
-                let inside = resolve::open(self.root, self.arena.str(source), O_PATH).because(detail::SOURCE)?;
-                let tree = clone_tree(inside, CStr::EMPTY, recursive).because(detail::SOURCE)?;
+                let inside = resolve::open(self.root, self.block.str(source), O_PATH).with_reason(detail::SOURCE)?;
+                let tree = clone_tree(inside, CStr::EMPTY, recursive).with_reason(detail::SOURCE)?;
                 close(inside)?;
                 tree
             } else {
-                clone_tree(Fd::CWD, self.arena.str(source), recursive | nofollow).because(detail::SOURCE)?
+                clone_tree(Fd::CWD, self.block.str(source), recursive | nofollow).with_reason(detail::SOURCE)?
             }
         } else {
-            self.arena.slot(tree)
+            self.slot(tree)
         };
         if flags & COPY_SYMLINK != 0 && kind_of(tree)? == S_IFLNK {
             self.copy_link(tree, target)?;
@@ -256,7 +257,7 @@ impl Walker {
 
     /// The target of a bind mount, made like its source when it is missing; `None`: missing, and may be.
     fn bind_target(&self, tree: Fd, target: Str, flags: u32) -> Result<Option<Fd>, Failure> {
-        let path = self.arena.str(target);
+        let path = self.block.str(target);
         let no_links = flags & NO_SYMLINK != 0;
         let found = if no_links && kind_of(tree)? == S_IFLNK {
             resolve::open(self.root, path, O_PATH | O_NOFOLLOW)
@@ -270,16 +271,16 @@ impl Walker {
             Err(Errno(ENOENT)) if flags & OPTIONAL != 0 => Ok(None),
             Err(Errno(ENOENT)) => {
                 let make = if kind_of(tree)? == S_IFDIR { Make::Directory(0o755) } else { Make::File };
-                resolve::open_or_make(self.root, path, make).map(Some).because(detail::TARGET)
+                resolve::open_or_make(self.root, path, make).map(Some).with_reason(detail::TARGET)
             }
-            Err(Errno(ELOOP)) if no_links => Err(Failure::because(Errno(ELOOP), detail::SYMLINK)),
-            Err(errno) => Err(Failure::because(errno, detail::TARGET)),
+            Err(Errno(ELOOP)) if no_links => Err(Failure::new(Errno(ELOOP), detail::SYMLINK)),
+            Err(errno) => Err(Failure::new(errno, detail::TARGET)),
         }
     }
 
     fn copy_link(&mut self, link: Fd, target: Str) -> Result<(), Failure> {
         let mut text = [0u8; 4096];
-        let length = sys::readlinkat(link, CStr::EMPTY, &mut text, 4095).because(detail::SOURCE)?;
+        let length = sys::readlinkat(link, CStr::EMPTY, &mut text, 4095).with_reason(detail::SOURCE)?;
         let points_to = CStr::new(text.get(..=length).unwrap_or(b"\0"));
         let mut name = [0u8; 256];
         let (parent, name) = self.parent(target, &mut name)?;
@@ -291,10 +292,10 @@ impl Walker {
     }
 
     pub(crate) fn set_attr(&self, target: Str, attrs: List<Attr>, flags: u32) -> Result<(), Failure> {
-        let found = resolve::open(self.root, self.arena.str(target), O_PATH);
+        let found = resolve::open(self.root, self.block.str(target), O_PATH);
         let target = match found {
             Err(Errno(ENOENT)) if flags & OPTIONAL != 0 => return Ok(()),
-            other => other.because(detail::TARGET)?,
+            other => other.with_reason(detail::TARGET)?,
         };
         let attributes = self.set_attrs(target, attrs)?;
         self.finish(target, attributes)?;
@@ -303,7 +304,7 @@ impl Walker {
     }
 
     pub(crate) fn make_dir(&self, path: Str, mode: u32) -> Result<(), Failure> {
-        let made = resolve::open_or_make(self.root, self.arena.str(path), Make::Directory(mode))?;
+        let made = resolve::open_or_make(self.root, self.block.str(path), Make::Directory(mode))?;
         close(made)?;
         Ok(())
     }
@@ -375,7 +376,7 @@ impl Walker {
     pub(crate) fn symlink(&mut self, path: Str, target: Str, replace: bool) -> Result<(), Failure> {
         let mut name = [0u8; 256];
         let (parent, name) = self.parent(path, &mut name)?;
-        let target = self.arena.str(target);
+        let target = self.block.str(target);
         match sys::symlinkat(target, parent, name) {
             Err(Errno(EEXIST)) if replace => {
                 sys::unlinkat(parent, name, 0)?;
@@ -389,9 +390,9 @@ impl Walker {
 
     /// Covers a path. One empty directory and one null device serve all masks: the first is attached, the others are its clones.
     pub(crate) fn mask(&mut self, path: Str, null: Slot) -> Result<(), Failure> {
-        let target = match resolve::open(self.root, self.arena.str(path), O_PATH) {
+        let target = match resolve::open(self.root, self.block.str(path), O_PATH) {
             Err(Errno(ENOENT | ENOTDIR)) => return Ok(()),
-            other => other.because(detail::TARGET)?,
+            other => other.with_reason(detail::TARGET)?,
         };
         let directory = sys::statx(target, CStr::EMPTY)?.kind() == S_IFDIR;
         let cover = if directory { self.empty_dir } else { self.null };
@@ -415,40 +416,40 @@ impl Walker {
     /// The host's null device, verified: CVE-2025-31133 is a container that put something else in its place.
     fn null_device(&self, slot: Slot) -> Result<Fd, Failure> {
         let tree = if slot == Slot::NONE {
-            clone_tree(Fd::CWD, CStr::new(b"/dev/null\0"), AT_SYMLINK_NOFOLLOW).because(detail::SOURCE)?
+            clone_tree(Fd::CWD, CStr::new(b"/dev/null\0"), AT_SYMLINK_NOFOLLOW).with_reason(detail::SOURCE)?
         } else {
-            self.arena.slot(slot)
+            self.slot(slot)
         };
         let status = sys::statx(tree, CStr::EMPTY)?;
         if status.kind() != S_IFCHR || (status.rdev_major, status.rdev_minor) != (1, 3) {
-            return Err(Failure::because(Errno(EPERM), detail::SOURCE));
+            return Err(Failure::new(Errno(EPERM), detail::SOURCE));
         }
         Ok(tree)
     }
 
     pub(crate) fn readonly(&self, path: Str) -> Result<(), Failure> {
-        let target = match resolve::open(self.root, self.arena.str(path), O_PATH) {
+        let target = match resolve::open(self.root, self.block.str(path), O_PATH) {
             Err(Errno(ENOENT | ENOTDIR)) => return Ok(()),
-            other => other.because(detail::TARGET)?,
+            other => other.with_reason(detail::TARGET)?,
         };
         let tree = clone_tree(target, CStr::EMPTY, AT_RECURSIVE)?;
         let late = match sys::mount_setattr(tree, true, MOUNT_ATTR_RDONLY, 0, 0, None) {
             Ok(_) => false,
             Err(Errno(ENOSYS)) => true,
-            Err(errno) => return Err(Failure::because(errno, detail::ATTRIBUTES)),
+            Err(errno) => return Err(Failure::new(errno, detail::ATTRIBUTES)),
         };
         Place::At(target).attach(tree)?;
         if late {
-            classic::set_readonly(tree).because(detail::ATTRIBUTES)?;
+            classic::set_readonly(tree).with_reason(detail::ATTRIBUTES)?;
         }
         close(tree)?;
         close(target)?;
         Ok(())
     }
 
-    pub(crate) fn enter_root(&self, dir: Fd) -> Result<(), Failure> {
-        sys::fchdir(dir)?;
-        sys::chroot(CStr::new(b".\0"))?;
+    /// The root that there is.
+    pub(crate) fn current_root(&mut self) -> Result<(), Failure> {
+        self.root = sys::openat2(Fd::CWD, CStr::new(b"/\0"), O_PATH, 0, 0)?;
         Ok(())
     }
 
@@ -465,7 +466,7 @@ impl Walker {
     /// Takes a full procfs or sysfs of the old root away: where one can be seen in the namespace, however deep below, the kernel
     /// lets an unprivileged user namespace mount a new one, without the masks (`mount_too_revealing`).
     pub(crate) fn detach(&self, path: Str) -> Result<(), Failure> {
-        let path = self.arena.str(path);
+        let path = self.block.str(path);
         match sys::umount2(path, MNT_DETACH) {
             // It went with one above it.
             Err(Errno(ENOENT)) => {}
@@ -492,17 +493,23 @@ impl Walker {
         sys::chdir(CStr::new(b"/\0"))?;
         Ok(())
     }
+}
 
-    pub(crate) fn root_propagation(flags: u64, recursive: bool) -> Result<(), Failure> {
-        let flags = flags as usize | if recursive { MS_REC } else { 0 };
-        sys::mount(CStr::EMPTY, CStr::new(b"/\0"), CStr::EMPTY, flags, CStr::EMPTY)?;
-        Ok(())
-    }
+pub(crate) fn enter_root(dir: Fd) -> Result<(), Failure> {
+    sys::fchdir(dir)?;
+    sys::chroot(CStr::new(b".\0"))?;
+    Ok(())
+}
+
+pub(crate) fn root_propagation(flags: u64, recursive: bool) -> Result<(), Failure> {
+    let flags = flags as usize | if recursive { MS_REC } else { 0 };
+    sys::mount(CStr::EMPTY, CStr::new(b"/\0"), CStr::EMPTY, flags, CStr::EMPTY)?;
+    Ok(())
 }
 
 /// The kind of file that a detached mount shows.
 fn kind_of(tree: Fd) -> Result<u32, Failure> {
-    Ok(sys::statx(tree, CStr::EMPTY).because(detail::SOURCE)?.kind())
+    Ok(sys::statx(tree, CStr::EMPTY).with_reason(detail::SOURCE)?.kind())
 }
 
 /// An empty, read-only file system.

@@ -1,18 +1,11 @@
 //! Where a mount goes, and where a file is made: descriptors, never paths that are looked up twice.
 
 use crate::abi::{EEXIST, ELOOP, ENOENT, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, O_PATH};
+use crate::executor::{Executor, Parent};
+use crate::failure::{Failure, WithReason};
 use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
-use crate::walk::{Because, Failure, Walker};
-use crate::wire::{List, MAKE_FIRST, NO_SYMLINK, Str, detail};
-
-/// A directory that was looked up, for the operations in a row that make something in it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Parent {
-    /// Its path, with the slash at its end.
-    path: Str,
-    dir: Fd,
-}
+use crate::wire::{MAKE_FIRST, NO_SYMLINK, Str, detail};
 
 /// The target of a mount.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +23,7 @@ impl Place<'_> {
             Self::At(target) => (target, CStr::EMPTY, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
             Self::In(parent, name) => (parent, name, MOVE_MOUNT_F_EMPTY_PATH),
         };
-        sys::move_mount(tree, CStr::EMPTY, dir, name, flags).because(detail::ATTACH)?;
+        sys::move_mount(tree, CStr::EMPTY, dir, name, flags).with_reason(detail::ATTACH)?;
         Ok(())
     }
 
@@ -45,30 +38,30 @@ impl Place<'_> {
     }
 }
 
-impl Walker {
+impl Executor<'_> {
     /// The directory of `path`, made if it is missing, and the last component. The directory is kept open for the next operation.
     pub(crate) fn parent<'n>(&mut self, path: Str, name: &'n mut [u8; 256]) -> Result<(Fd, CStr<'n>), Failure> {
-        let text = self.arena.str(path).bytes();
+        let text = self.block.str(path).bytes();
         let cut = text.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let directory = Str { at: path.at, len: cut as u32 };
         let last = text.get(cut..).unwrap_or(&[]);
         if let Some(dir) = self.assembling {
-            return Ok((dir, resolve::terminated(last, name).because(detail::TARGET)?));
+            return Ok((dir, resolve::terminated(last, name).with_reason(detail::TARGET)?));
         }
         let known = self.parent.filter(|parent| self.starts(parent.path) == self.starts(directory));
         if let Some(parent) = known.filter(|_| resolve::is_name(last)) {
-            let name = resolve::terminated(last, name).because(detail::TARGET)?;
+            let name = resolve::terminated(last, name).with_reason(detail::TARGET)?;
             return Ok((parent.dir, name));
         }
         self.forget_parent()?;
-        let (dir, name) = resolve::parent(self.root, self.arena.str(path), name).because(detail::TARGET)?;
+        let (dir, name) = resolve::parent(self.root, self.block.str(path), name).with_reason(detail::TARGET)?;
         self.parent = Some(Parent { path: directory, dir });
         Ok((dir, name))
     }
 
     /// The first bytes of a string.
-    fn starts(&self, text: Str) -> &'static [u8] {
-        self.arena.list(List { at: text.at, len: text.len, of: core::marker::PhantomData })
+    fn starts(&self, text: Str) -> &[u8] {
+        self.block.bytes(text.at, text.len as usize)
     }
 
     /// To be called where another mount may cover the directory from now on.
@@ -104,7 +97,7 @@ impl Walker {
             match sys::mkdirat(dir, name, 0o755) {
                 Ok(_) => return Ok(Some(Place::In(dir, name))),
                 Err(Errno(EEXIST)) if self.assembling.is_none() => {}
-                Err(errno) => return Err(Failure::because(errno, detail::TARGET)),
+                Err(errno) => return Err(Failure::new(errno, detail::TARGET)),
             }
         }
         self.forget_parent()?;
@@ -113,16 +106,16 @@ impl Walker {
 
     /// The target of a mount, made if it is missing.
     fn target(&self, path: Str, no_links: bool, make: Make) -> Result<Fd, Failure> {
-        let path = self.arena.str(path);
+        let path = self.block.str(path);
         let found = if no_links {
             match resolve::open_no_links(self.root, path, O_PATH) {
-                Err(Errno(ELOOP)) => return Err(Failure::because(Errno(ELOOP), detail::SYMLINK)),
+                Err(Errno(ELOOP)) => return Err(Failure::new(Errno(ELOOP), detail::SYMLINK)),
                 Err(Errno(ENOENT)) => resolve::open_or_make(self.root, path, make),
                 other => other,
             }
         } else {
             resolve::open_or_make(self.root, path, make)
         };
-        found.because(detail::TARGET)
+        found.with_reason(detail::TARGET)
     }
 }

@@ -81,7 +81,7 @@ impl Fd {
     }
 }
 
-/// A NUL-terminated string, in the arena, in this file or on the stack.
+/// A NUL-terminated string, in the shared block, in this file or on the stack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CStr<'a>(&'a [u8]);
 
@@ -430,11 +430,12 @@ pub(crate) fn end_on_signals() {
 }
 
 /// Maps the first `size` bytes of `fd`, shared and writable, with its pages in place.
-pub(crate) fn map_shared(fd: Fd, size: usize) -> Result<usize> {
+pub(crate) fn map_shared(fd: Fd, size: usize) -> Result<core::ptr::NonNull<u8>> {
     const READ_WRITE: usize = 3;
     const SHARED_POPULATE: usize = 1 | 0x8000;
     // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
-    unsafe { call(nr::MMAP, [0, size, READ_WRITE, SHARED_POPULATE, fd.arg(), 0]) }
+    let base = unsafe { call(nr::MMAP, [0, size, READ_WRITE, SHARED_POPULATE, fd.arg(), 0]) }?;
+    core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(base)).ok_or(Errno(abi::EINVAL))
 }
 
 /// Ends the process: by a fault when a filter forbids even that, so that nobody waits for it in vain.

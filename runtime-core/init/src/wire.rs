@@ -1,15 +1,66 @@
-//! The arena: what the runtime writes and the program inside the container reads, and the few words that go the other way.
+//! What stands in the shared block: the runtime writes it, the program inside the container reads it, and a few words go the other
+//! way.
 //!
-//! Both sides are built from this file by the same compiler for the same target, so `repr(C)` is all the contract there is. Every
-//! string in the arena is followed by a NUL byte. Offsets count from the arena's first byte.
+//! Both sides are built from this file by the same compiler for the same target, so `repr(C)` is all the contract there is. The block
+//! in a container's directory outlives the process that wrote it, and says so much about its format that another build refuses it
+//! ([`MAGIC`], [`VERSION`], the size of a [`Record`]). Every string is followed by a NUL byte. Offsets count from the first byte.
 
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicI32, AtomicU32};
+use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
+
+/// [`Header::magic`].
+pub const MAGIC: u32 = u32::from_ne_bytes(*b"orlp");
+/// [`Header::version`]: one more with each change of what this file says.
+pub const VERSION: u32 = 1;
 
 /// The name of the init's process, until it executes the command.
 pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
 
-/// A string in the arena; a NUL follows its `len` bytes.
+/// A type that may be read from any bytes of its size, and written as such: no padding, and no value that is none of its own.
+///
+/// # Safety
+/// Every bit pattern is a valid value, and there is no padding.
+pub unsafe trait Plain {}
+
+/// The bytes of plain values.
+#[must_use]
+pub fn bytes_of<T: Plain + Copy>(items: &[T]) -> &[u8] {
+    // SAFETY: the same memory, borrowed for as long; all of it is initialised, since the type has no padding.
+    unsafe { core::slice::from_raw_parts(items.as_ptr().cast(), size_of_val(items)) }
+}
+
+macro_rules! plain_numbers {
+    ($($type:ty)*) => {
+        // SAFETY: a number.
+        $(unsafe impl Plain for $type {})*
+    };
+}
+
+plain_numbers! { u8 u16 u32 u64 i32 AtomicU8 AtomicU64 AtomicI32 }
+
+macro_rules! plain {
+    ($($type:ty { $($field:tt: $kind:ty),* })*) => {
+        $(
+            const _: () = assert!(size_of::<$type>() == 0 $(+ size_of::<$kind>())*, "padding");
+            const _: fn(&$type) = |value| { $(is_plain::<$kind>(&value.$field);)* };
+            // SAFETY: plain fields without padding between or after them, as the two lines above have the compiler check.
+            unsafe impl Plain for $type {}
+        )*
+    };
+}
+
+const fn is_plain<T: Plain>(_: &T) {}
+
+plain! {
+    Str { at: u32, len: u32 }
+    Slot { 0: u32 }
+    Param { key: Str, value: Str }
+    Attr { set: u64, clear: u64, propagation: u64, userns: Slot, recursive: u32 }
+    Rlimit { resource: u32, pad: u32, soft: u64, hard: u64 }
+    Bpf { code: u16, jt: u8, jf: u8, k: u32 }
+}
+
+/// A string in the block; a NUL follows its `len` bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Str {
@@ -30,7 +81,7 @@ impl Str {
     }
 }
 
-/// An array in the arena, aligned for `T`.
+/// An array in the block, aligned for `T`.
 #[derive(Debug)]
 #[repr(C)]
 pub struct List<T> {
@@ -334,6 +385,53 @@ pub struct Record {
     pub op: Op,
 }
 
+impl Record {
+    /// The record that stands in these bytes; `None` when it is none.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let op = bytes.get(core::mem::offset_of!(Self, op)..size_of::<Self>())?;
+        let [a, b, c, d, ..] = *op else { return None };
+        let tag = u32::from_ne_bytes([a, b, c, d]);
+        let known = match tag {
+            SYNC => (Phase::MapIds as u8..=Phase::MapMount as u8).contains(op.get(PHASE_AT)?),
+            WRITE_PROC => {
+                let what = op.get(PROC_FILE_AT..)?.first_chunk::<4>()?;
+                u32::from_ne_bytes(*what) <= ProcFile::Label as u32
+            }
+            tag => tag <= LAST_OP,
+        };
+        // SAFETY: the bytes are as many; the three enumerations in them hold values of their own, and all else is plain.
+        known.then(|| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+    }
+}
+
+/// How an [`Op`] is told from others in memory.
+const fn tag(op: &Op) -> u32 {
+    // SAFETY: `repr(C, u32)` begins with the tag.
+    unsafe { *core::ptr::from_ref(op).cast() }
+}
+
+/// Where in an [`Op`] one of its fields stands.
+const fn offset<T>(op: &Op, field: &T) -> usize {
+    let (op, field): (*const u8, *const u8) = (core::ptr::from_ref(op).cast(), core::ptr::from_ref(field).cast());
+    // SAFETY: both point into the same operation.
+    unsafe { field.offset_from(op) as usize }
+}
+
+const A_SYNC: Op = Op::Sync { phase: Phase::MapIds };
+const A_WRITE_PROC: Op = Op::WriteProc { proc: Slot::NONE, path: Str::NONE, data: Str::NONE, what: ProcFile::Sysctl };
+const SYNC: u32 = tag(&A_SYNC);
+const WRITE_PROC: u32 = tag(&A_WRITE_PROC);
+const LAST_OP: u32 = tag(&Op::Execute);
+const PHASE_AT: usize = match &A_SYNC {
+    op @ Op::Sync { phase } => offset(op, phase),
+    _ => 0,
+};
+const PROC_FILE_AT: usize = match &A_WRITE_PROC {
+    op @ Op::WriteProc { what, .. } => offset(op, what),
+    _ => 0,
+};
+
 /// The most descriptors that one message carries; the kernel's own bound is 253 (`SCM_MAX_FD`).
 pub const DESCRIPTORS: usize = 128;
 /// The byte of a message with descriptors that another one follows.
@@ -352,11 +450,17 @@ pub const FOREIGN_PROCFS: usize = 8;
 /// Bytes of [`Header::detail`].
 pub const DETAIL: usize = 256;
 
-/// The arena's first bytes.
+/// The block's first bytes.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Header {
-    /// Bytes of the whole arena.
+    /// [`MAGIC`].
+    pub magic: u32,
+    /// [`VERSION`].
+    pub version: u32,
+    /// Bytes of a [`Record`].
+    pub record_size: u32,
+    /// Bytes of the whole block.
     pub size: u32,
     /// Index of the operation at work. Written by the program.
     pub progress: AtomicU32,
@@ -395,9 +499,9 @@ pub struct Header {
     /// Environment.
     pub envp: List<Str>,
     /// Room for `argv.len + envp.len + 2` pointers.
-    pub pointers: List<u64>,
+    pub pointers: List<AtomicU64>,
     /// What the kernel said besides an errno (the log of a file system context, the first bytes of a script). NUL-terminated.
-    pub detail: [u8; DETAIL],
+    pub detail: [AtomicU8; DETAIL],
 }
 
 /// Values of [`Header::reason`].

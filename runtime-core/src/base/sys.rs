@@ -13,6 +13,8 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use orlop_init::wire::Header;
+use orlop_init::{Block, NotABlock};
 
 pub(crate) use processors::Processors;
 pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, spawn, spawn_sleeper};
@@ -186,54 +188,45 @@ impl Mapping {
     }
 
     /// Puts the header at the mapping's start.
-    pub(crate) fn put_header(&mut self, header: orlop_init::wire::Header) -> Option<()> {
-        if self.size < size_of::<orlop_init::wire::Header>() {
+    pub(crate) fn put_header(&mut self, header: Header) -> Option<()> {
+        if self.size < size_of::<Header>() {
             return None;
         }
         // SAFETY: page-aligned and large enough; nobody else has the mapping yet.
-        unsafe { self.base.cast::<orlop_init::wire::Header>().write(header) };
+        unsafe { self.base.cast::<Header>().write(header) };
         Some(())
     }
 
-    /// The header at the mapping's start.
-    pub(crate) fn header(&self) -> Option<&orlop_init::wire::Header> {
-        if self.size < size_of::<orlop_init::wire::Header>() {
-            return None;
-        }
-        // SAFETY: page-aligned, large enough, and every bit pattern is a valid Header; the words that the other process changes
-        // are atomics, and `detail` is read only after that process has ended.
-        Some(unsafe { self.base.cast().as_ref() })
+    /// The block of this build that the mapping holds.
+    pub(crate) fn into_block(self) -> std::result::Result<MappedBlock, NotABlock> {
+        // SAFETY: the mapping has `size` bytes at a page's start, and lives as long as `self`; what both sides change are atomics.
+        unsafe { Block::new(self.base, self.size) }?;
+        Ok(MappedBlock { mapping: self })
+    }
+}
+
+/// The shared block of an init, as this process maps it.
+#[derive(Debug)]
+pub(crate) struct MappedBlock {
+    mapping: Mapping,
+}
+
+impl MappedBlock {
+    pub(crate) fn block(&self) -> Block<'_> {
+        // SAFETY: as in `into_block`, by which it has passed, and it is borrowed from the mapping.
+        unsafe { Block::checked_before(self.mapping.base, self.mapping.size) }
     }
 
-    /// The bytes from `at` on that hold plain values of the other side, which no longer changes them.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping has `size` bytes, all initialised by the kernel (zero) or by `put`.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.size) }
-    }
-
-    /// Carries operations of the arena out on a new file system, whose detached mount is returned.
+    /// Carries operations of the block out on a new file system, whose detached mount is returned.
     pub(crate) fn assemble(
         &self,
         operations: &[orlop_init::wire::Record],
         slots: &[std::sync::atomic::AtomicI32],
-        detail: &mut [u8; orlop_init::wire::DETAIL],
+        detail: &[std::sync::atomic::AtomicU8; orlop_init::wire::DETAIL],
     ) -> std::result::Result<OwnedFd, orlop_init::Unmade> {
-        // SAFETY: the mapping begins with a header, has `size` bytes, and what the init changes in it are the header's atomics.
-        let number = unsafe { orlop_init::assemble(self.base.as_ptr().cast(), self.size, operations, slots, detail) }?;
+        let number = orlop_init::assemble(self.block(), operations, slots, detail)?;
         // SAFETY: just made for us.
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
-    }
-
-    /// The operation at offset `at`.
-    pub(crate) fn record(&self, at: usize) -> Option<orlop_init::wire::Record> {
-        let end = at.checked_add(size_of::<orlop_init::wire::Record>())?;
-        if end > self.size || !at.is_multiple_of(align_of::<orlop_init::wire::Record>()) {
-            return None;
-        }
-        // SAFETY: inside the mapping and aligned; the caller passes the offset of an operation that this program wrote.
-        let record = unsafe { self.base.as_ptr().add(at) };
-        // SAFETY: as above: a valid Record stands there.
-        Some(unsafe { record.cast::<orlop_init::wire::Record>().read() })
     }
 }
 

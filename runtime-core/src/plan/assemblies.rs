@@ -2,11 +2,11 @@
 //! links, terminals and shared memory; the directory around the hierarchies of cgroup v1) depends on nothing in the root filesystem and
 //! on no namespace. The runtime puts it together while the init is at work on the mounts before it, and the init only attaches it.
 
-use orlop_init::wire::{Attr, List, MAKE_FIRST, Op, RECURSIVE, Record, Slot, Str};
+use orlop_init::wire::{Attr, List, MAKE_FIRST, Op, RECURSIVE, Record, Slot, Str, bytes_of};
 
 use super::builder::Builder;
 use super::mounts::attr;
-use super::program::{Plain as _, Program, View};
+use super::program::{Program, View};
 use super::resources::{Assembly, Resource};
 use crate::config::NamespaceType;
 
@@ -138,8 +138,8 @@ fn is_plain(op: &Op, kind: &str, view: View<'_>) -> bool {
 /// Whether the operation makes the mount read-only and does nothing else.
 fn seals(op: &Op, program: &Program) -> bool {
     let Op::SetAttr { attrs: List { at, len: 1, .. }, .. } = *op else { return false };
-    let mut read_only = Vec::with_capacity(size_of::<Attr>());
-    Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 }.append(&mut read_only);
+    let read_only = [Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 }];
+    let read_only = bytes_of(&read_only);
     program.view().bytes(at, read_only.len()) == read_only
 }
 

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::marker::PhantomData;
 
-use orlop_init::wire::{Header, List, Op, Record, Slot, Str};
+use orlop_init::wire::{Header, List, Op, Plain, Record, Str, bytes_of};
 
-/// Offset in the arena of the first byte of [`Program::data`]: right after the header.
+/// Offset in the shared block of the first byte of [`Program::data`]: right after the header.
 pub(crate) const DATA_AT: usize = size_of::<Header>().next_multiple_of(16);
 
-/// Operations in order, with their data laid out as the arena will have it.
+/// Operations in order, with their data laid out as the block will have it.
 #[derive(Debug, Default)]
 pub(crate) struct Program {
     /// What is done.
@@ -70,7 +70,7 @@ impl Program {
     }
 
     /// Stores an array of plain values.
-    pub(crate) fn list<T: Plain>(&mut self, items: &[T]) -> List<T> {
+    pub(crate) fn list<T: Plain + Copy>(&mut self, items: &[T]) -> List<T> {
         if items.is_empty() {
             return List::default();
         }
@@ -78,7 +78,7 @@ impl Program {
             self.data.push(0);
         }
         let at = self.here();
-        T::append_all(items, &mut self.data);
+        self.data.extend_from_slice(bytes_of(items));
         List { at, len: u32::try_from(items.len()).unwrap_or(u32::MAX), of: PhantomData }
     }
 
@@ -99,11 +99,11 @@ impl Program {
     }
 }
 
-/// The bytes of an arena or of a program's data.
+/// The bytes of a block or of a program's data.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Offset in the arena of `bytes[0]`.
+    /// Offset in the shared block of `bytes[0]`.
     pub(crate) bias: usize,
 }
 
@@ -118,65 +118,6 @@ impl<'a> View<'a> {
             return "";
         }
         std::str::from_utf8(self.bytes(text.at, text.len as usize)).unwrap_or("")
-    }
-}
-
-/// Values that are stored in the arena as they are.
-pub(crate) trait Plain: Copy {
-    fn append(self, data: &mut Vec<u8>);
-
-    fn append_all(items: &[Self], data: &mut Vec<u8>) {
-        for item in items {
-            item.append(data);
-        }
-    }
-}
-
-impl Plain for u8 {
-    fn append(self, data: &mut Vec<u8>) {
-        data.push(self);
-    }
-
-    fn append_all(items: &[Self], data: &mut Vec<u8>) {
-        data.extend_from_slice(items);
-    }
-}
-
-macro_rules! plain {
-    ($($type:ty { $($field:ident),* })*) => {
-        $(impl Plain for $type {
-            fn append(self, data: &mut Vec<u8>) {
-                let start = data.len();
-                $(self.$field.append(data);)*
-                debug_assert_eq!(data.len() - start, size_of::<Self>());
-            }
-        })*
-    };
-}
-
-macro_rules! plain_numbers {
-    ($($type:ty)*) => {
-        $(impl Plain for $type {
-            fn append(self, data: &mut Vec<u8>) {
-                data.extend_from_slice(&self.to_ne_bytes());
-            }
-        })*
-    };
-}
-
-plain_numbers! { u16 u32 u64 i32 }
-
-plain! {
-    Str { at, len }
-    orlop_init::wire::Param { key, value }
-    orlop_init::wire::Attr { set, clear, propagation, userns, recursive }
-    orlop_init::wire::Rlimit { resource, pad, soft, hard }
-    orlop_init::wire::Bpf { code, jt, jf, k }
-}
-
-impl Plain for Slot {
-    fn append(self, data: &mut Vec<u8>) {
-        self.0.append(data);
     }
 }
 

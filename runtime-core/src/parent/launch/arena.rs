@@ -1,28 +1,32 @@
-//! The arena: the plan's program laid out in the memory that the init maps.
+//! The shared block: the plan's program laid out in the memory that the init maps.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
 use nix::sys::stat::Mode;
-use orlop_init::wire::{DETAIL, FAILED, Header, List, Record, Str};
+use orlop_init::NotABlock;
+use orlop_init::wire::{DETAIL, FAILED, Header, List, MAGIC, Record, Str, VERSION};
 
-use crate::base::sys::{self, Mapping};
+use crate::base::sys::{self, MappedBlock, Mapping};
 use crate::base::{Error, Kind, Result, Step};
 use crate::plan::Plan;
 use crate::plan::program::{DATA_AT, View};
 
-/// The arena's name in the container's directory, where `start` finds what the init reports.
-pub(crate) const ARENA_FILE: &str = "init.arena";
+/// The block's name in the container's directory, where `start` finds what the init reports.
+pub(crate) const ARENA_FILE: &str = "init.block";
+
+/// What errors call it.
+const BLOCK: &str = "the init's shared block";
 
 /// More than any argument list and environment that execve takes (a quarter of the stack limit at most).
 const MAX_SIZE: usize = 64 << 20;
 
-/// The mapped arena of an init.
+/// The mapped block of an init.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    mapping: Mapping,
+    mapped: MappedBlock,
 }
 
 /// Assigns places one after the other.
@@ -59,6 +63,9 @@ impl Arena {
         let program = &plan.program;
         let mut layout = Layout { end: DATA_AT + program.data.len() };
         let header = Header {
+            magic: MAGIC,
+            version: VERSION,
+            record_size: u32::try_from(size_of::<Record>()).unwrap_or(u32::MAX),
             size: 0,
             progress: AtomicU32::new(0),
             state: AtomicU32::new(0),
@@ -79,130 +86,167 @@ impl Arena {
             argv: layout.place(program.argv.len()),
             envp: layout.place(program.envp.len()),
             pointers: layout.place(program.argv.len() + program.envp.len() + 2),
-            detail: [0; DETAIL],
+            detail: [const { AtomicU8::new(0) }; DETAIL],
         };
         if layout.end > MAX_SIZE {
             return Err(Error::os(Step::Execute, libc::E2BIG).field("/process/env"));
         }
         let header = Header { size: u32::try_from(layout.end).unwrap_or(u32::MAX), ..header };
-        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32).object("the init's arena");
+        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32).object(BLOCK);
         let file = create(dir).map_err(failed)?;
-        let length = i64::try_from(layout.end).unwrap_or(i64::MAX);
-        nix::unistd::ftruncate(&file, length).map_err(failed)?;
+        reserve(&file, layout.end).map_err(failed)?;
         let mut mapping = Mapping::new(file.as_fd(), layout.end).map_err(failed)?;
         fill(&mut mapping, plan, header).ok_or_else(|| failed(Errno::EOVERFLOW))?;
-        Ok((Self { mapping }, file))
+        let mapped = mapping.into_block().map_err(|_| failed(Errno::EINVAL))?;
+        Ok((Self { mapped }, file))
     }
 
-    /// Maps the arena that `create` left in `dir`.
+    /// Maps the block that `create` left in `dir`.
+    ///
+    /// # Errors
+    /// [`Kind::State`] for a file that this build did not write or that is damaged.
     pub(crate) fn open(dir: BorrowedFd<'_>) -> Result<Self> {
         let failed = |errno: Errno| Error::os(Step::ReadState, errno as i32).object(ARENA_FILE);
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = openat(dir, ARENA_FILE, flags, Mode::empty()).map_err(failed)?;
         let size = nix::sys::stat::fstat(&file).map_err(failed)?.st_size;
         let size = usize::try_from(size).unwrap_or(0);
-        if size < size_of::<Header>() {
-            return Err(Error::new(Kind::State, Step::ReadState).object(ARENA_FILE).detail("is too short"));
+        let damaged = |why: String| {
+            let error = Error::new(Kind::State, Step::ReadState).object(ARENA_FILE).detail(why);
+            error.hint("delete the container and create it again")
+        };
+        if !(size_of::<Header>()..=MAX_SIZE).contains(&size) {
+            return Err(damaged(format!("damaged: it has {size} bytes")));
         }
-        Ok(Self { mapping: Mapping::new(file.as_fd(), size).map_err(failed)? })
+        let mapped = Mapping::new(file.as_fd(), size).map_err(failed)?.into_block();
+        let mapped = mapped.map_err(|reason| {
+            damaged(match reason {
+                NotABlock::Magic => "damaged: it does not begin as such a file does".into(),
+                NotABlock::Version(version) => {
+                    format!("another version of orlop wrote it: its format is {version}, this one reads {VERSION}")
+                }
+                NotABlock::Size => "damaged, or another build of orlop wrote it: sizes do not fit".into(),
+            })
+        })?;
+        let arena = Self { mapped };
+        if (0..arena.header().ops.len as usize).any(|index| arena.mapped.block().record(index).is_none()) {
+            return Err(damaged("damaged: it holds an operation that there is not".into()));
+        }
+        Ok(arena)
     }
 
-    fn header(&self) -> Option<&Header> {
-        self.mapping.header()
+    fn header(&self) -> &Header {
+        self.mapped.block().header()
     }
 
     /// Whether the init has reported a failure.
     pub(crate) fn failed(&self) -> bool {
-        self.header().is_some_and(|header| header.state.load(Ordering::Acquire) == FAILED)
+        self.header().state.load(Ordering::Acquire) == FAILED
     }
 
     /// The process after a fork of the init, once.
     pub(crate) fn take_forked(&self) -> Option<i32> {
-        let pid = self.header()?.forked.swap(0, Ordering::AcqRel);
+        let pid = self.header().forked.swap(0, Ordering::AcqRel);
         (pid > 0).then_some(pid)
     }
 
     /// Whether the program is yet to load a filter with a listener.
     pub(crate) fn awaits_listener(&self) -> bool {
-        let Some(header) = self.header().filter(|header| header.listener_taken.load(Ordering::Acquire) == 0) else {
+        if self.header().listener_taken.load(Ordering::Acquire) != 0 {
             return false;
-        };
-        let places = (0..header.ops.len as usize).map(|index| header.ops.at as usize + index * size_of::<Record>());
-        places
-            .filter_map(|at| self.mapping.record(at))
+        }
+        let block = self.mapped.block();
+        (0..self.header().ops.len as usize)
+            .filter_map(|index| block.record(index))
             .any(|record| matches!(record.op, orlop_init::wire::Op::Seccomp { listener: 1, .. }))
     }
 
     /// The number of the seccomp listener in the init's table.
     pub(crate) fn listener(&self) -> Option<RawFd> {
-        let number = self.header()?.listener.load(Ordering::Acquire);
+        let number = self.header().listener.load(Ordering::Acquire);
         (number > 0).then(|| number - 1)
     }
 
     /// Tells the init that its listener has been taken.
     pub(crate) fn listener_taken(&self) {
-        if let Some(header) = self.header() {
-            header.listener_taken.store(1, Ordering::Release);
-        }
+        self.header().listener_taken.store(1, Ordering::Release);
     }
 
     /// The operation that waits for the id map of a mount, by index, and the mount's number in the init's table.
     pub(crate) fn waiting_mount(&self) -> Option<(usize, RawFd)> {
-        let header = self.header()?;
+        let header = self.header();
         let number = header.mount.load(Ordering::Acquire);
         (number >= 0).then(|| (header.progress.load(Ordering::Relaxed) as usize, number))
     }
 
     /// The operation at work, or the one that failed.
     pub(crate) fn operation(&self) -> Option<Record> {
-        let header = self.header()?;
-        let index = header.progress.load(Ordering::Relaxed) as usize;
-        if index >= header.ops.len as usize {
-            return None;
-        }
-        self.mapping.record(header.ops.at as usize + index * size_of::<Record>())
+        self.mapped.block().record(self.header().progress.load(Ordering::Relaxed) as usize)
     }
 
-    /// Carries operations that refer to the arena out on a new file system of this process's; `detail` is what [`Self::detail`] is for
+    /// Carries operations that refer to the block out on a new file system of this process's; `detail` is what [`Self::detail`] is for
     /// the init's.
     pub(crate) fn assemble(
         &self,
         operations: &[Record],
         slots: &[AtomicI32],
-        detail: &mut [u8; DETAIL],
+        detail: &[AtomicU8; DETAIL],
     ) -> std::result::Result<OwnedFd, orlop_init::Unmade> {
-        self.mapping.assemble(operations, slots, detail)
+        self.mapped.assemble(operations, slots, detail)
     }
 
     /// The reported errno and reason.
     pub(crate) fn report(&self) -> (i32, u32) {
-        self.header()
-            .map_or((0, 0), |header| (header.errno.load(Ordering::Relaxed), header.reason.load(Ordering::Relaxed)))
+        let header = self.header();
+        (header.errno.load(Ordering::Relaxed), header.reason.load(Ordering::Relaxed))
     }
 
     /// What the kernel, or a file, said besides.
     pub(crate) fn detail(&self) -> Vec<u8> {
-        self.header()
-            .map_or_else(Vec::new, |header| header.detail.iter().copied().take_while(|byte| *byte != 0).collect())
+        text(&self.header().detail)
     }
 
-    /// The arena's strings.
+    /// The block's strings, which stand before the operations.
     pub(crate) fn view(&self) -> View<'_> {
-        View { bytes: self.mapping.bytes(), bias: 0 }
+        let strings = (self.header().ops.at as usize).saturating_sub(DATA_AT);
+        let bytes = self.mapped.block().bytes(u32::try_from(DATA_AT).unwrap_or(0), strings);
+        View { bytes, bias: DATA_AT }
     }
 
     /// The command's first argument.
     pub(crate) fn command(&self) -> String {
-        let Some(header) = self.header() else { return String::new() };
-        let place = self.view().bytes(header.argv.at, size_of::<Str>());
-        match place {
-            [a, b, c, d, e, f, g, h] => {
-                let text = Str { at: u32::from_ne_bytes([*a, *b, *c, *d]), len: u32::from_ne_bytes([*e, *f, *g, *h]) };
-                self.view().text(text).to_owned()
-            }
-            _ => String::new(),
+        let argv = self.mapped.block().list(self.header().argv);
+        self.view().text(argv.first().copied().unwrap_or(Str::NONE)).to_owned()
+    }
+}
+
+/// What was left in a place for text.
+pub(super) fn text(place: &[AtomicU8; DETAIL]) -> Vec<u8> {
+    place.iter().map(|byte| byte.load(Ordering::Relaxed)).take_while(|byte| *byte != 0).collect()
+}
+
+/// Gives the file its size and its room: where a file system is full, a store to a mapping is no error but a SIGBUS.
+fn reserve(file: &OwnedFd, size: usize) -> std::result::Result<(), Errno> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let length = i64::try_from(size).unwrap_or(i64::MAX);
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, length) {
+            Err(Errno::EINTR) => {}
+            // Not every file system can, and a sandbox around this process may not know the call.
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM) => break,
+            other => return other,
         }
     }
+    let mut at = 0;
+    while at < size {
+        let part = ZEROS.get(..ZEROS.len().min(size - at)).unwrap_or(&ZEROS);
+        match nix::sys::uio::pwrite(file, part, i64::try_from(at).unwrap_or(i64::MAX)) {
+            Ok(written) => at += written,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 fn create(dir: Option<BorrowedFd<'_>>) -> std::result::Result<OwnedFd, Errno> {
@@ -211,7 +255,7 @@ fn create(dir: Option<BorrowedFd<'_>>) -> std::result::Result<OwnedFd, Errno> {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             openat(dir, ARENA_FILE, flags, Mode::S_IRUSR | Mode::S_IWUSR)
         }
-        None => sys::memfd(c"orlop-arena", false),
+        None => sys::memfd(c"orlop-block", false),
     }
 }
 

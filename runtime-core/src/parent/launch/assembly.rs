@@ -1,7 +1,7 @@
 //! File systems that the runtime puts together for the init.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use orlop_init::wire::DETAIL;
 
@@ -24,9 +24,9 @@ pub(super) fn make(plan: &Plan, assembly: &Assembly, arena: &Arena) -> Result<Ow
             place.store(opened.as_fd().as_raw_fd() + 1, Ordering::Relaxed);
         }
     }
-    let mut said = [0; DETAIL];
-    arena.assemble(records, &slots, &mut said).map_err(|unmade| match records.get(unmade.index) {
-        Some(record) => report::unmade(arena, record, &unmade, &said),
+    let said = [const { AtomicU8::new(0) }; DETAIL];
+    arena.assemble(records, &slots, &said).map_err(|unmade| match records.get(unmade.index) {
+        Some(record) => report::unmade(arena, record, &unmade, &super::arena::text(&said)),
         None => Error::os(Step::Mount, unmade.errno).object("an assembly without operations"),
     })
 }

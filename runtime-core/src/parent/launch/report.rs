@@ -65,7 +65,6 @@ pub(crate) fn failure(arena: &Arena) -> Error {
 
 /// The error of what the runtime could not put together; `record` is the operation that failed.
 pub(super) fn unmade(arena: &Arena, record: &Record, unmade: &Unmade, said: &[u8]) -> Error {
-    let said = said.split(|byte| *byte == 0).next().unwrap_or(&[]);
     failed(arena, record, unmade.errno, unmade.reason, said)
 }
 
