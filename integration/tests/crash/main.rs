@@ -88,7 +88,8 @@ fn a_state_directory_of_any_size_is_enough_or_too_small(t: &Sandbox) {
         let filler = std::fs::File::create(t.root.join("filler")).unwrap();
         nix::fcntl::posix_fallocate(&filler, 0, i64::try_from((1 << 20) - pages * PAGE).unwrap()).unwrap();
         for (n, detached) in [false, true].into_iter().enumerate() {
-            let c = fresh(t, usize::try_from(pages).unwrap() * 2 + n);
+            let c = t.container(&format!("c{pages}-{n}"));
+            c.args(&["/probe", "pause"]);
             let out = if detached { c.run_detached() } else { c.create() };
             let what = format!("{} with {pages} free pages: {}", out.text, out.stderr);
             assert!(out.code < 1000, "a signal: {what}");
@@ -98,7 +99,7 @@ fn a_state_directory_of_any_size_is_enough_or_too_small(t: &Sandbox) {
                 assert!(start.code < 1000, "a signal: start with {pages} free pages: {}", start.stderr);
             }
             outcomes.push(out.code == 0);
-            deleted(&c, &what);
+            orlop_integration::everywhere::deleted(&c, &what);
         }
         drop(filler);
         umount2(&t.root, MntFlags::MNT_DETACH).unwrap();

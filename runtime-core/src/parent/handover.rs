@@ -49,7 +49,7 @@ impl Spawn for InContainer<'_> {
         let launch = Launch {
             plan: &plan,
             host: self.host,
-            arena_dir: None,
+            block_dir: None,
             clone_into: None,
             tasks: 0,
             stdio: Some(&stdio),

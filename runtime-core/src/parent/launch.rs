@@ -2,8 +2,8 @@
 //!
 //! Every wait watches the child's pidfd and has a deadline.
 
-mod arena;
 mod assembly;
+mod block;
 mod idmapped;
 mod idmaps;
 mod namespaces;
@@ -24,7 +24,7 @@ use crate::base::sys::{self, Spawn};
 use crate::base::{Error, Exit, HostPid, Kind, Result, Step, wait_for};
 use crate::plan::{Host, Plan};
 
-pub(crate) use arena::{ARENA_FILE, Arena};
+pub(crate) use block::{BLOCK_FILE, InitBlock};
 pub(crate) use report::{failure, killed_at_execve};
 pub(crate) use resources::Given;
 
@@ -41,8 +41,8 @@ const LISTENER_POLL: Duration = Duration::from_micros(200);
 pub(crate) struct Launch<'l> {
     pub(crate) plan: &'l Plan,
     pub(crate) host: Host,
-    /// Where the arena is kept for `start` to read; `None`: in memory only.
-    pub(crate) arena_dir: Option<BorrowedFd<'l>>,
+    /// Where the block is kept for `start` to read; `None`: in memory only.
+    pub(crate) block_dir: Option<BorrowedFd<'l>>,
     /// The cgroup to be born into.
     pub(crate) clone_into: Option<BorrowedFd<'l>>,
     /// How many `tasks` files it gets to write at most.
@@ -58,7 +58,7 @@ pub(crate) struct Init {
     pid: HostPid,
     pidfd: OwnedFd,
     sync: OwnedFd,
-    arena: Arena,
+    block: InitBlock,
     host: Host,
     /// Whether its own seccomp filter kills it where it executes the command.
     doomed: bool,
@@ -88,10 +88,10 @@ impl Launch<'_> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
         let connection =
-            arena::Connection { sync: theirs.as_raw_fd(), tasks: self.tasks, die_with_parent: self.die_with_parent };
-        let (arena, arena_fd) = Arena::write(self.plan, &connection, self.arena_dir)?;
+            block::Connection { sync: theirs.as_raw_fd(), tasks: self.tasks, die_with_parent: self.die_with_parent };
+        let (block, block_fd) = InitBlock::write(self.plan, &connection, self.block_dir)?;
         let program = program().map_err(|errno| failed(errno).object("the init's memfd"))?;
-        let number = std::ffi::CString::new(arena_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
+        let number = std::ffi::CString::new(block_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
         let processors = self.plan.sets_affinity.then(sys::Processors::of_this_thread).flatten();
         let spawned = sys::spawn(&Spawn {
             namespaces: self.plan.clone_flags,
@@ -100,15 +100,15 @@ impl Launch<'_> {
             argv: &[c"orlop", c"init", &number],
             environment: &[],
             before: &[],
-            inherit: &[theirs.as_raw_fd(), arena_fd.as_raw_fd()],
+            inherit: &[theirs.as_raw_fd(), block_fd.as_raw_fd()],
             apart: processors.as_ref(),
             stdio: self.stdio.map(|streams| streams.each_ref().map(AsFd::as_fd)),
         });
         let (pid, pidfd) = spawned.map_err(|failed| clone_error(failed.errno, self.plan.clone_flags))?;
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
         // One that is to wait for `start` lets go long before.
-        let doomed = self.plan.seccomp_kills_execve && self.arena_dir.is_none();
-        Ok(Init { pid, pidfd, sync: ours, arena, host: self.host, doomed, ready: !self.plan.says_ready() })
+        let doomed = self.plan.seccomp_kills_execve && self.block_dir.is_none();
+        Ok(Init { pid, pidfd, sync: ours, block, host: self.host, doomed, ready: !self.plan.says_ready() })
     }
 
     /// Starts the init and hands all that it needs over at once: for a launch that has nothing else to do meanwhile.
@@ -183,7 +183,7 @@ impl Init {
             }
         }
         for assembly in &plan.assemblies {
-            let made = assembly::make(plan, assembly, &self.arena)?;
+            let made = assembly::make(plan, assembly, &self.block)?;
             if !self.send_descriptors(&[made.as_raw_fd()], wire::LAST)? {
                 break;
             }
@@ -258,7 +258,7 @@ impl Init {
 
     /// Maps the ids of the mount that the init has made. Which map it gets is the plan's word, not the init's.
     fn map_mount(&self, plan: &Plan) -> Result<()> {
-        let waiting = self.arena.waiting_mount();
+        let waiting = self.block.waiting_mount();
         let planned =
             waiting.and_then(|(op, number)| Some((plan.mapped_mounts.iter().find(|one| one.op == op)?, number)));
         let Some((mount, number)) = planned else {
@@ -337,7 +337,7 @@ impl Init {
     }
 
     fn timed_out(&self) -> Error {
-        let (step, object) = report::progress(&self.arena);
+        let (step, object) = report::progress(&self.block);
         Error::new(Kind::Timeout, step)
             .object(object)
             .detail(format!("no sign of life from the container's init for {} s", DEADLINE.as_secs()))
@@ -356,16 +356,16 @@ impl Init {
     /// The socket is closed: by an execve that succeeded, by the hand-over to `start`, or by death.
     fn let_go(&mut self, dead: bool) -> Result<Event> {
         // Files are closed before a death can be seen. Before all was set up, a death is what it must be.
-        if !dead && self.ready && !self.arena.failed() && !self.is_killed_by_its_filter()? {
+        if !dead && self.ready && !self.block.failed() && !self.is_killed_by_its_filter()? {
             return Ok(Event::LetGo);
         }
         // A failed init is about to be dead: a few microseconds at most, and the deadline in any case.
         self.wait_dead()?;
         let exit = self.reap()?;
-        if matches!(exit, Exit::Signal(_)) && !self.arena.failed() && self.has_executed() {
+        if matches!(exit, Exit::Signal(_)) && !self.block.failed() && self.has_executed() {
             return Ok(Event::LetGo);
         }
-        report::death(&self.arena, exit).map_or(Ok(Event::LetGo), Err)
+        report::death(&self.block, exit).map_or(Ok(Event::LetGo), Err)
     }
 
     /// Files are closed before a death can be seen: where one is certain, it is waited for.
@@ -402,7 +402,7 @@ impl Init {
 
     /// After a fork of its own the init goes on as another child of ours.
     fn follow_fork(&mut self) -> Result<bool> {
-        let Some(next) = self.arena.take_forked().and_then(HostPid::new) else { return Ok(false) };
+        let Some(next) = self.block.take_forked().and_then(HostPid::new) else { return Ok(false) };
         let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
         let pidfd = sys::pidfd_open(next.get()).map_err(failed)?;
         // The number comes from a block that the init can write, and an init may be traced by who has the right to trace everything: no other
@@ -420,7 +420,7 @@ impl Init {
     /// # Errors
     /// The init's death or failure, or [`Kind::Timeout`].
     pub(crate) fn take_listener(&self) -> Result<OwnedFd> {
-        take_listener(&self.arena, self.pidfd.as_fd())
+        take_listener(&self.block, self.pidfd.as_fd())
     }
 
     /// Ends an init that is of no more use, with all that is in its pid namespace, and reaps it.
@@ -444,18 +444,18 @@ impl Init {
 ///
 /// # Errors
 /// The init's death or failure, or [`Kind::Timeout`].
-pub(crate) fn take_listener(arena: &Arena, pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(crate) fn take_listener(block: &InitBlock, pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
     let failed = |errno: Errno| Error::os(Step::SendSeccompListener, errno as i32).field("/linux/seccomp");
     let deadline = Instant::now() + DEADLINE;
     loop {
-        if let Some(number) = arena.listener() {
+        if let Some(number) = block.listener() {
             let listener = sys::pidfd_getfd(pidfd, number).map_err(failed)?;
-            arena.listener_taken();
+            block.listener_taken();
             return Ok(listener);
         }
         let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
         if poll(&mut fds, PollTimeout::ZERO).unwrap_or(0) > 0 {
-            return Err(if arena.failed() { report::failure(arena) } else { failed(Errno::ESRCH) });
+            return Err(if block.failed() { report::failure(block) } else { failed(Errno::ESRCH) });
         }
         if Instant::now() > deadline {
             return Err(

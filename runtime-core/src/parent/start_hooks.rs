@@ -73,7 +73,7 @@ impl Spawn for AsCommand<'_> {
         let launch = Launch {
             plan: &plan,
             host: self.host,
-            arena_dir: None,
+            block_dir: None,
             clone_into,
             tasks: tasks.len(),
             stdio: Some(&stdio),

@@ -122,7 +122,7 @@ impl Making<'_> {
         let launch = Launch {
             plan: self.plan(),
             host: self.prepared.host,
-            arena_dir: waits.then_some(dir),
+            block_dir: waits.then_some(dir),
             clone_into: cgroup.map(ContainerCgroup::birthplace).transpose()?.flatten(),
             tasks: cgroup.map_or(0, ContainerCgroup::hierarchies),
             stdio: self.options.stdio.as_ref(),

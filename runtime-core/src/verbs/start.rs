@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::parent::agent::send_listener;
 use crate::parent::facts::host;
 use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
-use crate::parent::launch::{self, ARENA_FILE, Arena};
+use crate::parent::launch::{self, BLOCK_FILE, InitBlock};
 use crate::parent::liveness::{Facts, facts_locked};
 use crate::parent::prepare::compile_seccomp;
 use crate::parent::start_hooks::AsCommand;
@@ -119,24 +119,24 @@ impl Starting<'_> {
     fn release(&self, patience: Duration) -> Result<()> {
         let failed = |errno: Errno| Error::os(Step::Execute, errno as i32).object(EXEC_FIFO);
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let arena = Arena::open(self.locked.dir())?;
+        let block = InitBlock::open(self.locked.dir())?;
         // Ours is the reading side: when the last writer's side closes, which is the init's, the command has taken over.
         let reader = openat(self.locked.dir(), EXEC_FIFO, OFlag::O_RDONLY | flags, Mode::empty()).map_err(failed)?;
         let writer = openat(self.locked.dir(), EXEC_FIFO, OFlag::O_WRONLY | flags, Mode::empty()).map_err(failed)?;
         write(&writer, &[0]).map_err(failed)?;
         drop(writer);
-        self.hand_over_listener(&arena)?;
+        self.hand_over_listener(&block)?;
         self.wait(reader.as_fd(), patience)?;
-        if arena.failed() {
-            return Err(launch::failure(&arena));
+        if block.failed() {
+            return Err(launch::failure(&block));
         }
         if self.profile_kills_execve()? && pidfd::wait_until(self.init, Instant::now() + DEATH).map_err(failed)? {
-            return Err(launch::killed_at_execve(&arena));
+            return Err(launch::killed_at_execve(&block));
         }
         self.locked.remove_exec_fifo()?;
-        match unlinkat(self.locked.dir(), ARENA_FILE, UnlinkatFlags::NoRemoveDir) {
+        match unlinkat(self.locked.dir(), BLOCK_FILE, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(Error::os(Step::WriteState, errno as i32).object(ARENA_FILE)),
+            Err(errno) => Err(Error::os(Step::WriteState, errno as i32).object(BLOCK_FILE)),
         }
     }
 
@@ -161,11 +161,11 @@ impl Starting<'_> {
         Ok(filter.is_some_and(|filter| crate::plan::kills_execve(&filter)))
     }
 
-    fn hand_over_listener(&self, arena: &Arena) -> Result<()> {
-        if !arena.awaits_listener() {
+    fn hand_over_listener(&self, block: &InitBlock) -> Result<()> {
+        if !block.awaits_listener() {
             return Ok(());
         }
-        let listener = launch::take_listener(arena, self.init)?;
+        let listener = launch::take_listener(block, self.init)?;
         let profile = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
         let pid = self.record.init.map(|init| init.pid).ok_or_else(|| Error::os(Step::Execute, libc::ESRCH))?;
         send_listener(&listener, profile, self.record, Status::Created, pid).map_err(|error| self.stop(error))

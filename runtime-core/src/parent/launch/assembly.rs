@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use orlop_init::wire::DETAIL;
 
-use super::arena::Arena;
+use super::block::InitBlock;
 use super::resources::Given;
 use super::{report, resources};
 use crate::base::{Error, Result, Step};
@@ -15,7 +15,7 @@ use crate::plan::{Assembly, Plan};
 ///
 /// # Errors
 /// Those of its operations, as the init would report them.
-pub(super) fn make(plan: &Plan, assembly: &Assembly, arena: &Arena) -> Result<OwnedFd> {
+pub(super) fn make(plan: &Plan, assembly: &Assembly, block: &InitBlock) -> Result<OwnedFd> {
     let records = plan.program.assembled.get(assembly.operations.clone()).unwrap_or(&[]);
     let lent = resources::open_all(plan, &assembly.lent, &Given::default())?;
     let slots: Vec<AtomicI32> = plan.resources.iter().map(|_| AtomicI32::new(0)).collect();
@@ -25,8 +25,8 @@ pub(super) fn make(plan: &Plan, assembly: &Assembly, arena: &Arena) -> Result<Ow
         }
     }
     let said = [const { AtomicU8::new(0) }; DETAIL];
-    arena.assemble(records, &slots, &said).map_err(|unmade| match records.get(unmade.index) {
-        Some(record) => report::unmade(arena, record, &unmade, &super::arena::text(&said)),
+    block.assemble(records, &slots, &said).map_err(|unmade| match records.get(unmade.index) {
+        Some(record) => report::unmade(block, record, &unmade, &super::block::text(&said)),
         None => Error::os(Step::Mount, unmade.errno).object("an assembly without operations"),
     })
 }

@@ -3,38 +3,38 @@
 use orlop_init::Unmade;
 use orlop_init::wire::{Op, Phase, ProcFile, Record, detail};
 
-use super::arena::Arena;
+use super::block::InitBlock;
 use crate::base::{Error, Exit, Kind, Step};
 use crate::config::SchedulerPolicy;
 use crate::plan::describe;
 
 /// The step an init is at, and its object.
-pub(crate) fn progress(arena: &Arena) -> (Step, String) {
-    match arena.operation() {
-        Some(record) => (describe::step(&record.op), describe::object(&record.op, arena.view())),
+pub(crate) fn progress(block: &InitBlock) -> (Step, String) {
+    match block.operation() {
+        Some(record) => (describe::step(&record.op), describe::object(&record.op, block.view())),
         None => (Step::Clone, String::new()),
     }
 }
 
 /// The error of an init whose own seccomp profile killed it at the one call that is made under it.
-pub(crate) fn killed_at_execve(arena: &Arena) -> Error {
+pub(crate) fn killed_at_execve(block: &InitBlock) -> Error {
     Error::new(Kind::Command, Step::Execute)
-        .object(arena.command())
+        .object(block.command())
         .field("/linux/seccomp")
         .detail("the seccomp profile kills the process that executes the command: it must allow execve")
 }
 
 /// The error of an init that ended; `None`: it had executed the command, which ended by itself.
-pub(crate) fn death(arena: &Arena, exit: Exit) -> Option<Error> {
-    if arena.failed() {
-        return Some(failure(arena));
+pub(crate) fn death(block: &InitBlock, exit: Exit) -> Option<Error> {
+    if block.failed() {
+        return Some(failure(block));
     }
-    let record = arena.operation()?;
+    let record = block.operation()?;
     let executing = matches!(record.op, Op::Execute | Op::Seccomp { .. });
-    let (step, object) = progress(arena);
+    let (step, object) = progress(block);
     match exit {
         // The profile's own verdict on the one call that is made under it.
-        Exit::Signal(libc::SIGSYS) if executing => Some(killed_at_execve(arena)),
+        Exit::Signal(libc::SIGSYS) if executing => Some(killed_at_execve(block)),
         _ if matches!(record.op, Op::Execute) => None,
         Exit::Signal(signal) => {
             let error = Error::new(Kind::System, step)
@@ -55,25 +55,25 @@ pub(crate) fn death(arena: &Arena, exit: Exit) -> Option<Error> {
 }
 
 /// The error that an init reported.
-pub(crate) fn failure(arena: &Arena) -> Error {
-    let (errno, reason) = arena.report();
-    match arena.operation() {
-        Some(record) => failed(arena, &record, errno, reason, &arena.detail()),
+pub(crate) fn failure(block: &InitBlock) -> Error {
+    let (errno, reason) = block.report();
+    match block.operation() {
+        Some(record) => failed(block, &record, errno, reason, &block.detail()),
         None => Error::os(Step::Clone, errno).object("the container's init"),
     }
 }
 
 /// The error of what the runtime could not put together; `record` is the operation that failed.
-pub(super) fn unmade(arena: &Arena, record: &Record, unmade: &Unmade, said: &[u8]) -> Error {
-    failed(arena, record, unmade.errno, unmade.reason, said)
+pub(super) fn unmade(block: &InitBlock, record: &Record, unmade: &Unmade, said: &[u8]) -> Error {
+    failed(block, record, unmade.errno, unmade.reason, said)
 }
 
-fn failed(arena: &Arena, record: &Record, errno: i32, reason: u32, said: &[u8]) -> Error {
-    let view = arena.view();
+fn failed(block: &InitBlock, record: &Record, errno: i32, reason: u32, said: &[u8]) -> Error {
+    let view = block.view();
     let field = view.text(record.field);
     let with_field = |error: Error| if field.is_empty() { error } else { error.field(field) };
     if matches!(record.op, Op::FindProgram | Op::Execute) {
-        let error = command(arena, errno, reason);
+        let error = command(block, errno, reason);
         // What is wrong there is in the image, not in the config.
         return if reason == detail::INTERPRETER { error } else { with_field(error) };
     }
@@ -150,8 +150,8 @@ fn attributes(error: Error, op: &Op, errno: i32) -> Error {
 }
 
 /// A command that cannot be executed, in words that engines look for.
-fn command(arena: &Arena, errno: i32, reason: u32) -> Error {
-    let command = arena.command();
+fn command(block: &InitBlock, errno: i32, reason: u32) -> Error {
+    let command = block.command();
     let error = Error::new(Kind::Command, Step::Execute);
     match reason {
         detail::NOT_FOUND if !command.contains('/') => {
@@ -159,7 +159,7 @@ fn command(arena: &Arena, errno: i32, reason: u32) -> Error {
         }
         detail::INTERPRETER => {
             let os = Error::os(Step::Execute, errno).kind_is(Kind::Command).object(command);
-            match interpreter(&arena.detail()) {
+            match interpreter(&block.detail()) {
                 Some(interpreter) => os.hint(format!("its interpreter {interpreter} is missing in the container")),
                 None => os.hint("its interpreter or dynamic loader is missing in the container"),
             }

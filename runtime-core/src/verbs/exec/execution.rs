@@ -200,7 +200,7 @@ impl Executing<'_> {
             Launch {
                 plan: self.plan,
                 host: self.host,
-                arena_dir: None,
+                block_dir: None,
                 clone_into,
                 tasks: tasks.len(),
                 stdio: self.options.stdio.as_ref(),

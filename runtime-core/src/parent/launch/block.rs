@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::plan::program::{DATA_AT, View};
 
 /// The block's name in the container's directory, where `start` finds what the init reports.
-pub(crate) const ARENA_FILE: &str = "init.block";
+pub(crate) const BLOCK_FILE: &str = "init.block";
 
 /// What errors call it.
 const BLOCK: &str = "the init's shared block";
@@ -25,7 +25,7 @@ const MAX_SIZE: usize = 64 << 20;
 
 /// The mapped block of an init.
 #[derive(Debug)]
-pub(crate) struct Arena {
+pub(crate) struct InitBlock {
     mapped: MappedBlock,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Connection {
     pub(crate) die_with_parent: bool,
 }
 
-impl Arena {
+impl InitBlock {
     /// Lays `plan` out in a new file: in `dir`, or in memory only.
     pub(crate) fn write(plan: &Plan, connection: &Connection, dir: Option<BorrowedFd<'_>>) -> Result<(Self, OwnedFd)> {
         let program = &plan.program;
@@ -106,13 +106,13 @@ impl Arena {
     /// # Errors
     /// [`Kind::State`] for a file that this build did not write or that is damaged.
     pub(crate) fn open(dir: BorrowedFd<'_>) -> Result<Self> {
-        let failed = |errno: Errno| Error::os(Step::ReadState, errno as i32).object(ARENA_FILE);
+        let failed = |errno: Errno| Error::os(Step::ReadState, errno as i32).object(BLOCK_FILE);
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(dir, ARENA_FILE, flags, Mode::empty()).map_err(failed)?;
+        let file = openat(dir, BLOCK_FILE, flags, Mode::empty()).map_err(failed)?;
         let size = nix::sys::stat::fstat(&file).map_err(failed)?.st_size;
         let size = usize::try_from(size).unwrap_or(0);
         let damaged = |why: String| {
-            let error = Error::new(Kind::State, Step::ReadState).object(ARENA_FILE).detail(why);
+            let error = Error::new(Kind::State, Step::ReadState).object(BLOCK_FILE).detail(why);
             error.hint("delete the container and create it again")
         };
         if !(size_of::<Header>()..=MAX_SIZE).contains(&size) {
@@ -128,11 +128,11 @@ impl Arena {
                 NotABlock::Size => "damaged, or another build of orlop wrote it: sizes do not fit".into(),
             })
         })?;
-        let arena = Self { mapped };
-        if (0..arena.header().ops.len as usize).any(|index| arena.mapped.block().record(index).is_none()) {
+        let block = Self { mapped };
+        if (0..block.header().ops.len as usize).any(|index| block.mapped.block().record(index).is_none()) {
             return Err(damaged("damaged: it holds an operation that there is not".into()));
         }
-        Ok(arena)
+        Ok(block)
     }
 
     fn header(&self) -> &Header {
@@ -253,7 +253,7 @@ fn create(dir: Option<BorrowedFd<'_>>) -> std::result::Result<OwnedFd, Errno> {
     match dir {
         Some(dir) => {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            openat(dir, ARENA_FILE, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            openat(dir, BLOCK_FILE, flags, Mode::S_IRUSR | Mode::S_IWUSR)
         }
         None => sys::memfd(c"orlop-block", false),
     }
