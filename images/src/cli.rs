@@ -21,6 +21,7 @@ use table::Command;
 
 /// Carries out the command line of this process.
 pub(crate) fn main() -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "a program with the standard library's start")]
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     ExitCode::from(dispatch(&words))
 }

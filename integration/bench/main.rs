@@ -14,16 +14,6 @@
 //!
 //! Operations are interleaved, so that a change of the machine's speed meets all runtimes alike. Everything happens in a mount namespace
 //! of its own, from which a `unified` cgroup hierarchy beside v1 is taken away, since crun does not work with one.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::let_underscore_must_use,
-    reason = "a program that reports on the terminal and fails by panicking"
-)]
 
 mod bundles;
 mod costs;

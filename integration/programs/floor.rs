@@ -9,20 +9,12 @@
 //!
 //! Built by `build.rs` as a static musl executable from this one file, without dependencies.
 
-#![allow(unsafe_code, clippy::print_stdout, reason = "a program of bare system calls that reports on stdout")]
+#![allow(unsafe_code, reason = "a program of bare system calls")]
 #![allow(
     clippy::cast_sign_loss,
     clippy::cast_possible_truncation,
     reason = "kernel words are passed through unchanged"
 )]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "it fails by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "process::exit is how a small program gives an exit code")]
 
 use std::ffi::{CStr, CString};
 use std::ptr::null;

@@ -3,26 +3,12 @@
 //! It is built by `build.rs` as a static musl executable from this one file, so it has no dependency but std; every kernel
 //! interface that std lacks is reached through the C library's `syscall`.
 
-#![allow(
-    unsafe_code,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a test program that talks to the kernel and to stdout"
-)]
+#![allow(unsafe_code, reason = "a test program that talks to the kernel")]
 #![allow(
     clippy::cast_sign_loss,
     clippy::cast_possible_truncation,
     reason = "kernel words are passed through unchanged"
 )]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test program fails by panicking"
-)]
-#![allow(clippy::let_underscore_must_use, reason = "an attack that fails is tried again")]
-#![allow(clippy::disallowed_methods, reason = "process::exit is how a small program gives an exit code")]
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

@@ -11,15 +11,6 @@
 //! its own mount namespace, its own directory, state root and container ids, and is failed when a process, control group, mount or
 //! state directory of it is left afterwards ([`leak`]).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, and the runner turns that into a failed case"
-)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the runner reports on the terminal")]
-
 pub mod command;
 pub mod console;
 pub mod container;

@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::table::{Command, Flag, HELP};
-use crate::verbs;
+use crate::table::{Catalogue, Command, Flag, HELP};
 
 /// What can be completed at one place of a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +40,9 @@ fn usable(command: Command) -> impl Iterator<Item = Flag> {
 }
 
 /// Names of commands as a shell sees them: of `seccomp dump` only the first word, once.
-fn first_words() -> Vec<(&'static str, &'static str)> {
+fn first_words(catalogue: &Catalogue) -> Vec<(&'static str, &'static str)> {
     let mut words: Vec<(&str, &str)> = Vec::new();
-    for command in verbs::all() {
+    for &command in &catalogue.commands {
         let first = command.name().split(' ').next().unwrap_or_default();
         if words.last().is_none_or(|&(word, _)| word != first) {
             words.push((first, command.about()));
@@ -53,12 +52,12 @@ fn first_words() -> Vec<(&'static str, &'static str)> {
 }
 
 /// The script for `shell`, or `None` for an unknown one.
-pub(crate) fn script(shell: &str) -> Option<String> {
+pub(crate) fn script(shell: &str, catalogue: &Catalogue) -> Option<String> {
     let mut text = String::new();
     match shell {
-        "bash" => bash(&mut text),
-        "zsh" => zsh(&mut text),
-        "fish" => fish(&mut text),
+        "bash" => bash(&mut text, catalogue),
+        "zsh" => zsh(&mut text, catalogue),
+        "fish" => fish(&mut text, catalogue),
         _ => return None,
     }
     .ok()?;
@@ -69,9 +68,9 @@ fn spellings(flag: Flag) -> String {
     flag.short.map_or_else(|| format!("--{}", flag.long), |letter| format!("--{} -{letter}", flag.long))
 }
 
-fn bash(out: &mut String) -> std::fmt::Result {
+fn bash(out: &mut String, catalogue: &Catalogue) -> std::fmt::Result {
     let skip: Vec<String> =
-        usable(verbs::GLOBAL).filter(|flag| flag.value.is_some()).map(|flag| format!("--{}", flag.long)).collect();
+        usable(catalogue.global).filter(|flag| flag.value.is_some()).map(|flag| format!("--{}", flag.long)).collect();
     write!(
         out,
         "# bash completion for orlop\n\
@@ -93,10 +92,10 @@ fn bash(out: &mut String) -> std::fmt::Result {
          \x20   case $verb in\n",
         skip.iter().filter(|name| *name != "--root").map(String::as_str).collect::<Vec<_>>().join("|")
     )?;
-    let names: Vec<&str> = first_words().into_iter().map(|(word, _)| word).chain(["help"]).collect();
-    bash_case(out, "''", verbs::GLOBAL, &format!("compgen -W '{}' -- \"$cur\"", names.join(" ")))?;
+    let names: Vec<&str> = first_words(catalogue).into_iter().map(|(word, _)| word).chain(["help"]).collect();
+    bash_case(out, "''", catalogue.global, &format!("compgen -W '{}' -- \"$cur\"", names.join(" ")))?;
     writeln!(out, "        seccomp) COMPREPLY=($(compgen -W 'dump explain' -- \"$cur\")); return ;;")?;
-    for command in verbs::all() {
+    for &command in &catalogue.commands {
         let operand = bash_thing(first_operand(command));
         bash_case(out, &format!("'{}'", command.name()), command, &operand)?;
     }
@@ -160,7 +159,7 @@ fn zsh_flags(out: &mut String, command: Command) -> std::fmt::Result {
     Ok(())
 }
 
-fn zsh(out: &mut String) -> std::fmt::Result {
+fn zsh(out: &mut String, catalogue: &Catalogue) -> std::fmt::Result {
     write!(
         out,
         "#compdef orlop\n\
@@ -174,11 +173,11 @@ fn zsh(out: &mut String) -> std::fmt::Result {
          \x20   typeset -A opt_args\n\
          \x20   local -a commands=(\n"
     )?;
-    for (word, about) in first_words() {
+    for (word, about) in first_words(catalogue) {
         writeln!(out, "        '{word}:{}'", quote(about).replace(':', "\\:"))?;
     }
     write!(out, "    )\n    _arguments -C -A '-*'")?;
-    zsh_flags(out, verbs::GLOBAL)?;
+    zsh_flags(out, catalogue.global)?;
     write!(
         out,
         " \\\n                '1:command:->verb' '*::argument:->arguments'\n\
@@ -191,7 +190,7 @@ fn zsh(out: &mut String) -> std::fmt::Result {
          \x20   fi\n\
          \x20   case $verb in\n"
     )?;
-    for command in verbs::all() {
+    for &command in &catalogue.commands {
         write!(out, "        '{}') _arguments -s", command.name())?;
         zsh_flags(out, command)?;
         if let Some(word) = command.operands().split_whitespace().next() {
@@ -202,18 +201,18 @@ fn zsh(out: &mut String) -> std::fmt::Result {
     writeln!(out, "    esac\n}}\n_orlop \"$@\"")
 }
 
-fn fish(out: &mut String) -> std::fmt::Result {
+fn fish(out: &mut String, catalogue: &Catalogue) -> std::fmt::Result {
     let escape = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
     writeln!(out, "# fish completion for orlop\ncomplete -c orlop -f")?;
-    for (word, about) in first_words() {
+    for (word, about) in first_words(catalogue) {
         writeln!(out, "complete -c orlop -n __fish_use_subcommand -a {word} -d '{}'", escape(about))?;
     }
     writeln!(
         out,
         "complete -c orlop -n '__fish_seen_subcommand_from seccomp; and not __fish_seen_subcommand_from dump explain' -a 'dump explain'"
     )?;
-    for command in std::iter::once(verbs::GLOBAL).chain(verbs::all()) {
-        let place = if command == verbs::GLOBAL {
+    for command in std::iter::once(catalogue.global).chain(catalogue.commands.iter().copied()) {
+        let place = if command == catalogue.global {
             "__fish_use_subcommand".to_owned()
         } else {
             let last = command.name().split(' ').next_back().unwrap_or_default();
@@ -224,7 +223,7 @@ fn fish(out: &mut String) -> std::fmt::Result {
             let value = flag.value.map(|value| fish_value(thing(value))).unwrap_or_default();
             writeln!(out, "complete -c orlop -n '{place}' -l {}{short}{value} -d '{}'", flag.long, escape(flag.help))?;
         }
-        if command != verbs::GLOBAL {
+        if command != catalogue.global {
             let action = fish_thing(first_operand(command));
             if !action.is_empty() {
                 writeln!(out, "complete -c orlop -n '{place}'{action}")?;
@@ -252,12 +251,13 @@ fn fish_thing(thing: Thing) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands;
 
     #[test]
     fn every_script_names_every_command_and_flag() {
         for shell in ["bash", "zsh", "fish"] {
-            let text = script(shell).unwrap();
-            for command in verbs::all() {
+            let text = script(shell, &commands::catalogue()).unwrap();
+            for command in commands::all() {
                 for word in command.name().split(' ') {
                     assert!(text.contains(word), "{shell}: {word}");
                 }
@@ -266,7 +266,7 @@ mod tests {
                 }
             }
         }
-        assert!(script("csh").is_none());
+        assert!(script("csh", &commands::catalogue()).is_none());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt;
 pub(crate) struct Failure {
     message: String,
     kind: Kind,
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +21,12 @@ enum Kind {
 impl Failure {
     /// The command line is wrong: the message points to the help.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), kind: Kind::Usage }
+        Self { message: message.into(), kind: Kind::Usage, warnings: Vec::new() }
     }
 
     /// The command failed.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), kind: Kind::Failed }
+        Self { message: message.into(), kind: Kind::Failed, warnings: Vec::new() }
     }
 
     /// The operating system refused `what`.
@@ -39,6 +40,11 @@ impl Failure {
             Some(errno) => Self::os(what, nix::errno::Errno::from_raw(errno)),
             None => Self::new(format!("{what}: {error}")),
         }
+    }
+
+    /// What there is to be said before it.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Whether the command line was at fault.
@@ -55,7 +61,7 @@ fn lower(text: &str) -> String {
 
 impl From<orlop::Error> for Failure {
     fn from(error: orlop::Error) -> Self {
-        Self::new(error.to_string())
+        Self { warnings: error.warnings().to_vec(), ..Self::new(error.to_string()) }
     }
 }
 

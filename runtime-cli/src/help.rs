@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::table::{Command, Flag, HELP};
-use crate::verbs;
+use crate::table::{Catalogue, Command, Flag, HELP};
 
 /// Where the explanations of flags begin.
 const COLUMN: usize = 31;
@@ -21,15 +20,16 @@ pub(crate) fn command(command: Command) -> String {
 }
 
 /// Help for the program: its commands and global flags.
-pub(crate) fn program() -> String {
+pub(crate) fn program(catalogue: &Catalogue) -> String {
+    let global = catalogue.global;
     let mut text = String::new();
-    put(&mut text, format_args!("NAME:\n   orlop - Open Container Initiative runtime: {}\n", verbs::GLOBAL.about()));
-    put(&mut text, format_args!("\nUSAGE:\n   orlop {}\n\nCOMMANDS:\n", verbs::GLOBAL.operands()));
-    for command in verbs::all() {
+    put(&mut text, format_args!("NAME:\n   orlop - Open Container Initiative runtime: {}\n", global.about()));
+    put(&mut text, format_args!("\nUSAGE:\n   orlop {}\n\nCOMMANDS:\n", global.operands()));
+    for command in &catalogue.commands {
         put(&mut text, format_args!("   {:<17} {}\n", command.name(), command.about()));
     }
-    flags(&mut text, "GLOBAL FLAGS, before the command", verbs::GLOBAL);
-    rest(&mut text, verbs::GLOBAL);
+    flags(&mut text, "GLOBAL FLAGS, before the command", global);
+    rest(&mut text, global);
     text
 }
 
@@ -95,16 +95,17 @@ fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands;
 
     #[test]
     fn the_help_of_delete_reads_so() {
-        let delete = verbs::find("delete", None).unwrap().command;
+        let delete = commands::find("delete", None).unwrap().command;
         assert_eq!(command(delete), include_str!("../tests/data/help-delete.txt"));
     }
 
     #[test]
     fn no_line_of_any_help_is_too_long() {
-        for each in verbs::all() {
+        for each in commands::all() {
             for line in command(each).lines() {
                 assert!(line.len() <= 110, "{}: {line}", each.name());
             }
@@ -113,8 +114,8 @@ mod tests {
 
     #[test]
     fn the_program_help_names_every_command_and_no_refused_flag() {
-        let text = program();
-        for each in verbs::all() {
+        let text = program(&commands::catalogue());
+        for each in commands::all() {
             assert!(text.contains(&format!("\n   {} ", each.name())), "{}", each.name());
         }
         assert!(!text.contains("--criu"));

@@ -1,7 +1,7 @@
 //! The log that engines read: one line per message, as text or JSON in the shape that logrus gives runc's log.
 //!
 //! containerd's shim shows its user the last JSON line whose `level` is `error`; Podman reads `msg` the same way. Without
-//! `--log`, messages go to standard error, for a person: `orlop: create web1: …`.
+//! `--log`, messages go to standard error, for a person: `orlop: error: create web1: …`.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::failure::Failure;
 
@@ -113,7 +113,7 @@ impl Log {
         let message = &*one_line(message);
         self.write(Level::Error, message);
         if !matches!(self.target, Target::Stderr) {
-            to_stderr(&format!("orlop: {message}\n"));
+            to_stderr(&human(Level::Error, message));
         }
     }
 
@@ -146,7 +146,8 @@ impl Log {
             }
         };
         if let Some(error) = failed {
-            to_stderr(&format!("orlop: cannot write the log: {error}\norlop: {message}\n"));
+            to_stderr(&human(Level::Warning, &format!("cannot write the log: {error}")));
+            to_stderr(&human(level, message));
         }
     }
 }
@@ -191,14 +192,13 @@ fn one_line(message: &str) -> Cow<'_, str> {
 }
 
 fn human(level: Level, message: &str) -> String {
-    match level {
-        Level::Error => format!("orlop: {message}\n"),
-        other => format!("orlop: {}: {message}\n", other.name()),
-    }
+    format!("orlop: {}: {message}\n", level.name())
 }
 
 fn line(format: Format, level: Level, message: &str) -> String {
-    let time = rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
+    // To the second, as logrus has it.
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let time = orlop::rfc3339(UNIX_EPOCH + Duration::from_secs(seconds));
     match format {
         Format::Text => format!("time=\"{time}\" level={} msg={}\n", level.name(), quoted(message)),
         Format::Json => {
@@ -223,40 +223,9 @@ fn journal(name: &str, level: Level, message: &str) -> Vec<u8> {
     format!("MESSAGE={message}\nPRIORITY={}\nSYSLOG_IDENTIFIER={name}\n", level.priority()).into_bytes()
 }
 
-/// `seconds` since 1970 as `2026-11-21T04:08:08Z`.
-pub(crate) fn rfc3339(seconds: u64) -> String {
-    let (days, day) = (seconds / 86400, seconds % 86400);
-    // Days to a civil date with years that begin in March, so that the leap day is a year's last
-    // (Howard Hinnant, "chrono-compatible low-level date algorithms").
-    let era_day = days + 719_468;
-    let era = era_day / 146_097;
-    let of_era = era_day % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{date:02}T{:02}:{:02}:{:02}Z", day / 3600, day / 60 % 60, day % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_right_at_the_seams() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-            (1_795_233_600, "2026-11-21T04:00:00Z"),
-            (1_735_689_599, "2024-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(rfc3339(seconds), text);
-        }
-    }
 
     #[test]
     fn a_json_line_is_one_line_whatever_the_message() {

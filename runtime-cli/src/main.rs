@@ -1,14 +1,14 @@
 //! `orlop`: a runc-compatible OCI container runtime.
 //!
 //! This program turns a command line into a call of the `orlop` library, and the result into text and an exit status. What
-//! is accepted is declared once, in the table ([`table`]); each command has one file in [`verbs`].
+//! is accepted is declared once, in the table ([`table`]); each command has one file in [`verbs`], and [`commands`] lists them.
 
 #![cfg_attr(not(test), no_main)]
 
 mod allocator;
+mod commands;
 mod completion;
 mod copy_on_write;
-mod crew;
 mod failure;
 mod foreground;
 mod help;
@@ -30,12 +30,12 @@ mod verbs;
 
 use std::ffi::OsStr;
 
+use crate::commands::Verb;
 use crate::failure::Failure;
 use crate::log::Log;
 use crate::parse::Args;
 use crate::session::Session;
 use crate::table::Command;
-use crate::verbs::Verb;
 
 #[global_allocator]
 static ALLOCATOR: allocator::Allocator = allocator::Allocator::new();
@@ -43,7 +43,7 @@ static ALLOCATOR: allocator::Allocator = allocator::Allocator::new();
 /// Carries out one command line and returns the exit status.
 #[cfg_attr(test, allow(dead_code, reason = "the test harness has its own entry point"))]
 fn dispatch(words: &[&OsStr]) -> u8 {
-    let log = match parse::parse(verbs::GLOBAL, words).and_then(|global| Ok((Session::open_log(&global)?, global))) {
+    let log = match parse::parse(session::COMMAND, words).and_then(|global| Ok((Session::open_log(&global)?, global))) {
         Ok((log, global)) => return with_log(&global, &log),
         Err(failure) => (Log::default(), failure),
     };
@@ -53,8 +53,8 @@ fn dispatch(words: &[&OsStr]) -> u8 {
 fn with_log(global: &Args<'_>, log: &Log) -> u8 {
     let words = global.words();
     let shown = match words.split_first() {
-        _ if global.switch("version") => verbs::print(&verbs::version()),
-        None => verbs::print(&help::program()),
+        _ if session::asks_for_version(global) => verbs::print(&verbs::version::text()),
+        None => verbs::print(&help::program(&commands::catalogue())),
         Some((first, rest)) if *first == "help" || *first == "h" => topic(rest),
         Some(_) if global.help() => topic(words),
         Some(_) => return verb(global, words, log),
@@ -65,7 +65,7 @@ fn with_log(global: &Args<'_>, log: &Log) -> u8 {
 /// `orlop help [COMMAND]`.
 fn topic(words: &[&OsStr]) -> Result<u8, Failure> {
     match words.first() {
-        None => verbs::print(&help::program()),
+        None => verbs::print(&help::program(&commands::catalogue())),
         Some(_) => verbs::print(&help::command(lookup(words)?.0.command)),
     }
 }
@@ -74,15 +74,16 @@ fn topic(words: &[&OsStr]) -> Result<u8, Failure> {
 fn lookup<'w, 'a>(words: &'w [&'a OsStr]) -> Result<(Verb, &'w [&'a OsStr]), Failure> {
     let text = |index: usize| words.get(index).and_then(|word| word.to_str());
     let first = text(0).unwrap_or_default();
-    if let Some(verb) = verbs::find(first, text(1)) {
+    if let Some(verb) = commands::find(first, text(1)) {
         let count = verb.command.name().split(' ').count();
         return Ok((verb, words.get(count..).unwrap_or_default()));
     }
-    let followers: Vec<&str> = verbs::all().filter_map(|c| c.name().strip_prefix(first)?.strip_prefix(' ')).collect();
+    let followers: Vec<&str> =
+        commands::all().filter_map(|c| c.name().strip_prefix(first)?.strip_prefix(' ')).collect();
     if !followers.is_empty() {
         return Err(Failure::usage(format!("{first} what? one of {}", followers.join(", "))));
     }
-    let near = parse::nearest(first, verbs::all().map(Command::name));
+    let near = parse::nearest(first, commands::all().map(Command::name));
     let hint = near.map(|near| format!(", did you mean {near}?")).unwrap_or_default();
     let word = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
     Err(Failure::usage(format!("No help topic for '{word}': there is no such command{hint}")))
@@ -101,7 +102,7 @@ fn verb(global: &Args<'_>, words: &[&OsStr], log: &Log) -> u8 {
     let done = if args.help() {
         verbs::print(&help::command(command))
     } else {
-        Session::new(global, log).and_then(|session| {
+        Session::new(global, log, commands::catalogue).and_then(|session| {
             global.all_read()?;
             let begin = log.debugs().then(std::time::Instant::now);
             session.debug(|| format!("{} begins, state in {}", what(command, &args), session.runtime.root.display()));
@@ -127,6 +128,9 @@ fn what(command: Command, args: &Args<'_>) -> String {
 /// Tells why `command` failed, and returns the exit status: 255 for `exec` (as runc has it, so that 1 can be the command's
 /// own), 1 for all else and for wrong usage.
 fn report(log: &Log, command: Option<Command>, object: Option<&OsStr>, failure: &Failure) -> u8 {
+    for warning in failure.warnings() {
+        log.write(log::Level::Warning, warning);
+    }
     let name = command.map_or("", Command::name);
     let mut message = String::new();
     if !name.is_empty() {

@@ -3,34 +3,33 @@
 use std::fmt::Write;
 
 use crate::help::synopsis;
-use crate::table::{Command, HELP};
-use crate::verbs;
+use crate::table::{Catalogue, Command, HELP};
 
 /// All pages: file name and text.
-pub(crate) fn pages() -> Vec<(String, String)> {
-    let mut pages = vec![("orlop.8".to_owned(), page(verbs::GLOBAL))];
-    for command in verbs::all() {
-        pages.push((format!("{}.8", title(command)), page(command)));
+pub(crate) fn pages(catalogue: &Catalogue) -> Vec<(String, String)> {
+    let mut pages = vec![("orlop.8".to_owned(), page(catalogue.global, catalogue))];
+    for &command in &catalogue.commands {
+        pages.push((format!("{}.8", title(command, catalogue)), page(command, catalogue)));
     }
     pages
 }
 
-fn title(command: Command) -> String {
-    if command == verbs::GLOBAL { "orlop".to_owned() } else { format!("orlop-{}", command.name().replace(' ', "-")) }
+fn title(command: Command, catalogue: &Catalogue) -> String {
+    if command == catalogue.global { "orlop".to_owned() } else { format!("orlop-{}", command.name().replace(' ', "-")) }
 }
 
-fn page(command: Command) -> String {
+fn page(command: Command, catalogue: &Catalogue) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    write_page(&mut out, command).ok();
+    write_page(&mut out, command, catalogue).ok();
     out
 }
 
-fn write_page(out: &mut String, command: Command) -> std::fmt::Result {
-    let title = title(command);
+fn write_page(out: &mut String, command: Command, catalogue: &Catalogue) -> std::fmt::Result {
+    let title = title(command, catalogue);
     writeln!(out, ".TH {} 8 \"\" \"orlop {}\" \"Container runtime\"", title.to_uppercase(), env!("CARGO_PKG_VERSION"))?;
     writeln!(out, ".SH NAME\n{} \\- {}", escape(&title), escape(command.about()))?;
-    let name = if command == verbs::GLOBAL { String::new() } else { format!(" {}", command.name()) };
+    let name = if command == catalogue.global { String::new() } else { format!(" {}", command.name()) };
     writeln!(out, ".SH SYNOPSIS\n.B orlop{}\n[FLAGS] {}", escape(&name), escape(command.operands()))?;
     if command.details().next().is_some() {
         writeln!(out, ".SH DESCRIPTION")?;
@@ -41,10 +40,10 @@ fn write_page(out: &mut String, command: Command) -> std::fmt::Result {
             writeln!(out, "{before}\n{}\n{after}", escape(paragraph))?;
         }
     }
-    if command == verbs::GLOBAL {
+    if command == catalogue.global {
         writeln!(out, ".SH COMMANDS")?;
-        for each in verbs::all() {
-            writeln!(out, ".TP\n.BR {} (8)\n{}", escape(&self::title(each)), escape(each.about()))?;
+        for &each in &catalogue.commands {
+            writeln!(out, ".TP\n.BR {} (8)\n{}", escape(&self::title(each, catalogue)), escape(each.about()))?;
         }
     }
     writeln!(out, ".SH OPTIONS")?;
@@ -82,12 +81,13 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands;
 
     #[test]
     fn there_is_a_page_for_every_command_with_every_flag() {
-        let pages = pages();
-        assert_eq!(pages.len(), verbs::all().count() + 1);
-        for (command, (name, text)) in verbs::all().zip(pages.iter().skip(1)) {
+        let pages = pages(&commands::catalogue());
+        assert_eq!(pages.len(), commands::all().count() + 1);
+        for (command, (name, text)) in commands::all().zip(pages.iter().skip(1)) {
             assert!(text.starts_with(".TH ORLOP-"), "{name}");
             for flag in command.flags().filter(|flag| !flag.refused) {
                 assert!(text.contains(&escape(&format!("--{}", flag.long))), "{name}: {}", flag.long);

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::failure::Failure;
-use crate::table::{Command, Flag};
+use crate::table::{Command, Flag, HELP_NAME, Name};
 
 /// One flag as it was given.
 #[derive(Debug)]
@@ -140,8 +140,9 @@ impl<'a> Args<'a> {
     }
 
     fn unknown(&self, word: &str) -> Failure {
+        // The value that follows may be a secret: it is not repeated.
+        let word = word.split_once('=').filter(|(name, _)| *name != "--").map_or(word, |(name, _)| name);
         let name = word.trim_start_matches('-');
-        let name = name.split_once('=').map_or(name, |(name, _)| name);
         let candidates = self.command.flags().filter(|flag| !flag.refused).map(|flag| flag.long);
         match nearest(name, candidates) {
             Some(near) => Failure::usage(format!("unknown flag {word}, did you mean --{near}?")),
@@ -150,67 +151,67 @@ impl<'a> Args<'a> {
     }
 
     /// The last value given for the flag `name`; marks the flag as read.
-    pub(crate) fn value(&self, name: &str) -> Option<&'a OsStr> {
+    pub(crate) fn value(&self, name: Name) -> Option<&'a OsStr> {
         self.each(name).last()
     }
 
     /// All values given for the flag `name`, in their order; marks the flag as read.
-    pub(crate) fn each(&self, name: &str) -> impl Iterator<Item = &'a OsStr> {
-        debug_assert!(self.command.long(name).is_some(), "{} does not declare --{name}", self.command.name());
-        let mine = self.given.iter().filter(move |given| given.flag.long == name);
+    pub(crate) fn each(&self, name: Name) -> impl Iterator<Item = &'a OsStr> {
+        debug_assert!(self.command.long(name.as_str()).is_some(), "{} does not declare {name}", self.command.name());
+        let mine = self.given.iter().filter(move |given| given.flag.long == name.as_str());
         mine.inspect(|given| given.read.set(true)).map(|given| given.value)
     }
 
     /// Whether the switch `name` is on.
-    pub(crate) fn switch(&self, name: &str) -> bool {
+    pub(crate) fn switch(&self, name: Name) -> bool {
         self.setting(name).unwrap_or(false)
     }
 
     /// What the switch `name` was set to, if it was given.
-    pub(crate) fn setting(&self, name: &str) -> Option<bool> {
-        debug_assert!(self.command.long(name).is_some(), "{} does not declare --{name}", self.command.name());
-        let mine = self.given.iter().filter(|given| given.flag.long == name);
+    pub(crate) fn setting(&self, name: Name) -> Option<bool> {
+        debug_assert!(self.command.long(name.as_str()).is_some(), "{} does not declare {name}", self.command.name());
+        let mine = self.given.iter().filter(|given| given.flag.long == name.as_str());
         mine.inspect(|given| given.read.set(true)).last().map(|given| given.on)
     }
 
     /// The value of `name` as text.
-    pub(crate) fn text(&self, name: &str) -> Result<Option<&'a str>, Failure> {
+    pub(crate) fn text(&self, name: Name) -> Result<Option<&'a str>, Failure> {
         self.value(name).map(|value| utf8(name, value)).transpose()
     }
 
     /// All values of `name` as text.
-    pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, Failure> {
+    pub(crate) fn texts(&self, name: Name) -> Result<Vec<String>, Failure> {
         self.each(name).map(|value| utf8(name, value).map(str::to_owned)).collect()
     }
 
     /// The value of `name` as a path. An empty one counts as not given, as runc has it.
-    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn path(&self, name: Name) -> Option<PathBuf> {
         self.value(name).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
     /// The value of `name` as a number.
-    pub(crate) fn number<N: FromStr>(&self, name: &str) -> Result<Option<N>, Failure> {
+    pub(crate) fn number<N: FromStr>(&self, name: Name) -> Result<Option<N>, Failure> {
         self.value(name).map(|value| number(name, value)).transpose()
     }
 
     /// All values of `name` as numbers.
-    pub(crate) fn numbers<N: FromStr>(&self, name: &str) -> Result<Vec<N>, Failure> {
+    pub(crate) fn numbers<N: FromStr>(&self, name: Name) -> Result<Vec<N>, Failure> {
         self.each(name).map(|value| number(name, value)).collect()
     }
 
     /// The value of `name`, which must be one of the words of its placeholder (`table|json`).
-    pub(crate) fn choice(&self, name: &str) -> Result<Option<&'a str>, Failure> {
+    pub(crate) fn choice(&self, name: Name) -> Result<Option<&'a str>, Failure> {
         let Some(value) = self.text(name)? else { return Ok(None) };
-        let words = self.command.long(name).and_then(|flag| flag.value).unwrap_or_default();
+        let words = self.command.long(name.as_str()).and_then(|flag| flag.value).unwrap_or_default();
         if words.split('|').any(|word| word == value) {
             return Ok(Some(value));
         }
-        Err(Failure::usage(format!("--{name} {value:?}: not one of {}", words.replace('|', ", "))))
+        Err(Failure::usage(format!("{name} {value:?}: not one of {}", words.replace('|', ", "))))
     }
 
     /// Whether `--help` was given.
     pub(crate) fn help(&self) -> bool {
-        self.switch("help")
+        self.switch(HELP_NAME)
     }
 
     /// The operands, once every given flag has been read and their number is right.
@@ -254,14 +255,15 @@ impl<'a> Args<'a> {
     }
 }
 
-fn utf8<'a>(name: &str, value: &'a OsStr) -> Result<&'a str, Failure> {
-    value.to_str().ok_or_else(|| Failure::usage(format!("--{name} {value:?}: not UTF-8")))
+fn utf8(name: Name, value: &OsStr) -> Result<&str, Failure> {
+    // The value may be a secret of the container's environment: it is not repeated.
+    value.to_str().ok_or_else(|| Failure::usage(format!("{name}: its value is not UTF-8")))
 }
 
-fn number<N: FromStr>(name: &str, value: &OsStr) -> Result<N, Failure> {
+fn number<N: FromStr>(name: Name, value: &OsStr) -> Result<N, Failure> {
     // Rust's own parser takes a leading plus sign; the kernel and runc take it too, so nothing is checked here beyond the range.
     let parsed = value.to_str().and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| Failure::usage(format!("--{name} {value:?}: not a number of the allowed range")))
+    parsed.ok_or_else(|| Failure::usage(format!("{name} {value:?}: not a number of the allowed range")))
 }
 
 /// The words that Go's strconv.ParseBool knows, since engines and scripts were written against it.
@@ -298,7 +300,7 @@ fn edits(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verbs;
+    use crate::{commands, session};
 
     /// A command's name, its flags with their values, its operands.
     type Split = (String, Vec<(String, String)>, Vec<String>);
@@ -306,9 +308,9 @@ mod tests {
     /// Splits `line` at spaces and parses it as one command line: global flags, command, its flags and operands.
     fn split(line: &str) -> Result<Split, String> {
         let words: Vec<&OsStr> = line.split(' ').map(OsStr::new).collect();
-        let global = parse(verbs::GLOBAL, &words).map_err(|failure| failure.to_string())?;
+        let global = parse(session::COMMAND, &words).map_err(|failure| failure.to_string())?;
         let first = global.words()[0].to_str().unwrap();
-        let verb = verbs::find(first, global.words().get(1).and_then(|word| word.to_str())).unwrap();
+        let verb = commands::find(first, global.words().get(1).and_then(|word| word.to_str())).unwrap();
         let name = verb.command.name().to_owned();
         let args =
             parse(verb.command, &global.words()[name.split(' ').count()..]).map_err(|failure| failure.to_string())?;
@@ -431,35 +433,35 @@ mod tests {
 
     #[test]
     fn values_are_checked_where_they_are_read() {
-        let update = verbs::find("update", None).unwrap().command;
+        let update = commands::find("update", None).unwrap().command;
         let words = ["--pids-limit", "x", "--blkio-weight=70000", "--cpu-idle=2", "--memory", "", "id"].map(OsStr::new);
         let args = parse(update, &words).unwrap();
-        assert!(args.number::<i64>("pids-limit").is_err());
-        assert!(args.number::<u16>("blkio-weight").is_err());
-        assert!(args.choice("cpu-idle").is_err());
-        assert_eq!(args.path("memory"), None);
+        assert!(args.number::<i64>(Name::of("--pids-limit ")).is_err());
+        assert!(args.number::<u16>(Name::of("--blkio-weight ")).is_err());
+        assert!(args.choice(Name::of("--cpu-idle ")).is_err());
+        assert_eq!(args.path(Name::of("--memory ")), None);
         assert_eq!(args.operand().unwrap(), "id");
     }
 
     #[test]
     fn a_flag_that_no_code_reads_is_refused() {
-        let update = verbs::find("update", None).unwrap().command;
+        let update = commands::find("update", None).unwrap().command;
         let args = parse(update, &["--memory", "1", "--pids-limit", "2", "id"].map(OsStr::new)).unwrap();
-        assert_eq!(args.text("memory").unwrap(), Some("1"));
+        assert_eq!(args.text(Name::of("--memory ")).unwrap(), Some("1"));
         assert_eq!(args.operands().unwrap_err().to_string(), "--pids-limit has no effect here");
     }
 
     #[test]
     fn the_last_of_two_values_counts_and_lists_keep_all() {
-        let exec = verbs::find("exec", None).unwrap().command;
+        let exec = commands::find("exec", None).unwrap().command;
         let args = parse(
             exec,
             &["--cwd", "/a", "--cwd", "/b", "-t", "--tty=false", "-e", "A", "-e", "B", "x", "y"].map(OsStr::new),
         );
         let args = args.unwrap();
-        assert_eq!(args.text("cwd").unwrap(), Some("/b"));
-        assert_eq!(args.setting("tty"), Some(false));
-        assert_eq!(args.texts("env").unwrap(), ["A", "B"]);
+        assert_eq!(args.text(Name::of("--cwd ")).unwrap(), Some("/b"));
+        assert_eq!(args.setting(Name::of("--tty ")), Some(false));
+        assert_eq!(args.texts(Name::of("--env ")).unwrap(), ["A", "B"]);
     }
 
     #[test]
@@ -489,7 +491,7 @@ mod tests {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             usize::try_from(seed >> 16).unwrap() % below
         };
-        for command in verbs::all().chain([verbs::GLOBAL]) {
+        for command in commands::all().chain([session::COMMAND]) {
             for _ in 0..300 {
                 let words: Vec<Vec<u8>> = (0..next(6))
                     .map(|_| {

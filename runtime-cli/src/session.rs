@@ -7,6 +7,39 @@ use orlop::{CgroupDriver, ContainerId, Runtime};
 use crate::failure::Failure;
 use crate::log::{Format, Level, Log};
 use crate::parse::Args;
+use crate::table::{Catalogue, command};
+
+command! {
+    "orlop: [FLAGS] COMMAND [ARGUMENT...]
+run OCI containers, with the command line of runc
+",
+    [
+        ROOT = "--root DIR | where containers are kept (default: /run/orlop, or $XDG_RUNTIME_DIR/orlop when not root)",
+        LOG = "--log FILE | append messages to this file, or to journald:NAME or syslog:NAME, and not to standard error",
+        LOG_FORMAT = "--log-format text|json | how messages are written (default: text)",
+        LOG_LEVEL = "--log-level error|warning|info|debug | the least grave messages to write (default: warning)",
+        DEBUG = "--debug | the same as --log-level debug",
+        SYSTEMD_CGROUP = "--systemd-cgroup | have systemd make the cgroups; cgroupsPath is then SLICE:PREFIX:NAME",
+        CGROUP_MANAGER = "--cgroup-manager cgroupfs|systemd|disabled | who makes the cgroups (crun's name for --systemd-cgroup)",
+        ROOTLESS = "--rootless true|false|auto | make do without the right to set up cgroups (default: auto)",
+        _ = "--criu PATH ! criu is looked up in PATH",
+        VERSION = "-v, --version | show the version",
+    ],
+    "
+A container is made from a bundle: a directory with a config.json (OCI runtime specification) and a root
+file system. \"orlop spec\" writes a config.json to begin with; \"orlop try\" needs neither.
+
+Exit status: that of the container's command for run and exec in the foreground (128+N when signal N ended
+it); 0 for success; 1 for a failure, 255 for one of exec.
+
+$ orlop try
+  a shell in a container that sees a copy of this machine's own files
+$ orlop run -b /srv/web web1
+  run the container web1 from the bundle /srv/web
+$ orlop list
+$ orlop help run
+"
+}
 
 /// What every verb gets besides its own flags.
 #[derive(Debug)]
@@ -17,38 +50,40 @@ pub(crate) struct Session<'a> {
     pub(crate) log: &'a Log,
     /// Whether a root was given.
     pub(crate) root_given: bool,
+    /// All commands, for those that write about them.
+    pub(crate) catalogue: fn() -> Catalogue,
 }
 
 impl<'a> Session<'a> {
     /// The log alone, so that failures in the other global flags reach it.
     pub(crate) fn open_log(args: &Args<'_>) -> Result<Log, Failure> {
-        let format = match args.text("log-format")? {
+        let format = match args.text(LOG_FORMAT)? {
             None | Some("" | "text") => Format::Text,
             Some("json") => Format::Json,
             Some(other) => return Err(Failure::usage(format!("invalid log-format: {other}"))),
         };
-        let named = args.text("log-level")?.map(|name| {
+        let named = args.text(LOG_LEVEL)?.map(|name| {
             Level::named(name)
                 .ok_or_else(|| Failure::usage(format!("--log-level {name:?}: not error, warning, info, debug")))
         });
         let level = named.transpose()?.unwrap_or(Level::Warning);
-        let level = if args.switch("debug") { Level::Debug } else { level };
-        Log::open(args.value("log"), format, level)
+        let level = if args.switch(DEBUG) { Level::Debug } else { level };
+        Log::open(args.value(LOG), format, level)
     }
 
     /// All that the global flags say.
-    pub(crate) fn new(args: &Args<'_>, log: &'a Log) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &Args<'_>, log: &'a Log, catalogue: fn() -> Catalogue) -> Result<Self, Failure> {
         // An empty one counts as not given, as with runc.
-        let root = args.path("root").map(|root| absolute(&root)).transpose()?;
+        let root = args.path(ROOT).map(|root| absolute(&root)).transpose()?;
         let root_given = root.is_some();
         let cgroup_driver = cgroup_driver(args)?;
-        let rootless = args.text("rootless")?.map_or(Ok(None), rootless)?;
+        let rootless = args.text(ROOTLESS)?.map_or(Ok(None), rootless)?;
         let defaults = match root {
             // Not `..Runtime::default()`, which would look at the environment only to throw the result away.
             Some(root) => Runtime { root, cgroup_driver, rootless },
             None => Runtime { cgroup_driver, rootless, ..Runtime::default() },
         };
-        Ok(Self { runtime: defaults, log, root_given })
+        Ok(Self { runtime: defaults, log, root_given, catalogue })
     }
 
     /// Says something that the user should know although the command goes on.
@@ -79,13 +114,18 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Whether only the version is asked for.
+pub(crate) fn asks_for_version(args: &Args<'_>) -> bool {
+    args.switch(VERSION)
+}
+
 /// The id that an operand names.
 pub(crate) fn container_id(operand: &std::ffi::OsStr) -> Result<ContainerId, Failure> {
     Ok(ContainerId::new(operand.to_string_lossy())?)
 }
 
 fn cgroup_driver(args: &Args<'_>) -> Result<CgroupDriver, Failure> {
-    let named = match args.text("cgroup-manager")? {
+    let named = match args.text(CGROUP_MANAGER)? {
         None => None,
         Some("cgroupfs") => Some(CgroupDriver::Cgroupfs),
         Some("systemd") => Some(CgroupDriver::Systemd),
@@ -94,7 +134,7 @@ fn cgroup_driver(args: &Args<'_>) -> Result<CgroupDriver, Failure> {
             return Err(Failure::usage(format!("--cgroup-manager {other:?}: not cgroupfs, systemd or disabled")));
         }
     };
-    match (named, args.setting("systemd-cgroup")) {
+    match (named, args.setting(SYSTEMD_CGROUP)) {
         (None, Some(true)) => Ok(CgroupDriver::Systemd),
         (None, _) => Ok(CgroupDriver::default()),
         (Some(named), None) => Ok(named),

@@ -1,17 +1,17 @@
-//! The few system calls that neither the standard library nor nix wraps safely.
+//! The few system calls that the standard library and nix do not have: by rustix, and by hand what it has not either.
 #![allow(unsafe_code, reason = "each function wraps one system call and says why it is sound")]
 
 use std::ffi::CString;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
+use rustix::termios::{tcgetwinsize, tcsetwinsize};
 
-/// The size of a terminal's window in rows and columns (and pixels, unused).
-pub(crate) type WindowSize = libc::winsize;
+pub(crate) use rustix::termios::Winsize as WindowSize;
 
 /// Takes the file descriptor that was sent over the Unix socket `socket`; `None` when there is none. Does not wait.
 pub(crate) fn receive_fd(socket: BorrowedFd<'_>) -> nix::Result<Option<OwnedFd>> {
@@ -38,33 +38,28 @@ pub(crate) fn receive_fd(socket: BorrowedFd<'_>) -> nix::Result<Option<OwnedFd>>
     Ok(None)
 }
 
-/// The window size of the terminal `tty` (ioctl_tty(2), TIOCGWINSZ).
+/// The window size of the terminal `tty`.
 pub(crate) fn window_size(tty: BorrowedFd<'_>) -> nix::Result<WindowSize> {
-    let mut size = MaybeUninit::<WindowSize>::zeroed();
-    // SAFETY: TIOCGWINSZ writes one `struct winsize` to the address, which points to one.
-    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCGWINSZ, size.as_mut_ptr()) })?;
-    // SAFETY: zeroed bytes are a valid `winsize`, whatever of it the kernel wrote.
-    Ok(unsafe { size.assume_init() })
+    tcgetwinsize(tty).map_err(errno)
 }
 
-/// Sets the window size of the terminal `tty` (ioctl_tty(2), TIOCSWINSZ); its foreground processes get SIGWINCH.
-pub(crate) fn set_window_size(tty: BorrowedFd<'_>, size: &WindowSize) -> nix::Result<()> {
-    let size: *const WindowSize = size;
-    // SAFETY: TIOCSWINSZ only reads one `struct winsize` from the address, which comes from a reference.
-    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, size) }).map(drop)
+/// Sets the window size of the terminal `tty`; its foreground processes get SIGWINCH.
+pub(crate) fn set_window_size(tty: BorrowedFd<'_>, size: WindowSize) -> nix::Result<()> {
+    tcsetwinsize(tty, size).map_err(errno)
 }
 
 /// Opens the other end of the pseudoterminal whose master is `master` (ioctl_tty(2), TIOCGPTPEER; Linux 4.13), without a path
 /// and so in whatever mount namespace its devpts lies.
 pub(crate) fn open_peer(master: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: TIOCGPTPEER takes its argument by value: flags for open(2).
-    let fd = Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
-    // SAFETY: the call succeeded, so `fd` is a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(errno)
 }
 
-/// Sends `signal` to the process behind `pidfd` (pidfd_send_signal(2); Linux 5.1).
+/// The same number as nix has it, whose errors the rest of this program speaks.
+fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
+}
+
+/// Sends `signal` to the process behind `pidfd` (pidfd_send_signal(2); Linux 5.1). Not by rustix, which has no realtime signals.
 pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is allowed (the kernel fills it in as for kill(2)); the other arguments are plain numbers.
@@ -74,11 +69,8 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()>
 
 /// Opens a pidfd of the process `pid` (pidfd_open(2); Linux 5.3).
 pub(crate) fn open_pidfd(pid: i32) -> nix::Result<OwnedFd> {
-    // SAFETY: both arguments are plain numbers.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the call succeeded, so `fd` is a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).map_err(errno)
 }
 
 /// Makes the mount at `path` and all below it read-only (mount_setattr(2); Linux 5.12).

@@ -86,7 +86,7 @@ pub(crate) fn console_size() -> Option<ConsoleSize> {
 pub(crate) fn copy_size(to: BorrowedFd<'_>) {
     if let Some(size) = size() {
         // The size is a courtesy: if the terminal vanishes at this moment, its end is noticed elsewhere.
-        sys::set_window_size(to, &size).ok();
+        sys::set_window_size(to, size).ok();
     }
 }
 

@@ -86,7 +86,7 @@ fn failures_are_one_line_on_standard_error_with_the_right_status() {
     let scratch = Scratch::new("failures");
     let root = scratch.path("root");
     for (line, status, message) in [
-        ("state x", 1, "orlop: state x: find container x: container does not exist\n"),
+        ("state x", 1, "orlop: error: state x: find container x: container does not exist\n"),
         ("start x", 1, "does not exist"),
         ("exec x ls", 255, "does not exist"),
         ("delete x", 1, "does not exist"),
@@ -97,7 +97,11 @@ fn failures_are_one_line_on_standard_error_with_the_right_status() {
         ("delete --force x", 0, ""),
         ("create --bundle /nonexistent x", 1, "no such file or directory"),
         ("run --bundle /nonexistent x", 1, "no such file or directory"),
-        ("create", 1, "orlop: create: \"create\" requires exactly 1 argument(s), got 0 (see orlop create --help)\n"),
+        (
+            "create",
+            1,
+            "orlop: error: create: \"create\" requires exactly 1 argument(s), got 0 (see orlop create --help)\n",
+        ),
         ("exec x", 1, "what shall be executed?"),
         ("run --bundel /b x", 1, "did you mean --bundle?"),
         ("stat x", 1, "there is no such command, did you mean start?"),
@@ -121,7 +125,7 @@ fn failures_reach_the_log_in_its_format() {
     let words = |format: &'static str| {
         let globals = ["--root", root.to_str().unwrap(), "--log", log.to_str().unwrap(), format];
         let (status, _, err) = run(&[&globals[..], &["state", "x"]].concat());
-        assert_eq!((status, err.as_str()), (1, "orlop: state x: find container x: container does not exist\n"));
+        assert_eq!((status, err.as_str()), (1, "orlop: error: state x: find container x: container does not exist\n"));
         let written = fs::read_to_string(&log).unwrap();
         fs::remove_file(&log).unwrap();
         written
@@ -212,5 +216,78 @@ fn bash_completes_commands_flags_values_and_files() {
         ("orlop run -b bun", "bundle"),
     ] {
         assert_eq!(completed(&script, &scratch.0, line), offered, "{line}");
+    }
+}
+
+#[test]
+fn what_may_be_a_secret_is_not_repeated() {
+    let scratch = Scratch::new("secret");
+    let (root, bundle) = (scratch.path("root"), scratch.path("bundle"));
+    let log = scratch.path("log");
+    let spoken = |words: &[&str]| {
+        let globals = ["--root", root.to_str().unwrap(), "--log", log.to_str().unwrap(), "--debug"];
+        let (status, out, err) = run(&[&globals[..], words].concat());
+        assert_ne!(status, 0, "{words:?}");
+        format!("{out}{err}{}", fs::read_to_string(&log).unwrap())
+    };
+    for (place, value) in [
+        ("/process/env", serde_json::json!(["PATH=/bin", "hunter2"])),
+        ("/process/env", serde_json::json!(["=hunter2"])),
+        ("/process/env", serde_json::json!("KEY=hunter2")),
+        ("/process/args", serde_json::json!("sh -c hunter2")),
+        ("/process/args", serde_json::json!(["sh", "hunter2\0"])),
+        ("/annotations", serde_json::json!({ "org.criu.config": "hunter2" })),
+        ("/annotations", serde_json::json!({ "any": ["hunter2"] })),
+        ("/hooks", serde_json::json!({ "poststop": [{ "path": "/bin/true", "env": ["hunter2"] }] })),
+        ("/linux/sysctl", serde_json::json!({ "kernel.none.such": "hunter2" })),
+        ("/linux/sysctl", serde_json::json!({ "net.ipv4.ip_forward": ["hunter2"] })),
+    ] {
+        fs::create_dir_all(bundle.join("rootfs")).unwrap();
+        assert!(orlop().arg("spec").arg("-b").arg(&bundle).status().unwrap().success());
+        let path = bundle.join("config.json");
+        let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        config["process"]["terminal"] = false.into();
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        config.pointer_mut(parent).unwrap()[name] = value;
+        fs::write(&path, config.to_string()).unwrap();
+        for verb in ["create", "validate"] {
+            let words: &[&str] = if verb == "create" {
+                &[verb, "x", "-b", bundle.to_str().unwrap()]
+            } else {
+                &[verb, bundle.to_str().unwrap()]
+            };
+            let text = spoken(words);
+            assert!(!text.contains("hunter2") && text.contains(place), "{verb}: {text}");
+        }
+        fs::remove_dir_all(&bundle).unwrap();
+    }
+    for words in [&["exec", "--enw=hunter2", "x", "sh"][..], &["exec", "--env", "hunter2", "x", "sh"]] {
+        assert!(!spoken(words).contains("hunter2"), "{words:?}");
+    }
+}
+
+#[test]
+fn warnings_come_before_the_error_when_the_command_fails() {
+    let scratch = Scratch::new("warned");
+    let (root, bundle) = (scratch.path("root"), scratch.path("bundle"));
+    fs::create_dir_all(bundle.join("rootfs")).unwrap();
+    assert!(orlop().arg("spec").arg("-b").arg(&bundle).status().unwrap().success());
+    let path = bundle.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    config["nonsense"] = 1.into();
+    config["process"]["terminal"] = false.into();
+    config["process"]["capabilities"]["bounding"] = serde_json::json!(["CAP_NONE_SUCH"]);
+    for (place, value) in
+        [("args", serde_json::json!([])), ("args", serde_json::json!(["/nonexistent"])), ("cwd", "x".into())]
+    {
+        let mut config = config.clone();
+        config["process"][place] = value;
+        fs::write(&path, config.to_string()).unwrap();
+        let (status, _, err) = run(&["--root", root.to_str().unwrap(), "create", "-b", bundle.to_str().unwrap(), "x"]);
+        let lines: Vec<&str> = err.lines().collect();
+        assert!(status == 1 && lines.len() == 3, "{err}");
+        assert!(lines[0].starts_with("orlop: warning: ") && lines[0].contains("/nonsense"), "{err}");
+        assert!(lines[1].starts_with("orlop: warning: ") && lines[1].contains("CAP_NONE_SUCH"), "{err}");
+        assert!(lines[2].starts_with("orlop: error: create x: "), "{err}");
     }
 }

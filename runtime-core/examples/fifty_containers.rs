@@ -2,6 +2,7 @@
 //!
 //! Creating a container blocks for a few milliseconds, so it belongs on tokio's blocking threads; waiting for its end is a
 //! matter of a descriptor that becomes readable, and needs no thread at all.
+#![allow(clippy::disallowed_methods, reason = "arguments of a program with the standard library's start")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 #![allow(unsafe_code, reason = "tokio asks for a promise about the descriptor it is given")]
 

@@ -1,5 +1,6 @@
 //! Runs a bundle to its end: `cargo run -p orlop --example run_bundle -- BUNDLE`, as root or, with a config of
 //! `orlop spec --rootless`, as anyone.
+#![allow(clippy::disallowed_methods, reason = "arguments of a program with the standard library's start")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 
 use std::process::ExitCode;

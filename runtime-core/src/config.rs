@@ -29,6 +29,7 @@ pub use check::{CheckOptions, Warning, check, check_process, granted, mapped, sy
 pub use default::{DefaultConfig, default_config};
 pub use lists::parse_list;
 pub(crate) use load::faults;
+pub(crate) use load::unknown_process_fields;
 pub use load::{load, load_process, load_resources, unknown_fields};
 pub use model::{
     Capabilities, Config, ConsoleSize, CpuAffinity, Device, Hook, Hooks, IdMapping, IntelRdt, IoPriority, Linux,

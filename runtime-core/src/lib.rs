@@ -14,6 +14,7 @@ pub use base::{CgroupDriver, Container, ContainerId, Error, Exit, HostPid, Kind,
 pub use parent::criu::{CgroupMode, CriuOptions, NetworkLock};
 pub use parent::options::CreateOptions;
 pub use parent::resctrl::IntelRdtStats;
+pub use state::rfc3339;
 pub use verbs::checkpoint::{CheckpointOptions, PageServer, checkpoint};
 pub use verbs::create::create;
 pub use verbs::delete::{DeleteOptions, delete};
@@ -25,7 +26,7 @@ pub use verbs::features::{
 };
 pub use verbs::gc::{Collected, GcOptions, gc};
 pub use verbs::kill::{KillOptions, Signal, kill};
-pub use verbs::list::{Containers, Listing, list};
+pub use verbs::list::{Listing, list};
 pub use verbs::pause::{pause, resume};
 pub use verbs::plan::{Operation, Planned, plan};
 pub use verbs::ps::ps;

@@ -19,6 +19,7 @@ pub(crate) use files::EXEC_FIFO;
 pub(crate) use locked::{Claim, INFANCY, Locked};
 pub(crate) use record::{InitProcess, IntelRdtRecord, NamespaceRecord, Phase, Record};
 pub(crate) use store::{Entry, Store, not_found};
+pub use timestamp::rfc3339;
 
 #[cfg(test)]
 mod tests;

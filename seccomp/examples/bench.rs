@@ -6,6 +6,7 @@
 //!
 //! In parentheses: how many BPF instructions run for a call (none for allowed ones on Linux 5.11 and later).
 //! Instructions of compiling are counted by callgrind if valgrind is installed; the program runs itself under it.
+#![allow(clippy::disallowed_methods, reason = "arguments of a program with the standard library's start")]
 #![allow(
     unsafe_code,
     clippy::print_stdout,

@@ -8,6 +8,8 @@
 //! ```
 //!
 //! A header missing in the first tree is taken from the next one: Linux 7 has no 31-bit s390 any more, older kernels do.
+
+#![allow(clippy::disallowed_methods, reason = "arguments of a program with the standard library's start")]
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Filters loaded into real processes, and an agent answering them.
 //!
 //! A runner of its own, with one thread: children are forked, and do nothing but system calls.
+#![allow(clippy::disallowed_methods, reason = "arguments of a program with the standard library's start")]
 #![allow(unsafe_code, reason = "fork and raw system calls are what is tested")]
 #![allow(
     clippy::unwrap_used,

@@ -1,13 +1,5 @@
 //! Wrong configs, bundles, identifiers and options, end to end: exit code 1, one line on standard error, the same in the JSON log, and
 //! nothing left behind.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::let_underscore_must_use,
-    reason = "a test fails by panicking"
-)]
 
 mod mutations;
 

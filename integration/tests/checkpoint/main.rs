@@ -1,18 +1,5 @@
 //! Checkpoint and restore: with a double in CRIU's place, which shows what is asked of it and fails in every way; and with CRIU
 //! itself, where there is one that works on this kernel.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::let_underscore_must_use,
-    clippy::too_many_lines,
-    reason = "a test fails by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tests look at the file system as a user would")]
-#![allow(missing_docs, reason = "the cases are named after what they check")]
 
 mod double;
 mod images;

@@ -84,7 +84,7 @@ fn a_pre_dump_saves_memory_only(t: &Sandbox) {
         double::with(t, c.simple_cmd("checkpoint", &flags, &[]), "good").run()
     };
     last("/images").fails().says("must be relative to the images");
-    last("../none").fails().says("the parent images: no such file or directory");
+    last("../none").fails().says("--parent-path: the images of an earlier --pre-dump: no such file or directory");
     last("../images").ok();
     assert_eq!(
         (&asked(t, "dump")[&14][..], &asked(t, "dump")[&15][..]),
@@ -187,7 +187,7 @@ fn without_criu_it_says_so(t: &Sandbox) {
     let empty = t.dir.join("empty");
     fs::create_dir(&empty).unwrap();
     let output = c.simple_cmd("checkpoint", &[], &[]).env("PATH", &empty).dir(&t.dir).run();
-    output.code(1).says("run criu criu: no such program in PATH").says("install it");
+    output.code(1).says("run criu: no such program in PATH").says("install it");
     assert!(!t.dir.join("checkpoint").exists());
     c.end();
 }

@@ -2,15 +2,6 @@
 //! its calls fail. It must neither hang nor leave anything that `delete --force` does not take away.
 //!
 //! `ORLOP_CRASH_POINTS` sets the number of points of each verb (default 12; `all` for every system call, with every errno).
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::let_underscore_must_use,
-    clippy::print_stderr,
-    reason = "a test fails by panicking"
-)]
 
 mod at_once;
 mod disturbed;

@@ -1,14 +1,5 @@
 //! Configs, process and resources files that real engines wrote: each loads and is planned, and each runs when the paths of the machine
 //! it was written on are replaced.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::let_underscore_must_use,
-    reason = "a test fails by panicking"
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,15 +1,4 @@
 //! The life of a container through every verb, option and config field.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::let_underscore_must_use,
-    clippy::too_many_lines,
-    reason = "a test fails by panicking"
-)]
-#![allow(missing_docs, reason = "the cases are named after what they check")]
 
 mod cli;
 mod exec;

@@ -1,14 +1,6 @@
 //! The standing list of what past advisories oblige every runtime to (SECURITY.md), as attacks from outside.
 //!
 //! `ORLOP_RACE_ROUNDS` sets how often a race is tried (default 60; a release is tested with 10000).
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::let_underscore_must_use,
-    reason = "a test fails by panicking"
-)]
 
 mod identity;
 mod images;

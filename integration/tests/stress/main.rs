@@ -1,14 +1,6 @@
 //! Many containers and processes at once, and long rows of them.
 //!
 //! `ORLOP_STRESS` multiplies the numbers: 5 gives 200 runs at once and 1000 rounds of create and delete.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::let_underscore_must_use,
-    reason = "a test fails by panicking"
-)]
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

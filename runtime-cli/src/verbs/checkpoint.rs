@@ -9,23 +9,23 @@ use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
 use crate::sys;
-use crate::table::Command;
-use crate::verbs::criu;
+use crate::table::command;
+use crate::verbs::criu::{self, criu_flags};
 
-pub(super) const COMMAND: Command = Command(concat!(
+command! {
     "checkpoint: ID
 save a running container to files, from which restore makes it run again
-
 ",
-    criu::criu_flags!(),
-    "--parent-path DIR | images of an earlier --pre-dump, relative to those to be made: save what has changed since
---leave-running | let the container run on
---pre-dump | save memory only, and let the container run on
---tcp-skip-in-flight | pass over TCP connections that are not established yet
---link-remap | give files that were removed while they are open a name again
---status-fd FD | with --lazy-pages: write one zero byte to this descriptor when the pages can be fetched
---page-server ADDRESS:PORT | send memory to the page server there
-",
+    ..criu_flags,
+    [
+        PARENT_PATH = "--parent-path DIR | images of an earlier --pre-dump, relative to those to be made: save what has changed since",
+        LEAVE_RUNNING = "--leave-running | let the container run on",
+        PRE_DUMP = "--pre-dump | save memory only, and let the container run on",
+        TCP_SKIP_IN_FLIGHT = "--tcp-skip-in-flight | pass over TCP connections that are not established yet",
+        LINK_REMAP = "--link-remap | give files that were removed while they are open a name again",
+        STATUS_FD = "--status-fd FD | with --lazy-pages: write one zero byte to this descriptor when the pages can be fetched",
+        PAGE_SERVER = "--page-server ADDRESS:PORT | send memory to the page server there",
+    ],
     "
 CRIU (https://criu.org), which must be installed, does the work; its log is dump.log. Unless it is left
 running, the container is deleted when it is saved. The root file system is not saved, and neither is what
@@ -36,19 +36,19 @@ $ orlop restore --detach --image-path /var/tmp/web1 --bundle /srv/web web1
 $ orlop checkpoint --pre-dump --image-path /var/tmp/pre web1
 $ orlop checkpoint --parent-path ../pre --image-path /var/tmp/web1 web1
 "
-));
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let status_fd: Option<RawFd> = args.number("status-fd")?;
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let status_fd: Option<RawFd> = args.number(STATUS_FD)?;
     let options = CheckpointOptions {
         criu: criu::options(args)?,
-        parent_path: args.path("parent-path"),
-        leave_running: args.switch("leave-running"),
-        pre_dump: args.switch("pre-dump"),
-        tcp_skip_in_flight: args.switch("tcp-skip-in-flight"),
-        link_remap: args.switch("link-remap"),
+        parent_path: args.path(PARENT_PATH),
+        leave_running: args.switch(LEAVE_RUNNING),
+        pre_dump: args.switch(PRE_DUMP),
+        tcp_skip_in_flight: args.switch(TCP_SKIP_IN_FLIGHT),
+        link_remap: args.switch(LINK_REMAP),
         status_fd: None,
-        page_server: args.text("page-server")?.filter(|text| !text.is_empty()).map(page_server).transpose()?,
+        page_server: args.text(PAGE_SERVER)?.filter(|text| !text.is_empty()).map(page_server).transpose()?,
     };
     let id = container_id(args.operand()?)?;
     // -1 is runc's way to say that there is none.

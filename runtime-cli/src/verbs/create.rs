@@ -3,15 +3,15 @@
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
-use crate::table::Command;
-use crate::verbs::launch;
+use crate::table::command;
+use crate::verbs::launch::{self, launch_flags};
 
-pub(super) const COMMAND: Command = Command(concat!(
+command! {
     "create: ID
 create a container, ready to be started
-
 ",
-    launch::launch_flags!(),
+    ..launch_flags,
+    [],
     "
 The container has all its namespaces, mounts and limits when this returns; its command waits for \"orlop
 start\". A config with a terminal needs --console-socket.
@@ -19,9 +19,9 @@ start\". A config with a terminal needs --console-socket.
 $ orlop create -b /srv/web --pid-file /run/web1.pid web1
 $ orlop start web1
 "
-));
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let options = launch::options(args)?;
     let id = container_id(args.operand()?)?;
     let container = orlop::create(&session.runtime, &id, options)?;

@@ -5,26 +5,28 @@ use orlop::{ContainerId, DeleteOptions};
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
-use crate::table::Command;
+use crate::table::command;
 use crate::verbs::matching::{self, Wanted};
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "delete: ID
 delete a container that has ended, with all it holds
-
--f, --force | kill it first if it is running; an unknown id is no error
--r, --regex | ID is a regular expression: delete every container whose id it matches
-
+",
+    [
+        FORCE = "-f, --force | kill it first if it is running; an unknown id is no error",
+        REGEX = "-r, --regex | ID is a regular expression: delete every container whose id it matches",
+    ],
+    "
 Takes away its cgroup, its state and what else was made for it. Running it again is harmless. A container
 that was created and never started is killed and deleted without --force.
 
 $ orlop delete web1
 $ orlop delete --force web1
-",
-);
+"
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let (force, regex) = (args.switch("force"), args.switch("regex"));
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let (force, regex) = (args.switch(FORCE), args.switch(REGEX));
     let name = args.operand()?;
     if regex {
         return matching::each(session, name, Wanted::Any, |id| one(session, id, force));

@@ -10,31 +10,33 @@ use crate::foreground;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
 use crate::signals::Signals;
-use crate::table::Command;
+use crate::table::command;
 use crate::terminal;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "exec: ID [COMMAND...]
 execute a further command in a running container
-
---console-socket SOCKET | send the terminal's master to this Unix socket
---pidfd-socket SOCKET | send a pidfd of the process to this Unix socket
---cwd PATH | the working directory in the container
--e, --env KEY=VALUE... | set a variable of the environment
--t, --tty | give the command a terminal
--u, --user UID[:GID] | the user, and the group, by number
--g, --additional-gids GID... | a further group of the user, by number
--p, --process FILE | take the process from this JSON file (the process object of the OCI configuration)
--d, --detach | return as soon as the command has been executed
---pid-file FILE | write the pid of the process to this file
---process-label LABEL | the SELinux label of the process
---apparmor PROFILE-NAME | the AppArmor profile of the process
---no-new-privs | let no command gain privileges by being executed (no_new_privs)
--c, --cap CAPABILITY... | add a capability
---preserve-fds N | let the command inherit N further file descriptors
---cgroup [CONTROLLER:]PATH... | put the process into this existing sub-cgroup of the container's
---ignore-paused | execute even if the container is paused; the command then waits until it is resumed
-
+",
+    [
+        CONSOLE_SOCKET = "--console-socket SOCKET | send the terminal's master to this Unix socket",
+        PIDFD_SOCKET = "--pidfd-socket SOCKET | send a pidfd of the process to this Unix socket",
+        CWD = "--cwd PATH | the working directory in the container",
+        ENV = "-e, --env KEY=VALUE... | set a variable of the environment",
+        TTY = "-t, --tty | give the command a terminal",
+        USER = "-u, --user UID[:GID] | the user, and the group, by number",
+        ADDITIONAL_GIDS = "-g, --additional-gids GID... | a further group of the user, by number",
+        PROCESS = "-p, --process FILE | take the process from this JSON file (the process object of the OCI configuration)",
+        DETACH = "-d, --detach | return as soon as the command has been executed",
+        PID_FILE = "--pid-file FILE | write the pid of the process to this file",
+        PROCESS_LABEL = "--process-label LABEL | the SELinux label of the process",
+        APPARMOR = "--apparmor PROFILE-NAME | the AppArmor profile of the process",
+        NO_NEW_PRIVS = "--no-new-privs | let no command gain privileges by being executed (no_new_privs)",
+        CAP = "-c, --cap CAPABILITY... | add a capability",
+        PRESERVE_FDS = "--preserve-fds N | let the command inherit N further file descriptors",
+        CGROUP = "--cgroup [CONTROLLER:]PATH... | put the process into this existing sub-cgroup of the container's",
+        IGNORE_PAUSED = "--ignore-paused | execute even if the container is paused; the command then waits until it is resumed",
+    ],
+    "
 The command is executed with the user, environment, capabilities and limits of the container's own process,
 changed by the flags. Flags end at ID; what follows belongs to the command. The exit status is the command's
 own in the foreground (128+N when signal N ended it); 255 means that it could not be executed.
@@ -42,12 +44,12 @@ own in the foreground (128+N when signal N ended it); 255 means that it could no
 $ orlop exec web1 ps -ef
 $ orlop exec -t -e TERM=$TERM web1 sh
 $ orlop exec --user 1000:1000 --cwd /srv web1 id
-",
-);
+"
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let mut options = options(args)?;
-    let detach = args.switch("detach");
+    let detach = args.switch(DETACH);
     let (id, command) = args.operands()?.split_first().ok_or_else(|| Failure::usage("which container?"))?;
     let id = container_id(id)?;
     // Many write `exec ID -- COMMAND`; no program is called `--`.
@@ -67,40 +69,42 @@ pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
 
 /// What the flags say.
 fn options(args: &Args<'_>) -> Result<ExecOptions, Failure> {
-    let process = args.path("process").map_or_else(|| ExecProcess::Args(Vec::new()), ExecProcess::File);
+    let process = args.path(PROCESS).map_or_else(|| ExecProcess::Args(Vec::new()), ExecProcess::File);
     let owned = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
-    if args.setting("no-new-privs") == Some(false) {
+    if args.setting(NO_NEW_PRIVS) == Some(false) {
         return Err(Failure::usage("--no-new-privs=false: it can be switched on, not off"));
     }
     Ok(ExecOptions {
-        cwd: owned(args.text("cwd")?),
-        env: args.texts("env")?,
-        tty: args.switch("tty"),
-        user: owned(args.text("user")?),
-        additional_gids: args.numbers("additional-gids")?,
-        capabilities: args.texts("cap")?,
-        no_new_privs: args.switch("no-new-privs"),
-        process_label: owned(args.text("process-label")?),
-        apparmor: owned(args.text("apparmor")?),
-        cgroup: args.texts("cgroup")?,
-        ignore_paused: args.switch("ignore-paused"),
-        console_socket: args.path("console-socket"),
-        pidfd_socket: args.path("pidfd-socket"),
-        pid_file: args.path("pid-file"),
-        preserve_fds: args.number("preserve-fds")?.unwrap_or(0),
+        cwd: owned(args.text(CWD)?),
+        env: args.texts(ENV)?,
+        tty: args.switch(TTY),
+        // One that is empty is refused like any other that is no number: it must not mean the container's own user.
+        user: args.text(USER)?.map(str::to_owned),
+        additional_gids: args.numbers(ADDITIONAL_GIDS)?,
+        capabilities: args.texts(CAP)?,
+        no_new_privs: args.switch(NO_NEW_PRIVS),
+        process_label: owned(args.text(PROCESS_LABEL)?),
+        apparmor: owned(args.text(APPARMOR)?),
+        cgroup: args.texts(CGROUP)?,
+        ignore_paused: args.switch(IGNORE_PAUSED),
+        console_socket: args.path(CONSOLE_SOCKET),
+        pidfd_socket: args.path(PIDFD_SOCKET),
+        pid_file: args.path(PID_FILE),
+        preserve_fds: args.number(PRESERVE_FDS)?.unwrap_or(0),
         ..ExecOptions::new(process)
     })
 }
 
 /// The command's words. They go into JSON state and C strings alike, so they must be UTF-8.
-fn words_of(command: &[&OsStr]) -> Result<Vec<String>, Failure> {
-    let word = |word: &&OsStr| match word.to_str() {
+pub(super) fn words_of(command: &[&OsStr]) -> Result<Vec<String>, Failure> {
+    // Named by its place, since it may be a secret.
+    let word = |(index, word): (usize, &&OsStr)| match word.to_str() {
         Some(text) => Ok(text.to_owned()),
-        None => Err(Failure::usage(format!("{word:?}: not UTF-8"))),
+        None => Err(Failure::usage(format!("argument {index} of the command is not UTF-8"))),
     };
     match command {
         [] => Err(Failure::usage("what shall be executed? give a COMMAND or --process")),
-        _ => command.iter().map(word).collect(),
+        _ => command.iter().enumerate().map(word).collect(),
     }
 }
 

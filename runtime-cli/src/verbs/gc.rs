@@ -5,22 +5,24 @@ use orlop::GcOptions;
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
-use crate::table::Command;
+use crate::table::command;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "gc:
 clear up after containers whose creation was cut short
-
--n, --dry-run | only say what would be deleted
-
+",
+    [
+        DRY_RUN = "-n, --dry-run | only say what would be deleted",
+    ],
+    "
 A container is never touched while the command that makes it is still at work.
 
 $ orlop gc
-",
-);
+"
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let options = GcOptions { dry_run: args.switch("dry-run") };
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let options = GcOptions { dry_run: args.switch(DRY_RUN) };
     args.operands()?;
     let collected = orlop::gc(&session.runtime, &options)?;
     let text: String = collected.removed.iter().map(|id| format!("{id}\n")).collect();

@@ -6,34 +6,31 @@ use orlop::CreateOptions;
 
 use crate::failure::Failure;
 use crate::parse::Args;
+use crate::table::flag_group;
 
-/// These flags' lines in the table.
-macro_rules! launch_flags {
-    () => {
-        "-b, --bundle DIR | the bundle directory (default: the current directory)
--f, --config FILE | another file than config.json, relative to the bundle
---console-socket SOCKET | send the terminal's master to this Unix socket
---pidfd-socket SOCKET | send a pidfd of the container's init to this Unix socket
---pid-file FILE | write the pid of the container's init to this file
---no-pivot | use MS_MOVE and chroot instead of pivot_root, for a root file system on an initramfs
---no-new-keyring | keep the caller's session keyring
---preserve-fds N | let the command inherit N further file descriptors, after those of LISTEN_FDS
-"
-    };
+flag_group! {
+    launch_flags
+    BUNDLE = "-b, --bundle DIR | the bundle directory (default: the current directory)",
+    CONFIG = "-f, --config FILE | another file than config.json, relative to the bundle",
+    CONSOLE_SOCKET = "--console-socket SOCKET | send the terminal's master to this Unix socket",
+    PIDFD_SOCKET = "--pidfd-socket SOCKET | send a pidfd of the container's init to this Unix socket",
+    PID_FILE = "--pid-file FILE | write the pid of the container's init to this file",
+    NO_PIVOT = "--no-pivot | use MS_MOVE and chroot instead of pivot_root, for a root file system on an initramfs",
+    NO_NEW_KEYRING = "--no-new-keyring | keep the caller's session keyring",
+    PRESERVE_FDS = "--preserve-fds N | let the command inherit N further file descriptors, after those of LISTEN_FDS",
 }
-pub(super) use launch_flags;
 
 /// What the shared flags and the environment say.
 pub(super) fn options(args: &Args<'_>) -> Result<CreateOptions, Failure> {
     Ok(CreateOptions {
-        bundle: args.path("bundle").unwrap_or_else(|| ".".into()),
-        config: args.path("config"),
-        console_socket: args.path("console-socket"),
-        pidfd_socket: args.path("pidfd-socket"),
-        pid_file: args.path("pid-file"),
-        no_pivot: args.switch("no-pivot"),
-        no_new_keyring: args.switch("no-new-keyring"),
-        preserve_fds: args.number("preserve-fds")?.unwrap_or(0),
+        bundle: args.path(BUNDLE).unwrap_or_else(|| ".".into()),
+        config: args.path(CONFIG),
+        console_socket: args.path(CONSOLE_SOCKET),
+        pidfd_socket: args.path(PIDFD_SOCKET),
+        pid_file: args.path(PID_FILE),
+        no_pivot: args.switch(NO_PIVOT),
+        no_new_keyring: args.switch(NO_NEW_KEYRING),
+        preserve_fds: args.number(PRESERVE_FDS)?.unwrap_or(0),
         ..inherited()
     })
 }

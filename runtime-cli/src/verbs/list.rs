@@ -2,36 +2,37 @@
 
 use std::borrow::Cow;
 
-use orlop::{ContainerState, Containers};
+use orlop::ContainerState;
 
-use crate::crew;
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
-use crate::table::Command;
+use crate::table::command;
 use crate::tabular::table;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "list:
 list the containers of the root directory
-
--f, --format table|json | how (default: table)
--q, --quiet | print the ids only
-
+",
+    [
+        FORMAT = "-f, --format table|json | how (default: table)",
+        QUIET = "-q, --quiet | print the ids only",
+    ],
+    "
 $ orlop list
 $ orlop --root /run/my-engine list --format json
-",
-);
+"
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let (format, quiet) = (args.choice("format")?.unwrap_or("table"), args.switch("quiet"));
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let (format, quiet) = (args.choice(FORMAT)?.unwrap_or("table"), args.switch(QUIET));
     args.operands()?;
     if session.root_given {
         // As runc has it. Without --root, a directory that is missing only says that there has been no container yet.
         let root = &session.runtime.root;
         std::fs::metadata(root).map_err(|error| Failure::io(format_args!("open {}", root.display()), &error))?;
     }
-    let listing = crew::describe(&Containers::find(&session.runtime)?);
+    let listing = orlop::list(&session.runtime)?;
     for failure in &listing.failures {
         session.warn(&failure.to_string());
     }

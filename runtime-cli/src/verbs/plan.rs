@@ -5,34 +5,36 @@ use orlop::CreateOptions;
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
-use crate::table::Command;
+use crate::table::command;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "plan: [ID]
 show what create would do, without doing it
-
--b, --bundle DIR | the bundle directory (default: the current directory)
--f, --config FILE | another file than config.json, relative to the bundle
---format text|json | how (default: text)
---no-pivot | as create would with this flag
---no-new-keyring | as create would with this flag
-
+",
+    [
+        BUNDLE = "-b, --bundle DIR | the bundle directory (default: the current directory)",
+        CONFIG = "-f, --config FILE | another file than config.json, relative to the bundle",
+        FORMAT = "--format text|json | how (default: text)",
+        NO_PIVOT = "--no-pivot | as create would with this flag",
+        NO_NEW_KEYRING = "--no-new-keyring | as create would with this flag",
+    ],
+    "
 Lists the operations in their order, and what this host cannot do.
 
 $ orlop plan -b /srv/web
 $ orlop plan -b /srv/web --format json web1
-",
-);
+"
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let options = CreateOptions {
-        bundle: args.path("bundle").unwrap_or_else(|| ".".into()),
-        config: args.path("config"),
-        no_pivot: args.switch("no-pivot"),
-        no_new_keyring: args.switch("no-new-keyring"),
+        bundle: args.path(BUNDLE).unwrap_or_else(|| ".".into()),
+        config: args.path(CONFIG),
+        no_pivot: args.switch(NO_PIVOT),
+        no_new_keyring: args.switch(NO_NEW_KEYRING),
         ..CreateOptions::default()
     };
-    let format = args.choice("format")?.unwrap_or("text");
+    let format = args.choice(FORMAT)?.unwrap_or("text");
     let id = args.operands()?.first().copied().unwrap_or("container".as_ref());
     let planned = orlop::plan(&session.runtime, &container_id(id)?, &options)?;
     if format == "text" {

@@ -7,24 +7,26 @@ use orlop::HostPid;
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
-use crate::table::Command;
+use crate::table::command;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "ps: ID [PS-OPTION...]
 list the processes of a container
-
--f, --format table|json | a table made by ps(1), or the pids as JSON (default: table)
-
+",
+    [
+        FORMAT = "-f, --format table|json | a table made by ps(1), or the pids as JSON (default: table)",
+    ],
+    "
 What follows ID is passed to ps(1); without it, -ef. The pids are those of the host. JSON needs no ps(1).
 
 $ orlop ps web1
 $ orlop ps web1 -o pid,rss,args
 $ orlop ps --format json web1
-",
-);
+"
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let format = args.choice("format")?.unwrap_or("table");
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let format = args.choice(FORMAT)?.unwrap_or("table");
     let [name, options @ ..] = args.operands()? else { return Err(Failure::usage("which container?")) };
     if format == "json" && !options.is_empty() {
         return Err(Failure::usage("options for ps(1) and --format json exclude each other"));

@@ -8,24 +8,25 @@ use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
 use crate::signals::Signals;
-use crate::table::Command;
-use crate::verbs::{criu, run};
+use crate::table::command;
+use crate::verbs::criu::{self, criu_flags};
+use crate::verbs::run;
 
-pub(super) const COMMAND: Command = Command(concat!(
+command! {
     "restore: ID
 make a container run again from what checkpoint has saved
-
 ",
-    criu::criu_flags!(),
-    "-b, --bundle DIR | the bundle directory (default: the current directory)
---console-socket SOCKET | send the terminal's master to this Unix socket
---pid-file FILE | write the pid of the container's init to this file
--d, --detach | return as soon as the container runs
---no-subreaper | do not adopt the container's orphaned processes
---no-pivot ! CRIU changes the root by pivot_root in any case
---lsm-profile TYPE:NAME | another security label for the processes: apparmor:PROFILE or selinux:LABEL
---lsm-mount-context CONTEXT | another SELinux context for mounts that have one
-",
+    ..criu_flags,
+    [
+        BUNDLE = "-b, --bundle DIR | the bundle directory (default: the current directory)",
+        CONSOLE_SOCKET = "--console-socket SOCKET | send the terminal's master to this Unix socket",
+        PID_FILE = "--pid-file FILE | write the pid of the container's init to this file",
+        DETACH = "-d, --detach | return as soon as the container runs",
+        NO_SUBREAPER = "--no-subreaper | do not adopt the container's orphaned processes",
+        _ = "--no-pivot ! CRIU changes the root by pivot_root in any case",
+        LSM_PROFILE = "--lsm-profile TYPE:NAME | another security label for the processes: apparmor:PROFILE or selinux:LABEL",
+        LSM_MOUNT_CONTEXT = "--lsm-mount-context CONTEXT | another SELinux context for mounts that have one",
+    ],
     "
 The bundle's config says where mounts from outside, the cgroup and joined namespaces are to be had; it
 should be the one that the container was made from. In the foreground, signals, terminal and exit status
@@ -34,23 +35,23 @@ are as with run, and the container is deleted when it has ended. CRIU's log is r
 $ orlop restore --detach --image-path /var/tmp/web1 --bundle /srv/web web1
 $ orlop restore --manage-cgroups-mode ignore --image-path /var/tmp/web1 --bundle /srv/web web2
 "
-));
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let create = CreateOptions {
-        bundle: args.path("bundle").unwrap_or_else(|| ".".into()),
-        console_socket: args.path("console-socket"),
-        pid_file: args.path("pid-file"),
+        bundle: args.path(BUNDLE).unwrap_or_else(|| ".".into()),
+        console_socket: args.path(CONSOLE_SOCKET),
+        pid_file: args.path(PID_FILE),
         ..CreateOptions::default()
     };
     let owned = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
     let options = RestoreOptions {
         create,
         criu: criu::options(args)?,
-        lsm_profile: owned(args.text("lsm-profile")?.map(lsm_profile).transpose()?),
-        lsm_mount_context: owned(args.text("lsm-mount-context")?),
+        lsm_profile: owned(args.text(LSM_PROFILE)?.map(lsm_profile).transpose()?),
+        lsm_mount_context: owned(args.text(LSM_MOUNT_CONTEXT)?),
     };
-    let (detach, no_subreaper) = (args.switch("detach"), args.switch("no-subreaper"));
+    let (detach, no_subreaper) = (args.switch(DETACH), args.switch(NO_SUBREAPER));
     let id = container_id(args.operand()?)?;
     if detach {
         let container = orlop::restore(&session.runtime, &id, options)?;

@@ -11,20 +11,20 @@ use crate::notify::Proxy;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
 use crate::signals::Signals;
-use crate::table::Command;
+use crate::table::command;
 use crate::terminal;
-use crate::verbs::launch;
+use crate::verbs::launch::{self, launch_flags};
 
-pub(super) const COMMAND: Command = Command(concat!(
+command! {
     "run: ID
 create and start a container, and stay with it until it ends
-
 ",
-    launch::launch_flags!(),
-    "-d, --detach | return as soon as the command has been executed
---keep | do not delete the container when it has ended
---no-subreaper | do not adopt the container's orphaned processes
-",
+    ..launch_flags,
+    [
+        DETACH = "-d, --detach | return as soon as the command has been executed",
+        KEEP = "--keep | do not delete the container when it has ended",
+        NO_SUBREAPER = "--no-subreaper | do not adopt the container's orphaned processes",
+    ],
     "
 In the foreground, signals are passed on to the container's init, its terminal (process.terminal in the
 config) is connected to this one, and the exit status is the command's own: 128+N when signal N ended it.
@@ -32,11 +32,11 @@ config) is connected to this one, and the exit status is the command's own: 128+
 $ orlop run -b /srv/web web1
 $ orlop run --detach --pid-file /run/web1.pid -b /srv/web web1 </dev/null >web1.log 2>&1
 "
-));
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let options = launch::options(args)?;
-    let (detach, keep, no_subreaper) = (args.switch("detach"), args.switch("keep"), args.switch("no-subreaper"));
+    let (detach, keep, no_subreaper) = (args.switch(DETACH), args.switch(KEEP), args.switch(NO_SUBREAPER));
     let id = container_id(args.operand()?)?;
     if detach {
         let (container, notify) = launched(session, &id, options)?;

@@ -6,25 +6,27 @@ use orlop::seccomp::report::{self, Format};
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
-use crate::table::Command;
+use crate::table::command;
 use crate::verbs::seccomp_profile::{text, wrong};
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "seccomp dump: PROFILE
 show the filter that a seccomp profile is compiled to
-
---format text|json | the program in words, or its figures as JSON (default: text)
-
+",
+    [
+        FORMAT = "--format text|json | the program in words, or its figures as JSON (default: text)",
+    ],
+    "
 PROFILE is a file with the linux.seccomp object of the OCI configuration, or a whole config.json; - is
 standard input.
 
 $ orlop seccomp dump profile.json
 $ orlop seccomp dump --format json profile.json
-",
-);
+"
+}
 
-pub(super) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let (format, end) = match args.choice("format")? {
+pub(crate) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let (format, end) = match args.choice(FORMAT)? {
         Some("json") => (Format::Json, "\n"),
         _ => (Format::Text, ""),
     };

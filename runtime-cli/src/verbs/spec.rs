@@ -5,29 +5,31 @@ use orlop::SpecOptions;
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
-use crate::table::Command;
+use crate::table::command;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "spec:
 write a config.json to begin with
-
--b, --bundle DIR | the directory to write it into (default: the current directory)
--f, --file FILE | write this file instead of config.json
---rootless | for a container that is run without root's rights
-
+",
+    [
+        BUNDLE = "-b, --bundle DIR | the directory to write it into (default: the current directory)",
+        FILE = "-f, --file FILE | write this file instead of config.json",
+        ROOTLESS = "--rootless | for a container that is run without root's rights",
+    ],
+    "
 The container runs sh with few capabilities, a read-only root file system and all namespaces. An existing file
 is left alone.
 
 $ mkdir -p box/rootfs && tar -C box/rootfs -xf busybox.tar
 $ orlop spec -b box && orlop run -b box box1
-",
-);
+"
+}
 
-pub(super) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let options = SpecOptions {
-        bundle: args.path("bundle").unwrap_or_default(),
-        file: args.path("file"),
-        rootless: args.switch("rootless"),
+        bundle: args.path(BUNDLE).unwrap_or_default(),
+        file: args.path(FILE),
+        rootless: args.switch(ROOTLESS),
     };
     args.operands()?;
     orlop::spec(&options)?;

@@ -9,22 +9,23 @@ use crate::notify::Proxy;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
 use crate::sys;
-use crate::table::Command;
+use crate::table::command;
 use crate::verbs::launch;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "start: ID
 let a created container execute its command
-
+",
+    "
 Returns once the command has taken over, or says why it could not. With NOTIFY_SOCKET in the environment,
 waits until the container says that it is ready, and tells the service manager (sd_notify(3)).
 
 $ orlop create -b /srv/web web1
 $ orlop start web1
-",
-);
+"
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let id = container_id(args.operand()?)?;
     let proxy = launch::notify_socket().map(|host| Proxy::bind(&session.runtime, &id, &host)).transpose()?;
     orlop::start(&session.runtime, &id, &StartOptions::default())?;

@@ -5,19 +5,20 @@ use orlop::ContainerId;
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
-use crate::table::Command;
+use crate::table::command;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "state: ID
 print the state of a container as JSON
-
+",
+    "
 The fields are those of the OCI runtime specification, and as in runc: rootfs, created, owner.
 
 $ orlop state web1
-",
-);
+"
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let id = container_id(args.operand()?)?;
     let state = orlop::state(&session.runtime, &id)?;
     let text = serde_json::to_string_pretty(&state).map_err(|error| Failure::new(error.to_string()))?;

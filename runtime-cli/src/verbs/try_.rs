@@ -12,21 +12,23 @@ use crate::copy_on_write::{self, ROOTFS};
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::{Session, container_id};
-use crate::table::Command;
+use crate::table::command;
+use crate::verbs::exec::words_of;
 use crate::verbs::{launch, run};
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "try: [COMMAND...]
 run a command in a container on a copy-on-write view of this machine's files
-
+",
+    "
 The container sees this machine's root file system; what it writes is kept in memory and gone when it ends. It
 has its own namespaces, no network, few capabilities and a system call filter. Works for root and for others.
 Without a command, a shell is run.
 
 $ orlop try
 $ orlop try sh -c 'rm -rf /usr; ls /'
-",
-);
+"
+}
 
 /// Calls that no ordinary program makes and that have been ways out of containers: they fail with EPERM.
 const DENIED: &str = "acct add_key bpf clock_settime create_module delete_module finit_module fsconfig fsmount fsopen fspick \
@@ -35,7 +37,7 @@ const DENIED: &str = "acct add_key bpf clock_settime create_module delete_module
                       open_tree perf_event_open pivot_root quotactl quotactl_fd reboot request_key setns settimeofday swapoff \
                       swapon umount umount2 userfaultfd vhangup";
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let command = command(args.operands()?)?;
     let id = container_id(format!("try-{}", std::process::id()).as_ref())?;
     let privileged = nix::unistd::geteuid().is_root();
@@ -59,9 +61,7 @@ fn command(words: &[&OsStr]) -> Result<Vec<String>, Failure> {
         let shell = std::env::var("SHELL").ok().filter(|shell| Path::new(shell).is_file());
         return Ok(vec![shell.unwrap_or_else(|| "/bin/sh".to_owned())]);
     }
-    let text =
-        |word: &&OsStr| word.to_str().map(str::to_owned).ok_or_else(|| Failure::usage(format!("{word:?}: not UTF-8")));
-    words.iter().map(text).collect()
+    words_of(words)
 }
 
 /// The hardened default config, with this command on the view.

@@ -7,24 +7,26 @@ use orlop::{Severity, ValidateOptions};
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
-use crate::table::Command;
+use crate::table::command;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "validate: [BUNDLE]
 check the configuration of a bundle without running it
-
--f, --config FILE | another file than config.json, relative to the bundle
---strict | also refuse unknown fields, and what this host cannot honour
-
+",
+    [
+        CONFIG = "-f, --config FILE | another file than config.json, relative to the bundle",
+        STRICT = "--strict | also refuse unknown fields, and what this host cannot honour",
+    ],
+    "
 Prints what it finds, one line each. Exit status 1 if any of it is an error.
 
 $ orlop validate /srv/web
 $ orlop validate --strict /srv/web
-",
-);
+"
+}
 
-pub(super) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let (config, strict) = (args.path("config"), args.switch("strict"));
+pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+    let (config, strict) = (args.path(CONFIG), args.switch(STRICT));
     let bundle = args.operands()?.first().map(PathBuf::from).unwrap_or_default();
     let rootless = session.runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root());
     let cgroup_driver = session.runtime.cgroup_driver;

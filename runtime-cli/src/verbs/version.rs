@@ -3,18 +3,19 @@
 use crate::failure::Failure;
 use crate::parse::Args;
 use crate::session::Session;
-use crate::table::Command;
+use crate::table::command;
 
-pub(super) const COMMAND: Command = Command(
+command! {
     "version:
 show the version of orlop and of the specification
-
+",
+    "
 $ orlop version
 $ orlop --version
-",
-);
+"
+}
 
-pub(super) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
+pub(crate) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     args.operands()?;
     super::print(&text())
 }

@@ -51,6 +51,7 @@ struct Inner {
     errno: Option<i32>,
     hint: Option<String>,
     also: Vec<Error>,
+    warnings: Vec<String>,
 }
 
 impl Error {
@@ -66,6 +67,7 @@ impl Error {
             errno: None,
             hint: None,
             also: Vec::new(),
+            warnings: Vec::new(),
         }))
     }
 
@@ -132,6 +134,20 @@ impl Error {
     pub fn and(mut self, further: Error) -> Self {
         self.0.also.push(further);
         self
+    }
+
+    /// Adds what the operation would have warned of had it succeeded, before what is known already.
+    #[must_use]
+    pub(crate) fn after(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.0.warnings.splice(0..0, warnings);
+        self
+    }
+
+    /// What the caller should know besides, and before, why the operation failed: the warnings that a success would have come with,
+    /// one line each. They are not part of the error's text.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
     }
 
     /// What a caller can do about it.

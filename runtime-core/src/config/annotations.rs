@@ -57,28 +57,24 @@ pub(crate) const SECCOMP_FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_sysc
 /// crun's annotation for the mount option that `mountLabel` becomes.
 pub(crate) const MOUNT_CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
-/// What is wrong with the value of an honoured annotation.
+/// What is wrong with the value of an honoured annotation, without the value.
 pub(super) fn value_fault(name: &str, value: &str) -> Option<String> {
     const CONTEXTS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
     match name {
-        CRIU_CONFIG if !value.is_empty() && !value.starts_with('/') => {
-            Some(format!("must be an absolute path, not {value:?}"))
-        }
+        CRIU_CONFIG if !value.is_empty() && !value.starts_with('/') => Some("must be an absolute path".to_owned()),
         PIDFD_RECEIVER | SECCOMP_RECEIVER | "run.oci.hooks.stdout" | "run.oci.hooks.stderr"
             if !value.starts_with('/') =>
         {
-            Some(format!("must be an absolute path, not {value:?}"))
+            Some("must be an absolute path".to_owned())
         }
         DELEGATE_CGROUP | SYSTEMD_SUBGROUP if value.split('/').any(|part| part == "..") => {
-            Some(format!("must be below the container's cgroup: {value:?}"))
+            Some("must be below the container's cgroup, without ..".to_owned())
         }
         SECCOMP_BPF_DATA if base64::decode(value).is_none() => Some("is not base64".to_owned()),
         TIMENS_OFFSET if time_offsets(value).is_none() => {
-            Some(format!("{value:?} is not \"CLOCK SECONDS NANOSECONDS\" for the clock monotonic or boottime"))
+            Some("is not \"CLOCK SECONDS NANOSECONDS\" for the clock monotonic or boottime".to_owned())
         }
-        MOUNT_CONTEXT_TYPE if !CONTEXTS.contains(&value) => {
-            Some(format!("{value:?} is none of {}", CONTEXTS.join(", ")))
-        }
+        MOUNT_CONTEXT_TYPE if !CONTEXTS.contains(&value) => Some(format!("is none of {}", CONTEXTS.join(", "))),
         _ => None,
     }
 }

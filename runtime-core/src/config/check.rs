@@ -24,11 +24,7 @@ use crate::base::Result;
 /// # Errors
 /// [`crate::Kind::InvalidConfig`] with the JSON pointer of the first field that is wrong.
 pub fn check(config: &Config<'_>, options: CheckOptions) -> Result<Vec<Warning>> {
-    let findings = check_all(config, options);
-    match findings.errors.into_iter().next() {
-        Some(error) => Err(error),
-        None => Ok(findings.warnings),
-    }
+    check_all(config, options).verdict()
 }
 
 /// Checks a process that is to be executed in a running container.
@@ -38,10 +34,7 @@ pub fn check(config: &Config<'_>, options: CheckOptions) -> Result<Vec<Warning>>
 pub fn check_process(process: &Process<'_>) -> Result<Vec<Warning>> {
     let mut findings = Findings::default();
     process::check(process, "", &mut findings);
-    match findings.errors.into_iter().next() {
-        Some(error) => Err(error),
-        None => Ok(findings.warnings),
-    }
+    findings.verdict()
 }
 
 /// Checks a config and goes on after the first fault.

@@ -58,6 +58,13 @@ pub fn unknown_fields(bytes: &[u8]) -> Vec<UnknownField> {
     schema::compare(bytes, "Config").map(|report| report.unknown).unwrap_or_default()
 }
 
+/// The fields in a process file's bytes that runtime-spec does not have.
+pub(crate) fn unknown_process_fields(bytes: &[u8]) -> Vec<UnknownField> {
+    // The fast way knows whether there are any; only then the slow one looks which.
+    let any = read::<Process<'_>>(bytes, "Process").is_ok_and(|(_, ignored)| ignored);
+    if any { schema::compare(bytes, "Process").map(|report| report.unknown).unwrap_or_default() } else { Vec::new() }
+}
+
 /// Every fault of a config's bytes that keeps it from being loaded, not only the first.
 pub(crate) fn faults(bytes: &[u8]) -> Vec<Error> {
     match read::<Config<'_>>(bytes, "Config") {

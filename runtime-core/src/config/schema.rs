@@ -237,6 +237,11 @@ enum Place {
     Field(Field),
 }
 
+/// Whether what stands at this place may be a secret, which no message repeats.
+fn may_be_secret(pointer: &str) -> bool {
+    pointer.split('/').any(|token| matches!(token, "args" | "env" | "annotations" | "sysctl" | "commandLine"))
+}
+
 /// A walk through one value of the file: reports every fault and goes on.
 struct Walk<'w> {
     kind: Kind,
@@ -251,7 +256,10 @@ impl Walk<'_> {
     }
 
     fn wrong(&mut self, found: impl fmt::Display) {
-        let detail = format!("expected {}, found {found}", self.kind);
+        let detail = match may_be_secret(self.path) {
+            true => format!("expected {}, found another type", self.kind),
+            false => format!("expected {}, found {found}", self.kind),
+        };
         self.fault(detail, None);
     }
 
@@ -259,7 +267,7 @@ impl Walk<'_> {
         match self.kind {
             Kind::Text => {}
             Kind::Set(set) => self.name_of(set, text),
-            // A long string would hide the message, and may be a secret.
+            // A long string would hide the message.
             _ => match text.char_indices().nth(40) {
                 Some((end, _)) => self.wrong(format_args!("string {:?}…", text.get(..end).unwrap_or_default())),
                 None => self.wrong(format_args!("string {text:?}")),

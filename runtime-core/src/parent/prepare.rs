@@ -79,7 +79,25 @@ impl Prepared {
         waits_for_start: bool,
     ) -> Result<Self> {
         let host = facts::host(runtime, config);
-        let mut warnings = check(config, bundle, host, options)?;
+        let warnings = check(config, bundle, host, options)?;
+        match Self::of_checked(runtime, id, bundle, config, options, waits_for_start, host) {
+            Ok(mut prepared) => {
+                prepared.warnings.splice(0..0, warnings);
+                Ok(prepared)
+            }
+            Err(error) => Err(error.after(warnings)),
+        }
+    }
+
+    fn of_checked(
+        runtime: &Runtime,
+        id: &ContainerId,
+        bundle: &Bundle,
+        config: &Config<'_>,
+        options: &CreateOptions,
+        waits_for_start: bool,
+        host: Host,
+    ) -> Result<Self> {
         proc_mounts::check(config, &bundle.directory)?;
         let filter = compile_seccomp(config)?;
         let cgroup = cgroup::plan(runtime, id, config, host.rootless)?;
@@ -109,7 +127,7 @@ impl Prepared {
             set_groups: may_set_groups(config, host),
         };
         let mut plan = plan::plan(config, &plan_options, filter.as_ref())?;
-        warnings.append(&mut plan.warnings);
+        let warnings = std::mem::take(&mut plan.warnings);
         let mut record = intent(id, config, bundle, options, host, cgroup.as_ref());
         record.at_once = !waits_for_start;
         if let Some(rdt) = config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref()) {
@@ -125,9 +143,12 @@ fn check(config: &Config<'_>, bundle: &Bundle, host: Host, options: &CreateOptio
         warnings.extend(config::unknown_fields(&bundle.bytes).iter().map(ToString::to_string));
     }
     let checks = CheckOptions { rootless: host.rootless, no_pivot: options.no_pivot };
-    warnings.extend(config::check(config, checks)?.iter().map(ToString::to_string));
+    match config::check(config, checks) {
+        Ok(further) => warnings.extend(further.iter().map(ToString::to_string)),
+        Err(error) => return Err(error.after(warnings)),
+    }
     if config.process.is_none() {
-        return Err(Error::config("/process", "is missing: there is nothing to execute"));
+        return Err(Error::config("/process", "is missing: there is nothing to execute").after(warnings));
     }
     Ok(warnings)
 }

@@ -87,7 +87,8 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
         Op::Console { rows, cols, .. } => format!("{cols}x{rows}"),
         Op::Hostname { name } | Op::Domainname { name } => text(*name),
         Op::WriteProc { path, data, what, .. } => match what {
-            ProcFile::Sysctl => format!("{}={}", text(*path).trim_start_matches("sys/").replace('/', "."), text(*data)),
+            // Its value may be a secret (a network's key).
+            ProcFile::Sysctl => text(*path).trim_start_matches("sys/").replace('/', "."),
             // AppArmor's file takes a command.
             ProcFile::Label => text(*data).trim_start_matches("exec ").to_owned(),
         },

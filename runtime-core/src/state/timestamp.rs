@@ -5,13 +5,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The current time in UTC as RFC 3339 with up to nine decimals of a second, as Go's `RFC3339Nano` prints it: the form in
 /// which runc's users meet it.
 pub(crate) fn now_rfc3339() -> String {
-    // A clock before 1970 is a clock nobody set; it reads as 1970.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    rfc3339(since.as_secs(), since.subsec_nanos())
+    rfc3339(SystemTime::now())
 }
 
-/// `seconds` and `nanos` since 1970 as RFC 3339.
-fn rfc3339(seconds: u64, nanos: u32) -> String {
+/// `time` in UTC as RFC 3339, with as many decimals of a second as it has (up to nine): the form of the times in a container's
+/// state, and of Go's `RFC3339Nano`.
+#[must_use]
+pub fn rfc3339(time: SystemTime) -> String {
+    // A clock before 1970 is a clock nobody set; it reads as 1970.
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format_utc(since.as_secs(), since.subsec_nanos())
+}
+
+/// `seconds` and `nanos` since 1970.
+fn format_utc(seconds: u64, nanos: u32) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     let rest = seconds % 86_400;
     let mut text = format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60);
@@ -51,7 +58,9 @@ mod tests {
             (4_107_542_400, 120_000, "2100-03-01T00:00:00.00012Z"),
             (1_795_233_560, 556_803_094, "2026-11-21T03:59:20.556803094Z"),
         ] {
-            assert_eq!(rfc3339(seconds, nanos), text);
+            assert_eq!(format_utc(seconds, nanos), text);
+            let time = UNIX_EPOCH + std::time::Duration::new(seconds, nanos);
+            assert_eq!(rfc3339(time), text);
         }
     }
 }

@@ -299,7 +299,7 @@ impl Making<'_> {
 
     /// Takes away all that was made, and adds what could not be to the error.
     fn undo(mut self, error: Error) -> Error {
-        let mut error = error;
+        let mut error = error.after(std::mem::take(&mut self.prepared.warnings));
         if let Some(init) = &self.init {
             init.kill();
         }

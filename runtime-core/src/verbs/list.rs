@@ -1,13 +1,10 @@
 //! `list`: the containers of a state root.
 
-use std::ops::Range;
-use std::sync::OnceLock;
-
 use nix::unistd::{Uid, User};
 use orlop_cgroups::Freezers;
 
 use super::state::{ContainerState, describe};
-use crate::base::{ContainerId, Error, Kind, Result, Runtime};
+use crate::base::{Error, Kind, Result, Runtime};
 use crate::state::Store;
 
 /// What `list` found.
@@ -25,68 +22,39 @@ pub struct Listing {
 /// # Errors
 /// When the state root cannot be opened or read, or others may write to it.
 pub fn list(runtime: &Runtime) -> Result<Listing> {
-    let found = Containers::find(runtime)?;
-    Ok(found.describe(0..found.len()))
-}
-
-/// The containers of a state root, found but not yet looked at: for a caller who has threads to look at many of them with.
-#[derive(Debug)]
-pub struct Containers {
-    store: Option<Store>,
-    /// Sorted.
-    ids: Vec<ContainerId>,
-    /// An owner and the name for it: nearly always all have the same.
-    owner: OnceLock<(u32, String)>,
-}
-
-impl Containers {
-    /// Finds the containers of `runtime`; a state root that is missing has none.
-    ///
-    /// # Errors
-    /// When the state root cannot be opened or read, or others may write to it.
-    pub fn find(runtime: &Runtime) -> Result<Self> {
-        let store = Store::open(runtime)?;
-        let ids = store.as_ref().map_or_else(|| Ok(Vec::new()), Store::ids)?;
-        Ok(Self { store, ids, owner: OnceLock::new() })
-    }
-
-    /// How many there are, and maybe some that are none yet or no more.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-
-    /// Looks at those with these numbers, in the order of their ids from 0 on; there is nothing beyond [`Self::len`].
-    #[must_use]
-    pub fn describe(&self, range: Range<usize>) -> Listing {
-        let mut listing = Listing::default();
-        let Some(store) = &self.store else { return listing };
-        let (mut room, mut freezers) = (Vec::new(), Freezers::default());
-        for id in self.ids.iter().take(range.end).skip(range.start) {
-            let described = store.brief(id, &mut room).and_then(|brief| {
-                let owner = self.owner_name(brief.owner()?);
-                describe(brief, owner, &mut freezers)
-            });
-            match described {
-                Ok(state) => listing.containers.push(state),
-                // Deleted since the directory was read, or not yet a container.
-                Err(error) if error.kind() == Kind::NotFound => {}
-                Err(error) => listing.failures.push(error),
-            }
+    let mut listing = Listing::default();
+    let Some(store) = Store::open(runtime)? else { return Ok(listing) };
+    let (mut buffer, mut freezers, mut owners) = (Vec::new(), Freezers::default(), Owners::default());
+    for id in &store.ids()? {
+        let described = store.brief(id, &mut buffer).and_then(|brief| {
+            let owner = owners.name_of(brief.owner()?);
+            describe(brief, owner, &mut freezers)
+        });
+        match described {
+            Ok(state) => listing.containers.push(state),
+            // Deleted since the directory was read, or not yet a container.
+            Err(error) if error.kind() == Kind::NotFound => {}
+            Err(error) => listing.failures.push(error),
         }
-        listing
     }
+    Ok(listing)
+}
 
+/// The names of users. Nearly always all containers belong to one, who is looked up once.
+#[derive(Debug, Default)]
+struct Owners {
+    last: Option<(u32, String)>,
+}
+
+impl Owners {
     /// The name of the user `uid`, or `#uid` where there is no such user.
-    fn owner_name(&self, uid: u32) -> String {
-        let (known, name) = self.owner.get_or_init(|| (uid, user_name(uid)));
-        if *known == uid { name.clone() } else { user_name(uid) }
+    fn name_of(&mut self, uid: u32) -> String {
+        if let Some((_, name)) = self.last.as_ref().filter(|(known, _)| *known == uid) {
+            return name.clone();
+        }
+        let name = user_name(uid);
+        self.last = Some((uid, name.clone()));
+        name
     }
 }
 
@@ -105,27 +73,17 @@ mod tests {
     use crate::verbs::fixture::Scratch;
 
     #[test]
-    fn pieces_make_up_the_whole() {
-        let scratch = Scratch::new("list-pieces");
+    fn damaged_ones_are_told_and_claims_are_none() {
+        let scratch = Scratch::new("list");
         let mut all: Vec<_> = ["d", "a", "c", "b", "e"].map(|name| scratch.add(name, |_| ())).into();
         all.iter_mut().filter(|(id, _)| id.as_str() == "c").for_each(|(_, sleeper)| sleeper.stop());
         std::fs::write(scratch.path("b/state.json"), "{").unwrap();
         std::fs::create_dir(scratch.path("infant")).unwrap();
-        let told = |listing: Listing| -> Vec<(String, Status)> {
-            listing.containers.into_iter().map(|each| (each.id, each.status)).collect()
-        };
-        let whole = list(&scratch.runtime).unwrap();
-        assert_eq!(whole.failures.len(), 1);
-        assert!(whole.failures[0].to_string().contains("state.json of b"), "{}", whole.failures[0]);
+        let listing = list(&scratch.runtime).unwrap();
+        assert_eq!(listing.failures.len(), 1);
+        assert!(listing.failures[0].to_string().contains("state.json of b"), "{}", listing.failures[0]);
+        let found: Vec<_> = listing.containers.iter().map(|each| (each.id.as_str(), each.status)).collect();
         let expected = [("a", Status::Running), ("c", Status::Stopped), ("d", Status::Running), ("e", Status::Running)];
-        let whole = told(whole);
-        assert_eq!(whole, expected.map(|(id, status)| (id.to_owned(), status)));
-        let found = Containers::find(&scratch.runtime).unwrap();
-        assert!(found.len() == 6 && !found.is_empty());
-        for size in 1..8 {
-            let pieces = (0..found.len()).step_by(size).flat_map(|start| told(found.describe(start..start + size)));
-            assert_eq!(pieces.collect::<Vec<_>>(), whole, "in pieces of {size}");
-        }
-        assert!(found.describe(6..usize::MAX).containers.is_empty());
+        assert_eq!(found, expected);
     }
 }

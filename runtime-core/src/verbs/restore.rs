@@ -440,7 +440,7 @@ impl<'r> Restoring<'r> {
 
     /// Takes away all that was made, and adds what could not be to the error.
     fn undo(mut self, error: Error) -> Error {
-        let mut error = error;
+        let mut error = error.after(std::mem::take(&mut self.prepared.warnings));
         let processes = self.cgroup.as_ref().map(ContainerCgroup::processes).and_then(Result::ok).unwrap_or_default();
         let children: Vec<OwnedFd> =
             processes.into_iter().filter_map(HostPid::new).filter_map(|pid| pidfd::open(pid).ok()).collect();

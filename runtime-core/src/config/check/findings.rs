@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::base::Error;
+use crate::base::{Error, Result};
 use crate::config::schema::push_token;
 
 /// What the checks have to know besides the config.
@@ -37,6 +37,14 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
+    /// The first error, or the warnings.
+    pub(super) fn verdict(self) -> Result<Vec<Warning>> {
+        match self.errors.into_iter().next() {
+            Some(error) => Err(error.after(self.warnings.iter().map(ToString::to_string))),
+            None => Ok(self.warnings),
+        }
+    }
+
     #[cold]
     pub(super) fn error(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.errors.push(Error::config(pointer, detail));

@@ -59,13 +59,11 @@ fn check_command(process: &Process<'_>, at: &str, findings: &mut Findings) {
     }
 }
 
-/// Checks one `NAME=value`.
+/// Checks one `NAME=value`. What is no such pair may be a secret that was meant to be one: the message has the index alone.
 pub(super) fn check_variable(variable: &str, findings: &mut Findings, pointer: impl Fn() -> String) {
     match variable.split_once('=') {
-        None => findings.error(pointer(), format!("invalid environment variable {variable:?}: missing '='")),
-        Some(("", _)) => {
-            findings.error(pointer(), format!("invalid environment variable {variable:?}: name cannot be empty"))
-        }
+        None => findings.error(pointer(), "invalid environment variable: missing '='"),
+        Some(("", _)) => findings.error(pointer(), "invalid environment variable: name cannot be empty"),
         Some(_) => check_no_nul(variable, findings, pointer),
     }
 }

@@ -181,7 +181,6 @@ fn look_up(path: &OsStr) -> Result<CString> {
     });
     let missing = || {
         Error::new(Kind::Unsupported, Step::Criu)
-            .object("criu")
             .detail("no such program in PATH")
             .hint("checkpoint and restore are done by CRIU: install it (https://criu.org)")
     };
@@ -410,7 +409,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::Unsupported);
         assert_eq!(
             error.to_string(),
-            "run criu criu: no such program in PATH (checkpoint and restore are done by CRIU: install it (https://criu.org))"
+            "run criu: no such program in PATH (checkpoint and restore are done by CRIU: install it (https://criu.org))"
         );
     }
 

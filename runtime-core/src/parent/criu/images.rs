@@ -153,13 +153,14 @@ impl Directory {
     /// Checks that `--parent-path`, relative to this directory, names a directory.
     pub(crate) fn check_parent_path(&self, parent: &Path) -> Result<()> {
         if !is_parent(parent) {
-            let detail = "the path of the parent images must be relative to the images, by way of .. once at most";
+            let detail = "--parent-path: must be relative to the directory of the images, by way of .. once at most";
             return Err(self.refused(&parent.display().to_string(), detail));
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        openat(&self.fd, parent, flags, Mode::empty())
-            .map(drop)
-            .map_err(|errno| self.error(&parent.display().to_string(), errno).detail("the parent images"))
+        openat(&self.fd, parent, flags, Mode::empty()).map(drop).map_err(|errno| {
+            self.error(&parent.display().to_string(), errno)
+                .detail("--parent-path: the images of an earlier --pre-dump")
+        })
     }
 
     /// Writes [`DESCRIPTORS`].

@@ -23,6 +23,20 @@ use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_ex
 use crate::state::{Entry, Record, Store};
 
 pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions) -> Result<Container> {
+    let mut warnings = Vec::new();
+    match execute_noting(runtime, id, options, &mut warnings) {
+        Ok((pid, pidfd, notes)) => Ok(Container::new(id.clone(), pid, pidfd, warnings, notes)),
+        Err(error) => Err(error.after(warnings)),
+    }
+}
+
+/// Executes the process, whose pid, pidfd and notes it returns, and adds to `warnings` whether it succeeds or not.
+fn execute_noting(
+    runtime: &Runtime,
+    id: &ContainerId,
+    options: &ExecOptions,
+    warnings: &mut Vec<String>,
+) -> Result<(HostPid, OwnedFd, Vec<String>)> {
     let entry = Store::find(runtime, id)?;
     let (init_pidfd, paused) = init_of(&entry, options)?;
     let bytes = entry.config()?;
@@ -38,7 +52,10 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         None => config.process.take().ok_or_else(|| Error::config("/process", "is missing"))?,
     };
     process::apply(&mut process, options)?;
-    let warnings: Vec<String> = config::check_process(&process)?.iter().map(ToString::to_string).collect();
+    if let Some(bytes) = &file {
+        warnings.extend(config::unknown_process_fields(bytes).iter().map(ToString::to_string));
+    }
+    warnings.extend(config::check_process(&process)?.iter().map(ToString::to_string));
     check_streams(&process, options)?;
     check_preserved(options.preserve_fds)?;
     let filter = compile_seccomp(&config)?;
@@ -85,7 +102,7 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
         return Err(error);
     }
     let (pid, pidfd) = child.into_parts();
-    Ok(Container::new(id.clone(), pid, pidfd, warnings, plan.notes))
+    Ok((pid, pidfd, plan.notes))
 }
 
 /// A restored container has a time namespace that its config does not know of.
