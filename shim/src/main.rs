@@ -41,6 +41,7 @@ use std::process::ExitCode;
 use arguments::Action;
 
 fn main() -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "a program with the standard library's start")]
     let done = arguments::parse(std::env::args_os().skip(1)).and_then(|given| match given.action {
         Action::Start => start::start(&given),
         Action::Delete => delete::delete(&given),
