@@ -292,10 +292,12 @@ impl Cgroup {
     }
 
     /// The cgroup at `path` below this one, for an `exec` into it; it must be there. With controllers given, only those
-    /// hierarchies use the sub-cgroup, and all others stay with this one (v1 only).
+    /// hierarchies use the sub-cgroup, and all others stay with this one (v1 only). Without, it is used in each hierarchy that has
+    /// it: beside v1 hierarchies few containers have it in the v2 tree, too.
     ///
     /// # Errors
-    /// [`Kind::InvalidPath`] for a path that leaves this cgroup, [`Kind::Unsupported`] for an unknown controller.
+    /// [`Kind::InvalidPath`] for a path that leaves this cgroup, [`Kind::Unsupported`] for an unknown controller, and
+    /// [`Kind::NotFound`] when no hierarchy, or not the one that was named, has such a cgroup.
     pub fn sub(&self, controllers: &[&str], path: &str) -> Result<Self> {
         let inside = match path.trim_matches('/') {
             "" => String::new(),
@@ -307,14 +309,27 @@ impl Cgroup {
                 .detail(format!("unknown controller {unknown:?}: the container is in no hierarchy that has it")));
         }
         let mut record = self.record.clone();
-        for part in &self.parts {
-            if controllers.is_empty()
+        let mut missing = None;
+        let mut found = 0;
+        for part in self.parts.iter().filter(|part| {
+            controllers.is_empty()
                 || controllers.iter().any(|name| part.has(name) || (part.is_unified() && name.is_empty()))
-            {
-                for path in record.paths.values_mut().filter(|path| **path == part.path) {
-                    path.push_str(&inside);
+        }) {
+            let below = [&part.path, inside.as_str()].concat();
+            match sys::open(sys::At::Absolute, &below, libc::O_PATH | libc::O_DIRECTORY) {
+                Ok(_) => found += 1,
+                Err(sys::Errno(libc::ENOENT)) => {
+                    missing = missing.or(Some(below));
+                    continue;
                 }
+                Err(errno) => return Err(Error::os(ENTER, errno).on(below)),
             }
+            for path in record.paths.values_mut().filter(|path| **path == part.path) {
+                path.clone_from(&below);
+            }
+        }
+        if let Some(missing) = missing.filter(|_| found == 0 || !controllers.is_empty()) {
+            return Err(Error::os(ENTER, sys::Errno(libc::ENOENT)).on(missing));
         }
         record.made.clear();
         // Processes get into a user manager's tree by that manager alone.
@@ -361,8 +376,17 @@ impl Cgroup {
     /// # Errors
     /// As [`sub`](Self::sub).
     pub fn payload(&self) -> Result<Self> {
-        let mut payload = self.sub(&[], self.record.payload.as_deref().unwrap_or_default())?;
-        payload.record.payload = None;
+        let mut record = self.record.clone();
+        if let Some(payload) = record.payload.take() {
+            let inside = format!("/{}", path::clean(payload.trim_matches('/'), "check the payload cgroup")?);
+            record.paths.values_mut().for_each(|path| path.push_str(&inside));
+        }
+        record.made.clear();
+        if !record.unit.as_ref().is_some_and(|unit| unit.user) {
+            record.driver = Driver::Cgroupfs;
+            record.unit = None;
+        }
+        let mut payload = Self::open(record);
         payload.owner = self.owner;
         Ok(payload)
     }

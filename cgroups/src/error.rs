@@ -211,7 +211,7 @@ const TEXTS: [(i32, &str); 36] = [
     (524, "operation not supported"),
 ];
 
-fn errno_text(errno: i32) -> String {
+pub(crate) fn errno_text(errno: i32) -> String {
     let known = TEXTS.iter().find(|(number, _)| *number == errno);
     known.map_or_else(|| format!("errno {errno}"), |(_, text)| (*text).to_owned())
 }

@@ -136,8 +136,10 @@ mod garbage;
 mod layout;
 mod life;
 mod path;
+mod present;
 mod record;
 mod resources;
+mod rights;
 pub mod stats;
 mod sys;
 mod systemd;
@@ -150,11 +152,13 @@ pub use freeze::FREEZE_TIMEOUT;
 pub use freezers::Freezers;
 pub use layout::{DEFAULT_ROOT, Hierarchy, Layout, Version};
 pub use life::REMOVE_TIMEOUT;
+pub use present::{Present, ProcessCgroups};
 pub use record::{Driver, Owner, Record, Spec, Unit};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources, ThrottleDevice,
     WeightDevice,
 };
+pub use rights::{HierarchyRights, Obstacle, Rights};
 pub use stats::Stats;
 pub use systemd::Property;
 pub use writes::{Absent, Place, Write, writes};

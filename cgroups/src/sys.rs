@@ -66,6 +66,15 @@ pub(crate) fn mkdir(at: At<'_>, path: &str) -> SysResult<()> {
     check(unsafe { libc::mkdirat(at.raw(), path.as_ptr(), 0o755) })
 }
 
+/// faccessat2(2) with the effective rights (kernel 5.8): whether the caller may write the file, or make something in the directory.
+pub(crate) fn may_write(path: &str) -> SysResult<()> {
+    let path = c_string(path)?;
+    let flags = libc::AT_EACCESS | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: `path` is a NUL-terminated string that outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::W_OK, flags) };
+    if result < 0 { Err(errno()) } else { Ok(()) }
+}
+
 /// unlinkat(2) with `AT_REMOVEDIR`.
 pub(crate) fn rmdir(at: At<'_>, path: &str) -> SysResult<()> {
     let path = c_string(path)?;

@@ -21,6 +21,7 @@ mod events;
 mod fields;
 mod life;
 mod limits;
+mod present;
 mod process;
 mod refusals;
 mod sandbox;

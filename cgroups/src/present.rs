@@ -1,0 +1,193 @@
+//! Where a process is now. A record says where a container's processes were put; since then the container may have moved itself (one
+//! that sees the cgroup file systems may), and somebody may have removed what was left empty.
+
+use crate::cgroup::{Cgroup, Part};
+use crate::dir::Dir;
+use crate::error::{Error, Kind, Result};
+use crate::layout::{DEFAULT_ROOT, Layout};
+use crate::path;
+use crate::record::{Driver, Record};
+
+/// The cgroups of a process, as `/proc/PID/cgroup` tells them to the one who reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessCgroups {
+    text: String,
+}
+
+impl ProcessCgroups {
+    /// From the text of `/proc/PID/cgroup`.
+    #[must_use]
+    pub fn parse(text: String) -> Self {
+        Self { text }
+    }
+
+    /// The path in the v1 hierarchy of `controller`.
+    #[must_use]
+    pub fn v1(&self, controller: &str) -> Option<&str> {
+        path::own_cgroup(&self.text, controller).filter(|_| !controller.is_empty())
+    }
+
+    /// The path in the v2 tree.
+    #[must_use]
+    pub fn unified(&self) -> Option<&str> {
+        path::own_cgroup(&self.text, "")
+    }
+
+    fn of(&self, part: &Part) -> Option<&str> {
+        match part.controllers.first() {
+            Some(controller) => self.v1(controller),
+            None => self.unified(),
+        }
+    }
+}
+
+/// A container's cgroups where its process is now.
+#[derive(Debug)]
+pub struct Present {
+    /// What the record says, with the process's present cgroup in each hierarchy that it has left its recorded one in.
+    pub cgroup: Cgroup,
+    /// The present cgroups that differ from the recorded ones. None where the process is in its recorded cgroup, or below it.
+    pub moved: Vec<Cgroup>,
+}
+
+impl Cgroup {
+    /// The cgroup of a record where its process `pid`, which is in the cgroups `now`, is at present.
+    ///
+    /// Where the process is in its recorded cgroup, or below that, nothing is looked up. Elsewhere its present one takes the place of
+    /// the recorded one, after a look that the process really is in it. It may hold other processes too, up to all of the host where
+    /// it is the root of a hierarchy: a process may enter it, but to act on all in it one has to know whose they are.
+    ///
+    /// # Errors
+    /// [`Kind::System`] when a cgroup cannot be read.
+    pub fn present(record: &Record, pid: i32, now: &ProcessCgroups) -> Result<Present> {
+        let mut found = record.clone();
+        let mut moved = Vec::new();
+        let mut layout = None;
+        for part in &Self::open(record.clone()).parts {
+            let Some(inside) = now.of(part) else { continue };
+            if mount_by_custom(record, part).is_some_and(|mount| is_within(&part.path, mount, inside)) {
+                continue;
+            }
+            let layout = match &mut layout {
+                Some(layout) => layout,
+                none => none.insert(Layout::detect()?),
+            };
+            let Some(mount) = mount_of(layout, record, part) else { continue };
+            if is_within(&part.path, &mount, inside) {
+                continue;
+            }
+            let path = [&mount, inside.trim_end_matches('/')].concat();
+            if !has_process(&path, pid)? {
+                continue;
+            }
+            let mut here = Record { driver: Driver::Cgroupfs, rootless: record.rootless, ..Record::default() };
+            here.unified_mount.clone_from(&record.unified_mount);
+            for (name, recorded) in record.paths.iter().filter(|(_, recorded)| **recorded == part.path) {
+                found.paths.insert(name.clone(), path.clone());
+                here.paths.insert(name.clone(), path.clone());
+                debug_assert_eq!(*recorded, part.path);
+            }
+            moved.push(Self::open(here));
+        }
+        if !moved.is_empty() {
+            found.made.clear();
+            found.payload = None;
+            found.driver = Driver::Cgroupfs;
+            found.unit = None;
+        }
+        Ok(Present { cgroup: Self::open(found), moved })
+    }
+}
+
+/// Where the hierarchy of a part is mounted if it is where nearly all hosts have it; that costs no look.
+fn mount_by_custom<'r>(record: &'r Record, part: &'r Part) -> Option<&'r str> {
+    if part.is_unified() {
+        return record.unified_mount.as_deref();
+    }
+    let name = part.path.strip_prefix(DEFAULT_ROOT)?.strip_prefix('/')?.split('/').next()?;
+    part.path.get(..DEFAULT_ROOT.len() + 1 + name.len())
+}
+
+fn mount_of(layout: &Layout, record: &Record, part: &Part) -> Option<String> {
+    match part.controllers.first() {
+        Some(controller) => layout.hierarchy(controller).map(|hierarchy| hierarchy.mount.clone()),
+        None => record.unified_mount.clone().or_else(|| layout.unified().map(str::to_owned)),
+    }
+}
+
+/// Whether the path `inside` a hierarchy mounted at `mount` is the cgroup at `path` or one below it.
+fn is_within(path: &str, mount: &str, inside: &str) -> bool {
+    let Some(recorded) = path.strip_prefix(mount) else { return false };
+    inside.strip_prefix(recorded).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// Whether the process is in the cgroup at `path` itself. Not where that path means another cgroup, or none, in the view of the
+/// mount: a container that starts containers may have a part of the tree as its whole.
+fn has_process(path: &str, pid: i32) -> Result<bool> {
+    match Dir::open(path).and_then(|dir| dir.processes()) {
+        Ok(processes) => Ok(processes.contains(&pid)),
+        Err(error) if error.kind() == Kind::NotFound || error.is(libc::ENOTDIR) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl Record {
+    /// Whether the cgroup that stands for the container, its freezer's where there is one, is still there.
+    ///
+    /// # Errors
+    /// [`Kind::System`] when that cannot be told.
+    pub fn is_there(&self) -> Result<bool> {
+        let cgroup = Cgroup::open(self.clone());
+        match cgroup.main() {
+            Some(part) => part.dir_if_there().map(|dir| dir.is_some()),
+            None => Err(Error::new(Kind::NotFound, "find the cgroup").detail("the container has none of its own")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_within_its_recorded_cgroup_or_elsewhere() {
+        let table = [
+            ("/cg/docker/a", "/cg", "/docker/a", true),
+            ("/cg/docker/a", "/cg", "/docker/a/payload", true),
+            ("/cg/docker/a", "/cg", "/docker/ab", false),
+            ("/cg/docker/a", "/cg", "/a", false),
+            ("/cg/docker/a", "/cg", "/", false),
+            ("/cg/docker/a", "/cg", "/../x", false),
+            ("/other/docker/a", "/cg", "/docker/a", false),
+            // The container is at the root of the hierarchy: all is below it.
+            ("/cg", "/cg", "/", true),
+            ("/cg", "/cg", "/x", true),
+        ];
+        for (path, mount, inside, expected) in table {
+            assert_eq!(is_within(path, mount, inside), expected, "{path} {mount} {inside}");
+        }
+    }
+
+    #[test]
+    fn mounts_at_the_usual_place_are_known_without_a_look() {
+        let part = |controllers: &[&str], path: &str| {
+            Part::new(controllers.iter().map(|name| (*name).to_owned()).collect(), path.to_owned())
+        };
+        let record = Record { unified_mount: Some("/cg2".to_owned()), ..Record::default() };
+        for (part, expected) in [
+            (part(&["cpu", "cpuacct"], "/sys/fs/cgroup/cpu,cpuacct/a/b"), Some("/sys/fs/cgroup/cpu,cpuacct")),
+            (part(&["memory"], "/sys/fs/cgroup/memory"), Some("/sys/fs/cgroup/memory")),
+            (part(&["memory"], "/elsewhere/memory/a"), None),
+            (part(&[], "/cg2/a"), Some("/cg2")),
+        ] {
+            assert_eq!(mount_by_custom(&record, &part), expected, "{}", part.path);
+        }
+    }
+
+    #[test]
+    fn the_kernels_lines_are_read_by_controller() {
+        let now = ProcessCgroups::parse("5:cpu,cpuacct:/a\n1:name=systemd:/s\n0::/u/v\n".to_owned());
+        assert_eq!((now.v1("cpuacct"), now.v1("memory"), now.v1("")), (Some("/a"), None, None));
+        assert_eq!(now.unified(), Some("/u/v"));
+    }
+}
