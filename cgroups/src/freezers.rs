@@ -25,16 +25,24 @@ impl Freezers {
     /// # Errors
     /// [`crate::Kind::System`] when the file cannot be read.
     pub fn is_paused(&mut self, record: &Record) -> Result<bool> {
+        self.look(record).map(|paused| paused.unwrap_or(false))
+    }
+
+    /// As [`is_paused`](Self::is_paused); none when there is no such cgroup, or no freezer. The container may be elsewhere then.
+    ///
+    /// # Errors
+    /// As for [`is_paused`](Self::is_paused).
+    pub fn look(&mut self, record: &Record) -> Result<Option<bool>> {
         let (path, file) = match (record.paths.get("freezer"), record.paths.get("")) {
             (Some(path), _) => (path, "freezer.self_freezing"),
             (None, Some(path)) => (path, "cgroup.freeze"),
-            (None, None) => return Ok(false),
+            (None, None) => return Ok(None),
         };
         let path = format!("{path}/{file}");
         let mut buffer = [0_u8; 16];
         match self.open(&path, file).and_then(|fd| sys::read(fd.as_fd(), &mut buffer)) {
-            Ok(_) => Ok(buffer.first() == Some(&b'1')),
-            Err(Errno(libc::ENOENT | libc::ENODEV)) => Ok(false),
+            Ok(_) => Ok(Some(buffer.first() == Some(&b'1'))),
+            Err(Errno(libc::ENOENT | libc::ENODEV)) => Ok(None),
             Err(errno) => Err(Error::os("read", errno).on(path)),
         }
     }

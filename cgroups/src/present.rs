@@ -1,6 +1,8 @@
 //! Where a process is now. A record says where a container's processes were put; since then the container may have moved itself (one
 //! that sees the cgroup file systems may), and somebody may have removed what was left empty.
 
+use std::collections::BTreeMap;
+
 use crate::cgroup::{Cgroup, Part};
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
@@ -46,8 +48,8 @@ impl ProcessCgroups {
 pub struct Present {
     /// What the record says, with the process's present cgroup in each hierarchy that it has left its recorded one in.
     pub cgroup: Cgroup,
-    /// The present cgroups that differ from the recorded ones. None where the process is in its recorded cgroup, or below it.
-    pub moved: Vec<Cgroup>,
+    /// Those of its cgroups that differ from the recorded ones; none where the process is in its recorded cgroups, or below them.
+    pub moved: Option<Cgroup>,
 }
 
 impl Cgroup {
@@ -55,13 +57,19 @@ impl Cgroup {
     ///
     /// Where the process is in its recorded cgroup, or below that, nothing is looked up. Elsewhere its present one takes the place of
     /// the recorded one, after a look that the process really is in it. It may hold other processes too, up to all of the host where
-    /// it is the root of a hierarchy: a process may enter it, but to act on all in it one has to know whose they are.
+    /// it is the root of a hierarchy: a process may enter it, but to act on all in it one has to know whose they are. So `accept` is
+    /// given the ids of all processes in such a cgroup and below it, and where it says no, the recorded cgroup stays.
     ///
     /// # Errors
     /// [`Kind::System`] when a cgroup cannot be read.
-    pub fn present(record: &Record, pid: i32, now: &ProcessCgroups) -> Result<Present> {
+    pub fn present(
+        record: &Record,
+        pid: i32,
+        now: &ProcessCgroups,
+        mut accept: impl FnMut(&[i32]) -> bool,
+    ) -> Result<Present> {
         let mut found = record.clone();
-        let mut moved = Vec::new();
+        let mut moved = Record { unified_mount: record.unified_mount.clone(), ..Record::default() };
         let mut layout = None;
         for part in &Self::open(record.clone()).parts {
             let Some(inside) = now.of(part) else { continue };
@@ -80,21 +88,22 @@ impl Cgroup {
             if !has_process(&path, pid)? {
                 continue;
             }
-            let mut here = Record { driver: Driver::Cgroupfs, rootless: record.rootless, ..Record::default() };
-            here.unified_mount.clone_from(&record.unified_mount);
-            for (name, recorded) in record.paths.iter().filter(|(_, recorded)| **recorded == part.path) {
-                found.paths.insert(name.clone(), path.clone());
-                here.paths.insert(name.clone(), path.clone());
-                debug_assert_eq!(*recorded, part.path);
+            let names = || record.paths.iter().filter(|(_, recorded)| **recorded == part.path).map(|(name, _)| name);
+            let paths: BTreeMap<_, _> = names().map(|name| (name.clone(), path.clone())).collect();
+            let here = Self::open(Record { paths: paths.clone(), ..Record::default() });
+            if accept(&here.processes()?) {
+                moved.paths.extend(paths);
             }
-            moved.push(Self::open(here));
         }
-        if !moved.is_empty() {
-            found.made.clear();
-            found.payload = None;
-            found.driver = Driver::Cgroupfs;
-            found.unit = None;
+        if moved.paths.is_empty() {
+            return Ok(Present { cgroup: Self::open(found), moved: None });
         }
+        found.paths.extend(moved.paths.clone());
+        found.made.clear();
+        found.payload = None;
+        found.driver = Driver::Cgroupfs;
+        found.unit = None;
+        let moved = Some(Self::open(moved));
         Ok(Present { cgroup: Self::open(found), moved })
     }
 }

@@ -62,6 +62,7 @@
 //! libseccomp.
 
 mod action;
+mod advice;
 mod arch;
 mod arguments;
 mod assemble;
@@ -84,6 +85,7 @@ mod tables;
 mod tree;
 
 pub use action::{ACTIONS, Action};
+pub use advice::{Advice, advise, narrow_arguments};
 pub use arch::{ARCHITECTURES, Arch, UnknownArch};
 pub use bpf::{MAX_INSTRUCTIONS, SockFilter};
 pub use compile::{Options, compile};

@@ -11,7 +11,7 @@ fn cgroups_of(pid: i32) -> ProcessCgroups {
 }
 
 fn present(record: &Record, pid: i32) -> orlop_cgroups::Present {
-    Cgroup::present(record, pid, &cgroups_of(pid)).unwrap()
+    Cgroup::present(record, pid, &cgroups_of(pid), |_| true).unwrap()
 }
 
 #[test]
@@ -21,13 +21,13 @@ fn a_process_is_found_in_its_cgroup_below_it_and_elsewhere() {
         let child = shell(&sandbox.join().unwrap(), "exec sleep 100");
         until(5, "the process is in the cgroup", || sandbox.processes().unwrap() == [child.pid()]);
         let found = present(sandbox.record(), child.pid());
-        assert!(found.moved.is_empty(), "{name}: {:?}", found.moved);
+        assert!(found.moved.is_none(), "{name}: {:?}", found.moved);
         assert_eq!(found.cgroup.record(), sandbox.record(), "{name}");
 
         // Below is within.
         let mut nested = sandbox.make_sub("inner");
         nested.attach(child.pid()).unwrap();
-        assert!(present(sandbox.record(), child.pid()).moved.is_empty(), "{name}");
+        assert!(present(sandbox.record(), child.pid()).moved.is_none(), "{name}");
 
         // Elsewhere, in every hierarchy, while the recorded one is there and when it is gone.
         let mut elsewhere = Sandbox::new(&layout);
@@ -41,13 +41,16 @@ fn a_process_is_found_in_its_cgroup_below_it_and_elsewhere() {
             assert_eq!(found.cgroup.record().paths, elsewhere.record().paths, "{name}");
             assert_eq!(found.cgroup.processes().unwrap(), [child.pid()], "{name}");
             assert!(found.cgroup.record().made.is_empty(), "{name}: it is not ours to remove");
-            let mut moved: Vec<_> = found.moved.iter().flat_map(|one| one.record().paths.values()).collect();
-            moved.sort();
-            let mut expected: Vec<_> = elsewhere.record().paths.values().collect();
-            expected.sort();
-            assert_eq!(moved, expected, "{name}");
+            assert_eq!(found.moved.unwrap().record().paths, elsewhere.record().paths, "{name}");
             assert_eq!(record.is_there().unwrap(), !gone, "{name}");
         }
+        // Where others are too, the recorded one stays, if it is so wanted.
+        let mut seen = Vec::new();
+        let refused = Cgroup::present(&record, child.pid(), &cgroups_of(child.pid()), |processes| {
+            seen.push(processes.to_vec());
+            false
+        });
+        assert_eq!((refused.unwrap().cgroup.record(), seen.first()), (&record, Some(&vec![child.pid()])), "{name}");
         // Another one joins it there.
         let second = shell(&present(&record, child.pid()).cgroup.join().unwrap(), "exec sleep 100");
         until(5, "both are there", || elsewhere.processes().unwrap().len() == 2);
@@ -69,7 +72,7 @@ fn one_hierarchy_may_be_left_alone() {
     let found = present(sandbox.record(), child.pid());
     assert_eq!(found.cgroup.record().path("pids"), Some(pids.as_str()));
     assert_eq!(found.cgroup.record().path("memory"), sandbox.record().path("memory"));
-    assert_eq!(found.moved.len(), 1);
+    assert_eq!(found.moved.unwrap().record().paths.len(), 1);
     let second = shell(&found.cgroup.join().unwrap(), "exec sleep 100");
     until(5, "both are there", || sandbox.processes().unwrap().len() == 2);
     sandbox.kill_all().unwrap();

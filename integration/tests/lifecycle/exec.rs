@@ -1,6 +1,7 @@
 //! exec: a further process in a container.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use orlop_integration::{Case, Container, Flavor, Sandbox, cases, process};
 use serde_json::{Value, json};
@@ -34,6 +35,10 @@ pub(crate) const CASES: &[Case] = cases![
     unknown_flag_is_refused,
     without_a_command_is_refused,
     sub_cgroup.not_crun("lets a path out, until crun 1.29"),
+    a_sub_cgroup_in_one_hierarchy_is_joined_there.not_runc("wants it in all").not_crun("wants it in one"),
+    a_neighbours_cgroup_is_no_sub_cgroup.not_runc("until runc 1.5.2").not_crun("lets a path out, until crun 1.29"),
+    a_container_that_has_moved_is_found_where_it_is.not_runc("until runc 1.5").not_crun("believes its state file"),
+    a_container_among_others_is_not_taken_for_all_of_them.extension(),
     a_cgroup_that_hands_on_its_controllers_takes_no_process.not_runc("only where all is cgroup v2"),
 ];
 
@@ -350,6 +355,129 @@ fn sub_cgroup(t: &Sandbox) {
         assert!(out.stderr.contains("unknown controller "), "{}", out.stderr);
     }
     c.end();
+}
+
+/// Makes a cgroup beside or below others, in the v1 cpuset with the CPUs and memory nodes of the one above.
+fn make_cgroup(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let file = Path::new(file);
+        if dir.join(file).is_file() && !dir.join("cgroup.events").is_file() {
+            fs::copy(dir.parent().unwrap().join(file), dir.join(file)).unwrap();
+        }
+    }
+}
+
+fn a_sub_cgroup_in_one_hierarchy_is_joined_there(t: &Sandbox) {
+    let c = paused(t);
+    let dirs = t.cgroups_of(&c.id);
+    let Some(dir) = dirs.iter().find(|dir| dir.join("pids.current").is_file()) else { t.skip("no pids controller") };
+    make_cgroup(&dir.join("foo"));
+    let cgroups = c.exec(&["--cgroup", "foo"], &["cat", "/proc/self/cgroup"]).ok().stdout;
+    let end = |line: &str| line.ends_with(&format!("/{}/foo", c.id)) || line.ends_with("/foo");
+    assert!(cgroups.lines().any(end), "{cgroups}");
+    assert!(dirs.len() == 1 || !cgroups.lines().all(end), "{cgroups}");
+    let out = c.exec(&["--cgroup", "bar"], &["true"]).fails();
+    assert!(out.stderr.contains(" adding pid ") && out.stderr.contains("o such file"), "{}", out.stderr);
+    c.end();
+}
+
+fn a_neighbours_cgroup_is_no_sub_cgroup(t: &Sandbox) {
+    let c = paused(t);
+    // Its name begins as the container's does.
+    let neighbours: Vec<PathBuf> =
+        t.cgroups_of(&c.id).iter().map(|dir| dir.with_file_name(format!("{}2", c.id))).collect();
+    neighbours.iter().for_each(|dir| make_cgroup(dir));
+    let mut paths = vec![format!("../{}2", c.id), format!("x/../../{}2", c.id), format!("/../{}2", c.id)];
+    if t.controller("freezer", &c.id).is_some_and(|dir| dir.join("tasks").is_file()) {
+        paths.push(format!("freezer:../{}2", c.id));
+    }
+    for path in paths {
+        let out = c.exec(&["--cgroup", &path], &["true"]).fails();
+        assert!(out.stderr.contains("sub cgroup path"), "{}", out.stderr);
+    }
+    c.end();
+    neighbours.iter().for_each(|dir| fs::remove_dir(dir).unwrap());
+}
+
+fn a_container_that_has_moved_is_found_where_it_is(t: &Sandbox) {
+    for gone in [true, false] {
+        let c = t.container(if gone { "gone" } else { "left" });
+        let pid = c.run_paused().to_string();
+        let old = t.cgroups_of(&c.id);
+        let new: Vec<PathBuf> = old.iter().map(|dir| dir.with_file_name(format!("{}-moved", c.id))).collect();
+        for (old, new) in old.iter().zip(&new) {
+            make_cgroup(new);
+            fs::write(new.join("cgroup.procs"), &pid).unwrap();
+            if gone {
+                fs::remove_dir(old).unwrap();
+            }
+        }
+        c.exec(&["--detach"], &["/probe", "pause"]).ok();
+        for dir in &new {
+            let processes = fs::read_to_string(dir.join("cgroup.procs")).unwrap();
+            assert_eq!(processes.lines().count(), 2, "{}: {processes}", dir.display());
+        }
+        assert_eq!(c.simple("ps", &["--format", "json"], &[]).ok().json().as_array().unwrap().len(), 2);
+        c.simple("pause", &[], &[]).ok();
+        assert_eq!(c.status(), "paused");
+        c.simple("resume", &[], &[]).ok();
+        assert_eq!(c.status(), "running");
+        if let Some(dir) = new.iter().find(|dir| dir.join("pids.max").is_file()) {
+            c.simple("update", &["--pids-limit", "77"], &[]).ok();
+            assert_eq!(fs::read_to_string(dir.join("pids.max")).unwrap().trim(), "77");
+            let stats = c.simple("events", &["--stats"], &[]).ok().json();
+            assert_eq!(stats["data"]["pids"]["current"], json!(2), "{stats}");
+        }
+        // One that is held where it is now dies all the same.
+        c.simple("pause", &[], &[]).ok();
+        c.kill("KILL").ok();
+        t.wait_until("stopped", || c.status() == "stopped");
+        if gone {
+            new.iter().for_each(|dir| fs::remove_dir(dir).unwrap());
+            c.delete().ok();
+        } else {
+            // What no process is in any more nobody can tell of: only its maker.
+            c.delete().ok();
+            new.iter().for_each(|dir| fs::remove_dir(dir).unwrap());
+        }
+        // With the init alive, delete knows them.
+        c.run_paused();
+        let (old, pid) = (t.cgroups_of(&c.id), c.pid().to_string());
+        for (old, new) in old.iter().zip(&new) {
+            make_cgroup(new);
+            fs::write(new.join("cgroup.procs"), &pid).unwrap();
+            if gone {
+                fs::remove_dir(old).unwrap();
+            }
+        }
+        c.delete_force().ok();
+        assert!(new.iter().chain(&old).all(|dir| !dir.is_dir()), "{new:?}");
+    }
+}
+
+fn a_container_among_others_is_not_taken_for_all_of_them(t: &Sandbox) {
+    let c = t.container("a");
+    let pid = c.run_paused().to_string();
+    let mut other = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+    let old = t.cgroups_of(&c.id);
+    let new: Vec<PathBuf> = old.iter().map(|dir| dir.with_file_name(format!("{}-shared", c.id))).collect();
+    for (old, new) in old.iter().zip(&new) {
+        make_cgroup(new);
+        fs::write(new.join("cgroup.procs"), other.id().to_string()).unwrap();
+        fs::write(new.join("cgroup.procs"), &pid).unwrap();
+        fs::remove_dir(old).unwrap();
+    }
+    // A process may join them; but nothing is done to all of them.
+    c.exec(&[], &["true"]).ok();
+    c.simple("pause", &[], &[]).fails();
+    c.simple("kill", &["--all"], &["KILL"]).ok();
+    t.wait_until("stopped", || c.status() == "stopped");
+    assert!(other.try_wait().unwrap().is_none(), "a process of somebody else was killed");
+    c.delete().ok();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    new.iter().for_each(|dir| fs::remove_dir(dir).unwrap());
 }
 
 fn a_cgroup_that_hands_on_its_controllers_takes_no_process(t: &Sandbox) {

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use orlop_cgroups::ProcessCgroups;
 
 use crate::base::error::{Error, Result};
 use crate::base::id::HostPid;
@@ -85,13 +86,24 @@ impl Procfs {
         nix::fcntl::openat(&directory, "root", flags, Mode::empty()).map_err(failed)
     }
 
-    /// The path of the cgroup of `pid` in the v2 tree, seen from the caller's cgroup namespace.
-    pub(crate) fn unified_cgroup(&self, pid: HostPid) -> Result<String> {
+    /// The cgroups of a process, seen from the caller's cgroup namespace.
+    pub(crate) fn process_cgroups(&self, pid: HostPid) -> Result<ProcessCgroups> {
         let failed = |errno: Errno| Error::os(Step::Cgroup, errno as i32).object(format!("/proc/{pid}/cgroup"));
-        let path = std::ffi::CString::new(format!("{pid}/cgroup")).map_err(|_| failed(Errno::EINVAL))?;
-        let text = String::from_utf8(self.read(&path).map_err(failed)?).map_err(|_| failed(Errno::EILSEQ))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("0::"));
-        line.map(str::to_owned).ok_or_else(|| failed(Errno::ENOENT))
+        let path = CString::new(format!("{pid}/cgroup")).map_err(|_| failed(Errno::EINVAL))?;
+        let text = self.read(&path).map_err(failed)?;
+        Ok(ProcessCgroups::parse(String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// The number of the parent of a process, 0 where that is none that the caller could name; `None` when there is no such process.
+    pub(crate) fn parent(&self, pid: HostPid) -> Result<Option<i32>> {
+        Ok(self.stat(pid)?.map(|stat| stat.parent))
+    }
+
+    /// What identifies the pid namespace of a process.
+    pub(crate) fn pid_namespace(&self, pid: HostPid) -> nix::Result<std::ffi::OsString> {
+        let path = CString::new(format!("{pid}/ns")).map_err(|_| Errno::EINVAL)?;
+        let links = self.open_file(&path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        nix::fcntl::readlinkat(links, "pid")
     }
 
     /// Reads a file below it.
@@ -228,6 +240,8 @@ fn has_pending_kill(status: &str) -> bool {
 /// What is used of /proc/PID/stat (proc_pid_stat(5)).
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
+    /// Field 4: its parent.
+    parent: i32,
     /// Field 9: the kernel's flags.
     flags: u64,
     /// Field 22: when it started, in clock ticks since boot.
@@ -243,9 +257,10 @@ impl Stat {
         let end = stat.iter().rposition(|byte| *byte == b')')?;
         let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();
-        let flags = fields.nth(6)?.parse().ok()?;
+        let parent = fields.nth(1)?.parse().ok()?;
+        let flags = fields.nth(4)?.parse().ok()?;
         let start_time = fields.nth(12)?.parse().ok()?;
-        Some(Self { flags, start_time, memory: fields.next()?.parse().ok()? })
+        Some(Self { parent, flags, start_time, memory: fields.next()?.parse().ok()? })
     }
 }
 
@@ -255,14 +270,14 @@ mod tests {
 
     #[test]
     fn fields_are_found_whatever_the_command_is_called() {
-        let stat = |start_time, memory| Some(Stat { flags: 4_194_560, start_time, memory });
+        let stat = |start_time, memory| Some(Stat { parent: 3, flags: 4_194_560, start_time, memory });
         for (text, expected) in [
-            ("1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 77 9 10", stat(77, 9)),
-            ("1 (a) S 1) R 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 78 0 10", stat(78, 0)),
-            ("1 (x\n) Z 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 79 1", stat(79, 1)),
+            ("1 (init) S 3 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 77 9 10", stat(77, 9)),
+            ("1 (a) S 1) R 3 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 78 0 10", stat(78, 0)),
+            ("1 (x\n) Z 3 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 79 1", stat(79, 1)),
             ("1 (init) S 0", None),
             ("", None),
-            ("1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 x 1", None),
+            ("1 (init) S 3 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 x 1", None),
         ] {
             assert_eq!(Stat::parse(text.as_bytes()), expected, "{text}");
         }

@@ -2,8 +2,10 @@
 
 mod create;
 mod existing;
+mod present;
 
 pub(crate) use create::{ContainerCgroup, PlannedCgroup, cgroup_mounts, mounts_without, plan, writes};
-pub(crate) use existing::{
-    is_frozen_of_many, is_init_program, kill_stragglers, kill_unfinished, open, require, thaw_dying,
+pub(crate) use existing::{is_init_program, kill_stragglers, kill_unfinished, open, require};
+pub(crate) use present::{
+    all, beside_init, each, elsewhere, here, hold, is_frozen_of_many, of_init, require_here, thaw_dying,
 };

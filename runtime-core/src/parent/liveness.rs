@@ -90,10 +90,10 @@ impl<'v> Vital<'v> {
         if self.phase != Phase::Created {
             return Ok(Facts { status: Status::Creating, init: None });
         }
-        let Some(init) = self.init.as_ref().map(InitProcess::open).transpose()?.flatten() else {
-            return Ok(Facts { status: Status::Stopped, init: None });
-        };
-        let status = if cgroup::is_frozen_of_many(freezers, self.cgroup)? {
+        let stopped = Ok(Facts { status: Status::Stopped, init: None });
+        let Some(process) = self.init else { return stopped };
+        let Some(init) = process.open()? else { return stopped };
+        let status = if cgroup::is_frozen_of_many(freezers, self.cgroup, process.pid)? {
             Status::Paused
         } else if has_fifo()? && is_waiting(self.init)? {
             Status::Created

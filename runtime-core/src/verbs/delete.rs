@@ -69,10 +69,16 @@ fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions)
             .detail(format!("cannot delete container {id} that is not stopped: {}", facts.status))
             .hint("kill it first, or use `delete --force`"));
     }
-    if let Some(init) = facts.init {
-        kill_init(&record, &init, options.deadline)?;
-    }
-    tear_down(locked, &record)
+    let Some(init) = facts.init else { return tear_down(locked, &record) };
+    // While there is an init to ask, since nobody else knows of them.
+    let elsewhere = cgroup::elsewhere(&record)?;
+    let failed = |error| Error::cgroup(&error);
+    let mut warnings: Vec<Error> = elsewhere.iter().filter_map(|cgroup| cgroup.kill_all().err()).map(failed).collect();
+    kill_init(&record, &init, options.deadline)?;
+    // The container is gone whether or not these can be removed: they are not of the runtime's making.
+    warnings.extend(elsewhere.iter().filter_map(|cgroup| cgroup.remove().err()).map(failed));
+    warnings.extend(tear_down(locked, &record)?);
+    Ok(warnings)
 }
 
 /// Locks the container and reads its record. One whose create has not come to write its intent gets the time for that.

@@ -77,7 +77,7 @@ pub struct Stats {
 pub fn stats(runtime: &Runtime, id: &ContainerId) -> Result<Event> {
     let entry = Store::find(runtime, id)?;
     alive(&entry)?;
-    read_stats(&entry.record, cgroup::open(&entry.record).as_ref())
+    read_stats(&entry.record, cgroup::here(&entry.record)?.as_ref())
 }
 
 /// Starts to watch the container `id`. The result yields events until the container has stopped.
@@ -93,7 +93,7 @@ pub fn events(runtime: &Runtime, id: &ContainerId, options: &EventsOptions) -> R
     }
     let entry = Store::find(runtime, id)?;
     let init = alive(&entry)?;
-    let cgroup = cgroup::require(&entry.record)?;
+    let cgroup = cgroup::require_here(&entry.record)?;
     let incidents = cgroup.events(&[]).map_err(|error| Error::cgroup(&error))?;
     let timer = options.interval.map(|interval| (interval, Instant::now() + interval));
     Ok(Events { record: entry.record, init, cgroup, incidents, timer, end: End::NotYet })

@@ -167,9 +167,21 @@ pub fn kill(runtime: &Runtime, id: &ContainerId, options: &KillOptions) -> Resul
     // Without a pid namespace of its own, the other processes would outlive the first one.
     if options.signal == Signal::KILL && !record.has_own_pid_namespace() && record.cgroup.is_some() {
         let was_running = init.is_some();
-        let cgroup = cgroup::require(record)?;
-        let had_processes = was_running || !cgroup.processes().map_err(|error| Error::cgroup(&error))?.is_empty();
-        cgroup.kill_all().map_err(|error| Error::cgroup(&error))?;
+        let cgroups = cgroup::all(record)?;
+        let occupied = |cgroup: &orlop_cgroups::Cgroup| cgroup.is_empty().map(|empty| !empty);
+        let had_processes = was_running
+            || cgroups
+                .iter()
+                .try_fold(false, |had, cgroup| Ok(had || occupied(cgroup)?))
+                .map_err(|error: orlop_cgroups::Error| Error::cgroup(&error))?;
+        cgroup::each(&cgroups, orlop_cgroups::Cgroup::kill_all)?;
+        // The init itself may be where others are.
+        if let Some(init) = &init
+            && let Err(errno) = pidfd::send_signal(init.as_fd(), libc::SIGKILL)
+            && errno != Errno::ESRCH
+        {
+            return Err(Error::os(Step::Signal, errno as i32).object(format!("init of {id}")));
+        }
         return if had_processes { Ok(()) } else { Err(not_running(record)) };
     }
     let init = init.ok_or_else(|| not_running(record))?;
@@ -195,16 +207,22 @@ fn ends_a_waiting_init(signal: Signal) -> bool {
 }
 
 fn signal_all(record: &Record, signal: Signal) -> Result<()> {
-    match cgroup::open(record) {
-        Some(cgroup) => cgroup.kill(signal.number()).map_err(|error| Error::cgroup(&error)),
-        // All that can be found without a cgroup is the first process.
-        None => match record.init.as_ref().map(InitProcess::open).transpose()?.flatten() {
-            Some(init) => match pidfd::send_signal(init.as_fd(), signal.number()) {
-                Ok(()) | Err(Errno::ESRCH) => Ok(()),
-                Err(errno) => Err(Error::os(Step::Signal, errno as i32).object(format!("init of {}", record.id))),
-            },
-            None => Ok(()),
+    let cgroups = cgroup::all(record)?;
+    let init = record.init.as_ref().map(InitProcess::open).transpose()?.flatten();
+    // The init is signalled with the others, but where it is in nobody's cgroup, or in one with processes of others.
+    let with_others = match record.init.filter(|_| init.is_some()) {
+        Some(init) => cgroup::hold(&cgroups, init.pid)?,
+        None => true,
+    };
+    if !cgroups.is_empty() {
+        cgroup::each(&cgroups, |cgroup| cgroup.kill(signal.number()))?;
+    }
+    match init.filter(|_| !with_others) {
+        Some(init) => match pidfd::send_signal(init.as_fd(), signal.number()) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(Error::os(Step::Signal, errno as i32).object(format!("init of {}", record.id))),
         },
+        None => Ok(()),
     }
 }
 

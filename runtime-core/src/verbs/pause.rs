@@ -17,22 +17,19 @@ use crate::state::{Record, Store};
 /// created, or when it is killed meanwhile; [`Kind::Timeout`] when the processes do not stop, which then run on.
 pub fn pause(runtime: &Runtime, id: &ContainerId) -> Result<()> {
     const OTHERWISE: &str = "container not running";
-    change(runtime, id, &[Status::Running, Status::Created], OTHERWISE, |cgroup, facts, record| {
-        let outcome = match &facts.init {
+    change(runtime, id, &[Status::Running, Status::Created], OTHERWISE, |cgroups, facts, record| {
+        let frozen = cgroup::each(cgroups, |cgroup| match &facts.init {
             Some(init) => cgroup.freeze_watching(init.as_fd()),
             None => cgroup.freeze(),
-        };
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.kind() == orlop_cgroups::Kind::NotFrozen => {
-                return Err(Error::cgroup(&error).kind_is(Kind::WrongStatus).hint(OTHERWISE));
-            }
-            Err(error) => return Err(Error::cgroup(&error)),
+        });
+        if let Err(error) = frozen {
+            release(cgroups);
+            return Err(if error.kind() == Kind::WrongStatus { error.hint(OTHERWISE) } else { error });
         }
         // `kill` takes no lock. What the v1 freezer holds with the signal already sent would never end.
         match record.init {
             Some(init) if Procfs::open()?.is_being_killed(init.pid)? => {
-                cgroup.release_killed().map_err(|error| Error::cgroup(&error))?;
+                release(cgroups);
                 Err(Error::new(Kind::WrongStatus, Step::Signal)
                     .object(id.as_str())
                     .detail("it is being killed")
@@ -48,9 +45,7 @@ pub fn pause(runtime: &Runtime, id: &ContainerId) -> Result<()> {
 /// # Errors
 /// [`Kind::NotFound`] when there is no such container; [`Kind::WrongStatus`] ("container not paused") unless it is paused.
 pub fn resume(runtime: &Runtime, id: &ContainerId) -> Result<()> {
-    change(runtime, id, &[Status::Paused], "container not paused", |cgroup, _, _| {
-        cgroup.thaw().map_err(|error| Error::cgroup(&error))
-    })
+    change(runtime, id, &[Status::Paused], "container not paused", |cgroups, _, _| cgroup::each(cgroups, Cgroup::thaw))
 }
 
 fn change(
@@ -58,7 +53,7 @@ fn change(
     id: &ContainerId,
     from: &[Status],
     otherwise: &str,
-    act: impl FnOnce(&Cgroup, &Facts, &Record) -> Result<()>,
+    act: impl FnOnce(&[Cgroup], &Facts, &Record) -> Result<()>,
 ) -> Result<()> {
     // Read once without the lock: an unknown id is told at once, whatever another operation is doing.
     let entry = Store::find(runtime, id)?;
@@ -67,5 +62,13 @@ fn change(
     if !from.contains(&facts.status) {
         return Err(Error::new(Kind::WrongStatus, Step::FindContainer).object(id.as_str()).detail(otherwise));
     }
-    act(&cgroup::require(&entry.record)?, &facts, &entry.record)
+    cgroup::require(&entry.record)?;
+    act(&cgroup::all(&entry.record)?, &facts, &entry.record)
+}
+
+/// What was frozen runs again; why it is, is what the caller is told.
+fn release(cgroups: &[Cgroup]) {
+    for cgroup in cgroups {
+        drop(cgroup.release_killed());
+    }
 }

@@ -4,21 +4,21 @@ use crate::base::{ContainerId, Error, HostPid, Result, Runtime};
 use crate::parent::{cgroup, liveness};
 use crate::state::Store;
 
-/// The pids of all processes in the container's control group and below it, ascending, as the caller's pid namespace numbers
+/// The pids of all processes in the container's control groups and below them, wherever it has moved to, ascending, as the caller's pid namespace numbers
 /// them. A container without a cgroup of its own shows its first process. A stopped one has none.
 ///
 /// # Errors
 /// [`crate::Kind::NotFound`] when there is no such container; [`crate::Kind::System`] when its cgroup cannot be read.
 pub fn ps(runtime: &Runtime, id: &ContainerId) -> Result<Vec<HostPid>> {
     let entry = Store::find(runtime, id)?;
-    match cgroup::open(&entry.record) {
-        Some(cgroup) => {
-            let pids = cgroup.processes().map_err(|error| Error::cgroup(&error))?;
-            Ok(pids.into_iter().filter_map(HostPid::new).collect())
-        }
-        None => {
-            let alive = liveness::facts(&entry)?.init.is_some();
-            Ok(entry.record.init.filter(|_| alive).map(|init| init.pid).into_iter().collect())
-        }
+    let cgroups = cgroup::all(&entry.record)?;
+    if cgroups.is_empty() {
+        let alive = liveness::facts(&entry)?.init.is_some();
+        return Ok(entry.record.init.filter(|_| alive).map(|init| init.pid).into_iter().collect());
     }
+    let mut all = std::collections::BTreeSet::new();
+    for cgroup in &cgroups {
+        all.extend(cgroup.processes().map_err(|error| Error::cgroup(&error))?);
+    }
+    Ok(all.into_iter().filter_map(HostPid::new).collect())
 }

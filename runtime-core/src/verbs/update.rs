@@ -120,7 +120,7 @@ pub fn update(runtime: &Runtime, id: &ContainerId, options: &UpdateOptions) -> R
     // First what may fail for want of room, then what the kernel may refuse, and last what cannot fail.
     locked.prepare(&Record { resources: Some(Box::new(merged)), ..record.clone() })?;
     if effective != Resources::default() {
-        cgroup::require(&record)?.update(&effective).map_err(|error| Error::cgroup(&error))?;
+        cgroup::require_here(&record)?.update(&effective).map_err(|error| Error::cgroup(&error))?;
     }
     if let Some(update) = schemas
         && let Err(error) = update.apply()
@@ -162,7 +162,7 @@ fn set_aside(new: &mut Resources<'_>, current: &Resources<'_>) -> Vec<String> {
 /// Puts the limits back after a later step has failed with `error`.
 fn take_back(record: &Record, changed: &Resources<'_>, current: &Resources<'_>, error: Error) -> Error {
     let restore = merge::restored(changed, current);
-    match cgroup::open(record).map(|cgroup| cgroup.update(&restore)) {
+    match cgroup::here(record).ok().flatten().map(|cgroup| cgroup.update(&restore)) {
         Some(Err(second)) => error.and(Error::cgroup(&second)),
         _ => error,
     }

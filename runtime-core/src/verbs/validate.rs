@@ -112,7 +112,7 @@ pub fn validate_config(bytes: &[u8], options: &ValidateOptions) -> Vec<Finding> 
             pointer: Some(field.pointer),
         }));
     }
-    check_seccomp(&config, &mut findings);
+    check_seccomp(&config, options.strict, &mut findings);
     findings
 }
 
@@ -120,7 +120,7 @@ fn error(error: &Error) -> Finding {
     Finding { severity: Severity::Error, pointer: error.pointer().map(str::to_owned), message: error.to_string() }
 }
 
-fn check_seccomp(config: &Config<'_>, findings: &mut Vec<Finding>) {
+fn check_seccomp(config: &Config<'_>, strict: bool, findings: &mut Vec<Finding>) {
     let Some(profile) = config.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()) else { return };
     if profile.is_disabled() {
         return;
@@ -131,6 +131,15 @@ fn check_seccomp(config: &Config<'_>, findings: &mut Vec<Finding>) {
             .detail(wrong.message());
         findings.push(error(&fault));
     }
+    let advised = if strict { orlop_seccomp::advise(profile) } else { Vec::new() };
+    findings.extend(advised.iter().map(|advice| {
+        let fault = Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
+            .field(format!("/linux/seccomp{}", advice.field()))
+            .detail(advice.reason())
+            .hint(advice.hint());
+        // The profile does what it says, as with libseccomp.
+        Finding { severity: Severity::Warning, ..error(&fault) }
+    }));
 }
 
 fn check_rootfs(config: &Config<'_>, options: &ValidateOptions, findings: &mut Vec<Finding>) {
@@ -193,6 +202,19 @@ mod tests {
             found[0].starts_with("error: compile seccomp profile (config /linux/seccomp/syscalls/0/action): "),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn strict_warns_of_comparisons_that_can_be_got_around() {
+        let text = r#"{"ociVersion":"1.0.0","root":{"path":"/"},"process":{"args":["x"],"cwd":"/","user":{"uid":0,"gid":0}},
+            "linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["socket"],"action":"SCMP_ACT_ALLOW",
+            "args":[{"index":0,"value":40,"op":"SCMP_CMP_NE"}]}]}}}"#;
+        assert!(lines(text, false).is_empty());
+        let found = lines(text, true);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let start =
+            "warning: compile seccomp profile (config /linux/seccomp/syscalls/0/args/0): compares all 64 bits, ";
+        assert!(found[0].starts_with(start), "{found:?}");
     }
 
     #[test]

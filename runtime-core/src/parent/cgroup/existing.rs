@@ -64,29 +64,6 @@ pub(crate) fn require(record: &Record) -> Result<Cgroup> {
     })
 }
 
-/// Whether the container is paused.
-pub(crate) fn is_frozen(cgroup: Option<&orlop_cgroups::Record>) -> Result<bool> {
-    is_frozen_of_many(&mut orlop_cgroups::Freezers::default(), cgroup)
-}
-
-/// Whether one container of many is paused.
-pub(crate) fn is_frozen_of_many(
-    freezers: &mut orlop_cgroups::Freezers,
-    cgroup: Option<&orlop_cgroups::Record>,
-) -> Result<bool> {
-    cgroup.map_or(Ok(false), |cgroup| freezers.is_paused(cgroup).map_err(|error| Error::cgroup(&error)))
-}
-
-/// A process that is frozen by the v1 freezer dies only once it is thawed. A freeze that is still on its way ends, too.
-pub(crate) fn thaw_dying(record: &Record) -> Result<()> {
-    match open(record) {
-        Some(cgroup) if is_frozen(record.cgroup.as_ref())? => {
-            cgroup.release_killed().map_err(|error| Error::cgroup(&error))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Whether the process is still the program that sets a container up, which waits or works, and not yet the container's
 /// command. Nothing can be said of a process that nobody may look at, or that ends just now.
 pub(crate) fn is_init_program(procfs: &Procfs, pid: HostPid) -> nix::Result<bool> {

@@ -62,7 +62,7 @@ fn execute_noting(
     let host = host_for(runtime, Some(&process));
     let pid = entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))?;
     let home = home(&process, pid);
-    let cgroup = sub_cgroup(cgroup::open(&entry.record), &options.cgroup)?;
+    let cgroup = cgroup_to_join(&entry.record, &options.cgroup)?;
     let joins_later = paused || cgroup.is_none();
     let has_tasks = cgroup.as_ref().is_some_and(|cgroup| cgroup.record().paths.keys().any(|name| !name.is_empty()));
     let plan_options = PlanOptions {
@@ -158,8 +158,12 @@ fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
     passwd::home_in(root.as_fd(), process.user.uid)
 }
 
-/// The container's cgroup, or the one below it that `--cgroup` names, per controller on v1.
-fn sub_cgroup(cgroup: Option<Cgroup>, paths: &[String]) -> Result<Option<Cgroup>> {
+/// The cgroup of the container's init, or the one that `--cgroup` names below the container's, per controller on v1.
+fn cgroup_to_join(record: &Record, paths: &[String]) -> Result<Option<Cgroup>> {
+    let recorded = record.cgroup.as_ref().filter(|_| !paths.is_empty());
+    let keeps_recorded =
+        recorded.map_or(Ok(false), orlop_cgroups::Record::is_there).map_err(|error| Error::cgroup(&error))?;
+    let cgroup = if keeps_recorded { cgroup::open(record) } else { cgroup::of_init(record)? };
     let Some(mut cgroup) = cgroup else { return Ok(None) };
     if paths.is_empty() && cgroup.record().payload.is_some() {
         return cgroup.payload().map(Some).map_err(|error| Error::cgroup(&error));
@@ -238,7 +242,7 @@ impl Executing<'_> {
             // A container that has made cgroups of its own inside has no processes in its topmost one (cgroups(7), "no internal
             // processes"): the new one goes where its init is.
             Err(error) if error.errno() == Some(libc::EBUSY) && self.options.cgroup.is_empty() => {
-                let own = self.cgroup_of_init(cgroup)?;
+                let own = cgroup::beside_init(&self.entry.record, cgroup)?;
                 let join = own.join().map_err(|error| Error::cgroup(&error))?;
                 launch(join.clone_into, join.tasks)
             }
@@ -247,16 +251,6 @@ impl Executing<'_> {
             }
             result => result,
         }
-    }
-
-    fn cgroup_of_init(&self, cgroup: &Cgroup) -> Result<Cgroup> {
-        let pid = self.entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&self.entry.record))?;
-        let mut record = cgroup.record().clone();
-        let mount = record.unified_mount.clone().unwrap_or_default();
-        let path = Procfs::open()?.unified_cgroup(pid)?;
-        record.paths.insert(String::new(), format!("{mount}{path}"));
-        record.made.clear();
-        Ok(Cgroup::open(record))
     }
 
     fn carry_out(&mut self, child: &mut Init) -> Result<()> {
