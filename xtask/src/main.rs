@@ -4,6 +4,7 @@
 
 mod count;
 mod licences;
+mod programs;
 mod promises;
 mod setup;
 
@@ -15,6 +16,7 @@ const HELP: &str = "cargo xtask NAME, of which there are
   test [ARGUMENT...]  setup, then cargo test --workspace with these arguments
   setup               install what the tests need (as root on Debian), or say what is missing
   count FILE          add up what the steps in FILE report; see .ci/run
+  programs TARGET OPTION...  compile the test programs that these options of cargo select for TARGET, and print their paths
   promises            check that every test which SECURITY.md names is there
   licences            check licences, sources and versions of what is depended on, by deny.toml
 ";
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         ["test", arguments @ ..] => setup::prepare(&workspace()).and_then(|()| test(arguments)),
         ["setup"] => setup::prepare(&workspace()),
         ["count", file] => count::report(Path::new(file)),
+        ["programs", target, options @ ..] => programs::print(target, options),
         ["promises"] => promises::check(&workspace()),
         ["licences"] => licences::check(&workspace()),
         _ => Err(HELP.to_owned()),

@@ -281,7 +281,7 @@ impl Builder<'_> {
         if first.set != 0 || first.clear != 0 || first.propagation != 0 {
             attrs.insert(0, first);
         }
-        // Who shares the rights of the source's owner gets what was asked for and no more; a user namespace keeps the rest.
+        // Outside a user namespace, clear flags that the config did not ask for; inside one, the kernel locks inherited flags.
         let unasked = if by_init || self.in_userns() { 0 } else { unasked(options) };
         if unasked != 0 {
             attrs.insert(0, Attr { clear: unasked, recursive: IF_ALLOWED, ..NOTHING });

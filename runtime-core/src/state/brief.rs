@@ -79,8 +79,7 @@ struct Paths {
 }
 
 impl Store {
-    /// Reads what there is to be told of the container `id`. What `room` holds does not matter, before and after: who reads many
-    /// needs it once.
+    /// Reads a summary of the container `id`. `room` is scratch space, reusable across calls.
     ///
     /// # Errors
     /// As [`Store::load`].

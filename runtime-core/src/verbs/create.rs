@@ -39,7 +39,7 @@ pub(super) fn make(
     let prepared = Prepared::new(runtime, id, bundle, config, options, waits)?;
     let store = Store::create(runtime)?;
     let claim = store.claim(id, &prepared.record)?;
-    // Who cleans up after a runtime that was killed needs the config only for these hooks; else it is written when there is time.
+    // Clean-up after a crash needs the config only for these hooks; without them it is written later, off the critical path.
     if prepared.record.poststop_hooks {
         claim.locked()?.keep_config(&bundle.bytes)?;
     }

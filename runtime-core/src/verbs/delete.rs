@@ -24,8 +24,7 @@ const DYING_LOOK: Duration = Duration::from_millis(100);
 /// What `delete` is told.
 #[derive(Debug, Clone)]
 pub struct DeleteOptions {
-    /// Kill the container if it is running; that there is no such container is then no error, and a damaged state file no
-    /// obstacle.
+    /// Kill the container if it is running. Also succeeds if it does not exist or its state file is damaged.
     pub force: bool,
     /// How long to wait for another operation on the container, and again for its processes to end.
     pub deadline: Duration,
