@@ -28,7 +28,7 @@ const PLACES: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/tmp"];
 ///
 /// No path of `needed` is covered. Also returns what of the file system is not quite as it should be, one line each.
 pub(crate) fn bundle(needed: &[&Path]) -> Result<(PathBuf, Vec<String>), Failure> {
-    if geteuid().is_root() {
+    if orlop::Rights::of_this_process().rules_the_host() {
         unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| Failure::os("make a mount namespace", errno))?;
     } else {
         become_root_of_user_namespace()?;

@@ -10,7 +10,9 @@ mod verbs;
 /// The seccomp crate, whose `Profile` the config model holds.
 pub use orlop_seccomp as seccomp;
 
-pub use base::{CgroupDriver, Container, ContainerId, Error, Exit, HostPid, Kind, Result, Runtime, Status, Step};
+pub use base::{
+    CgroupDriver, Container, ContainerId, Error, Exit, HostPid, Kind, Result, Rights, Runtime, Status, Step,
+};
 pub use parent::criu::{CgroupMode, CriuOptions, NetworkLock};
 pub use parent::options::CreateOptions;
 pub use parent::resctrl::IntelRdtStats;

@@ -40,7 +40,7 @@ const DENIED: &str = "acct add_key bpf clock_settime create_module delete_module
 pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let command = command(args.operands()?)?;
     let id = container_id(format!("try-{}", std::process::id()).as_ref())?;
-    let privileged = nix::unistd::geteuid().is_root();
+    let privileged = orlop::Rights::of_this_process().rules_the_host();
     let here = std::env::current_dir().unwrap_or_default();
     let (bundle, notes) = copy_on_write::bundle(&[&session.runtime.root, &here])?;
     for note in notes {

@@ -28,7 +28,7 @@ $ orlop validate --strict /srv/web
 pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let (config, strict) = (args.path(CONFIG), args.switch(STRICT));
     let bundle = args.operands()?.first().map(PathBuf::from).unwrap_or_default();
-    let rootless = session.runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root());
+    let rootless = !orlop::Rights::of_this_process().mounts();
     let cgroup_driver = session.runtime.cgroup_driver;
     let findings = orlop::validate(&ValidateOptions { bundle, config, strict, rootless, cgroup_driver })?;
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();

@@ -28,7 +28,8 @@ pub struct Runtime {
     pub root: PathBuf,
     /// Who makes control groups.
     pub cgroup_driver: CgroupDriver,
-    /// Whether to make do without root's rights: `None` finds out (not root, or root only in a user namespace).
+    /// Whether to make do without control groups where they cannot be made: `None` finds out (whoever is not root on the host, see
+    /// [`Rights::rules_the_host`](crate::Rights::rules_the_host)).
     pub rootless: Option<bool>,
 }
 
@@ -41,13 +42,22 @@ impl Runtime {
 }
 
 impl Default for Runtime {
-    /// `/run/orlop` for root; `$XDG_RUNTIME_DIR/orlop` for others.
+    /// `/run/orlop` for root; `$XDG_RUNTIME_DIR/orlop` for others, and for an ordinary user who is root of a user namespace.
     fn default() -> Self {
         let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
         let root = match xdg {
-            Some(dir) if !nix::unistd::geteuid().is_root() => PathBuf::from(dir).join("orlop"),
+            Some(dir) if is_users_own() => PathBuf::from(dir).join("orlop"),
             _ => PathBuf::from("/run/orlop"),
         };
         Self { root, cgroup_driver: CgroupDriver::Cgroupfs, rootless: None }
     }
+}
+
+/// Whether $XDG_RUNTIME_DIR is where this caller keeps things. Root of a user namespace may have come with the environment of root on the host,
+/// and says so in USER, by which runc tells it too.
+fn is_users_own() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    !is_root
+        || (std::env::var_os("USER").is_none_or(|user| user != "root")
+            && !crate::base::Rights::of_this_process().initial_user_namespace)
 }

@@ -127,6 +127,17 @@ pub(crate) fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, reso
     owned(unsafe { libc::syscall(libc::SYS_openat2, dir.as_raw_fd(), path.as_ptr(), how.as_ptr(), size_of_val(&how)) })
 }
 
+/// The effective capabilities of this thread (capget(2)); none where they cannot be told.
+pub(crate) fn effective_capabilities() -> u64 {
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = [VERSION_3, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: version 3 reads a header of two words and writes six words of data, which both live through the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()) };
+    let [low, _, _, high, ..] = data;
+    if result == 0 { u64::from(low) | u64::from(high) << 32 } else { 0 }
+}
+
 /// The kind of namespace behind `fd`, as its CLONE_NEW* flag (`NS_GET_NSTYPE` of ioctl_ns(2), Linux 4.11).
 pub(crate) fn namespace_type(fd: BorrowedFd<'_>) -> Result<u64> {
     const NS_GET_NSTYPE: libc::c_ulong = 0xb703;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::base::Runtime;
+use crate::base::{Rights, Runtime};
 use crate::config::{Config, Process};
 use crate::plan::Host;
 
@@ -16,12 +16,23 @@ pub(crate) fn host(runtime: &Runtime, config: &Config<'_>) -> Host {
 
 /// The facts that matter for one process.
 pub(crate) fn host_for(runtime: &Runtime, process: Option<&Process<'_>>) -> Host {
+    let rights = Rights::of_this_process();
     Host {
-        rootless: runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root()),
+        rootless: !rights.mounts(),
+        initial_user_namespace: rights.initial_user_namespace,
+        maps_ids: rights.maps_ids(),
+        makes_devices: rights.makes_devices(),
+        sets_groups: rights.sets_groups,
+        cgroups_optional: cgroups_optional(runtime, rights),
         apparmor: process.is_some_and(|process| process.apparmor_profile.is_some()) && apparmor(),
         selinux: wants_selinux(process) && selinux(),
         assembles: false,
     }
+}
+
+/// Whether a container does without control groups where they cannot be made.
+pub(crate) fn cgroups_optional(runtime: &Runtime, rights: Rights) -> bool {
+    runtime.rootless.unwrap_or(!rights.rules_the_host())
 }
 
 fn wants_selinux(process: Option<&Process<'_>>) -> bool {

@@ -244,7 +244,7 @@ impl Init {
             match self.receive()? {
                 Event::Waits(Phase::MapIds) => {
                     let maps = plan.id_maps.clone().unwrap_or_default();
-                    idmaps::write(self.pid, &maps, self.host.rootless)?;
+                    idmaps::write(self.pid, &maps, self.host.maps_ids)?;
                     self.answer()?;
                 }
                 Event::Waits(Phase::MapMount) => {

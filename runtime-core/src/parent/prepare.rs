@@ -100,7 +100,7 @@ impl Prepared {
     ) -> Result<Self> {
         proc_mounts::check(config, &bundle.directory)?;
         let filter = compile_seccomp(config)?;
-        let cgroup = cgroup::plan(runtime, id, config, host.rootless)?;
+        let cgroup = cgroup::plan(runtime, id, config, host.cgroups_optional)?;
         let uid = config.process.as_ref().map_or(0, |process| process.user.uid);
         let has_home = config.process.as_ref().is_some_and(|process| plan::gives_home(&process.env));
         let home = if has_home { None } else { passwd::home_of(config, &bundle.directory, uid) };
@@ -230,7 +230,7 @@ fn read_seccomp(
     })
 }
 
-/// setgroups(2) is denied in a user namespace that an unprivileged user maps only itself into, and left out on request.
+/// setgroups(2) is denied in a user namespace that an unprivileged user maps only itself into, and in all below it; and left out on request.
 pub(crate) fn may_set_groups(config: &Config<'_>, host: Host) -> bool {
     if config.annotations.get(crate::config::KEEP_ORIGINAL_GROUPS).is_some() {
         return false;
@@ -238,7 +238,7 @@ pub(crate) fn may_set_groups(config: &Config<'_>, host: Host) -> bool {
     let single = config.linux.as_ref().is_some_and(|linux| {
         linux.makes(NamespaceType::User) && matches!(linux.gid_mappings.as_slice(), [one] if one.size == 1)
     });
-    !(host.rootless && single)
+    host.sets_groups && (host.maps_ids || !single)
 }
 
 fn intent(
@@ -263,7 +263,7 @@ fn intent(
         linux.namespaces.iter().map(of).collect()
     });
     record.cgroup = cgroup.map(|planned| planned.record.clone());
-    record.rootless = host.rootless;
+    record.rootless = host.cgroups_optional;
     record.no_new_keyring = options.no_new_keyring;
     record.poststop_hooks = config.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty());
     record

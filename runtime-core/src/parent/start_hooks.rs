@@ -64,7 +64,7 @@ impl Spawn for AsCommand<'_> {
         let process = self.config.process.as_ref().ok_or_else(missing)?;
         let mut cgroup = cgroup::open(self.record);
         let mut join = None;
-        if let Some(cgroup) = cgroup.as_ref().filter(|_| !self.host.rootless) {
+        if let Some(cgroup) = cgroup.as_ref().filter(|_| !self.host.cgroups_optional) {
             join = Some(cgroup.join().map_err(|error| Error::cgroup(&error))?).filter(|join| !join.attach);
         }
         let (clone_into, tasks) = join.map_or((None, Vec::new()), |join| (join.clone_into, join.tasks));

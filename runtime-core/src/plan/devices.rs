@@ -78,7 +78,7 @@ impl Builder<'_> {
     fn node(&self, device: &Device<'_>, mode: u32, field: &str) -> Option<DeviceNode> {
         let linux = self.config.linux.as_ref()?;
         let fifo = device.kind == DeviceType::Fifo;
-        if !self.is_new(NamespaceType::User) || self.options.host.rootless || fifo {
+        if !self.is_new(NamespaceType::User) || !self.options.host.makes_devices || fifo {
             return None;
         }
         let uid = |id| host_id(&linux.uid_mappings, id);
@@ -108,11 +108,11 @@ impl Builder<'_> {
         self.push_from(format_args!("{field}"), Op::Bind { tree, source: text, target: text, flags: 0, attrs });
     }
 
-    /// A user namespace may not make nodes: the host's node of the same path is bound instead.
+    /// In a user namespace, the config's or the caller's own, no nodes can be made: the host's node of the same path is bound instead.
     fn push_device(&mut self, path: &str, field: &str, mode: u32, number: (u32, u32), owner: (u32, u32)) {
         let text = self.plan.program.str(path);
         let fifo = mode & 0o170_000 == 0o010_000;
-        if self.in_userns() && !fifo {
+        if (self.in_userns() || !self.options.host.makes_devices) && !fifo {
             let tree = if self.options.host.rootless {
                 Slot::NONE
             } else {

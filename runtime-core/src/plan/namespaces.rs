@@ -76,8 +76,10 @@ impl Builder<'_> {
     /// caller who is not, and the time offsets of a process that has the right to a time namespace only in the user namespace it joins. Until
     /// then such a process has all rights over its own namespaces, and so cannot be traced by one with those of a container only.
     fn may_hide_at_once(&self, new: u64) -> bool {
-        let maps_by_parent = new & flag(NamespaceType::User) != 0 || self.joins(NamespaceType::User);
-        !(self.options.host.rootless && maps_by_parent)
+        let host = &self.options.host;
+        let maps_ids = new & flag(NamespaceType::User) != 0;
+        let may_map = host.initial_user_namespace && !host.rootless;
+        (may_map || !maps_ids) && !(host.rootless && self.joins(NamespaceType::User))
     }
 
     /// The new namespaces that one call can make: the time namespace needs offsets first, and the cgroup namespace its cgroup.

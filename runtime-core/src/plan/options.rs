@@ -60,8 +60,18 @@ impl<'o> PlanOptions<'o> {
 /// Facts about the host that the plan depends on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Host {
-    /// No root's rights: mounts are opened after the user namespace is entered.
+    /// No right to mount: mounts are opened after the user namespace is entered.
     pub(crate) rootless: bool,
+    /// The caller is in the user namespace that the host began with.
+    pub(crate) initial_user_namespace: bool,
+    /// The right to map any ids of the caller's own user namespace; without it newuidmap(1) does that.
+    pub(crate) maps_ids: bool,
+    /// The right to make device nodes; without it the host's are bound.
+    pub(crate) makes_devices: bool,
+    /// The caller's user namespace lets groups be set.
+    pub(crate) sets_groups: bool,
+    /// Control groups that cannot be made are done without.
+    pub(crate) cgroups_optional: bool,
     /// AppArmor confines processes on this host.
     pub(crate) apparmor: bool,
     /// SELinux does.

@@ -119,7 +119,8 @@ fn each_config(test: impl Fn(&str, &Config<'_>, Host, &[&str])) {
         {
             let text = config_text(namespaces, terminal, nnp);
             let config = config::load(text.as_bytes()).unwrap();
-            let host = Host { rootless, apparmor: true, selinux: true, ..Host::default() };
+            let host =
+                Host { rootless, initial_user_namespace: true, apparmor: true, selinux: true, ..Host::default() };
             test(
                 &format!("{namespaces:?} rootless {rootless} terminal {terminal} nnp {nnp}"),
                 &config,

@@ -10,7 +10,7 @@ use nix::sys::stat::{SFlag, fstat};
 
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
-use crate::base::{ContainerId, Error, HostPid, Kind, Result, Runtime, Status, Step};
+use crate::base::{ContainerId, Error, HostPid, Kind, Result, Rights, Runtime, Status, Step};
 use crate::config::{self, Config, NamespaceType};
 use crate::parent::cgroup::{self, cgroup_mounts};
 use crate::parent::criu::{
@@ -101,7 +101,7 @@ fn check_status(record: &Record, facts: &Facts) -> Result<()> {
 
 /// CRIU does nearly all of its work by rights that only root has.
 pub(crate) fn refuse_rootless(rootless: bool, step: Step) -> Result<()> {
-    if !rootless && nix::unistd::geteuid().is_root() {
+    if !rootless && Rights::of_this_process().rules_the_host() {
         return Ok(());
     }
     Err(Error::new(Kind::Unsupported, step)

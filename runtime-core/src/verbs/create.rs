@@ -134,7 +134,7 @@ impl Making<'_> {
 
     /// Makes and opens what the init waits for, while it is at work on what needs none of it.
     fn supply(&mut self, waits: bool) -> Result<()> {
-        let (late, rootless) = (self.plan().joins_late, self.prepared.host.rootless);
+        let (late, rootless) = (self.plan().joins_late, self.prepared.host.cgroups_optional);
         if let Some(cgroup) = &mut self.cgroup {
             cgroup.complete()?;
             if !late {
@@ -177,7 +177,7 @@ impl Making<'_> {
     /// Lets the init into the hierarchies that it enters last.
     fn let_join(&mut self, late: bool) -> Result<()> {
         if let (true, Some(cgroup)) = (late, &mut self.cgroup) {
-            cgroup.settle(self.config, self.prepared.host.rootless)?;
+            cgroup.settle(self.config, self.prepared.host.cgroups_optional)?;
             let init = self.init.as_ref().ok_or_else(no_init)?;
             init.send(&cgroup.tasks()?.1)?;
         }
@@ -211,7 +211,7 @@ impl Making<'_> {
 
     fn apply_limits(&mut self) -> Result<()> {
         match &mut self.cgroup {
-            Some(cgroup) => cgroup.apply(self.config, self.prepared.host.rootless),
+            Some(cgroup) => cgroup.apply(self.config, self.prepared.host.cgroups_optional),
             None => Ok(()),
         }
     }

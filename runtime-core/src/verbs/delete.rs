@@ -12,8 +12,9 @@ use orlop_cgroups::{Cgroup, Driver, Layout, REMOVE_TIMEOUT, Spec};
 
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
-use crate::base::{CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Status, Step};
+use crate::base::{CgroupDriver, ContainerId, Error, Kind, Result, Rights, Runtime, Status, Step};
 use crate::config;
+use crate::parent::facts::cgroups_optional;
 use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
 use crate::parent::{cgroup, liveness, resctrl};
 use crate::state::{INFANCY, Locked, Phase, Record, Store, not_found};
@@ -233,7 +234,7 @@ fn delete_damaged(runtime: &Runtime, locked: Locked) -> Result<Vec<Error>> {
         id: locked.id().as_str(),
         cgroups_path: path.as_ref().map(|path| path.as_str()),
         driver,
-        rootless: runtime.rootless.unwrap_or_else(|| !nix::unistd::geteuid().is_root()),
+        rootless: cgroups_optional(runtime, Rights::of_this_process()),
         ..Spec::default()
     };
     let record = Layout::detect().and_then(|layout| Cgroup::plan(&layout, &spec)).map_err(failed)?;

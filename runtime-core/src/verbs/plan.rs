@@ -168,7 +168,7 @@ fn decide(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Resul
     let (mut cgroup_paths, writes) = match &prepared.cgroup {
         Some(planned) => {
             let paths = planned.record.paths.values().cloned().collect();
-            (paths, cgroup::writes(planned, &config, prepared.host.rootless)?)
+            (paths, cgroup::writes(planned, &config, prepared.host.cgroups_optional)?)
         }
         None => (Vec::new(), Vec::new()),
     };

@@ -397,7 +397,7 @@ impl<'r> Restoring<'r> {
             Error::os(Step::Restore, errno as i32).object(format!("process {pid}")).detail("of which CRIU has told")
         })?;
         if let Some(cgroup) = &mut self.cgroup {
-            cgroup.apply(self.config, self.prepared.host.rootless)?;
+            cgroup.apply(self.config, self.prepared.host.cgroups_optional)?;
         }
         let record = &mut self.prepared.record;
         record.init = Some(InitProcess::of(pid, fd.as_fd())?);

@@ -74,8 +74,11 @@ pub fn validate(options: &ValidateOptions) -> Result<Vec<Finding>> {
 
 /// Plans the container as create would, which finds what this host cannot do. Nothing is made.
 fn check_host(options: &ValidateOptions, findings: &mut Vec<Finding>) -> Result<()> {
-    let runtime =
-        Runtime { cgroup_driver: options.cgroup_driver, rootless: Some(options.rootless), ..Runtime::default() };
+    let runtime = Runtime {
+        cgroup_driver: options.cgroup_driver,
+        rootless: options.rootless.then_some(true),
+        ..Runtime::default()
+    };
     let create =
         CreateOptions { bundle: options.bundle.clone(), config: options.config.clone(), ..CreateOptions::default() };
     match super::plan::plan(&runtime, &ContainerId::new("validated")?, &create) {

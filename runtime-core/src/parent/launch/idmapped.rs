@@ -25,7 +25,7 @@ fn made(maps: &IdMaps, field: &str) -> Result<OwnedFd> {
     let (pid, process) = sys::spawn_sleeper(nix::libc::CLONE_NEWUSER).map_err(failed)?;
     let result = (|| {
         let pid = HostPid::new(pid).ok_or_else(|| failed(nix::errno::Errno::ESRCH))?;
-        idmaps::write(pid, maps, false).map_err(|error| error.field(field))?;
+        idmaps::write(pid, maps, true).map_err(|error| error.field(field))?;
         Procfs::open()?.open_namespace(pid, "user")
     })();
     // The namespace lives on in its descriptor.

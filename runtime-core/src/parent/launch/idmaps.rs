@@ -9,9 +9,9 @@ use crate::config::IdMapping;
 use crate::plan::IdMaps;
 
 /// Writes the maps of the user namespace of `pid`, which waits for them.
-pub(crate) fn write(pid: HostPid, maps: &IdMaps, rootless: bool) -> Result<()> {
+pub(crate) fn write(pid: HostPid, maps: &IdMaps, maps_ids: bool) -> Result<()> {
     let procfs = Procfs::open()?;
-    if rootless {
+    if !maps_ids {
         if is_own(&maps.uids, nix::unistd::geteuid().as_raw()) && is_own(&maps.gids, nix::unistd::getegid().as_raw()) {
             // One's own ids may be mapped by oneself, once groups can no longer be dropped by it (user_namespaces(7)).
             put(&procfs, pid, "setgroups", "deny")?;

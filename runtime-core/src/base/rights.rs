@@ -1,0 +1,80 @@
+//! What this process may do: facts of the kernel, and not its user's number. Root of a user namespace is uid 0 too, and has none of the
+//! rights that belong to the host.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use crate::base::sys;
+
+/// The inode of the initial user namespace (`PROC_USER_INIT_INO` of include/linux/proc_ns.h).
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// A capability, by its number (capabilities(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Capability {
+    SetGid = 6,
+    SetUid = 7,
+    SysAdmin = 21,
+    MkNod = 27,
+}
+
+/// The rights of the calling process.
+///
+/// ```
+/// let rights = orlop::Rights::of_this_process();
+/// assert!(rights.initial_user_namespace || !rights.makes_devices());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rights {
+    /// It is in the user namespace that the host began with.
+    pub initial_user_namespace: bool,
+    /// The effective capabilities in its own user namespace, a bit each.
+    pub capabilities: u64,
+    /// setgroups(2) is not denied in its user namespace (`/proc/self/setgroups`, user_namespaces(7)).
+    pub sets_groups: bool,
+}
+
+impl Rights {
+    /// Asks the kernel.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        // Where there is no /proc, nothing else works either, and says so.
+        let initial = fs::metadata("/proc/self/ns/user").map_or(true, |found| found.ino() == INITIAL_USER_NAMESPACE);
+        let denied = || fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"));
+        Self {
+            initial_user_namespace: initial,
+            capabilities: sys::effective_capabilities(),
+            sets_groups: initial || !denied(),
+        }
+    }
+
+    fn has(self, capability: Capability) -> bool {
+        self.capabilities & (1 << capability as u8) != 0
+    }
+
+    /// It may mount, and make other namespaces than one for users.
+    #[must_use]
+    pub fn mounts(self) -> bool {
+        self.has(Capability::SysAdmin)
+    }
+
+    /// It may write any id map whose ids are its own namespace's.
+    #[must_use]
+    pub fn maps_ids(self) -> bool {
+        self.has(Capability::SetUid) && self.has(Capability::SetGid)
+    }
+
+    /// It may make device nodes, which only the host's own namespace gives.
+    #[must_use]
+    pub fn makes_devices(self) -> bool {
+        self.initial_user_namespace && self.has(Capability::MkNod)
+    }
+
+    /// It has root's rights over the host: control groups, device rules, CRIU.
+    #[must_use]
+    pub fn rules_the_host(self) -> bool {
+        self.initial_user_namespace && self.has(Capability::SysAdmin)
+    }
+}
