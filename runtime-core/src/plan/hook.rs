@@ -4,6 +4,7 @@ use orlop_init::wire::{List, Op, Slot};
 
 use super::builder::{Builder, Plan};
 use super::options::{Host, PlanOptions};
+use super::process::DEFAULT_PATH;
 use super::program::Program;
 use super::resources::Resource;
 use crate::config::{Config, Hook, NamespaceType, Text};
@@ -43,7 +44,9 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>,
         builder.push(Op::Fork { flags: 0 });
     }
     builder.push(Op::Setsid);
-    builder.push_hook_program(hook, &hook.env);
+    let path = [Text::from(format!("PATH={DEFAULT_PATH}"))];
+    // Of the runtime's environment nothing belongs into a container.
+    builder.push_hook_program(hook, if hook.env.is_empty() { &path } else { &hook.env });
     builder.push(Op::Execute);
     builder.finish()
 }

@@ -12,7 +12,7 @@ use crate::base::{Error, Kind, Result, Step};
 use crate::config::{Hook, Process, Text, granted, parse_list};
 
 /// Where a command without a slash is looked for when its environment has no PATH, as a login shell would have it.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// The mask of a process that no config gives one: runc's.
 const DEFAULT_UMASK: u32 = 0o022;

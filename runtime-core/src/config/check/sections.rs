@@ -11,6 +11,7 @@ use crate::config::lists::{count, parse_list};
 use crate::config::model::{Config, Hook, Linux};
 use crate::config::model::{NEWEST_SPEC, OLDEST_SPEC};
 use crate::config::names::{DeviceType, MemoryPolicyFlag, MemoryPolicyMode, NamespaceType};
+use crate::config::text::Text;
 
 /// The highest NUMA node that set_mempolicy(2) takes on any architecture.
 const LAST_NODE: u32 = 1023;
@@ -123,10 +124,12 @@ pub fn sysctl_file(key: &str) -> Option<String> {
 /// /proc/sys is only partly divided by namespaces: what would change the host is refused.
 pub(super) fn check_sysctl(config: &Config<'_>, linux: &Linux<'_>, findings: &mut Findings) {
     for (key, value) in &linux.sysctl {
-        if let Some(wrong) = sysctl_fault(linux, key) {
+        // The same name said twice is no conflict, as for runc and crun; of two different ones, the container could get only one.
+        let same = |name: &Option<Text<'_>>| name.as_ref().is_some_and(|name| name == value);
+        let is_hostname = dotted(key) == "kernel.hostname" && linux.has(NamespaceType::Uts);
+        if let Some(wrong) = sysctl_fault(linux, key).filter(|_| !(is_hostname && same(&config.hostname))) {
             findings.error(below("/linux/sysctl", key), wrong);
-        } else if config.domainname.is_some() && dotted(key) == "kernel.domainname" {
-            // Only one of the two could be what the container gets.
+        } else if config.domainname.is_some() && dotted(key) == "kernel.domainname" && !same(&config.domainname) {
             findings.error(below("/linux/sysctl", key), format!("sysctl {key:?} conflicts with /domainname"));
         }
         check_no_nul(value, findings, || below("/linux/sysctl", key));

@@ -4,7 +4,7 @@
 //! them blocked: a hook must not start so. `posix_spawn` sets what a hook shall have, and is safe in a program with threads.
 #![allow(unsafe_code, reason = "posix_spawn, which nix does not have for a working directory")]
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -81,8 +81,16 @@ fn c_strings(hook: &Hook<'_>) -> Result<(CString, Vec<CString>, Vec<CString>)> {
     if argv.is_empty() {
         argv.push(path.clone());
     }
-    let envp = hook.env.iter().map(|text| convert(text.as_str())).collect::<Result<_>>()?;
+    let envp = match hook.env.as_slice() {
+        // Such hooks are installed for many runtimes, and look things up in PATH: they get the runtime's environment, as with runc.
+        [] => std::env::vars_os().filter_map(|(name, value)| variable(&name, &value)).collect(),
+        env => env.iter().map(|text| convert(text.as_str())).collect::<Result<_>>()?,
+    };
     Ok((path, argv, envp))
+}
+
+fn variable(name: &OsStr, value: &OsStr) -> Option<CString> {
+    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
 }
 
 /// Fds that putting them in the place of 0, 1 and 2 cannot overwrite.

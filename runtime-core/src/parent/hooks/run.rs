@@ -106,8 +106,8 @@ pub(crate) trait Running {
 
 /// Starts hooks where they belong.
 pub(crate) trait Spawn {
-    /// Starts `hook` with these standard streams as the leader of a new process group, in the environment that is given and no
-    /// other, with every signal at its default and unblocked.
+    /// Starts `hook` with these standard streams as the leader of a new process group, in the environment that is given and
+    /// no other, with every signal at its default and unblocked.
     fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Running>>;
 }
 
