@@ -151,7 +151,11 @@ impl Client {
         let mut tls = StreamOwned::new(connection, stream);
         while tls.conn.is_handshaking() {
             if let Err(error) = tls.conn.complete_io(&mut tls.sock) {
-                return Err(self.broken(&origin.url("/"), &error));
+                let mut broken = self.broken(&origin.url("/"), &error);
+                // A server without TLS answers the greeting with an error, or hangs up.
+                broken.not_tls |=
+                    [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset].contains(&error.kind());
+                return Err(broken);
             }
         }
         Ok(Stream::Tls(Box::new(tls)))
