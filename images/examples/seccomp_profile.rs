@@ -2,6 +2,7 @@
 //! `cargo run -p orlop-images --example seccomp_profile -- amd64 CAP_CHOWN CAP_SYS_ADMIN`.
 
 #![allow(clippy::print_stdout, reason = "it is there to print")]
+#![allow(clippy::disallowed_methods, reason = "it has the entry of the standard library, so its arguments are there")]
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

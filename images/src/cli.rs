@@ -20,6 +20,10 @@ use session::Session;
 use table::Command;
 
 /// Carries out the command line of this process.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this program has the entry of the standard library, so its arguments are there"
+)]
 pub(crate) fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "a program with the standard library's start")]
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
