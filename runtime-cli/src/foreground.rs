@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, read, write};
-use orlop::{Container, Exit};
+use orlop::{Exit, Process};
 
 use crate::failure::Failure;
 use crate::notify::Proxy;
@@ -168,7 +168,7 @@ impl Console {
 #[derive(Debug)]
 pub(crate) struct Foreground<'a> {
     /// The process.
-    pub(crate) container: &'a Container,
+    pub(crate) process: &'a Process,
     /// Its terminal, if it has one.
     pub(crate) console: Option<Console>,
     /// The service manager's messages, if there is one.
@@ -208,7 +208,7 @@ impl Foreground<'_> {
         let (input, output) = (stdin(), stdout());
         let mut fds = vec![
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.container.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.process.as_fd(), PollFlags::POLLIN),
         ];
         if let Some(proxy) = &self.notify {
             fds.push(PollFd::new(proxy.as_fd(), PollFlags::POLLIN));
@@ -239,9 +239,9 @@ impl Foreground<'_> {
     }
 
     fn forward(&self, session: &Session<'_>, signal: i32) {
-        session.debug(|| format!("forward signal {signal} to pid {}", self.container.pid()));
+        session.debug(|| format!("forward signal {signal} to pid {}", self.process.id()));
         // ESRCH: it has just ended, which the next turn finds out.
-        if let Err(errno) = sys::send_signal(self.container.as_fd(), signal) {
+        if let Err(errno) = sys::send_signal(self.process.as_fd(), signal) {
             session.debug(|| format!("signal {signal} not forwarded: {}", errno.desc()));
         }
     }
@@ -265,8 +265,8 @@ impl Foreground<'_> {
                 Err(errno) => return Err(Failure::os("wait for children", errno)),
             };
             let Some(pid) = ended else { return Ok(None) };
-            if pid.as_raw() == self.container.pid().get() {
-                return Ok(Some(self.container.wait()?));
+            if pid.as_raw() == self.process.id().get() {
+                return Ok(Some(self.process.wait()?));
             }
             session.debug(|| format!("reap orphan {pid}"));
             self::take(pid);
@@ -275,7 +275,7 @@ impl Foreground<'_> {
 
     /// There is no child at all. While the process lives, it is one that was handed over, and its end still comes.
     fn check_it_lives(&self) -> Result<Option<Exit>, Failure> {
-        let mut fds = [PollFd::new(self.container.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.process.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::ZERO) {
             Ok(0) | Err(Errno::EINTR) => Ok(None),
             Ok(_) => Err(Failure::os("the process has ended, and how cannot be told: wait for it", Errno::ECHILD)),
@@ -289,11 +289,11 @@ fn take(pid: Pid) {
     waitpid(pid, Some(WaitPidFlag::WNOHANG)).ok();
 }
 
-/// Takes over the terminal of `container`, if it was sent one through `console`, and stays until the process ends.
+/// Takes over the terminal of `process`, if it was sent one through `console`, and stays until the process ends.
 pub(crate) fn attend(
     session: &Session<'_>,
     signals: &Signals,
-    container: &Container,
+    process: &Process,
     console: &UnixStream,
     notify: Option<Proxy>,
 ) -> Result<Exit, Failure> {
@@ -302,5 +302,5 @@ pub(crate) fn attend(
     let console = master.map(Console::new).transpose()?;
     // Dropped last, after the final bytes have been shown: only then does the terminal get its old settings back.
     let _raw = console.as_ref().map(|_| RawMode::enter()).transpose()?;
-    Foreground { container, console, notify, signals }.stay(session)
+    Foreground { process, console, notify, signals }.stay(session)
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use orlop::{CgroupDriver, ContainerId, Runtime};
+use orlop::{CgroupDriver, ContainerId, Process, Report, Runtime};
 
 use crate::failure::Failure;
 use crate::log::{Format, Level, Log};
@@ -79,11 +79,10 @@ impl<'a> Session<'a> {
         let cgroup_driver = cgroup_driver(args)?;
         let rootless = args.text(ROOTLESS)?.map_or(Ok(None), rootless)?;
         let defaults = match root {
-            // Not `..Runtime::default()`, which would look at the environment only to throw the result away.
-            Some(root) => Runtime { root, cgroup_driver, rootless },
-            None => Runtime { cgroup_driver, rootless, ..Runtime::default() },
+            Some(root) => Runtime::new(root),
+            None => Runtime::from_environment(),
         };
-        Ok(Self { runtime: defaults, log, root_given, catalogue })
+        Ok(Self { runtime: defaults.cgroup_driver(cgroup_driver).rootless(rootless), log, root_given, catalogue })
     }
 
     /// Says something that the user should know although the command goes on.
@@ -92,18 +91,18 @@ impl<'a> Session<'a> {
     }
 
     /// Says all that the library wants the user to know.
-    pub(crate) fn warn_all(&self, messages: &[String]) {
-        for message in messages {
-            self.warn(message);
+    pub(crate) fn warn_all(&self, report: &Report) {
+        for warning in report.warnings() {
+            self.warn(&warning.to_string());
         }
     }
 
     /// Says what the library says of a process that it has started.
-    pub(crate) fn tell(&self, container: &orlop::Container) {
-        for note in container.notes() {
+    pub(crate) fn tell(&self, process: &Process) {
+        for note in process.report().notes() {
             self.debug(|| note.clone());
         }
-        self.warn_all(container.warnings());
+        self.warn_all(process.report());
     }
 
     /// Says what happens, for `--debug`.

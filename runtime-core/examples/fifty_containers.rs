@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use orlop::{Container, ContainerId, CreateOptions, DeleteOptions, RunOptions, Runtime};
+use orlop::{Container, ContainerId, CreateOptions, DeleteOptions, Process, Runtime};
 use tokio::io::unix::AsyncFd;
 
 const CONTAINERS: usize = 50;
@@ -45,20 +45,18 @@ async fn main() -> ExitCode {
 
 async fn one(bundle: PathBuf, number: usize) -> Result<(), Failure> {
     let id = ContainerId::new(format!("fifty-{}-{number}", std::process::id()))?;
-    let container = start(bundle, id.clone()).await?;
-    // A container is its pidfd: it polls readable when its first process has ended.
-    // SAFETY: a Container keeps its descriptor open, and the same, for as long as it lives.
-    let container = unsafe { AsyncFd::register(container) }?;
-    drop(container.readable().await?);
-    let exit = container.get_ref().wait()?;
-    tokio::task::spawn_blocking(move || orlop::delete(&Runtime::default(), &id, &DeleteOptions::default())).await??;
+    let container = Container::new(Runtime::from_environment(), id);
+    let process = start(bundle, container.clone()).await?;
+    // A process is its pidfd, which polls readable when it has ended.
+    // SAFETY: a Process keeps its descriptor open, and the same, for as long as it lives.
+    let process = unsafe { AsyncFd::register(process) }?;
+    drop(process.readable().await?);
+    let exit = process.get_ref().wait()?;
+    let report = tokio::task::spawn_blocking(move || container.delete(&DeleteOptions::default())).await??;
+    report.warnings().iter().for_each(|warning| eprintln!("fifty_containers: {warning}"));
     if exit.shell_code() == 0 { Ok(()) } else { Err(format!("container {number} ended with {exit:?}").into()) }
 }
 
-async fn start(bundle: PathBuf, id: ContainerId) -> Result<Container, Failure> {
-    let run = move || {
-        let create = CreateOptions { bundle, ..CreateOptions::default() };
-        orlop::run(&Runtime::default(), &id, RunOptions { create })
-    };
-    Ok(tokio::task::spawn_blocking(run).await??)
+async fn start(bundle: PathBuf, container: Container) -> Result<Process, Failure> {
+    Ok(tokio::task::spawn_blocking(move || container.run(CreateOptions::new(bundle))).await??)
 }

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use orlop::{ContainerId, CreateOptions, DeleteOptions, RunOptions, Runtime};
+use orlop::{Container, ContainerId, CreateOptions, DeleteOptions, Runtime};
 
 fn main() -> ExitCode {
     let Some(bundle) = std::env::args_os().nth(1) else {
@@ -23,16 +23,13 @@ fn main() -> ExitCode {
 }
 
 fn run(bundle: std::path::PathBuf) -> orlop::Result<u8> {
-    let runtime = Runtime::default();
     let id = ContainerId::new(format!("example-{}", std::process::id()))?;
-    let create = CreateOptions { bundle, ..CreateOptions::default() };
-    let container = orlop::run(&runtime, &id, RunOptions { create })?;
-    for warning in container.warnings() {
-        eprintln!("warning: {warning}");
-    }
-    println!("container {} runs as pid {}", container.id(), container.pid());
-    // `container` is also a file descriptor (AsFd) that polls readable when it ends, for those who wait for many.
-    let exit = container.wait()?;
-    orlop::delete(&runtime, &id, &DeleteOptions::default())?;
+    let container = Container::new(Runtime::from_environment(), id);
+    let process = container.run(CreateOptions::new(bundle))?;
+    process.report().warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    println!("container {} runs as pid {}", container.id(), process.id());
+    // `process` is also a file descriptor (AsFd) that polls readable when it ends, for those who wait for many.
+    let exit = process.wait()?;
+    container.delete(&DeleteOptions::default())?.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
     Ok(exit.shell_code())
 }

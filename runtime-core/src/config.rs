@@ -23,7 +23,7 @@ pub(crate) use annotations::{
     CRIU_CONFIG, DELEGATE_CGROUP, KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_BPF_DATA,
     SECCOMP_FAIL_UNKNOWN, SYSTEMD_SUBGROUP, TIMENS_OFFSET, time_offsets,
 };
-pub use capabilities::{CAPABILITIES, CapabilitySet, capability_number};
+pub use capabilities::{CAPABILITIES, Capability, CapabilitySet, capability_number};
 pub(crate) use check::check_all;
 pub use check::{CheckOptions, Warning, check, check_process, granted, mapped, sysctl_file};
 pub use default::{DefaultConfig, default_config};

@@ -1,6 +1,7 @@
 //! The verbs: one file and one public function each.
 
 pub(crate) mod checkpoint;
+pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod events;

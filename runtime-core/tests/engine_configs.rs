@@ -45,7 +45,7 @@ fn every_config_written_by_an_engine_plans() {
         return;
     }
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/engine-configs");
-    let runtime = orlop::Runtime { root: std::env::temp_dir().join("orlop-never-made"), ..orlop::Runtime::default() };
+    let runtime = orlop::Runtime::new(std::env::temp_dir().join("orlop-never-made"));
     let id = orlop::ContainerId::new("planned").unwrap();
     let mut count = 0;
     for entry in fs::read_dir(folder).unwrap() {
@@ -54,7 +54,7 @@ fn every_config_written_by_an_engine_plans() {
         if name.matches('.').count() != 1 {
             continue;
         }
-        let options = orlop::CreateOptions { config: Some(path), ..orlop::CreateOptions::default() };
+        let options = orlop::CreateOptions::default().config(path);
         let planned = orlop::plan(&runtime, &id, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(planned.operations.len() > 20, "{name}: {planned}");
         count += 1;

@@ -121,7 +121,7 @@ fn try_config(bytes: &[u8], is_json: bool) {
         let pointer = error.pointer().is_some_and(|pointer| pointer.starts_with('/'));
         assert!(pointer || !is_json && message.starts_with("load config: not "), "{message}\n{text}");
     }
-    drop(orlop::validate_config(bytes, &orlop::ValidateOptions { strict: true, ..Default::default() }));
+    drop(orlop::validate_config(bytes, &orlop::ValidateOptions::default().strict(true)));
 }
 
 #[test]

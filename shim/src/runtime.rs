@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use orlop::{
     CgroupDriver, CheckpointOptions, ContainerId, CreateOptions, CriuOptions, DeleteOptions, Error, ExecOptions,
-    ExecProcess, KillOptions, Kind, RestoreOptions, Signal, StartOptions, UpdateOptions,
+    ExecProcess, KillOptions, Kind, Report, RestoreOptions, Signal, StartOptions, Terminal, UpdateOptions,
 };
 
 use crate::proto::Any;
@@ -57,16 +57,16 @@ pub(crate) struct Checkpoint {
 
 /// A process that was made; it polls readable when it has ended.
 #[derive(Debug)]
-pub(crate) struct Process(orlop::Container);
+pub(crate) struct Process(orlop::Process);
 
 impl Process {
     pub(crate) fn pid(&self) -> u32 {
-        self.0.pid().get().cast_unsigned()
+        self.0.id().get().cast_unsigned()
     }
 
     /// What should be known although it was made.
-    pub(crate) fn warnings(&self) -> &[String] {
-        self.0.warnings()
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        told(self.0.report())
     }
 
     /// Reaps the process and says how it ended, as a shell does. It must have ended.
@@ -118,7 +118,7 @@ impl Container {
     pub(crate) fn new(root: PathBuf, systemd: bool, id: &str) -> Result<Self> {
         let cgroup_driver = if systemd { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
         let id = ContainerId::new(id).map_err(|error| failure("", &error))?;
-        Ok(Self { runtime: orlop::Runtime { root, cgroup_driver, ..orlop::Runtime::default() }, id })
+        Ok(Self { runtime: orlop::Runtime::new(root).cgroup_driver(cgroup_driver), id })
     }
 
     pub(crate) fn create(&self, create: Create) -> Result<Process> {
@@ -129,8 +129,7 @@ impl Container {
     pub(crate) fn restore(&self, create: Create, images: Images) -> Result<Process> {
         // Neither means anything to CRIU, and a client sets them for all its containers.
         let create = Create { no_pivot: false, no_new_keyring: false, ..create };
-        let options =
-            RestoreOptions { create: create_options(create), criu: criu_options(images), ..RestoreOptions::default() };
+        let options = RestoreOptions::default().create(create_options(create)).criu(criu_options(images));
         let process = orlop::restore(&self.runtime, &self.id, options);
         process.map(Process).map_err(|error| failure("OCI runtime restore failed: ", &error))
     }
@@ -143,8 +142,7 @@ impl Container {
     /// Executes a process, given as the `process` object of an OCI config.
     pub(crate) fn exec(&self, process: Vec<u8>, streams: Streams) -> Result<Process> {
         let mut options = ExecOptions::new(ExecProcess::Json(process));
-        (options.stdio, options.console) = split(streams);
-        options.onlcr = true;
+        (options.stdio, options.terminal) = split(streams);
         let process = orlop::exec(&self.runtime, &self.id, options);
         process.map(Process).map_err(|error| failure("OCI runtime exec failed: ", &error))
     }
@@ -152,7 +150,7 @@ impl Container {
     /// Sends a signal to the first process, or to all.
     pub(crate) fn kill(&self, signal: u32, all: bool) -> Result<()> {
         let signal = i32::try_from(signal).unwrap_or(i32::MAX);
-        let options = Signal::new(signal).map(|signal| KillOptions { signal, all });
+        let options = Signal::new(signal).map(|signal| KillOptions::default().signal(signal).all(all));
         options.and_then(|options| orlop::kill(&self.runtime, &self.id, &options)).map_err(|error| match error.kind() {
             Kind::WrongStatus => Failure::new(Code::NotFound, format!("process already finished: {error}")),
             _ => failure("", &error),
@@ -161,9 +159,9 @@ impl Container {
 
     /// Takes away what the container holds; what was deleted already is no error. The result is what else went wrong.
     pub(crate) fn delete(&self, force: bool) -> Result<Vec<String>> {
-        let options = DeleteOptions { force, ..DeleteOptions::default() };
+        let options = DeleteOptions::default().force(force);
         match orlop::delete(&self.runtime, &self.id, &options) {
-            Ok(unfinished) => Ok(unfinished.iter().map(ToString::to_string).collect()),
+            Ok(report) => Ok(told(&report)),
             Err(error) if error.kind() == Kind::NotFound => Ok(Vec::new()),
             Err(error) => Err(failure("failed to delete task: ", &error)),
         }
@@ -179,8 +177,9 @@ impl Container {
 
     /// Changes limits, given as the `linux.resources` object of an OCI config. The result is what should be known.
     pub(crate) fn update(&self, resources: Vec<u8>) -> Result<Vec<String>> {
-        let options = UpdateOptions { resources: Some(resources), ..UpdateOptions::default() };
-        orlop::update(&self.runtime, &self.id, &options).map_err(|error| failure("OCI runtime update failed: ", &error))
+        let options = UpdateOptions::default().resources(resources);
+        let report = orlop::update(&self.runtime, &self.id, &options);
+        report.map(|report| told(&report)).map_err(|error| failure("OCI runtime update failed: ", &error))
     }
 
     pub(crate) fn pids(&self) -> Result<Vec<u32>> {
@@ -199,7 +198,7 @@ impl Container {
 
     /// Starts to watch for want of memory.
     pub(crate) fn watch_oom(&self) -> Result<OomWatch> {
-        let options = orlop::EventsOptions { interval: None };
+        let options = orlop::EventsOptions::default().interval(None);
         orlop::events(&self.runtime, &self.id, &options).map(OomWatch).map_err(|error| failure("", &error))
     }
 
@@ -215,22 +214,16 @@ impl Container {
                 return Err(Failure::new(Code::InvalidArgument, text));
             }
         };
-        let criu = CriuOptions {
-            tcp_established: given.open_tcp,
-            ext_unix_sk: given.external_sockets,
-            shell_job: given.terminal,
-            file_locks: given.file_locks,
-            cgroups,
-            ..criu_options(given.images)
-        };
-        let options = CheckpointOptions {
-            criu,
-            parent_path: given.parent,
-            leave_running: given.leave_running,
-            ..CheckpointOptions::default()
-        };
+        let criu = criu_options(given.images)
+            .tcp_established(given.open_tcp)
+            .ext_unix_sk(given.external_sockets)
+            .shell_job(given.terminal)
+            .file_locks(given.file_locks)
+            .cgroups(cgroups);
+        let options =
+            CheckpointOptions::default().criu(criu).parent_path(given.parent).leave_running(given.leave_running);
         match orlop::checkpoint(&self.runtime, &self.id, options) {
-            Ok(unfinished) => Ok(unfinished.iter().map(ToString::to_string).collect()),
+            Ok(report) => Ok(told(&report)),
             Err(error) => Err(failure("OCI runtime checkpoint failed: ", &error)),
         }
     }
@@ -242,27 +235,29 @@ pub(crate) fn features() -> String {
 }
 
 fn create_options(create: Create) -> CreateOptions {
-    let (stdio, console) = split(create.streams);
-    CreateOptions {
-        bundle: create.bundle,
-        stdio,
-        console,
-        onlcr: true,
-        no_pivot: create.no_pivot,
-        no_new_keyring: create.no_new_keyring,
-        ..CreateOptions::default()
+    let (stdio, terminal) = split(create.streams);
+    CreateOptions::new(create.bundle)
+        .stdio(stdio)
+        .terminal(terminal)
+        .no_pivot(create.no_pivot)
+        .no_new_keyring(create.no_new_keyring)
+}
+
+/// containerd hands the terminal's bytes on unseen, so line breaks keep their carriage return.
+fn split(streams: Streams) -> (Option<[OwnedFd; 3]>, Terminal) {
+    match streams {
+        Streams::Three(three) => (Some(three), Terminal::None),
+        Streams::Terminal(socket) => (None, Terminal::Connected { socket, onlcr: true }),
     }
 }
 
-fn split(streams: Streams) -> (Option<[OwnedFd; 3]>, Option<OwnedFd>) {
-    match streams {
-        Streams::Three(three) => (Some(three), None),
-        Streams::Terminal(socket) => (None, Some(socket)),
-    }
+/// What a report warns of, one line each.
+fn told(report: &Report) -> Vec<String> {
+    report.warnings().iter().map(ToString::to_string).collect()
 }
 
 fn criu_options(images: Images) -> CriuOptions {
-    CriuOptions { image_path: images.path, work_path: images.work, ..CriuOptions::default() }
+    CriuOptions::default().image_path(images.path).work_path(images.work)
 }
 
 /// An error in the words and codes that containerd's clients look for.

@@ -40,23 +40,19 @@ $ orlop checkpoint --parent-path ../pre --image-path /var/tmp/web1 web1
 
 pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let status_fd: Option<RawFd> = args.number(STATUS_FD)?;
-    let options = CheckpointOptions {
-        criu: criu::options(args)?,
-        parent_path: args.path(PARENT_PATH),
-        leave_running: args.switch(LEAVE_RUNNING),
-        pre_dump: args.switch(PRE_DUMP),
-        tcp_skip_in_flight: args.switch(TCP_SKIP_IN_FLIGHT),
-        link_remap: args.switch(LINK_REMAP),
-        status_fd: None,
-        page_server: args.text(PAGE_SERVER)?.filter(|text| !text.is_empty()).map(page_server).transpose()?,
-    };
+    let options = CheckpointOptions::default()
+        .criu(criu::options(args)?)
+        .parent_path(args.path(PARENT_PATH))
+        .leave_running(args.switch(LEAVE_RUNNING))
+        .pre_dump(args.switch(PRE_DUMP))
+        .tcp_skip_in_flight(args.switch(TCP_SKIP_IN_FLIGHT))
+        .link_remap(args.switch(LINK_REMAP))
+        .page_server(args.text(PAGE_SERVER)?.filter(|text| !text.is_empty()).map(page_server).transpose()?);
     let id = container_id(args.operand()?)?;
     // -1 is runc's way to say that there is none.
     let status_fd = status_fd.filter(|number| *number != -1).map(|number| writable(number, options.criu.lazy_pages));
-    let options = CheckpointOptions { status_fd: status_fd.transpose()?, ..options };
-    for warning in orlop::checkpoint(&session.runtime, &id, options)? {
-        session.warn(&warning.to_string());
-    }
+    let options = options.status_fd(status_fd.transpose()?);
+    session.warn_all(&orlop::checkpoint(&session.runtime, &id, options)?);
     Ok(0)
 }
 

@@ -24,7 +24,7 @@ $ orlop start web1
 pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let options = launch::options(args)?;
     let id = container_id(args.operand()?)?;
-    let container = orlop::create(&session.runtime, &id, options)?;
-    session.tell(&container);
+    let process = orlop::create(&session.runtime, &id, options)?;
+    session.tell(&process);
     Ok(0)
 }

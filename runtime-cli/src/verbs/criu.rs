@@ -35,20 +35,20 @@ pub(super) fn options(args: &Args<'_>) -> Result<CriuOptions, Failure> {
         }
     }
     let defaults = CriuOptions::default();
-    Ok(CriuOptions {
-        image_path: args.path(IMAGE_PATH).unwrap_or_else(|| "checkpoint".into()),
-        work_path: args.path(WORK_PATH),
-        tcp_established: args.switch(TCP_ESTABLISHED),
-        tcp_close: args.switch(TCP_CLOSE),
-        ext_unix_sk: args.switch(EXT_UNIX_SK),
-        shell_job: args.switch(SHELL_JOB),
-        file_locks: args.switch(FILE_LOCKS),
-        cgroups: args.text(MANAGE_CGROUPS_MODE)?.filter(unset).map_or(Ok(defaults.cgroups), cgroup_mode)?,
-        network_lock: args.text(NETWORK_LOCK)?.filter(unset).map(network_lock).transpose()?,
-        auto_dedup: args.switch(AUTO_DEDUP),
-        lazy_pages: args.switch(LAZY_PAGES),
-        deadline: args.text(TIMEOUT)?.map_or(Ok(defaults.deadline), deadline)?,
-    })
+    let (cgroups, timeout) = (defaults.cgroups, defaults.deadline);
+    Ok(defaults
+        .image_path(args.path(IMAGE_PATH).unwrap_or_else(|| "checkpoint".into()))
+        .work_path(args.path(WORK_PATH))
+        .tcp_established(args.switch(TCP_ESTABLISHED))
+        .tcp_close(args.switch(TCP_CLOSE))
+        .ext_unix_sk(args.switch(EXT_UNIX_SK))
+        .shell_job(args.switch(SHELL_JOB))
+        .file_locks(args.switch(FILE_LOCKS))
+        .cgroups(args.text(MANAGE_CGROUPS_MODE)?.filter(unset).map_or(Ok(cgroups), cgroup_mode)?)
+        .network_lock(args.text(NETWORK_LOCK)?.filter(unset).map(network_lock).transpose()?)
+        .auto_dedup(args.switch(AUTO_DEDUP))
+        .lazy_pages(args.switch(LAZY_PAGES))
+        .deadline(args.text(TIMEOUT)?.map_or(Ok(timeout), deadline)?))
 }
 
 fn cgroup_mode(name: &str) -> Result<CgroupMode, Failure> {

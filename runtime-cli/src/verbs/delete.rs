@@ -37,8 +37,8 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
 
 /// Deletes one container.
 pub(super) fn one(session: &Session<'_>, id: &ContainerId, force: bool) -> Result<(), Failure> {
-    let failed_hooks = orlop::delete(&session.runtime, id, &DeleteOptions { force, ..DeleteOptions::default() })?;
-    for failure in failed_hooks {
+    let report = orlop::delete(&session.runtime, id, &DeleteOptions::default().force(force))?;
+    for failure in report.warnings() {
         session.warn(&format!("delete {id}: {failure}"));
     }
     Ok(())

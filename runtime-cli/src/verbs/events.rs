@@ -40,7 +40,7 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     if once {
         return print(&orlop::stats(&session.runtime, &id)?);
     }
-    for event in orlop::events(&session.runtime, &id, &EventsOptions { interval: Some(interval) })? {
+    for event in orlop::events(&session.runtime, &id, &EventsOptions::default().interval(interval))? {
         print(&event?)?;
     }
     Ok(0)

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::net::UnixStream;
 
-use orlop::{ContainerId, ExecOptions, ExecProcess};
+use orlop::{Capability, ContainerId, ExecOptions, ExecProcess, SubCgroup, Terminal, User};
 
 use crate::failure::Failure;
 use crate::foreground;
@@ -60,8 +60,8 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
         return Err(Failure::usage("either a command or --process, not both"));
     }
     if detach {
-        let container = orlop::exec(&session.runtime, &id, options)?;
-        session.tell(&container);
+        let process = orlop::exec(&session.runtime, &id, options)?;
+        session.tell(&process);
         return Ok(0);
     }
     attended(session, &id, options)
@@ -74,25 +74,35 @@ fn options(args: &Args<'_>) -> Result<ExecOptions, Failure> {
     if args.setting(NO_NEW_PRIVS) == Some(false) {
         return Err(Failure::usage("--no-new-privs=false: it can be switched on, not off"));
     }
-    Ok(ExecOptions {
-        cwd: owned(args.text(CWD)?),
-        env: args.texts(ENV)?,
-        tty: args.switch(TTY),
+    Ok(ExecOptions::new(process)
+        .cwd(owned(args.text(CWD)?))
+        .env(args.texts(ENV)?.iter().map(|pair| variable(pair)).collect::<Result<Vec<_>, _>>()?)
+        .tty(args.switch(TTY))
         // One that is empty is refused like any other that is no number: it must not mean the container's own user.
-        user: args.text(USER)?.map(str::to_owned),
-        additional_gids: args.numbers(ADDITIONAL_GIDS)?,
-        capabilities: args.texts(CAP)?,
-        no_new_privs: args.switch(NO_NEW_PRIVS),
-        process_label: owned(args.text(PROCESS_LABEL)?),
-        apparmor: owned(args.text(APPARMOR)?),
-        cgroup: args.texts(CGROUP)?,
-        ignore_paused: args.switch(IGNORE_PAUSED),
-        console_socket: args.path(CONSOLE_SOCKET),
-        pidfd_socket: args.path(PIDFD_SOCKET),
-        pid_file: args.path(PID_FILE),
-        preserve_fds: args.number(PRESERVE_FDS)?.unwrap_or(0),
-        ..ExecOptions::new(process)
-    })
+        .user(args.text(USER)?.map(str::parse::<User>).transpose()?)
+        .additional_gids(args.numbers(ADDITIONAL_GIDS)?)
+        .capabilities(parsed::<Capability>(&args.texts(CAP)?)?)
+        .no_new_privs(args.switch(NO_NEW_PRIVS))
+        .process_label(owned(args.text(PROCESS_LABEL)?))
+        .apparmor(owned(args.text(APPARMOR)?))
+        .sub_cgroups(parsed::<SubCgroup>(&args.texts(CGROUP)?)?)
+        .ignore_paused(args.switch(IGNORE_PAUSED))
+        .terminal(args.path(CONSOLE_SOCKET).map_or(Terminal::None, Terminal::Socket))
+        .pidfd_socket(args.path(PIDFD_SOCKET))
+        .pid_file(args.path(PID_FILE))
+        .preserve_fds(args.number(PRESERVE_FDS)?.unwrap_or(0_u32)))
+}
+
+/// `NAME=VALUE`; a value may be a secret, so it is not repeated.
+fn variable(pair: &str) -> Result<(String, String), Failure> {
+    match pair.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(Failure::usage("--env: invalid environment variable: missing '='")),
+    }
+}
+
+fn parsed<T: std::str::FromStr<Err = orlop::Error>>(texts: &[String]) -> Result<Vec<T>, Failure> {
+    texts.iter().map(|text| text.parse().map_err(Failure::from)).collect()
 }
 
 /// The command's words. They go into JSON state and C strings alike, so they must be UTF-8.
@@ -109,16 +119,13 @@ pub(super) fn words_of(command: &[&OsStr]) -> Result<Vec<String>, Failure> {
 }
 
 fn attended(session: &Session<'_>, id: &ContainerId, options: ExecOptions) -> Result<u8, Failure> {
-    if options.console_socket.is_some() {
+    if !matches!(options.terminal, Terminal::None) {
         return Err(Failure::usage("--console-socket is for --detach: in the foreground the terminal is this one"));
     }
     let signals = Signals::take()?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
-    let container = orlop::exec(
-        &session.runtime,
-        id,
-        ExecOptions { console: Some(theirs.into()), terminal_size: terminal::console_size(), ..options },
-    )?;
-    session.tell(&container);
-    Ok(foreground::attend(session, &signals, &container, &ours, None)?.shell_code())
+    let options = options.terminal(Terminal::connected(theirs)).terminal_size(terminal::console_size());
+    let process = orlop::exec(&session.runtime, id, options)?;
+    session.tell(&process);
+    Ok(foreground::attend(session, &signals, &process, &ours, None)?.shell_code())
 }

@@ -22,11 +22,11 @@ $ orlop gc
 }
 
 pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let options = GcOptions { dry_run: args.switch(DRY_RUN) };
+    let options = GcOptions::default().dry_run(args.switch(DRY_RUN));
     args.operands()?;
     let collected = orlop::gc(&session.runtime, &options)?;
     let text: String = collected.removed.iter().map(|id| format!("{id}\n")).collect();
     super::print(&text)?;
-    let failures: Vec<String> = collected.failures.iter().map(ToString::to_string).collect();
+    let failures: Vec<String> = collected.report.warnings().iter().map(ToString::to_string).collect();
     if failures.is_empty() { Ok(0) } else { Err(Failure::new(failures.join("; then "))) }
 }

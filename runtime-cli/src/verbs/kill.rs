@@ -33,7 +33,7 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
         Some(word) if word.is_empty() => Signal::TERM,
         Some(word) => word.to_string_lossy().parse()?,
     };
-    let options = KillOptions { signal, all };
+    let options = KillOptions::default().signal(signal).all(all);
     let kill = |id: &ContainerId| Ok(orlop::kill(&session.runtime, id, &options)?);
     if regex {
         return matching::each(session, name, Wanted::Alive, kill);

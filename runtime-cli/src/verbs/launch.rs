@@ -1,8 +1,9 @@
 //! The flags that `create` and `run` share.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
-use orlop::CreateOptions;
+use orlop::{CreateOptions, Terminal};
 
 use crate::failure::Failure;
 use crate::parse::Args;
@@ -22,26 +23,19 @@ flag_group! {
 
 /// What the shared flags and the environment say.
 pub(super) fn options(args: &Args<'_>) -> Result<CreateOptions, Failure> {
-    Ok(CreateOptions {
-        bundle: args.path(BUNDLE).unwrap_or_else(|| ".".into()),
-        config: args.path(CONFIG),
-        console_socket: args.path(CONSOLE_SOCKET),
-        pidfd_socket: args.path(PIDFD_SOCKET),
-        pid_file: args.path(PID_FILE),
-        no_pivot: args.switch(NO_PIVOT),
-        no_new_keyring: args.switch(NO_NEW_KEYRING),
-        preserve_fds: args.number(PRESERVE_FDS)?.unwrap_or(0),
-        ..inherited()
-    })
+    Ok(inherited(args.path(BUNDLE).unwrap_or_else(|| ".".into()))
+        .config(args.path(CONFIG))
+        .terminal(args.path(CONSOLE_SOCKET).map_or(Terminal::None, Terminal::Socket))
+        .pidfd_socket(args.path(PIDFD_SOCKET))
+        .pid_file(args.path(PID_FILE))
+        .no_pivot(args.switch(NO_PIVOT))
+        .no_new_keyring(args.switch(NO_NEW_KEYRING))
+        .preserve_fds(args.number(PRESERVE_FDS)?.unwrap_or(0_u32)))
 }
 
 /// What the environment alone says: the service manager's sockets.
-pub(super) fn inherited() -> CreateOptions {
-    CreateOptions {
-        listen_fds: listen_fds(std::process::id()),
-        notify_socket: notify_socket().is_some(),
-        ..CreateOptions::default()
-    }
+pub(super) fn inherited(bundle: PathBuf) -> CreateOptions {
+    CreateOptions::new(bundle).listen_fds(listen_fds(std::process::id())).notify_socket(notify_socket().is_some())
 }
 
 /// The service manager's socket, when this program was started by one (sd_notify(3)).

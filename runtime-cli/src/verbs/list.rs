@@ -33,9 +33,7 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
         std::fs::metadata(root).map_err(|error| Failure::io(format_args!("open {}", root.display()), &error))?;
     }
     let listing = orlop::list(&session.runtime)?;
-    for failure in &listing.failures {
-        session.warn(&failure.to_string());
-    }
+    session.warn_all(&listing.report);
     let containers = &listing.containers;
     super::print(&if quiet {
         containers.iter().map(|each| format!("{}\n", each.id)).collect()

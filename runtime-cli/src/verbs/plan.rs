@@ -27,13 +27,10 @@ $ orlop plan -b /srv/web --format json web1
 }
 
 pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let options = CreateOptions {
-        bundle: args.path(BUNDLE).unwrap_or_else(|| ".".into()),
-        config: args.path(CONFIG),
-        no_pivot: args.switch(NO_PIVOT),
-        no_new_keyring: args.switch(NO_NEW_KEYRING),
-        ..CreateOptions::default()
-    };
+    let options = CreateOptions::new(args.path(BUNDLE).unwrap_or_else(|| ".".into()))
+        .config(args.path(CONFIG))
+        .no_pivot(args.switch(NO_PIVOT))
+        .no_new_keyring(args.switch(NO_NEW_KEYRING));
     let format = args.choice(FORMAT)?.unwrap_or("text");
     let id = args.operands()?.first().copied().unwrap_or("container".as_ref());
     let planned = orlop::plan(&session.runtime, &container_id(id)?, &options)?;

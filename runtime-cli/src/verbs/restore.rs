@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use orlop::{CreateOptions, RestoreOptions};
+use orlop::{CreateOptions, RestoreOptions, Terminal};
 
 use crate::failure::Failure;
 use crate::parse::Args;
@@ -38,27 +38,23 @@ $ orlop restore --manage-cgroups-mode ignore --image-path /var/tmp/web1 --bundle
 }
 
 pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let create = CreateOptions {
-        bundle: args.path(BUNDLE).unwrap_or_else(|| ".".into()),
-        console_socket: args.path(CONSOLE_SOCKET),
-        pid_file: args.path(PID_FILE),
-        ..CreateOptions::default()
-    };
+    let create = CreateOptions::new(args.path(BUNDLE).unwrap_or_else(|| ".".into()))
+        .terminal(args.path(CONSOLE_SOCKET).map_or(Terminal::None, Terminal::Socket))
+        .pid_file(args.path(PID_FILE));
     let owned = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
-    let options = RestoreOptions {
-        create,
-        criu: criu::options(args)?,
-        lsm_profile: owned(args.text(LSM_PROFILE)?.map(lsm_profile).transpose()?),
-        lsm_mount_context: owned(args.text(LSM_MOUNT_CONTEXT)?),
-    };
+    let mut options = RestoreOptions::default()
+        .create(create)
+        .criu(criu::options(args)?)
+        .lsm_profile(owned(args.text(LSM_PROFILE)?.map(lsm_profile).transpose()?))
+        .lsm_mount_context(owned(args.text(LSM_MOUNT_CONTEXT)?));
     let (detach, no_subreaper) = (args.switch(DETACH), args.switch(NO_SUBREAPER));
     let id = container_id(args.operand()?)?;
     if detach {
-        let container = orlop::restore(&session.runtime, &id, options)?;
-        session.tell(&container);
+        let process = orlop::restore(&session.runtime, &id, options)?;
+        session.tell(&process);
         return Ok(0);
     }
-    if options.create.console_socket.is_some() {
+    if !matches!(options.create.terminal, Terminal::None) {
         return Err(Failure::usage("--console-socket is for --detach: in the foreground the terminal is this one"));
     }
     if !no_subreaper {
@@ -66,10 +62,10 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     }
     let signals = Signals::take()?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
-    let create = CreateOptions { console: Some(theirs.into()), ..options.create };
-    let container = orlop::restore(&session.runtime, &id, RestoreOptions { create, ..options })?;
-    session.tell(&container);
-    run::stay(session, &signals, &container, &ours, None, false)
+    options.create.terminal = Terminal::connected(theirs);
+    let process = orlop::restore(&session.runtime, &id, options)?;
+    session.tell(&process);
+    run::stay(session, &signals, (&id, &process), &ours, None, false)
 }
 
 fn lsm_profile(text: &str) -> Result<&str, Failure> {

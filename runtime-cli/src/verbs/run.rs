@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use orlop::{Container, ContainerId, CreateOptions, RunOptions, StartOptions};
+use orlop::{ContainerId, CreateOptions, Process, StartOptions, Terminal};
 
 use crate::failure::Failure;
 use crate::foreground;
@@ -39,13 +39,13 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     let (detach, keep, no_subreaper) = (args.switch(DETACH), args.switch(KEEP), args.switch(NO_SUBREAPER));
     let id = container_id(args.operand()?)?;
     if detach {
-        let (container, notify) = launched(session, &id, options)?;
+        let (process, notify) = launched(session, &id, options)?;
         if let Some(notify) = notify {
-            notify.until_ready(session, container.as_fd(), container.pid().get())?;
+            notify.until_ready(session, process.as_fd(), process.id().get())?;
         }
         return Ok(0);
     }
-    if options.console_socket.is_some() {
+    if !matches!(options.terminal, Terminal::None) {
         return Err(Failure::usage("--console-socket is for --detach: in the foreground the terminal is this one"));
     }
     if !no_subreaper {
@@ -67,25 +67,24 @@ pub(super) fn attended(
 ) -> Result<u8, Failure> {
     let signals = Signals::take()?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
-    let options = CreateOptions { console: Some(theirs.into()), terminal_size: terminal::console_size(), ..options };
-    let (container, notify) = launched(session, id, options)?;
-    stay(session, &signals, &container, &ours, notify, keep)
+    let options = options.terminal(Terminal::connected(theirs)).terminal_size(terminal::console_size());
+    let (process, notify) = launched(session, id, options)?;
+    stay(session, &signals, (id, &process), &ours, notify, keep)
 }
 
 /// Stays with the container until it ends, and deletes it then, unless it is to be kept.
 pub(super) fn stay(
     session: &Session<'_>,
     signals: &Signals,
-    container: &Container,
+    (id, process): (&ContainerId, &Process),
     console: &UnixStream,
     notify: Option<Proxy>,
     keep: bool,
 ) -> Result<u8, Failure> {
-    let id = container.id();
-    let ended = foreground::attend(session, signals, container, console, notify);
+    let ended = foreground::attend(session, signals, process, console, notify);
     if ended.is_err() {
         // Nobody is left to watch over it: it must not go on unseen.
-        crate::sys::send_signal(container.as_fd(), libc::SIGKILL).ok();
+        crate::sys::send_signal(process.as_fd(), libc::SIGKILL).ok();
     }
     let deleted = if keep && ended.is_ok() { Ok(()) } else { delete(session, id) };
     let exit = ended?;
@@ -104,20 +103,20 @@ fn launched(
     session: &Session<'_>,
     id: &ContainerId,
     create: CreateOptions,
-) -> Result<(Container, Option<Proxy>), Failure> {
+) -> Result<(Process, Option<Proxy>), Failure> {
     let Some(host) = launch::notify_socket() else {
-        let container = orlop::run(&session.runtime, id, RunOptions { create })?;
-        session.tell(&container);
-        return Ok((container, None));
+        let process = orlop::run(&session.runtime, id, create)?;
+        session.tell(&process);
+        return Ok((process, None));
     };
-    let container = orlop::create(&session.runtime, id, create)?;
-    session.tell(&container);
+    let process = orlop::create(&session.runtime, id, create)?;
+    session.tell(&process);
     let started = Proxy::bind(&session.runtime, id, &host).and_then(|proxy| {
         orlop::start(&session.runtime, id, &StartOptions::default())?;
         Ok(proxy)
     });
     match started {
-        Ok(proxy) => Ok((container, Some(proxy))),
+        Ok(proxy) => Ok((process, Some(proxy))),
         Err(failure) => match delete(session, id) {
             Ok(()) => Err(failure),
             Err(further) => Err(Failure::new(format!("{failure}; then delete: {further}"))),

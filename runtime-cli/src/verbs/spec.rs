@@ -26,11 +26,10 @@ $ orlop spec -b box && orlop run -b box box1
 }
 
 pub(crate) fn run(_: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
-    let options = SpecOptions {
-        bundle: args.path(BUNDLE).unwrap_or_default(),
-        file: args.path(FILE),
-        rootless: args.switch(ROOTLESS),
-    };
+    let options = SpecOptions::default()
+        .bundle(args.path(BUNDLE).unwrap_or_default())
+        .file(args.path(FILE))
+        .rootless(args.switch(ROOTLESS));
     args.operands()?;
     orlop::spec(&options)?;
     Ok(0)

@@ -5,7 +5,6 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use orlop::config::{DefaultConfig, default_config};
-use orlop::{CreateOptions, Runtime};
 use serde_json::{Value, json};
 
 use crate::copy_on_write::{self, ROOTFS};
@@ -51,8 +50,8 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     std::fs::write(&path, config).map_err(|error| Failure::io(format_args!("write {}", path.display()), &error))?;
     // In the user namespace this process looks like root; that it is not must be said.
     let rootless = session.runtime.rootless.or((!privileged).then_some(true));
-    let session = Session { runtime: Runtime { rootless, ..session.runtime.clone() }, ..*session };
-    run::attended(&session, &id, CreateOptions { bundle, ..launch::inherited() }, false)
+    let session = Session { runtime: session.runtime.clone().rootless(rootless), ..*session };
+    run::attended(&session, &id, launch::inherited(bundle), false)
 }
 
 /// The command that was given, else the user's shell.

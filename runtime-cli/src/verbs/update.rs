@@ -56,35 +56,33 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     let file = args.value(RESOURCES).filter(|file| !file.is_empty());
     let id = container_id(args.operand()?)?;
     // Read only now: a wrong command line must not wait for standard input.
-    let options = UpdateOptions { resources: file.map(contents).transpose()?, ..options };
+    let options = options.resources(file.map(contents).transpose()?);
     session.warn_all(&orlop::update(&session.runtime, &id, &options)?);
     Ok(0)
 }
 
 /// What the flags for single limits say.
 fn limits(args: &Args<'_>) -> Result<UpdateOptions, Failure> {
-    Ok(UpdateOptions {
-        resources: None,
+    Ok(UpdateOptions::default()
         // 0 is outside the range: runc and its callers mean by it that the weight stays.
-        blkio_weight: number(args, BLKIO_WEIGHT)?.filter(|&weight: &u16| weight != 0),
-        cpu_period: number(args, CPU_PERIOD)?,
-        cpu_quota: number(args, CPU_QUOTA)?,
-        cpu_burst: number(args, CPU_BURST)?,
-        cpu_shares: number(args, CPU_SHARE)?,
-        cpu_rt_period: number(args, CPU_RT_PERIOD)?,
-        cpu_rt_runtime: number(args, CPU_RT_RUNTIME)?,
-        cpu_idle: number(args, CPU_IDLE)?,
-        cpuset_cpus: text(args, CPUSET_CPUS)?,
-        cpuset_mems: text(args, CPUSET_MEMS)?,
-        memory: bytes(args, MEMORY)?,
-        memory_reservation: bytes(args, MEMORY_RESERVATION)?,
-        memory_swap: bytes(args, MEMORY_SWAP)?,
-        kernel_memory: bytes(args, KERNEL_MEMORY)?,
-        kernel_memory_tcp: bytes(args, KERNEL_MEMORY_TCP)?,
-        pids_limit: number(args, PIDS_LIMIT)?,
-        l3_cache_schema: text(args, L3_CACHE_SCHEMA)?,
-        mem_bw_schema: text(args, MEM_BW_SCHEMA)?,
-    })
+        .blkio_weight(number(args, BLKIO_WEIGHT)?.filter(|&weight: &u16| weight != 0))
+        .cpu_period(number::<u64>(args, CPU_PERIOD)?)
+        .cpu_quota(number::<i64>(args, CPU_QUOTA)?)
+        .cpu_burst(number::<u64>(args, CPU_BURST)?)
+        .cpu_shares(number::<u64>(args, CPU_SHARE)?)
+        .cpu_rt_period(number::<u64>(args, CPU_RT_PERIOD)?)
+        .cpu_rt_runtime(number::<i64>(args, CPU_RT_RUNTIME)?)
+        .cpu_idle(number::<i64>(args, CPU_IDLE)?)
+        .cpuset_cpus(text(args, CPUSET_CPUS)?)
+        .cpuset_mems(text(args, CPUSET_MEMS)?)
+        .memory(bytes(args, MEMORY)?)
+        .memory_reservation(bytes(args, MEMORY_RESERVATION)?)
+        .memory_swap(bytes(args, MEMORY_SWAP)?)
+        .kernel_memory(bytes(args, KERNEL_MEMORY)?)
+        .kernel_memory_tcp(bytes(args, KERNEL_MEMORY_TCP)?)
+        .pids_limit(number::<i64>(args, PIDS_LIMIT)?)
+        .l3_cache_schema(text(args, L3_CACHE_SCHEMA)?)
+        .mem_bw_schema(text(args, MEM_BW_SCHEMA)?))
 }
 
 /// An empty value means that the limit stays, as runc has it.
@@ -123,14 +121,8 @@ mod tests {
             "--memory 256m --memory-swap=-1 --cpu-quota -1 --cpu-idle 1 --pids-limit 0 --blkio-weight 0 --cpu-share  x";
         let words: Vec<&OsStr> = line.split(' ').map(OsStr::new).collect();
         let limits = limits(&parse(COMMAND, &words).unwrap()).unwrap();
-        let expected = UpdateOptions {
-            memory: Some(256 << 20),
-            memory_swap: Some(-1),
-            cpu_quota: Some(-1),
-            cpu_idle: Some(1),
-            pids_limit: Some(0),
-            ..UpdateOptions::default()
-        };
+        let expected =
+            UpdateOptions::default().memory(256 << 20).memory_swap(-1).cpu_quota(-1).cpu_idle(1).pids_limit(0);
         assert_eq!(limits, expected);
         let wrong = ["--memory", "much"].map(OsStr::new);
         assert!(super::limits(&parse(COMMAND, &wrong).unwrap()).is_err());

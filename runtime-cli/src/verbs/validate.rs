@@ -30,7 +30,8 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     let bundle = args.operands()?.first().map(PathBuf::from).unwrap_or_default();
     let rootless = !orlop::Rights::of_this_process().mounts();
     let cgroup_driver = session.runtime.cgroup_driver;
-    let findings = orlop::validate(&ValidateOptions { bundle, config, strict, rootless, cgroup_driver })?;
+    let options = ValidateOptions::default().bundle(bundle).config(config).strict(strict);
+    let findings = orlop::validate(&options.rootless(rootless).cgroup_driver(cgroup_driver))?;
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
     super::print(&text)?;
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();

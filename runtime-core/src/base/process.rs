@@ -3,8 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::error::{Error, Result};
-use super::id::{ContainerId, HostPid};
+use super::id::HostPid;
+use super::report::Report;
+use super::signal::Signal;
 use super::step::Step;
+use super::sys::pidfd;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,49 +29,45 @@ impl Exit {
     }
 }
 
-/// A process this program started in a container: its pid and a pidfd, which polls readable when the process ends.
+/// A process of a container that this program started, like [`std::process::Child`]: dropping it neither kills nor reaps it. Its
+/// pidfd polls readable when the process ends.
 #[derive(Debug)]
-pub struct Container {
-    id: ContainerId,
+pub struct Process {
     pid: HostPid,
     pidfd: OwnedFd,
-    warnings: Vec<String>,
-    notes: Vec<String>,
+    report: Report,
 }
 
-impl Container {
-    pub(crate) fn new(
-        id: ContainerId,
-        pid: HostPid,
-        pidfd: OwnedFd,
-        warnings: Vec<String>,
-        notes: Vec<String>,
-    ) -> Self {
-        Self { id, pid, pidfd, warnings, notes }
+impl Process {
+    pub(crate) fn new(pid: HostPid, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd, report: Report::default() }
     }
 
-    /// What the caller should know although the operation succeeded (an unknown field or capability), one line each.
-    #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    pub(crate) fn with_report(self, report: Report) -> Self {
+        Self { report, ..self }
     }
 
-    /// What was decided, for a debug log: one line each.
+    /// Its pid, as this program's pid namespace numbers it.
     #[must_use]
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    /// The container's id.
-    #[must_use]
-    pub fn id(&self) -> &ContainerId {
-        &self.id
-    }
-
-    /// The pid of the process, as this program's pid namespace numbers it.
-    #[must_use]
-    pub fn pid(&self) -> HostPid {
+    pub fn id(&self) -> HostPid {
         self.pid
+    }
+
+    /// Its pidfd.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The pidfd alone, for a caller that needs nothing else.
+    #[must_use]
+    pub fn into_pidfd(self) -> OwnedFd {
+        self.pidfd
+    }
+
+    /// What is to be said of how it was made.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 
     /// Waits until the process ends and reaps it. Only its parent can: the program that called `create`, `run` or `exec`, or the
@@ -77,7 +76,25 @@ impl Container {
     /// # Errors
     /// [`crate::Kind::System`] with ECHILD when it is not this program's child.
     pub fn wait(&self) -> Result<Exit> {
-        wait_for(self.pidfd.as_fd(), true)
+        wait_for(self.pidfd(), true)
+    }
+
+    /// Reaps the process if it has ended; `None` while it runs.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn try_wait(&self) -> Result<Option<Exit>> {
+        let ended = pidfd::has_ended(self.pidfd()).map_err(|errno| Error::os(Step::Wait, errno as i32))?;
+        ended.then(|| self.wait()).transpose()
+    }
+
+    /// Sends a signal to this process, and to no other that may have its number by then.
+    ///
+    /// # Errors
+    /// [`crate::Kind::System`], with ESRCH when it has been reaped.
+    pub fn kill(&self, signal: Signal) -> Result<()> {
+        pidfd::send_signal(self.pidfd(), signal.number())
+            .map_err(|errno| Error::os(Step::Signal, errno as i32).object(format!("process {}", self.pid)))
     }
 }
 
@@ -95,14 +112,14 @@ pub(crate) fn wait_for(pidfd: BorrowedFd<'_>, reap: bool) -> Result<Exit> {
     }
 }
 
-impl std::os::fd::AsRawFd for Container {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.pidfd.as_raw_fd()
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
     }
 }
 
-impl AsFd for Container {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+impl std::os::fd::AsRawFd for Process {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.pidfd.as_raw_fd()
     }
 }

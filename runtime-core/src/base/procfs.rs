@@ -3,12 +3,11 @@
 //! A mount or a link that somebody put below /proc has turned many a runtime's write into another one's damage (CVE-2019-16884,
 //! CVE-2025-52881). The handle is checked to be the root of a procfs; every lookup below it stays on that very mount and follows
 //! no link.
-#![allow(unsafe_code, reason = "openat2, which nix offers only without its resolve flags' types on some C libraries")]
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -19,22 +18,14 @@ use orlop_cgroups::ProcessCgroups;
 use crate::base::error::{Error, Result};
 use crate::base::id::HostPid;
 use crate::base::step::Step;
+use crate::base::sys;
 
 /// The inode of a procfs's root (`PROC_ROOT_INO` of linux/proc_fs.h): a bind mount of a directory below it has another.
 const PROC_ROOT_INODE: u64 = 1;
 
-/// `RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS` of linux/openat2.h.
-const BENEATH: u64 = 0x08 | 0x01 | 0x02;
-/// The same with `RESOLVE_NO_SYMLINKS`.
-const CONFINED: u64 = BENEATH | 0x04;
-
-/// `struct open_how` of linux/openat2.h.
-#[repr(C)]
-struct OpenHow {
-    flags: u64,
-    mode: u64,
-    resolve: u64,
-}
+const BENEATH: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_XDEV | libc::RESOLVE_NO_MAGICLINKS;
+/// The same, and through no link at all.
+const CONFINED: u64 = BENEATH | libc::RESOLVE_NO_SYMLINKS;
 
 /// The root of a procfs.
 #[derive(Debug)]
@@ -65,16 +56,7 @@ impl Procfs {
     }
 
     fn open_resolved(&self, path: &CStr, flags: OFlag, resolve: u64) -> nix::Result<OwnedFd> {
-        let flags = u64::from((flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).bits().unsigned_abs());
-        let how = OpenHow { flags, mode: 0, resolve };
-        // SAFETY: the path is NUL-terminated, and `how` is a struct open_how of the size that is passed along; the kernel only
-        // reads both, during the call.
-        let result = unsafe {
-            libc::syscall(libc::SYS_openat2, self.root.as_raw_fd(), path.as_ptr(), &raw const how, size_of::<OpenHow>())
-        };
-        let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
-        // SAFETY: the kernel has just made this fd for us and nobody else knows it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        sys::openat2(self.root.as_fd(), path, (flags | OFlag::O_NOFOLLOW).bits(), resolve)
     }
 
     /// Opens the root directory of the process `pid` (O_PATH).

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::base::id::ContainerId;
+use super::id::ContainerId;
+use super::options::options;
 
 /// Who makes a container's control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,40 +17,47 @@ pub enum CgroupDriver {
     Disabled,
 }
 
-/// Where containers are kept and how they are made; every verb takes it.
-///
-/// ```
-/// let runtime = orlop::Runtime { root: "/run/my-engine".into(), ..orlop::Runtime::default() };
-/// assert_eq!(runtime.cgroup_driver, orlop::CgroupDriver::Cgroupfs);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runtime {
-    /// The directory that holds one directory per container; made with mode 0700 on first use.
-    pub root: PathBuf,
-    /// Who makes control groups.
-    pub cgroup_driver: CgroupDriver,
-    /// Whether to make do without control groups where they cannot be made: `None` finds out (whoever is not root on the host, see
-    /// [`Rights::rules_the_host`](crate::Rights::rules_the_host)).
-    pub rootless: Option<bool>,
+options! {
+    /// Where containers are kept and how they are made; every verb takes it.
+    ///
+    /// ```
+    /// let runtime = orlop::Runtime::new("/run/my-engine").cgroup_driver(orlop::CgroupDriver::Systemd);
+    /// assert_eq!(runtime.rootless, None);
+    /// ```
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Runtime {
+        /// The directory that holds one directory per container; made with mode 0700 on first use.
+        pub root: PathBuf,
+        /// Who makes control groups.
+        pub cgroup_driver: CgroupDriver,
+        /// Whether to make do without control groups where they cannot be made: `None` finds out (whoever is not root on the host, see
+        /// [`Rights::rules_the_host`](crate::Rights::rules_the_host)).
+        pub rootless: Option<bool>,
+    }
 }
 
 impl Runtime {
+    /// The runtime whose containers are kept in `root`.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), cgroup_driver: CgroupDriver::Cgroupfs, rootless: None }
+    }
+
+    /// The runtime whose containers are kept where the program `orlop` keeps them: in `/run/orlop` for root, in
+    /// `$XDG_RUNTIME_DIR/orlop` for others, and for an ordinary user who is root of a user namespace.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+        match xdg {
+            Some(dir) if is_users_own() => Self::new(PathBuf::from(dir).join("orlop")),
+            _ => Self::new("/run/orlop"),
+        }
+    }
+
     /// The directory that holds the state of the container `id`.
     #[must_use]
     pub fn container_dir(&self, id: &ContainerId) -> PathBuf {
         self.root.join(id.as_str())
-    }
-}
-
-impl Default for Runtime {
-    /// `/run/orlop` for root; `$XDG_RUNTIME_DIR/orlop` for others, and for an ordinary user who is root of a user namespace.
-    fn default() -> Self {
-        let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-        let root = match xdg {
-            Some(dir) if is_users_own() => PathBuf::from(dir).join("orlop"),
-            _ => PathBuf::from("/run/orlop"),
-        };
-        Self { root, cgroup_driver: CgroupDriver::Cgroupfs, rootless: None }
     }
 }
 
@@ -59,5 +67,5 @@ fn is_users_own() -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     !is_root
         || (std::env::var_os("USER").is_none_or(|user| user != "root")
-            && !crate::base::Rights::of_this_process().initial_user_namespace)
+            && !crate::base::rights::Rights::of_this_process().initial_user_namespace)
 }

@@ -7,6 +7,7 @@
 pub(crate) mod lock;
 pub(crate) mod pidfd;
 mod processors;
+pub(crate) mod socket;
 mod spawn;
 
 use std::ffi::CStr;

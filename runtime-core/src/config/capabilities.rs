@@ -1,10 +1,12 @@
 //! Capabilities: names, numbers, and sets of them.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 
 use super::text::Text;
+use crate::base::{Error, Kind, Result, Step};
 
 /// The names of the capabilities without their `CAP_` prefix; the index is the number (linux/capability.h, Linux 6.18).
 pub const CAPABILITIES: [&str; 41] = [
@@ -58,6 +60,33 @@ pub fn capability_number(name: &str) -> Option<u8> {
     CAPABILITIES.iter().position(|known| *known == name).and_then(|index| u8::try_from(index).ok())
 }
 
+/// A capability that this build knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Capability(u8);
+
+impl Capability {
+    /// Its number (capabilities(7)).
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl FromStr for Capability {
+    type Err = Error;
+
+    /// Reads a name, with or without `CAP_`, in any case.
+    fn from_str(name: &str) -> Result<Self> {
+        let upper = name.to_ascii_uppercase();
+        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        capability_number(&full).map(Self).ok_or_else(|| {
+            Error::new(Kind::InvalidArgument, Step::CheckArguments)
+                .object(format!("capability {name:?}"))
+                .detail("is not known")
+        })
+    }
+}
+
 /// A set of capabilities, and the names in it that no kernel knows.
 ///
 /// Like runc, an unknown name is not an error but a warning: an engine may be newer than the runtime or the kernel, and a
@@ -87,19 +116,19 @@ impl<'de> Visitor<'de> for SetVisitor {
         f.write_str("a list of capabilities")
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+    fn visit_unit<E>(self) -> std::result::Result<Self::Value, E> {
         Ok(CapabilitySet::default())
     }
 
-    fn visit_none<E>(self) -> Result<Self::Value, E> {
+    fn visit_none<E>(self) -> std::result::Result<Self::Value, E> {
         Ok(CapabilitySet::default())
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Self::Value, D::Error> {
         deserializer.deserialize_seq(self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Self::Value, A::Error> {
         let mut set = CapabilitySet::default();
         let mut index = 0;
         while let Some(name) = list.next_element::<Text<'de>>()? {
@@ -114,7 +143,7 @@ impl<'de> Visitor<'de> for SetVisitor {
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for CapabilitySet<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         deserializer.deserialize_option(SetVisitor)
     }
 }

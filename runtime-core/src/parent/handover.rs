@@ -1,10 +1,10 @@
 //! What happens around an init that waits: network devices, and hooks inside the container.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use crate::base::{Exit, HostPid, Result};
+use crate::base::{HostPid, Process, Result};
 use crate::config::{Config, Hook};
-use crate::parent::hooks::{Running, Spawn};
+use crate::parent::hooks::Spawn;
 use crate::parent::launch::{Given, Init, Launch};
 use crate::plan::{self, Host, Plan};
 
@@ -44,7 +44,7 @@ impl<'c> InContainer<'c> {
 }
 
 impl Spawn for InContainer<'_> {
-    fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Running>> {
+    fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Process> {
         let plan = self.plan(hook);
         let launch = Launch {
             plan: &plan,
@@ -60,32 +60,12 @@ impl Spawn for InContainer<'_> {
         match init.next(&plan) {
             Ok(_) => {
                 let (pid, pidfd) = init.into_parts();
-                Ok(Box::new(HookProcess { pid, pidfd }))
+                Ok(Process::new(pid, pidfd))
             }
             Err(error) => {
                 init.kill();
                 Err(error)
             }
         }
-    }
-}
-
-/// A hook that has been executed.
-pub(crate) struct HookProcess {
-    pub(crate) pid: HostPid,
-    pub(crate) pidfd: OwnedFd,
-}
-
-impl Running for HookProcess {
-    fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
-    }
-
-    fn pid(&self) -> HostPid {
-        self.pid
-    }
-
-    fn reap(&mut self) -> Result<Exit> {
-        crate::base::wait_for(self.pidfd.as_fd(), true)
     }
 }

@@ -8,7 +8,7 @@ mod in_runtime;
 mod run;
 
 pub(crate) use in_runtime::InRuntime;
-pub(crate) use run::{HookKind, HookState, Running, Spawn, run, run_all};
+pub(crate) use run::{HookKind, HookState, Spawn, run, run_all};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Step, sys};
 use crate::config::{self, CheckOptions, Config, NamespaceType};
 use crate::parent::cgroup::{self, PlannedCgroup};
-use crate::parent::options::CreateOptions;
+use crate::parent::options::{CreateOptions, Terminal};
 use crate::parent::resctrl::Resctrl;
 use crate::parent::{facts, passwd, proc_mounts};
 use crate::plan::{self, Host, Plan, PlanOptions};
@@ -113,7 +113,7 @@ impl Prepared {
             revealing: &revealing,
             no_new_keyring: options.no_new_keyring,
             terminal_size: options.terminal_size,
-            plain_lines: options.console.is_some() && !options.onlcr,
+            plain_lines: options.terminal.has_plain_lines(),
             listen_fds: options.listen_fds,
             preserve_fds: options.preserve_fds,
             notify_dir: notify_dir.as_deref(),
@@ -156,14 +156,11 @@ fn check(config: &Config<'_>, bundle: &Bundle, host: Host, options: &CreateOptio
 fn check_terminal(config: &Config<'_>, options: &CreateOptions) -> Result<()> {
     let wrong = |detail: &str| Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).detail(detail));
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
-    if options.console.is_some() {
-        return Ok(());
-    }
-    match (terminal, &options.console_socket) {
-        (true, None) => Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal)
+    match (terminal, &options.terminal) {
+        (true, Terminal::None) => Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal)
             .field("/process/terminal")
             .detail("cannot allocate tty without setting console socket: --console-socket is needed")),
-        (false, Some(_)) => {
+        (false, Terminal::Socket(_)) => {
             wrong("cannot use console socket if no terminal is allocated (config /process/terminal is false)")
         }
         _ => Ok(()),

@@ -18,14 +18,14 @@ use crate::base::sys;
 use crate::base::{Error, HostPid, Result, Step};
 use crate::config::Config;
 use crate::parent::criu;
-use crate::parent::options::CreateOptions;
+use crate::parent::options::{CreateOptions, Terminal};
 use crate::state::EXEC_FIFO;
 
 /// How long a receiver may take to accept a connection whose queue is full, or to read.
 const PATIENCE: i64 = 10;
 
 /// Connects to a Unix socket; a path longer than an address holds is reached through its directory.
-pub(crate) fn connect(path: &Path, step: Step) -> Result<OwnedFd> {
+fn connect(path: &Path, step: Step) -> Result<OwnedFd> {
     /// `sun_path` of unix(7), with its NUL.
     const MAX_PATH: usize = 108;
     let failed = |error: std::io::Error| Error::io(step, &error).object(path.display().to_string());
@@ -53,10 +53,18 @@ pub(crate) fn console(config: &Config<'_>, options: &CreateOptions) -> Result<Op
     if !config.process.as_ref().is_some_and(|process| process.terminal) {
         return Ok(None);
     }
-    if let Some(socket) = &options.console {
-        return socket.try_clone().map(Some).map_err(|error| Error::io(Step::SetUpTerminal, &error));
+    terminal_socket(&options.terminal)
+}
+
+/// The socket that takes a terminal's master, connected.
+pub(crate) fn terminal_socket(terminal: &Terminal) -> Result<Option<OwnedFd>> {
+    match terminal {
+        Terminal::None => Ok(None),
+        Terminal::Socket(path) => connect(path, Step::SetUpTerminal).map(Some),
+        Terminal::Connected { socket, .. } => {
+            socket.try_clone().map(Some).map_err(|error| Error::io(Step::SetUpTerminal, &error))
+        }
     }
-    options.console_socket.as_deref().map(|path| connect(path, Step::SetUpTerminal)).transpose()
 }
 
 /// The FIFO on which the init waits for `start`, opened for both sides: it must neither wait for a writer nor see an end.

@@ -6,11 +6,10 @@ use std::path::Path;
 use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
-use crate::base::{Error, Kind, Result, Status, Step};
+use crate::base::{Error, Kind, Process as Started, Result, Status, Step};
 use crate::config::{Config, Hook, Process};
 use crate::parent::agent::send_listener;
-use crate::parent::handover::HookProcess;
-use crate::parent::hooks::{Running, Spawn};
+use crate::parent::hooks::Spawn;
 use crate::parent::launch::{Event, Given, Init, Launch};
 use crate::parent::prepare::{compile_seccomp, may_set_groups};
 use crate::parent::{cgroup, passwd};
@@ -59,7 +58,7 @@ impl AsCommand<'_> {
 }
 
 impl Spawn for AsCommand<'_> {
-    fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Running>> {
+    fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Started> {
         let missing = || Error::config("/process", "is missing: there is nothing to execute");
         let process = self.config.process.as_ref().ok_or_else(missing)?;
         let mut cgroup = cgroup::open(self.record);
@@ -87,6 +86,6 @@ impl Spawn for AsCommand<'_> {
             return Err(error);
         }
         let (pid, pidfd) = started.into_parts();
-        Ok(Box::new(HookProcess { pid, pidfd }))
+        Ok(Started::new(pid, pidfd))
     }
 }

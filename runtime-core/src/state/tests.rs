@@ -25,7 +25,7 @@ impl Scratch {
     }
 
     fn runtime(&self) -> Runtime {
-        Runtime { root: self.0.join("root"), ..Runtime::default() }
+        Runtime::new(self.0.join("root"))
     }
 
     fn store(&self) -> Store {
@@ -376,7 +376,7 @@ fn without_a_root_there_is_no_container() {
     let scratch = Scratch::new();
     assert!(Store::open(&scratch.runtime()).unwrap().is_none());
     assert_eq!(Store::find(&scratch.runtime(), &id("web")).unwrap_err().kind(), Kind::NotFound);
-    let deep = Runtime { root: scratch.0.join("a/b/c"), ..Runtime::default() };
+    let deep = Runtime::new(scratch.0.join("a/b/c"));
     assert!(Store::create(&deep).unwrap().ids().unwrap().is_empty());
     assert_eq!(mode(&scratch.0.join("a/b")), 0o700);
 }

@@ -10,7 +10,7 @@ use nix::sys::stat::{SFlag, fstat};
 
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
-use crate::base::{ContainerId, Error, HostPid, Kind, Result, Rights, Runtime, Status, Step};
+use crate::base::{ContainerId, Error, HostPid, Kind, Report, Result, Rights, Runtime, Status, Step, options};
 use crate::config::{self, Config, NamespaceType};
 use crate::parent::cgroup::{self, cgroup_mounts};
 use crate::parent::criu::{
@@ -34,25 +34,27 @@ pub struct PageServer {
     pub port: u16,
 }
 
-/// What `checkpoint` is told.
-#[derive(Debug, Default)]
-pub struct CheckpointOptions {
-    /// What it has in common with `restore`.
-    pub criu: CriuOptions,
-    /// The images of an earlier `pre_dump`, relative to those that are to be made; only what has changed since is saved.
-    pub parent_path: Option<PathBuf>,
-    /// Let the container run on.
-    pub leave_running: bool,
-    /// Save memory only, and let the container run on: a later checkpoint with `parent_path` is then short.
-    pub pre_dump: bool,
-    /// Pass over TCP connections that are not established yet.
-    pub tcp_skip_in_flight: bool,
-    /// Give files that were removed while they are open a name again.
-    pub link_remap: bool,
-    /// With `lazy_pages`: gets one zero byte when the pages can be fetched.
-    pub status_fd: Option<OwnedFd>,
-    /// Send memory there.
-    pub page_server: Option<PageServer>,
+options! {
+    /// What `checkpoint` is told.
+    #[derive(Debug, Default)]
+    pub struct CheckpointOptions {
+        /// What it has in common with `restore`.
+        pub criu: CriuOptions,
+        /// The images of an earlier `pre_dump`, relative to those that are to be made; only what has changed since is saved.
+        pub parent_path: Option<PathBuf>,
+        /// Let the container run on.
+        pub leave_running: bool,
+        /// Save memory only, and let the container run on: a later checkpoint with `parent_path` is then short.
+        pub pre_dump: bool,
+        /// Pass over TCP connections that are not established yet.
+        pub tcp_skip_in_flight: bool,
+        /// Give files that were removed while they are open a name again.
+        pub link_remap: bool,
+        /// With `lazy_pages`: gets one zero byte when the pages can be fetched.
+        pub status_fd: Option<OwnedFd>,
+        /// Send memory there.
+        pub page_server: Option<PageServer>,
+    }
 }
 
 /// Saves the processes of the container `id`. Unless it is left running, the container is deleted then; the result holds what
@@ -61,7 +63,7 @@ pub struct CheckpointOptions {
 /// # Errors
 /// [`Kind::WrongStatus`] unless the container is running or paused; [`Kind::Unsupported`] without CRIU, and for what CRIU cannot
 /// save; [`Kind::Timeout`] when CRIU takes too long. The container runs on then.
-pub fn checkpoint(runtime: &Runtime, id: &ContainerId, options: CheckpointOptions) -> Result<Vec<Error>> {
+pub fn checkpoint(runtime: &Runtime, id: &ContainerId, options: CheckpointOptions) -> Result<Report> {
     let store = Store::open(runtime)?.ok_or_else(|| not_found(id))?;
     let locked = store.lock(id)?;
     let record = locked.record()?.ok_or_else(|| not_found(id))?;
@@ -76,7 +78,7 @@ pub fn checkpoint(runtime: &Runtime, id: &ContainerId, options: CheckpointOption
     let saving = Saving { record: &record, config: &config, paused: facts.status == Status::Paused };
     saving.save(options)?;
     if !goes {
-        return Ok(Vec::new());
+        return Ok(Report::default());
     }
     let deadline = Instant::now() + DEATH;
     let failed = |errno: Errno| Error::os(Step::Checkpoint, errno as i32).object(id.as_str());
@@ -86,7 +88,7 @@ pub fn checkpoint(runtime: &Runtime, id: &ContainerId, options: CheckpointOption
             .detail("the processes are saved, and CRIU has not ended them")
             .hint("`delete --force` does"));
     }
-    tear_down(locked, &record)
+    tear_down(locked, &record).map(Report::from_iter)
 }
 
 fn check_status(record: &Record, facts: &Facts) -> Result<()> {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use orlop_init::wire::Phase as Sync;
 
-use crate::base::{Container, ContainerId, Error, Kind, Result, Runtime, Status, Step};
+use crate::base::{ContainerId, Error, Kind, Process, Report, Result, Runtime, Status, Step, Warning};
 use crate::config::Config;
 use crate::parent::agent::send_listener;
 use crate::parent::cgroup::ContainerCgroup;
@@ -22,7 +22,7 @@ use crate::state::{Claim, InitProcess, Locked, Phase, Record, Store};
 ///
 /// # Errors
 /// Any step may fail; nothing is left behind then.
-pub fn create(runtime: &Runtime, id: &ContainerId, options: CreateOptions) -> Result<Container> {
+pub fn create(runtime: &Runtime, id: &ContainerId, options: CreateOptions) -> Result<Process> {
     let bundle = prepare::read_bundle(&options)?;
     make(runtime, id, &options, &bundle, &bundle.config()?, true)
 }
@@ -35,7 +35,7 @@ pub(super) fn make(
     bundle: &Bundle,
     config: &Config<'_>,
     waits: bool,
-) -> Result<Container> {
+) -> Result<Process> {
     let prepared = Prepared::new(runtime, id, bundle, config, options, waits)?;
     let store = Store::create(runtime)?;
     let claim = store.claim(id, &prepared.record)?;
@@ -43,7 +43,7 @@ pub(super) fn make(
     if prepared.record.poststop_hooks {
         claim.locked()?.keep_config(&bundle.bytes)?;
     }
-    let mut making = Making { id, config, options, bundle, prepared, claim, cgroup: None, init: None, written: None };
+    let mut making = Making { config, options, bundle, prepared, claim, cgroup: None, init: None, written: None };
     match making.carry_out(waits) {
         Ok(()) => making.finish(waits),
         Err(error) => Err(making.undo(error)),
@@ -52,7 +52,6 @@ pub(super) fn make(
 
 /// A container in the making: what exists of it so far.
 struct Making<'m> {
-    id: &'m ContainerId,
     config: &'m Config<'m>,
     options: &'m CreateOptions,
     bundle: &'m Bundle,
@@ -280,7 +279,7 @@ impl Making<'_> {
     }
 
     /// Runs the poststart hooks of `run`, and hands the container over.
-    fn finish(mut self, waits: bool) -> Result<Container> {
+    fn finish(mut self, waits: bool) -> Result<Process> {
         if !waits && let Some(all) = self.config.hooks.as_ref().filter(|all| !all.poststart.is_empty()) {
             let state = self.hook_state(Status::Running)?;
             let bundle = std::path::PathBuf::from(&self.prepared.record.bundle);
@@ -294,7 +293,8 @@ impl Making<'_> {
         // The lock is released with it: from here on only `delete` takes the container away.
         let kept: Locked = self.claim.keep()?;
         drop(kept);
-        Ok(Container::new(self.id.clone(), pid, pidfd, self.prepared.warnings, self.prepared.plan.notes))
+        let warnings = self.prepared.warnings.into_iter().map(Warning::from).collect();
+        Ok(Process::new(pid, pidfd).with_report(Report::new(warnings, self.prepared.plan.notes)))
     }
 
     /// Takes away all that was made, and adds what could not be to the error.

@@ -12,7 +12,7 @@ use orlop_cgroups::{Cgroup, Driver, Layout, REMOVE_TIMEOUT, Spec};
 
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
-use crate::base::{CgroupDriver, ContainerId, Error, Kind, Result, Rights, Runtime, Status, Step};
+use crate::base::{CgroupDriver, ContainerId, Error, Kind, Report, Result, Rights, Runtime, Status, Step, options};
 use crate::config;
 use crate::parent::facts::cgroups_optional;
 use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
@@ -22,13 +22,15 @@ use crate::state::{INFANCY, Locked, Phase, Record, Store, not_found};
 /// How often a first process that is slow to die is looked at more closely.
 const DYING_LOOK: Duration = Duration::from_millis(100);
 
-/// What `delete` is told.
-#[derive(Debug, Clone)]
-pub struct DeleteOptions {
-    /// Kill the container if it is running. Also succeeds if it does not exist or its state file is damaged.
-    pub force: bool,
-    /// How long to wait for another operation on the container, and again for its processes to end.
-    pub deadline: Duration,
+options! {
+    /// What `delete` is told.
+    #[derive(Debug, Clone)]
+    pub struct DeleteOptions {
+        /// Kill the container if it is running. Also succeeds if it does not exist or its state file is damaged.
+        pub force: bool,
+        /// How long to wait for another operation on the container, and again for its processes to end.
+        pub deadline: Duration,
+    }
 }
 
 impl Default for DeleteOptions {
@@ -46,11 +48,12 @@ impl Default for DeleteOptions {
 /// [`Kind::NotFound`] when there is no such container, unless `force` is set; [`Kind::WrongStatus`] when it is running or paused
 /// and `force` is not set; [`Kind::Timeout`] when a deadline passes. Otherwise the first thing that could not be removed, with
 /// the others after it: all are tried, and `delete` may be called again.
-pub fn delete(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> Result<Vec<Error>> {
-    match delete_existing(runtime, id, options) {
+pub fn delete(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> Result<Report> {
+    let unfinished = match delete_existing(runtime, id, options) {
         Err(error) if options.force && error.kind() == Kind::NotFound => finish_parked(runtime, id),
         result => result,
-    }
+    };
+    unfinished.map(Report::from_iter)
 }
 
 fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> Result<Vec<Error>> {

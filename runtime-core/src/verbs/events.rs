@@ -9,16 +9,18 @@ use orlop_cgroups::{Cgroup, Event as Incident};
 use serde::Serialize;
 
 use crate::base::sys::pidfd;
-use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
+use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step, options};
 use crate::parent::resctrl::{self, IntelRdtStats};
 use crate::parent::{cgroup, liveness};
 use crate::state::{Record, Store};
 
-/// What `events` is told.
-#[derive(Debug, Clone)]
-pub struct EventsOptions {
-    /// The time between two statistics; `None` for incidents only.
-    pub interval: Option<Duration>,
+options! {
+    /// What `events` is told.
+    #[derive(Debug, Clone)]
+    pub struct EventsOptions {
+        /// The time between two statistics; `None` for incidents only.
+        pub interval: Option<Duration>,
+    }
 }
 
 impl Default for EventsOptions {

@@ -4,15 +4,15 @@ mod execution;
 mod options;
 mod process;
 
-pub use options::{ExecOptions, ExecProcess};
+pub use options::{ExecOptions, ExecProcess, SubCgroup, User};
 
-use crate::base::{Container, ContainerId, Result, Runtime};
+use crate::base::{ContainerId, Process, Result, Runtime};
 
 /// Executes a process in the running container `id` and returns once the command has taken over.
 ///
 /// # Errors
 /// [`crate::Kind::WrongStatus`] unless the container is running or created (or paused, with `ignore_paused`);
 /// [`crate::Kind::Command`] when the command cannot be executed.
-pub fn exec(runtime: &Runtime, id: &ContainerId, options: ExecOptions) -> Result<Container> {
+pub fn exec(runtime: &Runtime, id: &ContainerId, options: ExecOptions) -> Result<Process> {
     execution::execute(runtime, id, &options)
 }

@@ -18,7 +18,7 @@ pub(crate) struct Scratch {
 impl Scratch {
     pub(crate) fn new(name: &str) -> Self {
         let root = std::env::temp_dir().join(format!("orlop-verbs-{}-{name}", std::process::id()));
-        let runtime = Runtime { root: root.join("root"), ..Runtime::default() };
+        let runtime = Runtime::new(root.join("root"));
         drop(Store::create(&runtime).unwrap());
         Self { root, runtime }
     }

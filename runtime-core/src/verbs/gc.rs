@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use super::delete::{finish_parked, tear_down};
-use crate::base::{ContainerId, Error, Kind, Result, Runtime};
+use crate::base::{ContainerId, Error, Kind, Report, Result, Runtime, options};
 use crate::state::{Locked, Phase, Store};
 
-/// What `gc` is told.
-#[derive(Debug, Clone, Default)]
-pub struct GcOptions {
-    /// Only tell what would be removed.
-    pub dry_run: bool,
+options! {
+    /// What `gc` is told.
+    #[derive(Debug, Clone, Default)]
+    pub struct GcOptions {
+        /// Only tell what would be removed.
+        pub dry_run: bool,
+    }
 }
 
 /// What `gc` has done.
@@ -20,7 +22,7 @@ pub struct Collected {
     /// The containers whose remains were removed (or would be, in a dry run).
     pub removed: Vec<ContainerId>,
     /// What could not be removed, or not even be looked at, and failures of poststop hooks that were left to run.
-    pub failures: Vec<Error>,
+    pub report: Report,
 }
 
 /// Removes what is left of containers whose `create` or `delete` was killed: their state, control groups and resctrl groups.
@@ -53,10 +55,10 @@ fn note(collected: &mut Collected, id: ContainerId, outcome: Result<Option<Vec<E
     match outcome {
         Ok(Some(warnings)) => {
             collected.removed.push(id);
-            collected.failures.extend(warnings);
+            collected.report.extend(warnings);
         }
         Ok(None) => {}
-        Err(error) => collected.failures.push(error),
+        Err(error) => collected.report.extend([error]),
     }
 }
 

@@ -4,7 +4,7 @@ use nix::unistd::{Uid, User};
 use orlop_cgroups::Freezers;
 
 use super::state::{ContainerState, describe};
-use crate::base::{Error, Kind, Result, Runtime};
+use crate::base::{Kind, Report, Result, Runtime};
 use crate::state::Store;
 
 /// What `list` found.
@@ -14,7 +14,7 @@ pub struct Listing {
     /// The containers, sorted by id.
     pub containers: Vec<ContainerState>,
     /// Why others could not be described; runc prints these and goes on.
-    pub failures: Vec<Error>,
+    pub report: Report,
 }
 
 /// Lists the containers of `runtime`; a state root that is missing has none.
@@ -34,7 +34,7 @@ pub fn list(runtime: &Runtime) -> Result<Listing> {
             Ok(state) => listing.containers.push(state),
             // Deleted since the directory was read, or not yet a container.
             Err(error) if error.kind() == Kind::NotFound => {}
-            Err(error) => listing.failures.push(error),
+            Err(error) => listing.report.extend([error]),
         }
     }
     Ok(listing)
@@ -80,8 +80,12 @@ mod tests {
         std::fs::write(scratch.path("b/state.json"), "{").unwrap();
         std::fs::create_dir(scratch.path("infant")).unwrap();
         let listing = list(&scratch.runtime).unwrap();
-        assert_eq!(listing.failures.len(), 1);
-        assert!(listing.failures[0].to_string().contains("state.json of b"), "{}", listing.failures[0]);
+        assert_eq!(listing.report.warnings().len(), 1);
+        assert!(
+            listing.report.warnings()[0].to_string().contains("state.json of b"),
+            "{}",
+            listing.report.warnings()[0]
+        );
         let found: Vec<_> = listing.containers.iter().map(|each| (each.id.as_str(), each.status)).collect();
         let expected = [("a", Status::Running), ("c", Status::Stopped), ("d", Status::Running), ("e", Status::Running)];
         assert_eq!(found, expected);

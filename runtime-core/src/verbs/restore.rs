@@ -13,7 +13,9 @@ use nix::sys::stat::Mode;
 
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
-use crate::base::{Container, ContainerId, Error, HostPid, Kind, Result, Runtime, Status, Step};
+use crate::base::{
+    ContainerId, Error, HostPid, Kind, Process, Report, Result, Runtime, Status, Step, Warning, options,
+};
 use crate::config::{Config, NamespaceType};
 use crate::parent::cgroup::{ContainerCgroup, cgroup_mounts};
 use crate::parent::criu::CriuOptions;
@@ -36,17 +38,19 @@ const ROOT: &str = "criu-root";
 /// How long killed processes may take to be gone.
 const DEATH: Duration = Duration::from_secs(10);
 
-/// What `restore` is told.
-#[derive(Debug, Default)]
-pub struct RestoreOptions {
-    /// The bundle, and what the caller gets besides the container.
-    pub create: CreateOptions,
-    /// What it has in common with `checkpoint`.
-    pub criu: CriuOptions,
-    /// Another security label for the processes, `apparmor:NAME` or `selinux:LABEL`.
-    pub lsm_profile: Option<String>,
-    /// Another SELinux context for mounts that have one.
-    pub lsm_mount_context: Option<String>,
+options! {
+    /// What `restore` is told.
+    #[derive(Debug, Default)]
+    pub struct RestoreOptions {
+        /// The bundle, and what the caller gets besides the container.
+        pub create: CreateOptions,
+        /// What it has in common with `checkpoint`.
+        pub criu: CriuOptions,
+        /// Another security label for the processes, `apparmor:NAME` or `selinux:LABEL`.
+        pub lsm_profile: Option<String>,
+        /// Another SELinux context for mounts that have one.
+        pub lsm_mount_context: Option<String>,
+    }
 }
 
 /// Makes the container `id` from images and a bundle: its processes run on. Of the hooks, prestart and createRuntime are run, as
@@ -55,7 +59,7 @@ pub struct RestoreOptions {
 /// # Errors
 /// [`Kind::AlreadyExists`] when there is such a container; [`Kind::Unsupported`] without CRIU, and for what CRIU cannot restore;
 /// [`Kind::InvalidArgument`] for images that are none; [`Kind::Timeout`]. Nothing is left behind then.
-pub fn restore(runtime: &Runtime, id: &ContainerId, options: RestoreOptions) -> Result<Container> {
+pub fn restore(runtime: &Runtime, id: &ContainerId, options: RestoreOptions) -> Result<Process> {
     let unused = [
         (options.create.no_pivot, "CRIU changes the root by pivot_root(2) in any case"),
         (options.create.no_new_keyring, "keyrings are not saved"),
@@ -75,7 +79,7 @@ pub fn restore(runtime: &Runtime, id: &ContainerId, options: RestoreOptions) -> 
 }
 
 /// Makes the container.
-fn make(runtime: &Runtime, id: &ContainerId, options: &RestoreOptions) -> Result<Container> {
+fn make(runtime: &Runtime, id: &ContainerId, options: &RestoreOptions) -> Result<Process> {
     let bundle = read_bundle(&options.create)?;
     let config = bundle.config()?;
     let prepared = Prepared::new(runtime, id, &bundle, &config, &options.create, false)?;
@@ -104,7 +108,7 @@ fn make(runtime: &Runtime, id: &ContainerId, options: &RestoreOptions) -> Result
         init: None,
     };
     match restoring.carry_out(&criu) {
-        Ok(()) => restoring.finish(id, criu.describe()),
+        Ok(()) => restoring.finish(criu.describe()),
         Err(error) => Err(restoring.undo(error)),
     }
 }
@@ -430,12 +434,13 @@ impl<'r> Restoring<'r> {
             .map_err(|errno| Error::os(Step::SetUpTerminal, errno as i32).object("the console socket"))
     }
 
-    fn finish(mut self, id: &ContainerId, note: String) -> Result<Container> {
+    fn finish(mut self, note: String) -> Result<Process> {
         let Some((pid, fd)) = self.init.take() else {
             return Err(self.undo(Error::new(Kind::System, Step::Restore).detail("there is no process")));
         };
         drop(self.claim.keep()?);
-        Ok(Container::new(id.clone(), pid, fd, self.prepared.warnings, vec![note]))
+        let warnings = self.prepared.warnings.into_iter().map(Warning::from).collect();
+        Ok(Process::new(pid, fd).with_report(Report::new(warnings, vec![note])))
     }
 
     /// Takes away all that was made, and adds what could not be to the error.

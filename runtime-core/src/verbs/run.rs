@@ -1,33 +1,26 @@
 //! `run`: create and start in one.
 
-use crate::base::{Container, ContainerId, Error, Result, Runtime};
+use crate::base::{ContainerId, Error, Process, Result, Runtime};
 use crate::parent::options::CreateOptions;
 use crate::parent::prepare;
 use crate::verbs::create::make;
 use crate::verbs::delete::{DeleteOptions, delete};
 use crate::verbs::start::{StartOptions, start};
 
-/// What `run` is told.
-#[derive(Debug, Default)]
-pub struct RunOptions {
-    /// All that `create` takes.
-    pub create: CreateOptions,
-}
-
-/// Creates and starts the container `id`; the caller may [`Container::wait`] for it and then [`crate::delete`] it.
+/// Creates and starts the container `id`; the caller may [`Process::wait`] for it and then [`crate::delete`] it.
 ///
 /// # Errors
 /// Any step may fail; nothing is left behind then.
-pub fn run(runtime: &Runtime, id: &ContainerId, options: RunOptions) -> Result<Container> {
-    let bundle = prepare::read_bundle(&options.create)?;
+pub fn run(runtime: &Runtime, id: &ContainerId, options: CreateOptions) -> Result<Process> {
+    let bundle = prepare::read_bundle(&options)?;
     let config = bundle.config()?;
     // startContainer hooks run in the container that is ready, before its command: its init has to wait for them.
     let waits = config.hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty());
-    let container = make(runtime, id, &options.create, &bundle, &config, waits)?;
+    let container = make(runtime, id, &options, &bundle, &config, waits)?;
     if waits && let Err(error) = start(runtime, id, &StartOptions::default()) {
-        let force = DeleteOptions { force: true, ..DeleteOptions::default() };
+        let force = DeleteOptions::default().force(true);
         return Err(match delete(runtime, id, &force) {
-            Ok(unfinished) => unfinished.into_iter().fold(error, Error::and),
+            Ok(report) => report.into_errors().fold(error, Error::and),
             Err(further) => error.and(further),
         });
     }

@@ -6,18 +6,20 @@ use std::path::PathBuf;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
-use crate::base::{Error, Kind, Result, Step};
+use crate::base::{Error, Kind, Result, Step, options};
 use crate::config::{DefaultConfig, default_config};
 
-/// What `spec` is told.
-#[derive(Debug, Clone, Default)]
-pub struct SpecOptions {
-    /// The directory to write into; empty: the current one.
-    pub bundle: PathBuf,
-    /// Another name than `config.json`, relative to the bundle, or an absolute path.
-    pub file: Option<PathBuf>,
-    /// For a container that the caller runs without root's rights.
-    pub rootless: bool,
+options! {
+    /// What `spec` is told.
+    #[derive(Debug, Clone, Default)]
+    pub struct SpecOptions {
+        /// The directory to write into; empty: the current one.
+        pub bundle: PathBuf,
+        /// Another name than `config.json`, relative to the bundle, or an absolute path.
+        pub file: Option<PathBuf>,
+        /// For a container that the caller runs without root's rights.
+        pub rootless: bool,
+    }
 }
 
 /// Writes the default config (see [`crate::config::default_config`]) to a new file.

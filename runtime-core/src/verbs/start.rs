@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat, write};
 
 use crate::base::sys::pidfd;
-use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
+use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step, options};
 use crate::config::{self, Config};
 use crate::parent::agent::send_listener;
 use crate::parent::facts::host;
@@ -22,11 +22,13 @@ use crate::parent::prepare::compile_seccomp;
 use crate::parent::start_hooks::AsCommand;
 use crate::state::{EXEC_FIFO, Locked, Record, Store, not_found};
 
-/// What `start` is told.
-#[derive(Debug, Clone)]
-pub struct StartOptions {
-    /// How long the command may take to be executed (hooks have their own timeouts).
-    pub deadline: Duration,
+options! {
+    /// What `start` is told.
+    #[derive(Debug, Clone)]
+    pub struct StartOptions {
+        /// How long the command may take to be executed (hooks have their own timeouts).
+        pub deadline: Duration,
+    }
 }
 
 impl Default for StartOptions {
@@ -59,12 +61,8 @@ pub fn start(runtime: &Runtime, id: &ContainerId, options: &StartOptions) -> Res
 /// After a failed poststart hook the container is not only stopped: its life goes on with its destruction and the poststop hooks,
 /// without a `delete` (runtime-spec, "Lifecycle", step 9).
 fn destroy(runtime: &Runtime, id: &ContainerId, error: Error) -> Error {
-    match crate::verbs::delete::delete(
-        runtime,
-        id,
-        &crate::verbs::delete::DeleteOptions { force: true, ..crate::verbs::delete::DeleteOptions::default() },
-    ) {
-        Ok(unfinished) => unfinished.into_iter().fold(error, Error::and),
+    match crate::verbs::delete::delete(runtime, id, &crate::verbs::delete::DeleteOptions::default().force(true)) {
+        Ok(unfinished) => unfinished.into_errors().fold(error, Error::and),
         Err(further) => error.and(further),
     }
 }

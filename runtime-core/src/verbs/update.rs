@@ -4,52 +4,54 @@ mod merge;
 
 use orlop_cgroups::{BlockIo, Cpu, Memory, Pids, Resources};
 
-use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step};
+use crate::base::{ContainerId, Error, Kind, Report, Result, Runtime, Status, Step, options};
 use crate::config;
 use crate::parent::{cgroup, liveness, resctrl};
 use crate::state::{Record, Store};
 
-/// What `update` is told: either [`resources`](Self::resources), or any of the others. What is `None` stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UpdateOptions {
-    /// A JSON object with the members of runtime-spec's `linux.resources`.
-    pub resources: Option<Vec<u8>>,
-    /// Weight for block I/O, 10 to 1000.
-    pub blkio_weight: Option<u16>,
-    /// Length of a CPU period, in microseconds; 0 leaves it to the system.
-    pub cpu_period: Option<u64>,
-    /// CPU time in a period, in microseconds; negative for no limit.
-    pub cpu_quota: Option<i64>,
-    /// CPU time that may be saved up from earlier periods, in microseconds.
-    pub cpu_burst: Option<u64>,
-    /// Relative CPU weight, 2 to 262144.
-    pub cpu_shares: Option<u64>,
-    /// Length of a realtime period, in microseconds (cgroup v1 only).
-    pub cpu_rt_period: Option<u64>,
-    /// Realtime CPU time in a realtime period, in microseconds (cgroup v1 only).
-    pub cpu_rt_runtime: Option<i64>,
-    /// 1 schedules the container only when nothing else runs; 0 is normal.
-    pub cpu_idle: Option<i64>,
-    /// CPUs in list form, for example `0-2,7`.
-    pub cpuset_cpus: Option<String>,
-    /// Memory nodes in list form.
-    pub cpuset_mems: Option<String>,
-    /// Memory limit in bytes; -1 for none.
-    pub memory: Option<i64>,
-    /// Soft limit of memory in bytes.
-    pub memory_reservation: Option<i64>,
-    /// Limit of memory and swap together, in bytes; -1 for no limit of swap.
-    pub memory_swap: Option<i64>,
-    /// Deprecated and without effect, as in runc: a warning tells so.
-    pub kernel_memory: Option<i64>,
-    /// Deprecated and without effect, as in runc: a warning tells so.
-    pub kernel_memory_tcp: Option<i64>,
-    /// Highest number of processes and threads; negative for no limit.
-    pub pids_limit: Option<i64>,
-    /// The L3 line of the resctrl schemata.
-    pub l3_cache_schema: Option<String>,
-    /// The MB line of the resctrl schemata.
-    pub mem_bw_schema: Option<String>,
+options! {
+    /// What `update` is told: either [`resources`](Self::resources), or any of the others. What is `None` stays as it is.
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    pub struct UpdateOptions {
+        /// A JSON object with the members of runtime-spec's `linux.resources`.
+        pub resources: Option<Vec<u8>>,
+        /// Weight for block I/O, 10 to 1000.
+        pub blkio_weight: Option<u16>,
+        /// Length of a CPU period, in microseconds; 0 leaves it to the system.
+        pub cpu_period: Option<u64>,
+        /// CPU time in a period, in microseconds; negative for no limit.
+        pub cpu_quota: Option<i64>,
+        /// CPU time that may be saved up from earlier periods, in microseconds.
+        pub cpu_burst: Option<u64>,
+        /// Relative CPU weight, 2 to 262144.
+        pub cpu_shares: Option<u64>,
+        /// Length of a realtime period, in microseconds (cgroup v1 only).
+        pub cpu_rt_period: Option<u64>,
+        /// Realtime CPU time in a realtime period, in microseconds (cgroup v1 only).
+        pub cpu_rt_runtime: Option<i64>,
+        /// 1 schedules the container only when nothing else runs; 0 is normal.
+        pub cpu_idle: Option<i64>,
+        /// CPUs in list form, for example `0-2,7`.
+        pub cpuset_cpus: Option<String>,
+        /// Memory nodes in list form.
+        pub cpuset_mems: Option<String>,
+        /// Memory limit in bytes; -1 for none.
+        pub memory: Option<i64>,
+        /// Soft limit of memory in bytes.
+        pub memory_reservation: Option<i64>,
+        /// Limit of memory and swap together, in bytes; -1 for no limit of swap.
+        pub memory_swap: Option<i64>,
+        /// Deprecated and without effect, as in runc: a warning tells so.
+        pub kernel_memory: Option<i64>,
+        /// Deprecated and without effect, as in runc: a warning tells so.
+        pub kernel_memory_tcp: Option<i64>,
+        /// Highest number of processes and threads; negative for no limit.
+        pub pids_limit: Option<i64>,
+        /// The L3 line of the resctrl schemata.
+        pub l3_cache_schema: Option<String>,
+        /// The MB line of the resctrl schemata.
+        pub mem_bw_schema: Option<String>,
+    }
 }
 
 impl UpdateOptions {
@@ -92,7 +94,7 @@ impl UpdateOptions {
 /// [`Kind::NotFound`] when there is no such container; [`Kind::WrongStatus`] ("container not running") when it is stopped;
 /// [`Kind::InvalidConfig`] with a pointer for a value that can never be set; [`Kind::InvalidArgument`] for an object of resources
 /// together with single options; otherwise what the kernel refused. All limits are then as before.
-pub fn update(runtime: &Runtime, id: &ContainerId, options: &UpdateOptions) -> Result<Vec<String>> {
+pub fn update(runtime: &Runtime, id: &ContainerId, options: &UpdateOptions) -> Result<Report> {
     let named = options.named();
     let mut new = match &options.resources {
         Some(_) if named != Resources::default() => {
@@ -128,7 +130,7 @@ pub fn update(runtime: &Runtime, id: &ContainerId, options: &UpdateOptions) -> R
         return Err(take_back(&record, &effective, &current, error));
     }
     locked.commit()?;
-    Ok(warnings)
+    Ok(warnings.into_iter().collect())
 }
 
 /// The limits the container has: as the last update left them, or as its config says.

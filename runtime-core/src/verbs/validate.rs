@@ -3,23 +3,25 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::base::{CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Step};
+use crate::base::{CgroupDriver, ContainerId, Error, Kind, Result, Runtime, Step, options};
 use crate::config::{self, CheckOptions, Config};
 use crate::parent::options::CreateOptions;
 
-/// What `validate` is told.
-#[derive(Debug, Clone, Default)]
-pub struct ValidateOptions {
-    /// The bundle directory.
-    pub bundle: PathBuf,
-    /// Another file than `config.json` in the bundle (relative to it) or anywhere (absolute).
-    pub config: Option<PathBuf>,
-    /// Take fields that runtime-spec does not have for errors, what has no effect as well, and what this host cannot do.
-    pub strict: bool,
-    /// For a container that is run without root's rights.
-    pub rootless: bool,
-    /// Who would make the control groups; decides what `cgroupsPath` may be.
-    pub cgroup_driver: CgroupDriver,
+options! {
+    /// What `validate` is told.
+    #[derive(Debug, Clone, Default)]
+    pub struct ValidateOptions {
+        /// The bundle directory.
+        pub bundle: PathBuf,
+        /// Another file than `config.json` in the bundle (relative to it) or anywhere (absolute).
+        pub config: Option<PathBuf>,
+        /// Take fields that runtime-spec does not have for errors, what has no effect as well, and what this host cannot do.
+        pub strict: bool,
+        /// For a container that is run without root's rights.
+        pub rootless: bool,
+        /// Who would make the control groups; decides what `cgroupsPath` may be.
+        pub cgroup_driver: CgroupDriver,
+    }
 }
 
 /// How bad a finding is.
@@ -74,11 +76,8 @@ pub fn validate(options: &ValidateOptions) -> Result<Vec<Finding>> {
 
 /// Plans the container as create would, which finds what this host cannot do. Nothing is made.
 fn check_host(options: &ValidateOptions, findings: &mut Vec<Finding>) -> Result<()> {
-    let runtime = Runtime {
-        cgroup_driver: options.cgroup_driver,
-        rootless: options.rootless.then_some(true),
-        ..Runtime::default()
-    };
+    let rootless = options.rootless.then_some(true);
+    let runtime = Runtime::from_environment().cgroup_driver(options.cgroup_driver).rootless(rootless);
     let create =
         CreateOptions { bundle: options.bundle.clone(), config: options.config.clone(), ..CreateOptions::default() };
     match super::plan::plan(&runtime, &ContainerId::new("validated")?, &create) {

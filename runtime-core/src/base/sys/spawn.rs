@@ -1,4 +1,4 @@
-//! A new process that executes the init, made so that a program with many threads may do it: like posix_spawn, the child borrows
+//! A new process, made so that a program with many threads may do it: like posix_spawn, the child borrows
 //! the caller's memory and a stack of its own, calls nothing but the kernel, and the calling thread waits until it has executed.
 
 use std::ffi::CStr;
@@ -40,11 +40,17 @@ pub(crate) enum Program<'s> {
     Path(&'s CStr),
 }
 
-/// One thing that a new process does to itself, by a single system call.
+/// One thing that a new process does to itself, by system calls alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Before<'s> {
     /// Block no signal, whatever the caller blocks.
     UnblockSignals,
+    /// Ignore no signal, whatever the caller ignores. (What the caller handles is at its default anyway.)
+    DefaultSignals,
+    /// Become the leader of a new process group.
+    LeadProcessGroup,
+    /// Enter this directory.
+    ChangeDirectory(&'s CStr),
     /// Enter the cgroup of this v1 `tasks` file.
     JoinTasks(BorrowedFd<'s>),
     /// Let nothing that is mounted in the namespace reach others, though what others mount may reach it: what is bound has the same
@@ -299,6 +305,11 @@ fn prepare(step: Before<'_>) -> i32 {
             // SAFETY: reads one kernel signal set, of the size that is given.
             unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, set, std::ptr::null::<u64>(), size) }
         }
+        Before::DefaultSignals => return default_signals(),
+        // SAFETY: takes numbers.
+        Before::LeadProcessGroup => unsafe { libc::syscall(libc::SYS_setpgid, 0, 0) },
+        // SAFETY: the path ends with NUL.
+        Before::ChangeDirectory(path) => unsafe { libc::syscall(libc::SYS_chdir, path.as_ptr()) },
         // SAFETY: writes one byte of a constant.
         Before::JoinTasks(tasks) => unsafe { libc::syscall(libc::SYS_write, tasks.as_raw_fd(), c"0".as_ptr(), 1) },
         Before::SlaveMounts => {
@@ -313,6 +324,23 @@ fn prepare(step: Before<'_>) -> i32 {
         }
     };
     if result < 0 { errno() } else { 0 }
+}
+
+/// Sets every signal to its default, by the kernel's own call: the C library keeps some from its callers.
+fn default_signals() -> i32 {
+    // SIG_DFL without flags is all zeros, in the layout of every architecture.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        if signal == libc::SIGKILL || signal == libc::SIGSTOP {
+            continue;
+        }
+        let (action, none) = (default.as_ptr(), std::ptr::null_mut::<u64>());
+        // SAFETY: reads one kernel sigaction, which has at most the size of the array; the last number is the size of its mask.
+        if unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action, none, size_of::<u64>()) } < 0 {
+            return errno();
+        }
+    }
+    0
 }
 
 /// A process whose ids are not mapped yet is not root for execve, which would take its capabilities: ambient ones stay.

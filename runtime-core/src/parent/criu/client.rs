@@ -1,16 +1,14 @@
 //! Starting CRIU and talking to it.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg, send, shutdown, socketpair,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, send, shutdown, socketpair};
 use nix::unistd::{AccessFlags, access};
 
 use super::message::{FeatureSet, Kind as Message, Notify, Request, Response};
@@ -156,7 +154,10 @@ impl Criu {
     fn not_started(&self, problem: sys::NotSpawned, before: &[Before<'_>]) -> Error {
         let error = failed(problem.errno);
         match problem.before.and_then(|index| before.get(index)) {
-            None | Some(Before::UnblockSignals) => error.object(self.name()),
+            None
+            | Some(
+                Before::UnblockSignals | Before::DefaultSignals | Before::LeadProcessGroup | Before::ChangeDirectory(_),
+            ) => error.object(self.name()),
             Some(Before::JoinTasks(_)) => error.object("enter the container's cgroup"),
             Some(Before::SlaveMounts) => error.object("set the propagation of its mounts"),
             Some(Before::Bind(source, target)) => {
@@ -280,7 +281,7 @@ impl Conversation<'_> {
             let (word, dead) = self.poll(deadline)?;
             // What it said before it died still counts.
             if word {
-                match receive(self.socket.as_fd()).map_err(failed)? {
+                match sys::socket::receive(self.socket.as_fd(), LONGEST).map_err(failed)? {
                     Some((bytes, fd)) => {
                         let response = Response::decode(&bytes).map_err(|_| self.criu.nonsense(request))?;
                         return Ok((response, fd));
@@ -360,43 +361,6 @@ impl Drop for Conversation<'_> {
             crate::base::wait_for(self.pidfd.as_fd(), true).ok();
         }
     }
-}
-
-/// Receives one message and the descriptor with it; `None` at the end.
-fn receive(socket: BorrowedFd<'_>) -> nix::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
-    let mut bytes = vec![0; LONGEST];
-    let mut space = nix::cmsg_space!([RawFd; 4]);
-    let mut iov = [std::io::IoSliceMut::new(&mut bytes)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = loop {
-        match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags) {
-            Err(Errno::EINTR) => {}
-            // The other end went with something unread in it.
-            Err(Errno::ECONNRESET) => return Ok(None),
-            other => break other?,
-        }
-    };
-    let mut received = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = control {
-            received.extend(fds.into_iter().map(own));
-        }
-    }
-    if message.flags.contains(MsgFlags::MSG_TRUNC) {
-        return Err(Errno::EMSGSIZE);
-    }
-    let length = message.bytes;
-    if length == 0 {
-        return Ok(None);
-    }
-    bytes.truncate(length);
-    Ok(Some((bytes, received.into_iter().next())))
-}
-
-#[allow(unsafe_code, reason = "a received descriptor is a bare number")]
-fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor for the message that was read, and nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use nix::unistd::{Pid, pipe2};
 use serde::Serialize;
 
 use crate::base::sys::pidfd;
-use crate::base::{Error, Exit, HostPid, Kind, Result, Status, Step};
+use crate::base::{Error, Exit, HostPid, Kind, Process, Result, Status, Step};
 use crate::config::Hook;
 use crate::state::Record;
 
@@ -94,21 +94,11 @@ impl<'a> HookState<'a> {
     }
 }
 
-/// A hook that was started.
-pub(crate) trait Running {
-    /// Its process, which leads a process group of its own.
-    fn pidfd(&self) -> BorrowedFd<'_>;
-    /// Its pid.
-    fn pid(&self) -> HostPid;
-    /// Reaps it after it has ended.
-    fn reap(&mut self) -> Result<Exit>;
-}
-
 /// Starts hooks where they belong.
 pub(crate) trait Spawn {
-    /// Starts `hook` with these standard streams as the leader of a new process group, in the environment that is given and
-    /// no other, with every signal at its default and unblocked.
-    fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Running>>;
+    /// Starts `hook` with these standard streams as the leader of a new process group, in the environment that is given and no
+    /// other, with every signal at its default and unblocked.
+    fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Process>;
 }
 
 /// Runs the hooks of one kind, one after the other. The first that fails ends it; what that means for the container is for the
@@ -175,12 +165,14 @@ fn execute(hook: &Hook<'_>, json: &[u8], state: &HookState<'_>, place: &dyn Spaw
     let mut streams = Streams::new(to_hook, json)?;
     let stdout = streams.output(state.annotations.get("run.oci.hooks.stdout"), "stdout")?;
     let stderr = streams.output(state.annotations.get("run.oci.hooks.stderr"), "stderr")?;
-    let mut running = place.spawn(hook, [stdin, stdout, stderr])?;
-    let in_time = streams.pump(running.pidfd(), Instant::now() + timeout)?;
+    let running = place.spawn(hook, [stdin, stdout, stderr])?;
+    let in_time = streams.pump(running.as_fd(), Instant::now() + timeout)?;
     if !in_time {
-        kill_group(running.as_ref())?;
+        kill_group(&running)?;
     }
-    let exit = running.reap()?;
+    let exit = running.wait().map_err(|error| {
+        error.detail("how it ended cannot be told").hint("the program must not reap children that it has not started")
+    })?;
     streams.drain(Instant::now() + DRAIN)?;
     let problem = match exit {
         _ if !in_time => format!("ran past its timeout of {} s and was killed", timeout.as_secs()),
@@ -194,13 +186,13 @@ fn execute(hook: &Hook<'_>, json: &[u8], state: &HookState<'_>, place: &dyn Spaw
 
 /// Kills the hook and what it has started, and waits for the hook itself. The group is the hook's own since it leads it, and
 /// cannot be another's as long as the hook is not reaped.
-fn kill_group(running: &dyn Running) -> Result<()> {
-    match killpg(Pid::from_raw(running.pid().get()), Signal::SIGKILL) {
+fn kill_group(running: &Process) -> Result<()> {
+    match killpg(Pid::from_raw(running.id().get()), Signal::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(Error::os(Step::RunHook, errno as i32)),
     }
     let deadline = Instant::now() + Duration::from_secs(10);
-    match pidfd::wait_until(running.pidfd(), deadline) {
+    match pidfd::wait_until(running.as_fd(), deadline) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::new(Kind::Timeout, Step::RunHook).detail("cannot be killed: it hangs in the kernel")),
         Err(errno) => Err(Error::os(Step::RunHook, errno as i32)),

@@ -1,12 +1,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at the file system as a user would")]
 
 use super::*;
-use crate::base::HostPid;
+use crate::base::{HostPid, Signal};
 use crate::state::EXEC_FIFO;
 use crate::verbs::events::{EventData, EventsOptions, events, stats};
 use crate::verbs::fixture::{Scratch, cgroup};
 use crate::verbs::gc::{GcOptions, gc};
-use crate::verbs::kill::{KillOptions, Signal, kill};
+use crate::verbs::kill::{KillOptions, kill};
 use crate::verbs::list::list;
 use crate::verbs::pause::{pause, resume};
 use crate::verbs::ps::ps;
@@ -74,7 +74,7 @@ fn another_process_with_the_pid_is_not_the_container() {
     assert_eq!(state(&scratch.runtime, &id).unwrap().status, Status::Stopped);
     let killed = kill(&scratch.runtime, &id, &KillOptions { signal: Signal::KILL, all: false });
     assert_eq!(message(killed), "find container web: container not running");
-    assert!(delete(&scratch.runtime, &id, &force()).unwrap().is_empty());
+    assert!(delete(&scratch.runtime, &id, &force()).unwrap().is_clean());
     assert!(sleeper.is_running());
 }
 
@@ -102,8 +102,8 @@ fn the_state_reads_as_runc_prints_it() {
         "{rows}"
     );
     assert!(rows.contains(r#""annotations":{"a":"2","b":"1"},"owner""#), "{rows}");
-    assert_eq!(listing.failures.len(), 1);
-    assert!(listing.failures[0].to_string().contains("state.json of torn: is damaged"));
+    assert_eq!(listing.report.warnings().len(), 1);
+    assert!(listing.report.warnings()[0].to_string().contains("state.json of torn: is damaged"));
 }
 
 #[test]
@@ -117,17 +117,17 @@ fn delete_takes_what_is_stopped_and_kills_only_by_force() {
         "{error}"
     );
     assert!(sleeper.is_running());
-    delete(&scratch.runtime, &id, &force()).unwrap();
+    drop(delete(&scratch.runtime, &id, &force()).unwrap());
     assert!(!sleeper.is_running());
     assert!(scratch.is_empty());
     assert_eq!(delete(&scratch.runtime, &id, &DeleteOptions::default()).unwrap_err().kind(), Kind::NotFound);
-    assert!(delete(&scratch.runtime, &id, &force()).unwrap().is_empty(), "an unknown id");
-    let nowhere = Runtime { root: "/no/such/root".into(), ..Runtime::default() };
-    assert!(delete(&nowhere, &id, &force()).unwrap().is_empty());
+    assert!(delete(&scratch.runtime, &id, &force()).unwrap().is_clean(), "an unknown id");
+    let nowhere = Runtime::new("/no/such/root");
+    assert!(delete(&nowhere, &id, &force()).unwrap().is_clean());
 
     let (id, mut sleeper) = scratch.add("web", |_| {});
     sleeper.stop();
-    delete(&scratch.runtime, &id, &DeleteOptions::default()).unwrap();
+    drop(delete(&scratch.runtime, &id, &DeleteOptions::default()).unwrap());
     assert!(scratch.is_empty());
 }
 
@@ -137,9 +137,9 @@ fn poststop_hooks_run_when_the_container_is_gone_and_only_warn() {
     let (id, mut sleeper) = scratch.add("web", |record| record.poststop_hooks = true);
     sleeper.stop();
     let warnings = delete(&scratch.runtime, &id, &DeleteOptions::default()).unwrap();
-    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings.warnings().len(), 1);
     assert!(
-        warnings[0]
+        warnings.warnings()[0]
             .to_string()
             .starts_with("run hook /bin/sh (config /hooks/poststop/0): error running poststop hook #0: exit status 3")
     );
@@ -157,12 +157,12 @@ fn a_delete_that_was_killed_before_its_hooks_is_finished() {
         let locked = Store::open(&scratch.runtime).unwrap().unwrap().lock(&id).unwrap();
         let locked = locked.park().unwrap();
         // While the first delete is alive, its hooks are its own.
-        assert!(delete(&scratch.runtime, &id, &force()).unwrap().is_empty());
+        assert!(delete(&scratch.runtime, &id, &force()).unwrap().is_clean());
         assert!(!scratch.root.join("hooked").exists());
         drop(locked);
         assert!(list(&scratch.runtime).unwrap().containers.is_empty());
         if name == "force" {
-            delete(&scratch.runtime, &id, &force()).unwrap();
+            drop(delete(&scratch.runtime, &id, &force()).unwrap());
         } else {
             assert_eq!(gc(&scratch.runtime, &GcOptions::default()).unwrap().removed, std::slice::from_ref(&id));
         }
@@ -199,13 +199,13 @@ fn whatever_a_killed_create_left_goes() {
     assert!(scratch.path("intent").exists());
     let collected = gc(&scratch.runtime, &GcOptions::default()).unwrap();
     assert_eq!(names(&collected), ["empty", "intent", "unwritten"]);
-    assert!(collected.failures.is_empty());
+    assert!(collected.report.is_clean());
     let left: Vec<_> = store.ids().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(left, ["alive", "infant", "stopped", "working"]);
     assert!(alive.is_running());
     drop(at_work);
     let infant = ContainerId::new("infant").unwrap();
-    delete(&scratch.runtime, &infant, &force()).unwrap();
+    drop(delete(&scratch.runtime, &infant, &force()).unwrap());
     assert_eq!(names(&gc(&scratch.runtime, &GcOptions::default()).unwrap()), ["working"]);
 }
 
@@ -217,7 +217,7 @@ fn a_damaged_state_file_is_no_obstacle_to_force() {
         std::fs::create_dir(scratch.path("web")).unwrap();
         std::fs::write(scratch.path("web/state.json"), content).unwrap();
         assert_eq!(delete(&scratch.runtime, &id, &DeleteOptions::default()).unwrap_err().kind(), Kind::State);
-        delete(&scratch.runtime, &id, &force()).unwrap();
+        drop(delete(&scratch.runtime, &id, &force()).unwrap());
         assert!(scratch.is_empty());
     }
 }
@@ -269,7 +269,7 @@ fn a_paused_container_is_told_killed_and_deleted_without_a_hang() {
             wait_for(&scratch.runtime, &id, Status::Stopped);
             sleeper.0.wait().unwrap();
         }
-        delete(&scratch.runtime, &id, &DeleteOptions { force: forced, ..DeleteOptions::default() }).unwrap();
+        drop(delete(&scratch.runtime, &id, &DeleteOptions::default().force(forced)).unwrap());
         assert!(!own.is_there());
         assert!(!sleeper.is_running() && scratch.is_empty());
     }
@@ -299,7 +299,7 @@ fn what_shares_its_pid_namespace_is_killed_by_its_cgroup() {
 
     let (_, mut left) = scratch.add("left", |_| {});
     own.take(&left);
-    delete(&scratch.runtime, &id, &DeleteOptions::default()).unwrap();
+    drop(delete(&scratch.runtime, &id, &DeleteOptions::default()).unwrap());
     left.0.wait().unwrap();
     assert!(!own.is_there());
 }
@@ -318,7 +318,7 @@ fn a_killed_create_takes_nobody_along() {
     own.take(&innocent);
     let collected = gc(&scratch.runtime, &GcOptions::default()).unwrap();
     assert!(collected.removed.is_empty());
-    assert!(collected.failures[0].to_string().contains("busy"), "{:?}", collected.failures);
+    assert!(collected.report.warnings()[0].to_string().contains("busy"), "{:?}", collected.report);
     assert!(innocent.is_running() && own.is_there());
     innocent.stop();
     assert_eq!(gc(&scratch.runtime, &GcOptions::default()).unwrap().removed, [id]);
@@ -346,7 +346,7 @@ fn an_update_holds_and_is_kept_or_changes_nothing() {
     };
 
     let options = UpdateOptions { pids_limit: Some(20), kernel_memory: Some(1), ..UpdateOptions::default() };
-    assert_eq!(update(&scratch.runtime, &id, &options).unwrap().len(), 1);
+    assert_eq!(update(&scratch.runtime, &id, &options).unwrap().warnings().len(), 1);
     assert_eq!((limit().as_str(), kept().as_deref()), ("20", Some(r#"{"pids":{"limit":20}}"#)));
 
     let options = UpdateOptions {

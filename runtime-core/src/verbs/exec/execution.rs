@@ -7,25 +7,31 @@ use std::path::Path;
 use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
-use super::options::{ExecOptions, ExecProcess};
+use super::options::{ExecOptions, ExecProcess, SubCgroup};
 use super::process;
 use crate::base::procfs::Procfs;
-use crate::base::{Container, ContainerId, Error, HostPid, Kind, Result, Runtime, Status, Step};
+use crate::base::{
+    ContainerId, Error, HostPid, Kind, Process as Started, Report, Result, Runtime, Status, Step, Warning,
+};
 use crate::config::{self, Config, Namespace, NamespaceType, Process};
 use crate::parent::agent::send_listener;
 use crate::parent::facts::host_for;
 use crate::parent::launch::{Event, Given, Init, Launch};
 use crate::parent::liveness::{facts, not_running};
+use crate::parent::options::Terminal;
 use crate::parent::prepare::{check_preserved, compile_seccomp, may_set_groups};
-use crate::parent::sockets::{connect, send_pidfd, write_pid_file};
+use crate::parent::sockets::{send_pidfd, terminal_socket, write_pid_file};
 use crate::parent::{cgroup, passwd};
 use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_exec};
 use crate::state::{Entry, Record, Store};
 
-pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions) -> Result<Container> {
+pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions) -> Result<Started> {
     let mut warnings = Vec::new();
     match execute_noting(runtime, id, options, &mut warnings) {
-        Ok((pid, pidfd, notes)) => Ok(Container::new(id.clone(), pid, pidfd, warnings, notes)),
+        Ok((pid, pidfd, notes)) => {
+            let warnings = warnings.into_iter().map(Warning::from).collect();
+            Ok(Started::new(pid, pidfd).with_report(Report::new(warnings, notes)))
+        }
         Err(error) => Err(error.after(warnings)),
     }
 }
@@ -51,7 +57,7 @@ fn execute_noting(
         Some(bytes) => config::load_process(bytes)?,
         None => config.process.take().ok_or_else(|| Error::config("/process", "is missing"))?,
     };
-    process::apply(&mut process, options)?;
+    process::apply(&mut process, options);
     if let Some(bytes) = &file {
         warnings.extend(config::unknown_process_fields(bytes).iter().map(ToString::to_string));
     }
@@ -62,7 +68,7 @@ fn execute_noting(
     let host = host_for(runtime, Some(&process));
     let pid = entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))?;
     let home = home(&process, pid);
-    let cgroup = cgroup_to_join(&entry.record, &options.cgroup)?;
+    let cgroup = cgroup_to_join(&entry.record, &options.sub_cgroups)?;
     let joins_later = paused || cgroup.is_none();
     let has_tasks = cgroup.as_ref().is_some_and(|cgroup| cgroup.record().paths.keys().any(|name| !name.is_empty()));
     let plan_options = PlanOptions {
@@ -71,7 +77,7 @@ fn execute_noting(
         revealing: &[],
         no_new_keyring: entry.record.no_new_keyring,
         terminal_size: None,
-        plain_lines: options.console.is_some() && !options.onlcr,
+        plain_lines: options.terminal.has_plain_lines(),
         listen_fds: 0,
         preserve_fds: options.preserve_fds,
         notify_dir: None,
@@ -142,9 +148,9 @@ fn read_process(path: &Path) -> Result<Vec<u8>> {
 
 fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {
     let wrong = |detail: &str| Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).detail(detail));
-    match (process.terminal, options.console_socket.is_some() || options.console.is_some()) {
-        (true, false) => wrong("a terminal is asked for, and a console socket is missing"),
-        (false, true) if options.console.is_none() => wrong("a console socket is given, and no terminal is asked for"),
+    match (process.terminal, &options.terminal) {
+        (true, Terminal::None) => wrong("a terminal is asked for, and a console socket is missing"),
+        (false, Terminal::Socket(_)) => wrong("a console socket is given, and no terminal is asked for"),
         _ => Ok(()),
     }
 }
@@ -159,20 +165,18 @@ fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
 }
 
 /// The cgroup of the container's init, or the one that `--cgroup` names below the container's, per controller on v1.
-fn cgroup_to_join(record: &Record, paths: &[String]) -> Result<Option<Cgroup>> {
-    let recorded = record.cgroup.as_ref().filter(|_| !paths.is_empty());
+fn cgroup_to_join(record: &Record, below: &[SubCgroup]) -> Result<Option<Cgroup>> {
+    let recorded = record.cgroup.as_ref().filter(|_| !below.is_empty());
     let keeps_recorded =
         recorded.map_or(Ok(false), orlop_cgroups::Record::is_there).map_err(|error| Error::cgroup(&error))?;
     let cgroup = if keeps_recorded { cgroup::open(record) } else { cgroup::of_init(record)? };
     let Some(mut cgroup) = cgroup else { return Ok(None) };
-    if paths.is_empty() && cgroup.record().payload.is_some() {
+    if below.is_empty() && cgroup.record().payload.is_some() {
         return cgroup.payload().map(Some).map_err(|error| Error::cgroup(&error));
     }
-    for path in paths {
-        let (controllers, path) = match path.split_once(':') {
-            Some((controllers, path)) => (controllers.split(',').collect(), path),
-            None => (Vec::new(), path.as_str()),
-        };
+    for below in below {
+        let controllers: Vec<&str> = below.controllers.iter().map(String::as_str).collect();
+        let path = below.path.as_str();
         cgroup = cgroup.sub(&controllers, path).map_err(|error| match error.kind() {
             orlop_cgroups::Kind::InvalidPath => Error::cgroup(&error).detail(format!("bad sub cgroup path {path:?}")),
             _ => Error::cgroup(&error),
@@ -205,12 +209,7 @@ struct Executing<'e> {
 
 impl Executing<'_> {
     fn launch(&mut self, terminal: bool) -> Result<Init> {
-        let console = match (&self.options.console, &self.options.console_socket) {
-            _ if !terminal => None,
-            (Some(socket), _) => Some(socket.try_clone().map_err(|error| Error::io(Step::SetUpTerminal, &error))?),
-            (None, Some(path)) => Some(connect(path, Step::SetUpTerminal)?),
-            (None, None) => None,
-        };
+        let console = if terminal { terminal_socket(&self.options.terminal)? } else { None };
         let given = Given {
             console: console.as_ref().map(AsFd::as_fd),
             fifo: None,
@@ -241,7 +240,7 @@ impl Executing<'_> {
             }
             // A container that has made cgroups of its own inside has no processes in its topmost one (cgroups(7), "no internal
             // processes"): the new one goes where its init is.
-            Err(error) if error.errno() == Some(libc::EBUSY) && self.options.cgroup.is_empty() => {
+            Err(error) if error.errno() == Some(libc::EBUSY) && self.options.sub_cgroups.is_empty() => {
                 let own = cgroup::beside_init(&self.entry.record, cgroup)?;
                 let join = own.join().map_err(|error| Error::cgroup(&error))?;
                 launch(join.clone_into, join.tasks)

@@ -2,8 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use crate::config::ConsoleSize;
+use crate::base::{Error, Kind, Result, Step, options};
+use crate::config::{Capability, ConsoleSize};
+use crate::parent::options::Terminal;
 
 /// The process to execute.
 #[derive(Debug, Clone)]
@@ -16,50 +19,47 @@ pub enum ExecProcess {
     Args(Vec<String>),
 }
 
-/// What `exec` is told. `None` and empty mean: as in the container's config.
-#[derive(Debug)]
-pub struct ExecOptions {
-    /// The process.
-    pub process: ExecProcess,
-    /// Its working directory in the container.
-    pub cwd: Option<String>,
-    /// `KEY=VALUE` pairs added to its environment.
-    pub env: Vec<String>,
-    /// Whether it gets a terminal.
-    pub tty: bool,
-    /// Numeric `uid[:gid]`.
-    pub user: Option<String>,
-    /// Additional group ids.
-    pub additional_gids: Vec<u32>,
-    /// Capabilities added to its bounding, effective and permitted sets.
-    pub capabilities: Vec<String>,
-    /// Sets no_new_privs.
-    pub no_new_privs: bool,
-    /// The SELinux label.
-    pub process_label: Option<String>,
-    /// The AppArmor profile.
-    pub apparmor: Option<String>,
-    /// Sub-cgroups relative to the container's: `PATH`, or `CONTROLLER[,CONTROLLER]:PATH` on v1.
-    pub cgroup: Vec<String>,
-    /// Execute even while the container is paused (the process then waits until it is resumed).
-    pub ignore_paused: bool,
-    /// A Unix socket to which the terminal's master fd is sent.
-    pub console_socket: Option<PathBuf>,
-    /// An already connected Unix socket to which the terminal's master fd is sent instead; closed unused without a terminal.
-    /// Its line breaks then carry no carriage return (no ONLCR): the caller shows them on a terminal that adds it, or stores them.
-    pub console: Option<OwnedFd>,
-    /// With `console`: line breaks keep their carriage return (ONLCR), for a caller that hands the bytes on unseen.
-    pub onlcr: bool,
-    /// The terminal's size, instead of the process's `consoleSize`: that of the terminal it is shown on.
-    pub terminal_size: Option<ConsoleSize>,
-    /// A Unix socket to which the pidfd of the process is sent.
-    pub pidfd_socket: Option<PathBuf>,
-    /// A file that gets the pid of the process.
-    pub pid_file: Option<PathBuf>,
-    /// How many further fds, 3 and up, the process inherits.
-    pub preserve_fds: u32,
-    /// Its standard input, output and error; `None`: the caller's own.
-    pub stdio: Option<[OwnedFd; 3]>,
+options! {
+    /// What `exec` is told. `None` and empty mean: as in the container's config.
+    #[derive(Debug)]
+    pub struct ExecOptions {
+        /// The process.
+        pub process: ExecProcess,
+        /// Its working directory in the container.
+        pub cwd: Option<String>,
+        /// Variables added to its environment: names and values.
+        pub env: Vec<(String, String)>,
+        /// Whether it gets a terminal.
+        pub tty: bool,
+        /// Its user, and its group.
+        pub user: Option<User>,
+        /// Additional group ids.
+        pub additional_gids: Vec<u32>,
+        /// Capabilities added to its bounding, effective and permitted sets.
+        pub capabilities: Vec<Capability>,
+        /// Sets no_new_privs.
+        pub no_new_privs: bool,
+        /// The SELinux label.
+        pub process_label: Option<String>,
+        /// The AppArmor profile.
+        pub apparmor: Option<String>,
+        /// The sub-cgroups of the container's that it is put into.
+        pub sub_cgroups: Vec<SubCgroup>,
+        /// Execute even while the container is paused (the process then waits until it is resumed).
+        pub ignore_paused: bool,
+        /// Where its terminal goes.
+        pub terminal: Terminal,
+        /// The terminal's size, instead of the process's `consoleSize`: that of the terminal it is shown on.
+        pub terminal_size: Option<ConsoleSize>,
+        /// A Unix socket to which the pidfd of the process is sent.
+        pub pidfd_socket: Option<PathBuf>,
+        /// A file that gets the pid of the process.
+        pub pid_file: Option<PathBuf>,
+        /// How many further fds, 3 and up, the process inherits.
+        pub preserve_fds: u32,
+        /// Its standard input, output and error; `None`: the caller's own.
+        pub stdio: Option<[OwnedFd; 3]>,
+    }
 }
 
 impl ExecOptions {
@@ -77,16 +77,96 @@ impl ExecOptions {
             no_new_privs: false,
             process_label: None,
             apparmor: None,
-            cgroup: Vec::new(),
+            sub_cgroups: Vec::new(),
             ignore_paused: false,
-            console_socket: None,
-            console: None,
-            onlcr: false,
+            terminal: Terminal::None,
             terminal_size: None,
             pidfd_socket: None,
             pid_file: None,
             preserve_fds: 0,
             stdio: None,
+        }
+    }
+}
+
+/// A user, and a group, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// The group; `None`: that of the container's process.
+    pub gid: Option<u32>,
+}
+
+impl FromStr for User {
+    type Err = Error;
+
+    /// Reads `UID` or `UID:GID`, in decimal and nothing else: a name or a number out of range must never end as user 0
+    /// (CVE-2026-30892).
+    fn from_str(text: &str) -> Result<Self> {
+        let number = |part: &str| {
+            let plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            // (uid_t) -1 means "no change" to the kernel.
+            part.parse::<u32>().ok().filter(|id| plain && *id != u32::MAX).ok_or_else(|| {
+                Error::new(Kind::InvalidArgument, Step::CheckArguments)
+                    .object(format!("user {text:?}"))
+                    .detail(format!("{part:?} is not a number from 0 to {}", u32::MAX - 1))
+            })
+        };
+        match text.split_once(':') {
+            Some((uid, gid)) => Ok(Self { uid: number(uid)?, gid: Some(number(gid)?) }),
+            None => Ok(Self { uid: number(text)?, gid: None }),
+        }
+    }
+}
+
+/// A control group below the container's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubCgroup {
+    /// The controllers of v1 whose hierarchies it is in; empty: all, and v2.
+    pub controllers: Vec<String>,
+    /// Its path, relative to the container's.
+    pub path: String,
+}
+
+impl FromStr for SubCgroup {
+    type Err = Error;
+
+    /// Reads `PATH` or `CONTROLLER[,CONTROLLER]:PATH`. Whether there is such a cgroup is seen when it is used.
+    fn from_str(text: &str) -> Result<Self> {
+        let (controllers, path) = match text.split_once(':') {
+            Some((controllers, path)) => (controllers.split(',').map(str::to_owned).collect(), path),
+            None => (Vec::new(), text),
+        };
+        Ok(Self { controllers, path: path.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_numbers() {
+        for (text, user) in [
+            ("0", Some((0, None))),
+            ("1", Some((1, None))),
+            ("1:2", Some((1, Some(2)))),
+            ("4294967294", Some((4_294_967_294, None))),
+            ("4294967295", None),
+            ("4294967296", None),
+            ("", None),
+            ("1:", None),
+            (":1", None),
+            ("-1", None),
+            ("+1", None),
+            ("0x0", None),
+            ("1 ", None),
+            (" 1", None),
+            ("root", None),
+            ("1:2:3", None),
+        ] {
+            assert_eq!(text.parse::<User>().ok().map(|user| (user.uid, user.gid)), user, "{text:?}");
         }
     }
 }
