@@ -470,6 +470,11 @@ impl Shim {
             let text = "cannot delete a running process, or one that is being deleted";
             return self.answer(caller, Err(Failure::new(Code::FailedPrecondition, text)));
         }
+        process.stdio.stop_keeping_output();
+        // Where nobody reads, this ends the copies.
+        self.copy(key, Channel::Output);
+        self.copy(key, Channel::Errors);
+        let Some(process) = self.processes.get_mut(&key) else { return };
         process.deleter = Some(caller);
         if matches!(process.phase, Phase::Stopped(_)) && !process.stdio.is_drained() {
             return self.later(DRAIN, Due::Drain(key));

@@ -301,6 +301,11 @@ impl Stdio {
         output.is_none() && errors.is_none()
     }
 
+    /// The process is deleted: output that nobody has come for is not kept any longer, and its copies end.
+    pub(crate) fn stop_keeping_output(&mut self) {
+        self.output_kept = Vec::new();
+    }
+
     /// The input is at its end when the client has closed it as well.
     pub(crate) fn close_input(&mut self) {
         self.input_kept = None;

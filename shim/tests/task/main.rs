@@ -1,0 +1,572 @@
+//! The shim as containerd sees it, without containerd: started as a program, called over its socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "a part of the program's messages, and a client of this test"
+)]
+
+#[macro_use]
+#[path = "../../src/proto/mod.rs"]
+mod proto;
+#[path = "../../src/ttrpc/mod.rs"]
+mod ttrpc;
+
+mod client;
+
+use std::fs;
+use std::time::Duration;
+
+use client::{Events, Fifo, Shim, Stdio3, bundle, call_binary, params, process, wait_until};
+use orlop_integration::{Case, Sandbox, cases, process as processes};
+use proto::event::{TaskDelete, TaskExit};
+use proto::metrics::{v1, v2};
+use proto::options::RuncOptions;
+use proto::task::{
+    CloseIORequest, ConnectResponse, PidsResponse, ResizePtyRequest, ShutdownRequest, StatsResponse, UpdateTaskRequest,
+};
+use proto::{Any, Empty, Mount, decode, encode};
+use serde_json::json;
+use ttrpc::Code;
+
+const CASES: &[Case] = cases![
+    a_container_lives_and_its_events_are_told_in_order,
+    output_is_whole_though_the_process_has_ended_long_ago,
+    output_that_nobody_reads_holds_up_no_deletion,
+    input_reaches_the_process_until_it_is_closed,
+    an_exec_has_its_own_life,
+    a_terminal_has_a_size_and_takes_input,
+    a_slow_reader_slows_its_own_container_only,
+    a_logging_program_gets_the_output,
+    output_to_a_file_is_appended,
+    a_pod_shares_a_shim,
+    limits_statistics_and_pausing,
+    errors_name_what_is_wrong,
+    hooks_do_not_hold_up_others,
+    the_root_file_system_is_mounted_and_unmounted,
+    both_versions_and_both_ways_to_start,
+    delete_cleans_up_after_a_killed_shim,
+    want_of_memory_is_told_before_the_end,
+    a_shared_pid_namespace_leaves_nobody,
+    nothing_grows.seconds(300),
+];
+
+fn main() -> std::process::ExitCode {
+    orlop_integration::run("task", &[("task", CASES)])
+}
+
+fn a_container_lives_and_its_events_are_told_in_order(t: &Sandbox) {
+    let events = Events::serve(&t.dir.join("events.sock"));
+    let c = t.container("a");
+    c.sh("echo out; echo err >&2; exit 7");
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let (mut out, mut err) = (Fifo::output(t, "out"), Fifo::output(t, "err"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    let stdio = Stdio3 { stdout: Some(&out), stderr: Some(&err), ..Stdio3::default() };
+    let pid = shim.create(&bundle, &id, stdio).unwrap();
+    let state = shim.state(&id, "").unwrap();
+    assert_eq!((state.pid, state.status, state.id.as_str()), (pid, 1, id.as_str()), "created");
+    assert_eq!(shim.start_task(&id, "").unwrap(), pid);
+    assert_eq!(shim.wait(&id, ""), 7);
+    assert_eq!(out.read_all(), b"out\n");
+    assert_eq!(err.read_all(), b"err\n");
+    let state = shim.state(&id, "").unwrap();
+    assert_eq!((state.status, state.exit_status), (3, 7), "stopped");
+    assert!(state.exited_at.unwrap().seconds > 1_700_000_000);
+    let deleted = shim.delete(&id, "").unwrap();
+    assert_eq!((deleted.pid, deleted.exit_status), (pid, 7));
+    assert_eq!(shim.state(&id, "").unwrap_err().code, Code::NotFound as i32);
+    assert_eq!(events.topics(4), ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
+    let exit: Vec<TaskExit> = events.of("/tasks/exit");
+    assert_eq!((exit[0].id.as_str(), exit[0].exit_status, exit[0].pid), (id.as_str(), 7, pid));
+    let delete: Vec<TaskDelete> = events.of("/tasks/delete");
+    assert_eq!(delete[0].exit_status, 7);
+    shim.shut_down();
+}
+
+fn output_is_whole_though_the_process_has_ended_long_ago(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("dd if=/dev/zero bs=1000 count=60 2>/dev/null");
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut out = Fifo::output(t, "out");
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3 { stdout: Some(&out), ..Stdio3::default() }).unwrap();
+    // The reader goes, and comes back when all is over: what was written is still there.
+    out.close();
+    shim.start_task(&id, "").unwrap();
+    assert_eq!(shim.wait(&id, ""), 0);
+    std::thread::sleep(Duration::from_millis(50));
+    out.open();
+    let all = out.read_all();
+    assert_eq!(all.len(), 60_000);
+    shim.delete(&id, "").unwrap();
+    shim.shut_down();
+}
+
+fn output_that_nobody_reads_holds_up_no_deletion(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("for n in $(seq 200); do echo $n; usleep 1000; done");
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut out = Fifo::output(t, "out");
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3 { stdout: Some(&out), ..Stdio3::default() }).unwrap();
+    out.close();
+    shim.start_task(&id, "").unwrap();
+    assert_eq!(shim.wait(&id, ""), 0);
+    let begun = std::time::Instant::now();
+    shim.delete(&id, "").unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "the deletion waits for a reader that there is none of");
+    shim.shut_down();
+}
+
+fn input_reaches_the_process_until_it_is_closed(t: &Sandbox) {
+    let c = t.container("a");
+    c.args(&["cat"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let (mut input, mut out) = (Fifo::input(t, "in"), Fifo::output(t, "out"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3 { stdin: Some(&input), stdout: Some(&out), ..Stdio3::default() }).unwrap();
+    shim.start_task(&id, "").unwrap();
+    input.write(b"one\n");
+    assert_eq!(out.read_until(|all| all.len() >= 4), b"one\n");
+    // A client that detaches does not end the input.
+    input.close();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(shim.state(&id, "").unwrap().status, 2, "running");
+    input.write(b"two\n");
+    assert_eq!(out.read_until(|all| all.len() >= 4), b"two\n");
+    shim.call::<Empty>("CloseIO", &CloseIORequest { id: id.clone(), exec_id: String::new(), stdin: true }).unwrap();
+    input.close();
+    assert_eq!(shim.wait(&id, ""), 0);
+    shim.delete(&id, "").unwrap();
+    shim.shut_down();
+}
+
+fn an_exec_has_its_own_life(t: &Sandbox) {
+    let events = Events::serve(&t.dir.join("events.sock"));
+    let c = t.container("a");
+    c.args(&["sleep", "1000"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3::default()).unwrap();
+    shim.start_task(&id, "").unwrap();
+    let mut out = Fifo::output(t, "out");
+    shim.exec(&id, "e1", &["sh", "-c", "echo hi; exit 9"], Stdio3 { stdout: Some(&out), ..Stdio3::default() }).unwrap();
+    assert_eq!(shim.state(&id, "e1").unwrap().status, 1);
+    assert_eq!(shim.exec(&id, "e1", &["true"], Stdio3::default()).unwrap_err().code, Code::AlreadyExists as i32);
+    shim.start_task(&id, "e1").unwrap();
+    assert_eq!(shim.wait(&id, "e1"), 9);
+    assert_eq!(out.read_all(), b"hi\n");
+    assert_eq!(shim.delete(&id, "e1").unwrap().exit_status, 9);
+    shim.exec(&id, "e2", &["sleep", "1000"], Stdio3::default()).unwrap();
+    let pid = shim.start_task(&id, "e2").unwrap();
+    let pids: PidsResponse = shim.call("Pids", &process(&id, "")).unwrap();
+    let named = pids.processes.iter().find(|process| process.pid == pid).unwrap();
+    assert_eq!(named.info.as_ref().unwrap().type_url, "containerd.runc.v1.ProcessDetails");
+    assert_eq!(pids.processes.len(), 2);
+    assert_eq!(shim.delete(&id, "e2").unwrap_err().code, Code::FailedPrecondition as i32);
+    shim.kill(&id, "e2", libc::SIGKILL, false).unwrap();
+    assert_eq!(shim.wait(&id, "e2"), 137);
+    assert_eq!(shim.kill(&id, "e2", libc::SIGKILL, false).unwrap_err().code, Code::NotFound as i32);
+    // The end of the first process is told after that of e3, which ends with it; e2 stays to be deleted with the container.
+    shim.exec(&id, "e3", &["sleep", "1000"], Stdio3::default()).unwrap();
+    shim.start_task(&id, "e3").unwrap();
+    shim.end(&id);
+    let exits: Vec<TaskExit> = events.of("/tasks/exit");
+    let order: Vec<&str> = exits.iter().map(|exit| exit.id.as_str()).collect();
+    assert_eq!(order, ["e1", "e2", "e3", id.as_str()]);
+    let topics = events.topics(12);
+    assert_eq!(topics[2..5], ["/tasks/exec-added", "/tasks/exec-started", "/tasks/exit"]);
+    shim.shut_down();
+}
+
+fn a_terminal_has_a_size_and_takes_input(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("tty; read line; stty size; echo $line").set("/process/terminal", json!(true));
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let (mut input, mut out) = (Fifo::input(t, "in"), Fifo::output(t, "out"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    let stdio = Stdio3 { stdin: Some(&input), stdout: Some(&out), terminal: true, ..Stdio3::default() };
+    shim.create(&bundle, &id, stdio).unwrap();
+    let size = ResizePtyRequest { id: id.clone(), width: 132, height: 43, ..ResizePtyRequest::default() };
+    shim.call::<Empty>("ResizePty", &size).unwrap();
+    shim.start_task(&id, "").unwrap();
+    let first = out.read_until(|all| all.ends_with(b"\n"));
+    assert_eq!(String::from_utf8(first).unwrap(), "/dev/pts/0\r\n", "line breaks as from any terminal");
+    input.write(b"word\n");
+    assert_eq!(shim.wait(&id, ""), 0);
+    let rest = String::from_utf8(out.read_all()).unwrap();
+    assert_eq!(rest, "word\r\n43 132\r\nword\r\n");
+    shim.delete(&id, "").unwrap();
+    shim.shut_down();
+}
+
+fn a_slow_reader_slows_its_own_container_only(t: &Sandbox) {
+    let (a, b) = (t.container("a"), t.container("b"));
+    a.sh("dd if=/dev/zero bs=65536 count=64 2>/dev/null");
+    b.args(&["sleep", "1000"]).set("/annotations/io.kubernetes.cri.sandbox-id", json!(t.id("a")));
+    let (bundle_a, bundle_b, id_a, id_b) = (bundle(&a), bundle(&b), t.id("a"), t.id("b"));
+    let mut out = Fifo::output(t, "out");
+    let mut shim = Shim::start(t, &bundle_a, &id_a);
+    shim.create(&bundle_a, &id_a, Stdio3 { stdout: Some(&out), ..Stdio3::default() }).unwrap();
+    shim.start_task(&id_a, "").unwrap();
+    shim.create(&bundle_b, &id_b, Stdio3::default()).unwrap();
+    shim.start_task(&id_b, "").unwrap();
+    let pid = shim.pid("");
+    let ticks = || processes_cpu(pid);
+    let (memory, before) = (private_kib(pid), ticks());
+    for _ in 0..20 {
+        assert_eq!(shim.state(&id_a, "").unwrap().status, 2, "it waits for its reader");
+        assert_eq!(shim.state(&id_b, "").unwrap().status, 2);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(ticks() - before < 10, "the shim is busy with nothing");
+    assert!(private_kib(pid) < memory + 64, "a slow reader costs memory");
+    let all = out.read_all();
+    assert_eq!(all.len(), 64 * 65536);
+    assert_eq!(shim.wait(&id_a, ""), 0);
+    shim.delete(&id_a, "").unwrap();
+    shim.end(&id_b);
+    shim.shut_down();
+}
+
+fn a_logging_program_gets_the_output(t: &Sandbox) {
+    use std::os::unix::fs::PermissionsExt;
+    let log = t.dir.join("logged");
+    let script = t.dir.join("logger");
+    let text = "#!/bin/sh\nexec 5>&-\n{ echo \"$CONTAINER_NAMESPACE $1 $2\"; cat <&3; cat <&4; } >$2\n";
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let c = t.container("a");
+    c.sh("echo out; echo err >&2");
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    let uri = format!("binary://{}?to={}", script.display(), log.display());
+    shim.create(&bundle, &id, Stdio3 { uri: Some(&uri), ..Stdio3::default() }).unwrap();
+    shim.start_task(&id, "").unwrap();
+    assert_eq!(shim.wait(&id, ""), 0);
+    shim.delete(&id, "").unwrap();
+    let expected = format!("state to {}\nout\nerr\n", log.display());
+    wait_until("the log", || fs::read_to_string(&log).is_ok_and(|text| text == expected));
+    // One that ends without having been ready is an error, and leaves nothing.
+    let uri = "binary-v2:///bin/true".to_owned();
+    let error = shim.create(&bundle, &id, Stdio3 { uri: Some(&uri), ..Stdio3::default() }).unwrap_err();
+    assert!(error.message.contains("start the logging program /bin/true"), "{}", error.message);
+    shim.shut_down();
+}
+
+fn output_to_a_file_is_appended(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("echo out; echo err >&2");
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let log = t.dir.join("logs/a.log");
+    let mut shim = Shim::start(t, &bundle, &id);
+    let uri = format!("file://{}", log.display());
+    for _ in 0..2 {
+        shim.create(&bundle, &id, Stdio3 { uri: Some(&uri), ..Stdio3::default() }).unwrap();
+        shim.start_task(&id, "").unwrap();
+        assert_eq!(shim.wait(&id, ""), 0);
+        shim.delete(&id, "").unwrap();
+    }
+    let mut lines: Vec<String> = fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["err", "err", "out", "out"]);
+    shim.shut_down();
+}
+
+fn a_pod_shares_a_shim(t: &Sandbox) {
+    let (pod, member) = (t.container("pod"), t.container("member"));
+    pod.args(&["sleep", "1000"]).set("/annotations/io.kubernetes.cri.sandbox-id", json!(t.id("pod")));
+    member.args(&["sleep", "1000"]).set("/annotations/io.kubernetes.cri.sandbox-id", json!(t.id("pod")));
+    let (bundle_pod, bundle_member) = (bundle(&pod), bundle(&member));
+    let (pod, member) = (t.id("pod"), t.id("member"));
+    let mut first = Shim::start(t, &bundle_pod, &pod);
+    first.create(&bundle_pod, &pod, Stdio3::default()).unwrap();
+    let mut second = Shim::start(t, &bundle_member, &member);
+    assert_eq!(first.address, second.address);
+    second.create(&bundle_member, &member, Stdio3::default()).unwrap();
+    assert_eq!(first.pid(&pod), second.pid(&member));
+    second.start_task(&member, "").unwrap();
+    second.end(&member);
+    // With a container left, the shim stays.
+    second.call::<Empty>("Shutdown", &ShutdownRequest::default()).unwrap();
+    drop(second);
+    let connected: ConnectResponse = first.call("Connect", &process(&pod, "")).unwrap();
+    assert!(connected.task_pid > 0);
+    first.start_task(&pod, "").unwrap();
+    first.end(&pod);
+    first.shut_down();
+}
+
+fn limits_statistics_and_pausing(t: &Sandbox) {
+    let events = Events::serve(&t.dir.join("events.sock"));
+    let c = t.container("a");
+    c.args(&["sleep", "1000"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3::default()).unwrap();
+    shim.start_task(&id, "").unwrap();
+    let resources = Any {
+        type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".to_owned(),
+        value: json!({ "pids": { "limit": 77 } }).to_string().into_bytes(),
+    };
+    shim.call::<Empty>("Update", &UpdateTaskRequest { id: id.clone(), resources: Some(resources) }).unwrap();
+    let stats: StatsResponse = shim.call("Stats", &process(&id, "")).unwrap();
+    let stats = stats.stats.unwrap();
+    let pids = match stats.type_url.as_str() {
+        "io.containerd.cgroups.v1.Metrics" => decode::<v1::Metrics>(&stats.value).unwrap().pids,
+        "io.containerd.cgroups.v2.Metrics" => decode::<v2::Metrics>(&stats.value).unwrap().pids,
+        other => panic!("{other}"),
+    };
+    // A host may have no pids controller; then there is no limit either.
+    let pids = pids.unwrap();
+    assert!(pids.current >= 1 && (pids.limit == 77 || t.controller("pids", &id).is_none()), "{pids:?}");
+    shim.call::<Empty>("Pause", &process(&id, "")).unwrap();
+    assert_eq!(shim.state(&id, "").unwrap().status, 4, "paused");
+    assert_eq!(shim.call::<Empty>("Pause", &process(&id, "")).unwrap_err().code, Code::FailedPrecondition as i32);
+    shim.call::<Empty>("Resume", &process(&id, "")).unwrap();
+    assert_eq!(shim.state(&id, "").unwrap().status, 2, "running");
+    assert_eq!(events.topics(4)[2..4], ["/tasks/paused", "/tasks/resumed"]);
+    shim.end(&id);
+    shim.shut_down();
+}
+
+fn errors_name_what_is_wrong(t: &Sandbox) {
+    let c = t.container("a");
+    c.args(&["no-such-command"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    let mut named = shim.create_request(&bundle, &id);
+    let options = RuncOptions { binary_name: "/usr/sbin/runc".to_owned(), ..RuncOptions::default() };
+    named.options = Some(Any::of("containerd.runc.v1.Options", &options));
+    let error = shim.call::<Empty>("Create", &named).unwrap_err();
+    assert_eq!(error.code, Code::InvalidArgument as i32);
+    assert!(error.message.contains("BinaryName (/usr/sbin/runc)"), "{}", error.message);
+    let error = match shim.create(&bundle, &id, Stdio3::default()) {
+        Err(error) => error,
+        Ok(_) => {
+            let error = shim.start_task(&id, "").unwrap_err();
+            shim.delete(&id, "").unwrap();
+            error
+        }
+    };
+    assert!(error.message.contains("executable file not found in $PATH"), "{}", error.message);
+    for (service, method, message) in [
+        ("containerd.task.v9.Task", "State", "service containerd.task.v9.Task"),
+        ("containerd.task.v3.Task", "Dance", "no call Dance"),
+        ("containerd.runtime.sandbox.v1.Sandbox", "CreateSandbox", "Sandbox"),
+    ] {
+        let stream = shim.send(service, method, &Empty {});
+        let error = shim.receive::<Empty>(stream).unwrap_err();
+        assert_eq!(error.code, Code::Unimplemented as i32);
+        assert!(error.message.contains(message), "{}", error.message);
+    }
+    assert_eq!(shim.kill(&id, "", 9, false).unwrap_err().code, Code::NotFound as i32);
+    assert_eq!(shim.delete(&id, "x").unwrap_err().code, Code::NotFound as i32);
+    shim.shut_down();
+}
+
+fn hooks_do_not_hold_up_others(t: &Sandbox) {
+    let (a, b) = (t.container("a"), t.container("b"));
+    b.args(&["sleep", "1000"]);
+    a.args(&["sleep", "1000"]).set("/hooks/createRuntime", json!([{ "path": "/bin/sleep", "args": ["sleep", "1"] }]));
+    let (bundle_a, bundle_b, id_a, id_b) = (bundle(&a), bundle(&b), t.id("a"), t.id("b"));
+    let mut shim = Shim::start(t, &bundle_b, &id_b);
+    shim.create(&bundle_b, &id_b, Stdio3::default()).unwrap();
+    let mut other = Shim::connect(t, &format!("unix://{}", shim.address.display()));
+    let begun = std::time::Instant::now();
+    let asked = other.create_request(&bundle_a, &id_a);
+    let creation = other.send("containerd.task.v2.Task", "Create", &asked);
+    let start = other.send("containerd.task.v2.Task", "Start", &process(&id_a, ""));
+    while begun.elapsed() < Duration::from_millis(500) {
+        assert_eq!(shim.state(&id_b, "").unwrap().status, 1);
+    }
+    assert!(begun.elapsed() < Duration::from_millis(900), "the hook holds others up");
+    other.receive::<proto::task::PidResponse>(creation).unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1), "the hook was not run");
+    other.receive::<proto::task::PidResponse>(start).unwrap();
+    assert_eq!(other.state(&id_a, "").unwrap().status, 2);
+    other.end(&id_a);
+    shim.delete(&id_b, "").unwrap();
+    drop(other);
+    shim.shut_down();
+}
+
+fn the_root_file_system_is_mounted_and_unmounted(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("touch /made && ! touch /sub/made");
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let elsewhere = t.dir.join("image");
+    fs::rename(bundle.join("rootfs"), &elsewhere).unwrap();
+    fs::create_dir(elsewhere.join("sub")).unwrap();
+    let mut shim = Shim::start(t, &bundle, &id);
+    let mount = |target: &str, options: &[&str]| Mount {
+        kind: "bind".to_owned(),
+        source: elsewhere.display().to_string(),
+        target: target.to_owned(),
+        options: options.iter().map(|option| (*option).to_owned()).collect(),
+    };
+    let mut asked = shim.create_request(&bundle, &id);
+    asked.rootfs = vec![mount("", &["rbind", "rw"]), mount("/sub", &["rbind", "ro"])];
+    shim.call::<Empty>("Create", &asked).unwrap();
+    let mounted = || fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&bundle.display().to_string());
+    assert!(mounted());
+    shim.start_task(&id, "").unwrap();
+    assert_eq!(shim.wait(&id, ""), 0);
+    shim.delete(&id, "").unwrap();
+    assert!(!mounted());
+    assert!(elsewhere.join("made").symlink_metadata().is_ok());
+    // When creation fails, nothing stays mounted.
+    asked.rootfs.push(mount("/no/such/place", &["rbind"]));
+    let error = shim.call::<Empty>("Create", &asked).unwrap_err();
+    assert!(error.message.contains("/no/such/place"), "{}", error.message);
+    assert!(!mounted());
+    shim.shut_down();
+}
+
+fn both_versions_and_both_ways_to_start(t: &Sandbox) {
+    let c = t.container("a");
+    c.args(&["true"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    // Without the message of 2.3 the socket is in its usual place: a mount of the case's own hides the host's.
+    fs::create_dir_all("/run/containerd").unwrap();
+    let nothing = None::<&str>;
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), "/run/containerd", Some("tmpfs"), flags, nothing).unwrap();
+    let options = encode(&Any::of("containerd.runc.v1.Options", &RuncOptions::default()));
+    for (version, starts_with) in [(None, "unix:///run/containerd/s/"), (Some("2"), "{")] {
+        let environment: Vec<(&str, &str)> = version.map(|version| ("MAX_SHIM_VERSION", version)).into_iter().collect();
+        let (ok, answer) = call_binary(&bundle, &id, "start", &options, &environment);
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(ok && answer.starts_with(starts_with), "{answer}");
+        let address = fs::read_to_string(bundle.join("address")).unwrap();
+        assert!(answer.contains(&address));
+        let mut shim = Shim::connect(t, &address);
+        for service in ["containerd.task.v2.Task", "containerd.task.v3.Task"] {
+            let stream = shim.send(service, "Connect", &process(&id, ""));
+            assert!(shim.receive::<ConnectResponse>(stream).unwrap().shim_pid > 1);
+        }
+        shim.shut_down();
+    }
+    let mut wrong = params(t, &id);
+    wrong.instance_id = "another".to_owned();
+    wrong.log_level = -4;
+    let (ok, answer) = call_binary(&bundle, &id, "start", &encode(&wrong), &[]);
+    assert!(!ok && !answer.is_empty(), "a message for another container starts nothing");
+}
+
+fn delete_cleans_up_after_a_killed_shim(t: &Sandbox) {
+    let c = t.container("a");
+    c.args(&["sleep", "1000"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    let pid = shim.create(&bundle, &id, Stdio3::default()).unwrap();
+    shim.start_task(&id, "").unwrap();
+    let own = shim.pid("");
+    processes::kill_hard(own);
+    wait_until("the shim's death", || {
+        processes::reap();
+        !processes::is_alive(own)
+    });
+    assert!(processes::is_alive(pid.cast_signed()), "a container outlives its shim");
+    assert!(shim.address.symlink_metadata().is_ok());
+    let (ok, answer) = call_binary(&bundle, &id, "delete", &[], &[]);
+    assert!(ok, "{}", String::from_utf8_lossy(&answer));
+    let response: proto::task::DeleteResponse = decode(&answer).unwrap();
+    assert_eq!((response.pid, response.exit_status), (pid, 137));
+    wait_until("the container's end", || {
+        processes::reap();
+        !processes::is_alive(pid.cast_signed())
+    });
+    assert!(shim.address.symlink_metadata().is_err(), "the socket is left");
+    let (ok, _) = call_binary(&bundle, &id, "delete", &[], &[]);
+    assert!(ok, "once more is no error");
+}
+
+fn want_of_memory_is_told_before_the_end(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("tail /dev/zero").set("/linux/resources/memory", json!({ "limit": 16 << 20 }));
+    t.need(
+        t.controller("memory", "").is_some() || fs::metadata("/sys/fs/cgroup/memory").is_ok(),
+        "no memory controller",
+    );
+    let events = Events::serve(&t.dir.join("events.sock"));
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3::default()).unwrap();
+    shim.start_task(&id, "").unwrap();
+    assert_eq!(shim.wait(&id, ""), 137);
+    shim.delete(&id, "").unwrap();
+    let topics = events.topics(5);
+    assert_eq!(topics[2], "/tasks/oom", "{topics:?}");
+    shim.shut_down();
+}
+
+fn a_shared_pid_namespace_leaves_nobody(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("sleep 1000 & sleep 1000 & exit 3").share("pid");
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3::default()).unwrap();
+    shim.start_task(&id, "").unwrap();
+    assert_eq!(shim.wait(&id, ""), 3);
+    let own = shim.pid("");
+    // The orphans come to the shim, which kills them, and reaps them.
+    wait_until("the orphans' end", || processes::descendants(own).is_empty());
+    shim.delete(&id, "").unwrap();
+    shim.shut_down();
+}
+
+/// Rounds of create, start, exec, delete change neither descriptors nor memory. `ORLOP_SHIM_ROUNDS` asks for more rounds.
+fn nothing_grows(t: &Sandbox) {
+    let rounds: usize = std::env::var("ORLOP_SHIM_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let c = t.container("a");
+    c.args(&["sleep", "1000"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut out = Fifo::output(t, "out");
+    let mut shim = Shim::start(t, &bundle, &id);
+    let pid = shim.pid("");
+    let mut measured = Vec::new();
+    for round in 0..rounds {
+        shim.create(&bundle, &id, Stdio3 { stdout: Some(&out), ..Stdio3::default() }).unwrap();
+        shim.start_task(&id, "").unwrap();
+        shim.exec(&id, "e", &["true"], Stdio3 { stdout: Some(&out), ..Stdio3::default() }).unwrap();
+        shim.start_task(&id, "e").unwrap();
+        assert_eq!(shim.wait(&id, "e"), 0);
+        shim.delete(&id, "e").unwrap();
+        shim.end(&id);
+        out.read_all();
+        if round == rounds / 4 || round + 1 == rounds {
+            let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+            measured.push((descriptors, private_kib(pid)));
+        }
+    }
+    let [(few, small), (many, large)] = measured[..] else { panic!("{measured:?}") };
+    assert_eq!(few, many, "descriptors");
+    assert!(large <= small + 64, "private memory grew from {small} to {large} KiB in {rounds} rounds");
+    shim.shut_down();
+}
+
+/// The private memory of a process.
+fn private_kib(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let of = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    of("Private_Clean:") + of("Private_Dirty:")
+}
+
+/// The processor time of a process, in ticks of 10 ms.
+fn processes_cpu(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
