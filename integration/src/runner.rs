@@ -245,8 +245,14 @@ impl Run {
         fs::copy(busybox.expect("busybox (install the package busybox-static)"), cache.join("busybox"))
             .expect("busybox");
         // Carried in the test program, which may run on another root than the one it was built on (a guest).
-        fs::write(cache.join("probe"), include_bytes!(env!("ORLOP_PROGRAM_PROBE"))).expect("probe");
-        fs::set_permissions(cache.join("probe"), fs::Permissions::from_mode(0o755)).expect("probe");
+        let programs: [(&str, &[u8]); 2] = [
+            ("probe", include_bytes!(env!("ORLOP_PROGRAM_PROBE"))),
+            ("neighbour", include_bytes!(env!("ORLOP_PROGRAM_NEIGHBOUR"))),
+        ];
+        for (name, bytes) in programs {
+            fs::write(cache.join(name), bytes).expect(name);
+            fs::set_permissions(cache.join(name), fs::Permissions::from_mode(0o755)).expect(name);
+        }
         let mounts_before = leak::mounts("").len();
         Self { subject, base, tag, show_output, mounts_before }
     }

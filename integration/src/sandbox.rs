@@ -154,6 +154,11 @@ impl Sandbox {
         fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\nextra:x:2000:user\n").expect("group");
     }
 
+    /// Puts the hostile neighbour, which is a harmless command too, into a root file system as `/neighbour`.
+    pub fn add_neighbour(&self, rootfs: &Path) {
+        fs::hard_link(self.cache.join("neighbour"), rootfs.join("neighbour")).expect("neighbour");
+    }
+
     /// A copy of the probe of its own, for cases that might damage it.
     pub fn copy_probe(&self, to: &Path) {
         fs::copy(self.cache.join("probe"), to).expect("copy of the probe");

@@ -4,11 +4,17 @@
 
 mod identity;
 mod images;
+mod neighbours;
 mod races;
 mod reach;
 
 fn main() -> std::process::ExitCode {
-    let groups =
-        [("images", images::CASES), ("races", races::CASES), ("reach", reach::CASES), ("identity", identity::CASES)];
+    let groups = [
+        ("images", images::CASES),
+        ("neighbours", neighbours::CASES),
+        ("races", races::CASES),
+        ("reach", reach::CASES),
+        ("identity", identity::CASES),
+    ];
     orlop_integration::run("security", &groups)
 }

@@ -2,14 +2,15 @@
 //!
 //! The kernel takes the namespace that a new procfs shows from the process that asks for it, which so must be in that namespace, and have
 //! CAP_SYS_ADMIN. Its processes could trace that process there if they have the right to trace everything. So it is one that has nothing to
-//! be taken: no descriptor but a socket, no other capability, and a filter under which it can only ask for a file system and send it. The
-//! rest, which makes the file system of what was sent, is done outside.
+//! be taken: no descriptor but a socket, an empty root, no other capability, and a filter under which it can only ask for a file system and
+//! send it. The rest, which makes the file system of what was sent, is done outside.
 
 use core::mem::offset_of;
 
 use crate::abi::{self, EINTR, EPERM, ESRCH};
 use crate::executor::Executor;
 use crate::failure::Failure;
+use crate::mounts::empty_directory;
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::wire::{Bpf, Slot};
 
@@ -107,6 +108,11 @@ fn confine(namespace: Fd, socket: Fd) -> sys::Result<Fd> {
     sys::dup3(namespace, Fd(0), O_CLOEXEC)?;
     sys::dup3(socket, Fd(1), O_CLOEXEC)?;
     sys::close_range(2, u32::MAX as usize, 0)?;
+    // What is its root and its working directory can be reached through /proc/PID; where there is nothing, nothing can.
+    let empty = empty_directory()?;
+    sys::fchdir(empty)?;
+    sys::chroot(CStr::new(b".\0"))?;
+    close(empty)?;
     sys::capset(CAP_SYS_ADMIN, CAP_SYS_ADMIN, 0)?;
     sys::setns(Fd(0), CLONE_NEWPID)?;
     close(Fd(0))?;

@@ -513,7 +513,7 @@ fn kind_of(tree: Fd) -> Result<u32, Failure> {
 }
 
 /// An empty, read-only file system.
-fn empty_directory() -> Result<Fd, Failure> {
+pub(crate) fn empty_directory() -> crate::sys::Result<Fd> {
     let context = Fd(sys::fsopen(CStr::new(b"tmpfs\0"), FSOPEN_CLOEXEC)? as i32);
     for (key, value) in [(CStr::new(b"nr_inodes\0"), CStr::new(b"1\0")), (CStr::new(b"mode\0"), CStr::new(b"755\0"))] {
         sys::fsconfig(context, FSCONFIG_SET_STRING, Some(key), Some(value))?;
