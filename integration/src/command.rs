@@ -172,6 +172,27 @@ impl Cmd {
         self
     }
 
+    /// Runs with files of at most this many bytes (RLIMIT_FSIZE).
+    #[must_use]
+    pub fn file_size(mut self, bytes: u64) -> Self {
+        sys::limit_file_size(&mut self.command, bytes);
+        self
+    }
+
+    /// Runs with SIGCHLD ignored, as shells and engines may leave it.
+    #[must_use]
+    pub fn ignoring_children(mut self) -> Self {
+        sys::ignore_children(&mut self.command);
+        self
+    }
+
+    /// Runs with these standard streams closed.
+    #[must_use]
+    pub fn without(mut self, streams: &[RawFd]) -> Self {
+        sys::close_streams(&mut self.command, streams.to_vec());
+        self
+    }
+
     /// Runs with this file mode mask.
     #[must_use]
     pub fn umask(mut self, mask: u32) -> Self {

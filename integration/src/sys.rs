@@ -50,16 +50,20 @@ pub(crate) fn hand_over(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) {
     if fds.is_empty() {
         return;
     }
-    // First out of the way of all targets, then into place: a source may have the number of another's target.
+    // First out of the way of all targets, then into place: a source may have the number of another's target. One alone is put there
+    // directly, since a command may be limited to few descriptors.
     let place = move || {
         for (source, target) in &fds {
-            // SAFETY: fcntl and dup2 on a descriptor that the closure owns; both are async-signal-safe.
-            let high = unsafe { libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 500) };
-            if high < 0 {
+            let from = match fds.len() {
+                1 if source.as_raw_fd() != *target => source.as_raw_fd(),
+                // SAFETY: fcntl on a descriptor that the closure owns; it is async-signal-safe.
+                _ => unsafe { libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 500) },
+            };
+            if from < 0 {
                 return Err(std::io::Error::last_os_error());
             }
-            // SAFETY: as above.
-            if unsafe { libc::dup2(high, *target) } < 0 {
+            // SAFETY: both are open or may be; dup2 is async-signal-safe.
+            if unsafe { libc::dup2(from, *target) } < 0 {
                 return Err(std::io::Error::last_os_error());
             }
         }
@@ -76,21 +80,57 @@ pub(crate) fn new_session(command: &mut Command) {
     unsafe { command.pre_exec(lead) };
 }
 
-/// Has `command` start with at most this many descriptors.
-pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
+/// Has `command` start with this soft limit.
+fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, soft: u64) {
     let set = move || {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: writes the limit.
-        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-        limit.rlim_cur = count;
+        unsafe { libc::getrlimit(resource, &raw mut limit) };
+        limit.rlim_cur = soft;
         // SAFETY: reads the limit.
-        match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+        match unsafe { libc::setrlimit(resource, &raw const limit) } {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error()),
         }
     };
     // SAFETY: both calls are async-signal-safe, and the closure does nothing else.
     unsafe { command.pre_exec(set) };
+}
+
+/// Has `command` start with at most this many descriptors.
+pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
+    limit(command, libc::RLIMIT_NOFILE, count);
+}
+
+/// Has `command` start with files of at most this many bytes.
+pub(crate) fn limit_file_size(command: &mut Command, bytes: u64) {
+    limit(command, libc::RLIMIT_FSIZE, bytes);
+}
+
+/// Has `command` start with SIGCHLD ignored.
+pub(crate) fn ignore_children(command: &mut Command) {
+    let ignore = || {
+        // SAFETY: an ignored signal has no handler that could be unsafe.
+        match unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) } {
+            libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: signal is async-signal-safe, and the closure does nothing else.
+    unsafe { command.pre_exec(ignore) };
+}
+
+/// Has `command` start without these descriptors.
+pub(crate) fn close_streams(command: &mut Command, streams: Vec<RawFd>) {
+    let close = move || {
+        for stream in &streams {
+            // SAFETY: the streams are the child's own, and nothing of it uses them between here and exec.
+            unsafe { libc::close(*stream) };
+        }
+        Ok(())
+    };
+    // SAFETY: close is async-signal-safe, and the closure does nothing else.
+    unsafe { command.pre_exec(close) };
 }
 
 /// Has `command` start with this file mode mask.

@@ -1,7 +1,9 @@
 //! Wrong configs, bundles, identifiers and options, end to end: exit code 1, one line on standard error, the same in the JSON log, and
 //! nothing left behind.
 
+mod caller;
 mod mutations;
+mod state;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -26,7 +28,9 @@ const CASES: &[Case] = cases![
 ];
 
 fn main() -> std::process::ExitCode {
-    orlop_integration::run("bad_input", &[("bad_input", CASES), ("mutations", mutations::CASES)])
+    let groups =
+        [("bad_input", CASES), ("caller", caller::CASES), ("state", state::CASES), ("mutations", mutations::CASES)];
+    orlop_integration::run("bad_input", &groups)
 }
 
 /// What every failure must look like.

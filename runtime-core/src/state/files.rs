@@ -22,6 +22,9 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 /// `running`: `start` removes it once the command has been executed, `run` never makes it.
 pub(crate) const EXEC_FIFO: &str = "exec.fifo";
 
+/// No file of a container's directory is larger: the config is the largest, and the kernel takes less than this of one command.
+const MAX_FILE: u64 = 64 << 20;
+
 pub(super) const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 pub(super) const PRIVATE_FILE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
@@ -42,8 +45,21 @@ pub(super) fn write_new(dir: BorrowedFd<'_>, name: &str, bytes: &[u8], id: &Cont
 }
 
 /// Reads a whole file of a container's directory; `None` when it is not there.
+///
+/// # Errors
+/// [`Kind::State`] when it is no file that a runtime has written: a link, a directory, a device, or too large.
 pub(super) fn read_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Result<Option<Vec<u8>>> {
-    let failed = |error: &std::io::Error| Error::io(Step::ReadState, error).object(format!("{name} of {id}"));
+    let failed = |error: &std::io::Error| {
+        let failed = Error::io(Step::ReadState, error).object(format!("{name} of {id}"));
+        match error.raw_os_error() {
+            Some(libc::ELOOP) => failed.kind_is(Kind::State).detail("a symbolic link is there instead"),
+            Some(libc::EISDIR | libc::ENXIO | libc::EAGAIN) => {
+                failed.kind_is(Kind::State).detail("it is no regular file")
+            }
+            Some(libc::EFBIG) => failed.kind_is(Kind::State).detail(format!("larger than {} MiB", MAX_FILE >> 20)),
+            _ => failed,
+        }
+    };
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = match openat(dir, name, flags, Mode::empty()) {
         Ok(file) => file,
@@ -57,6 +73,9 @@ pub(super) fn read_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Re
 }
 
 /// Reads all of a regular file, with `room` for it.
+///
+/// # Errors
+/// EFBIG for one that is larger than any that is written here.
 pub(super) fn read_into<'r>(file: &mut File, room: &'r mut Vec<u8>) -> std::io::Result<&'r [u8]> {
     // Enough for nearly every state file, so that one read finds its end: no fstat needed.
     const USUAL: usize = 8192;
@@ -66,6 +85,9 @@ pub(super) fn read_into<'r>(file: &mut File, room: &'r mut Vec<u8>) -> std::io::
     let mut length = 0;
     loop {
         let Some(rest) = room.get_mut(length..).filter(|rest| !rest.is_empty()) else {
+            if file.metadata()?.len() > MAX_FILE {
+                return Err(std::io::Error::from_raw_os_error(libc::EFBIG));
+            }
             room.resize(length * 2, 0);
             continue;
         };

@@ -1,12 +1,19 @@
 //! The id maps of a new user namespace: written directly where the caller may, by newuidmap and newgidmap where it may not.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::io::Read as _;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::base::procfs::Procfs;
+use crate::base::sys::{self, pidfd};
 use crate::base::{Error, HostPid, Kind, Result, Step};
 use crate::config::IdMapping;
 use crate::plan::IdMaps;
+
+/// How long newuidmap may take: it may ask a directory service for the user's ranges.
+const HELPER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Writes the maps of the user namespace of `pid`, which waits for them.
 pub(crate) fn write(pid: HostPid, maps: &IdMaps, maps_ids: bool) -> Result<()> {
@@ -47,24 +54,46 @@ fn put(procfs: &Procfs, pid: HostPid, file: &str, text: &str) -> Result<()> {
 
 fn helper(name: &str, pid: HostPid, maps: &[IdMapping], field: &str) -> Result<()> {
     let mut command = Command::new(name);
-    command.arg(pid.to_string()).stdin(std::process::Stdio::null());
+    command.arg(pid.to_string()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     for map in maps {
         command.args([map.container_id.to_string(), map.host_id.to_string(), map.size.to_string()]);
     }
-    let failed = || Error::new(Kind::System, Step::MapIds).object(name).field(field);
-    let output = command.output().map_err(|error| {
-        Error::io(Step::MapIds, &error)
-            .object(name)
-            .field(field)
-            .hint("install the package uidmap, or map only your own id (one range of size 1)")
+    let failed = |error: &std::io::Error| Error::io(Step::MapIds, error).object(name).field(field);
+    let mut child = command.spawn().map_err(|error| {
+        failed(&error).hint("install the package uidmap, or map only your own id (one range of size 1)")
     })?;
-    if output.status.success() {
+    let Some(status) = end_of(&mut child).map_err(|error| failed(&error))? else {
+        let waited = format!("has not ended after {} s and was killed", HELPER_DEADLINE.as_secs());
+        return Err(Error::new(Kind::Timeout, Step::MapIds).object(name).field(field).detail(waited));
+    };
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(failed()
-        .detail(said.trim().to_owned())
+    Err(Error::new(Kind::System, Step::MapIds)
+        .object(name)
+        .field(field)
+        .detail(words_of(child))
         .hint("the ranges must be listed for this user in /etc/subuid and /etc/subgid"))
+}
+
+/// How the program ended; `None` when it had to be killed at the deadline.
+fn end_of(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+    let pidfd = sys::pidfd_open(i32::try_from(child.id()).unwrap_or(0))?;
+    let ended = pidfd::wait_until(pidfd.as_fd(), Instant::now() + HELPER_DEADLINE)?;
+    if !ended {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    Ok(ended.then_some(status))
+}
+
+/// What a program that has ended had to say; not what others still say that it has left its pipe to.
+fn words_of(child: Child) -> String {
+    let mut words = [0; 1024];
+    let Some(mut pipe) = child.stderr else { return String::new() };
+    let quiet = nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).is_err();
+    let length = if quiet { 0 } else { pipe.read(&mut words).unwrap_or(0) };
+    String::from_utf8_lossy(words.get(..length).unwrap_or_default()).trim().replace('\n', "; ")
 }
 
 #[cfg(test)]

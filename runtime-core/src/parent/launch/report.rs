@@ -78,6 +78,11 @@ fn failed(block: &InitBlock, record: &Record, errno: i32, reason: u32, said: &[u
         return if reason == detail::INTERPRETER { error } else { with_field(error) };
     }
     let object = describe::object(&record.op, view);
+    if matches!(record.op, Op::Fork { .. } | Op::OpenForeignProcfs { .. }) && errno == libc::ENOMEM {
+        // The kernel's word for a namespace whose first process has ended (pid_namespaces(7)).
+        let error = Error::new(Kind::System, describe::step(&record.op)).object(object);
+        return with_field(error.detail("the first process of the pid namespace has ended, or there is no memory"));
+    }
     let error = Error::os(describe::step(&record.op), errno);
     let error = with_field(if object.is_empty() { error } else { error.object(object) });
     explain(error, said, &record.op, errno, reason)
