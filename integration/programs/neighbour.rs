@@ -130,7 +130,7 @@ struct Neighbour {
     host_mounts: String,
     counts: BTreeMap<&'static str, u64>,
     samples: BTreeSet<String>,
-    /// Capabilities of processes that could be attached to, which this one has not.
+    /// Capabilities of processes without a filter that could be attached to, which this one has not.
     gained: u64,
     capabilities: u64,
 }
@@ -276,7 +276,10 @@ impl Neighbour {
         // A stop comes at the way out of the kernel only: what is mapped then stays.
         let read = Self::open_memory(pid).and_then(|memory| memory.read_at::<32>(MARK.as_ptr() as i64));
         if !matches!(read, Some((bytes, 32)) if bytes == MARK) {
-            self.gained |= capabilities(&pid.to_string()) & !self.capabilities;
+            // A filter holds for what a tracer makes its process call, too.
+            if !is_filtered(pid) {
+                self.gained |= capabilities(&pid.to_string()) & !self.capabilities;
+            }
             self.hit("ptrace attach", pid, "process");
         }
         let _ = call(nr::PTRACE, [DETACH, pid, 0, 0, 0, 0]);
@@ -334,6 +337,11 @@ fn capabilities(pid: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("CapPrm:"));
     line.and_then(|word| u64::from_str_radix(word.trim(), 16).ok()).unwrap_or(0)
+}
+
+fn is_filtered(pid: i64) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    text.lines().any(|line| line == "Seccomp:\t2")
 }
 
 fn is_command(pid: i64) -> bool {

@@ -7,6 +7,7 @@ mod images;
 mod neighbours;
 mod races;
 mod reach;
+mod volumes;
 
 fn main() -> std::process::ExitCode {
     let groups = [
@@ -15,6 +16,7 @@ fn main() -> std::process::ExitCode {
         ("races", races::CASES),
         ("reach", reach::CASES),
         ("identity", identity::CASES),
+        ("volumes", volumes::CASES),
     ];
     orlop_integration::run("security", &groups)
 }
