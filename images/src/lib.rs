@@ -20,8 +20,10 @@
 //! | [`reference`](mod@reference) | names of images, as Docker writes them | `base` |
 //! | [`base`] | errors, digests, progress, cancellation | |
 //!
-//! What joins a registry and the store (`pull`, `push`) lies in [`transfer`], above both.
+//! What joins a registry and the store (`pull`, `push`) lies in [`transfer`], above both; what joins files and the store
+//! (`load`, `save`, `import`) in [`archive`], above the store and `layer`.
 
+pub mod archive;
 pub mod base;
 pub mod bundle;
 pub mod layer;

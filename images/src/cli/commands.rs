@@ -2,13 +2,16 @@
 
 mod completion;
 mod history;
+mod import;
 mod inspect;
 mod list;
+mod load;
 mod man;
 mod prune;
 mod pull;
 mod push;
 mod remove;
+mod save;
 mod tag;
 mod verify;
 mod version;
@@ -47,9 +50,12 @@ $ orlop image help pull
 );
 
 /// All commands, in the order of the help.
-const ALL: [(Command, Run); 12] = [
+const ALL: [(Command, Run); 15] = [
     (pull::COMMAND, pull::run),
     (push::COMMAND, push::run),
+    (load::COMMAND, load::run),
+    (save::COMMAND, save::run),
+    (import::COMMAND, import::run),
     (list::COMMAND, list::run),
     (inspect::COMMAND, inspect::run),
     (history::COMMAND, history::run),
