@@ -14,6 +14,7 @@ use orlop_seccomp::notify::{AddFd, Event, Listener, Notification, Response};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
+    a_user_who_may_gain_rights_gets_the_filter,
     write_may_be_killed.extension(),
     write_may_fail.extension(),
     write_may_be_left_to_an_agent.extension(),
@@ -32,6 +33,18 @@ fn profile(names: &[&str], action: &str, agent: Option<&Path>) -> Value {
         profile["listenerPath"] = json!(agent.display().to_string());
     }
     profile
+}
+
+/// An engine's usual case: another user than root, and no no_new_privs, so that loading the filter takes a right.
+fn a_user_who_may_gain_rights_gets_the_filter(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("id -u; mkdir /tmp/x 2>&1; grep Seccomp: /proc/self/status")
+        .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+        .set("/process/noNewPrivileges", json!(false))
+        .set("/linux/seccomp", profile(&["mkdir", "mkdirat"], "SCMP_ACT_ERRNO", None));
+    let output = c.run().ok();
+    let text = output.stdout;
+    assert!(text.starts_with("1000\n") && text.contains("not permitted") && text.contains("Seccomp:\t2"), "{text}");
 }
 
 fn is(call: &Notification, name: &str) -> bool {

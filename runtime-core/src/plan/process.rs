@@ -308,6 +308,10 @@ impl Builder<'_> {
         let op = Op::User { uid: user.uid, gid: user.gid, groups, set_groups, umask };
         self.push_from(format_args!("{pointer}/user"), op);
         if let Some((filter, FilterPlace::BeforeEntry)) = filter {
+            if user.uid != 0 {
+                // With the user went all effective capabilities, this one with them; it is among the permitted still.
+                self.push_capabilities(execution, CAP_SYS_ADMIN);
+            }
             self.plan_filter(filter);
         }
         self.push_capabilities(execution, keep);
