@@ -91,6 +91,8 @@ pub struct Shim {
     decoder: Decoder,
     next: u32,
     root: String,
+    service: &'static str,
+    runtime: String,
 }
 
 /// The bundle of a container of the harness, with its config written.
@@ -149,6 +151,24 @@ pub fn call_binary(
 }
 
 impl Shim {
+    /// Starts another shim for a bundle, in the way of containerd 1.6, and connects to it; `runtime` is what it executes.
+    pub fn start_program(t: &Sandbox, program: &Path, bundle: &Path, id: &str, runtime: &str) -> Self {
+        let output = Command::new(program)
+            .args(["-namespace", NAMESPACE, "-address", "/run/c.sock", "-publish-binary", "/bin/false", "-id", id])
+            .arg("start")
+            .current_dir(bundle)
+            .env_remove("MAX_SHIM_VERSION")
+            .env("TTRPC_ADDRESS", t.dir.join("events.sock"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut shim = Self::connect(t, String::from_utf8(output.stdout).unwrap().trim());
+        shim.service = "containerd.task.v2.Task";
+        shim.runtime = runtime.to_owned();
+        shim
+    }
+
     /// Starts a shim for a bundle, or finds that of its pod, and connects to it.
     pub fn start(t: &Sandbox, bundle: &Path, id: &str) -> Self {
         let (ok, answer) = call_binary(bundle, id, "start", &encode(&params(t, id)), &[]);
@@ -163,7 +183,15 @@ impl Shim {
         let stream = UnixStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let root = t.dir.display().to_string();
-        Self { address, stream, decoder: Decoder::default(), next: 1, root }
+        Self {
+            address,
+            stream,
+            decoder: Decoder::default(),
+            next: 1,
+            root,
+            service: "containerd.task.v3.Task",
+            runtime: String::new(),
+        }
     }
 
     /// Sends a call without waiting for its answer; the number of its stream.
@@ -200,14 +228,15 @@ impl Shim {
         }
     }
 
-    /// Calls version 3 of the task service.
+    /// Calls the task service.
     pub fn call<M: Message>(&mut self, method: &str, message: &impl Message) -> Result<M, Status> {
-        let stream = self.send("containerd.task.v3.Task", method, message);
+        let stream = self.send(self.service, method, message);
         self.receive(stream)
     }
 
     pub fn create_request(&self, bundle: &Path, id: &str) -> CreateTaskRequest {
-        let options = RuncOptions { root: self.root.clone(), ..RuncOptions::default() };
+        let options =
+            RuncOptions { root: self.root.clone(), binary_name: self.runtime.clone(), ..RuncOptions::default() };
         CreateTaskRequest {
             id: id.to_owned(),
             bundle: bundle.display().to_string(),
