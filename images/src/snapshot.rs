@@ -65,6 +65,8 @@ enum Made {
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     made: Made,
+    /// The manifest of the image.
+    image: Digest,
     /// The layers by the names of their directories, the uppermost first.
     layers: Vec<String>,
 }
@@ -137,10 +139,30 @@ impl Snapshots {
             copy::tree(&lower, root.as_fd(), cancel)?;
             describe_root(&self.layers.root_of(stack)?, root.as_fd())?;
         }
-        let record = Record { made, layers: stack.names.clone() };
+        let record = Record { made, image: stack.image, layers: stack.names.clone() };
         let text = serde_json::to_vec(&record).map_err(|error| not_json(&error))?;
         dir.replace(Step::Snapshot, "snapshot.json", &text)?;
         self.snapshot(dir, record)
+    }
+
+    /// Copies the root file system of `stack` to the new directory `rootfs` of the directory `path`. It stands alone: no
+    /// layer needs to stay for it.
+    pub fn copy_to(&self, path: &std::path::Path, stack: &Stack, cancel: &Cancel) -> Result<Snapshot> {
+        let _use = self.layers.lock(false, Duration::from_secs(600), cancel)?;
+        let dir = Dir::make(Step::Snapshot, path)?;
+        if dir.stat(Step::Snapshot, "rootfs")?.is_some() {
+            let error =
+                Error::new(Kind::AlreadyExists, Step::Snapshot).object_is(path.join("rootfs").display().to_string());
+            return Err(error.reason_is("there is one already").hint_is("choose another directory, or remove it"));
+        }
+        let root = dir.sub(Step::Snapshot, "rootfs")?;
+        let copied = copy::tree(&self.layers.merged(stack)?, root.as_fd(), cancel)
+            .and_then(|()| describe_root(&self.layers.root_of(stack)?, root.as_fd()));
+        if let Err(error) = copied {
+            drop(remove_directory(dir.as_fd(), b"rootfs"));
+            return Err(error.object_is(path.display().to_string()));
+        }
+        self.snapshot(dir, Record { made: Made::Copy, image: stack.image, layers: stack.names.clone() })
     }
 
     /// The root file system `name`.
@@ -194,6 +216,12 @@ impl Snapshot {
     #[must_use]
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("rootfs")
+    }
+
+    /// The manifest of its image.
+    #[must_use]
+    pub fn image(&self) -> &Digest {
+        &self.record.image
     }
 
     /// The mount on `/` of the config; none for a copy.

@@ -21,6 +21,8 @@ use crate::layer::xattr::{self, Rule};
 
 /// How many hard links to files of lower layers one layer may have.
 const DEFERRED: usize = 65_536;
+/// How many deleted names one layer may have.
+const WHITEOUTS: usize = 100_000;
 
 /// What unpacking a layer has left to say.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -33,6 +35,9 @@ pub struct Unpacked {
     pub implied: BTreeSet<Name>,
     /// Hard links to files that the archive does not hold, and the names of those in lower layers.
     pub deferred: BTreeMap<Name, Name>,
+    /// Names that were deleted. Where the lower layers have none of it, there must be no whiteout: in a directory that is not
+    /// merged with a lower one, overlayfs lists it.
+    pub whiteouts: BTreeSet<Name>,
     /// Whether the archive describes the root directory itself.
     pub describes_root: bool,
     /// Whether all of the lower layers is hidden.
@@ -238,13 +243,7 @@ impl Unpacker<'_> {
         let there = self.tree.find(last)?.map(|status| FileType::from_raw_mode(status.st_mode));
         match there {
             None if self.result.deferred.contains_key(&self.tree.name().join(last)) => Ok(()),
-            None => {
-                self.tree.will_change();
-                let mode = Mode::empty();
-                rustix::fs::mknodat(self.tree.fd(), last, FileType::CharacterDevice, mode, 0).map_err(|errno| {
-                    failed(errno).hint_is("a whiteout is a character device 0:0; users can make it from Linux 5.8 on")
-                })
-            }
+            None => self.make_whiteout(last),
             Some(FileType::Directory) => {
                 let directory = self.tree.name().join(last);
                 self.tree.enter(&directory, Missing::Tell)?;
@@ -252,6 +251,19 @@ impl Unpacker<'_> {
             }
             Some(_) => Ok(()),
         }
+    }
+
+    fn make_whiteout(&mut self, last: &[u8]) -> Result<()> {
+        if self.result.whiteouts.len() >= WHITEOUTS {
+            let reason = format!("more than {WHITEOUTS} whiteouts");
+            return Err(Error::new(ErrorKind::Limit, Step::Unpack).reason_is(reason));
+        }
+        self.tree.will_change();
+        rustix::fs::mknodat(self.tree.fd(), last, FileType::CharacterDevice, Mode::empty(), 0).map_err(|errno| {
+            failed(errno).hint_is("a whiteout is a character device 0:0; users can make it from Linux 5.8 on")
+        })?;
+        self.result.whiteouts.insert(self.tree.name().join(last));
+        Ok(())
     }
 
     fn opaque(&mut self, directory: &Name) -> Result<()> {

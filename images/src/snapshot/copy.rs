@@ -181,26 +181,32 @@ fn special(from: BorrowedFd<'_>, to: BorrowedFd<'_>, status: &Stat) -> Result<()
 
 /// The names of extended attributes that belong to the file and not to overlayfs or the host's policy.
 pub(crate) fn xattr_names(list: impl Fn(&mut [u8]) -> std::result::Result<usize, Errno>) -> Result<Vec<Vec<u8>>> {
-    let length = match list(&mut []) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => 0,
+    let names = match filled(list) {
+        Ok(names) => names,
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Err(errno) => return Err(failed(errno)),
     };
-    if length == 0 {
-        return Ok(Vec::new());
-    }
-    let mut names = vec![0; length];
-    let length = list(&mut names).map_err(failed)?;
-    let names = names.get(..length).unwrap_or_default().split(|&byte| byte == 0);
+    let names = names.split(|&byte| byte == 0);
     Ok(names.filter(|name| !name.is_empty() && belongs_to_the_file(name)).map(<[u8]>::to_vec).collect())
 }
 
 /// The value of an extended attribute.
 pub(crate) fn xattr_value(get: impl Fn(&mut [u8]) -> std::result::Result<usize, Errno>) -> Result<Vec<u8>> {
-    let mut value = vec![0; get(&mut []).map_err(failed)?];
-    let length = get(&mut value).map_err(failed)?;
-    value.truncate(length);
-    Ok(value)
+    filled(get).map_err(failed)
+}
+
+/// What `fill` gives, with a buffer that is mostly large enough, and then with one that always is (xattr(7)).
+fn filled(fill: impl Fn(&mut [u8]) -> std::result::Result<usize, Errno>) -> std::result::Result<Vec<u8>, Errno> {
+    let mut buffer = vec![0; 256];
+    let length = match fill(&mut buffer) {
+        Err(Errno::RANGE) => {
+            buffer.resize(1 << 16, 0);
+            fill(&mut buffer)?
+        }
+        result => result?,
+    };
+    buffer.truncate(length);
+    Ok(buffer)
 }
 
 fn times(status: &Stat) -> Timestamps {

@@ -49,6 +49,8 @@ pub struct LayersOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     pub(crate) names: Vec<String>,
+    /// The manifest of the image.
+    pub(crate) image: Digest,
 }
 
 /// What [`crate::snapshot::Snapshots::prune`] removed.
@@ -103,7 +105,7 @@ impl Layers {
         let chains = chains(&image.layers);
         let found = image.layers.iter().zip(&chains).map(|(layer, chain)| self.name_of(layer, chain));
         let found = found.collect::<Result<Option<Vec<_>>>>()?;
-        found.map(|found| self.stack(found)).transpose()
+        found.map(|found| self.stack(found, &image.manifest.digest)).transpose()
     }
 
     /// Unpacks those layers of `image` that are missing. `blob` opens a blob of the store.
@@ -143,7 +145,7 @@ impl Layers {
             };
             names.push(name);
         }
-        self.stack(names)
+        self.stack(names, &image.manifest.digest)
     }
 
     /// Sees to it that all unpacked layers survive a power failure. Until then, they are unpacked again after the next boot.
@@ -160,8 +162,10 @@ impl Layers {
     /// Completes a layer that depends on those below it, and gives it its name.
     fn settle(&self, layer: &Layer, chain: &Digest, fresh: Fresh, below: &[String]) -> Result<String> {
         let name = if settle::is_complete(&fresh.unpacked) { layer.diff_id.hex() } else { chain.hex() };
+        // A layer that hides all below it depends on nothing.
+        let below = if fresh.unpacked.opaque_root { &[] } else { below };
         let lower: Vec<_> = below.iter().rev().cloned().collect();
-        let lower = self.merged(&self.stack_of(lower)?)?;
+        let lower = self.merged(&self.stack_of(lower, chain)?)?;
         let root = fresh.temporary.diff()?;
         settle::settle(root.as_fd(), &fresh.unpacked, &lower).map_err(|error| error.digest_is(&layer.blob.digest))?;
         self.commit(&name, layer, fresh)?;
@@ -221,11 +225,11 @@ impl Layers {
     }
 
     /// `names`, the lowest first, as a stack without what is hidden as a whole.
-    fn stack(&self, names: Vec<String>) -> Result<Stack> {
-        self.stack_of(names.into_iter().rev().collect())
+    fn stack(&self, names: Vec<String>, image: &Digest) -> Result<Stack> {
+        self.stack_of(names.into_iter().rev().collect(), image)
     }
 
-    fn stack_of(&self, names: Vec<String>) -> Result<Stack> {
+    fn stack_of(&self, names: Vec<String>, image: &Digest) -> Result<Stack> {
         let mut kept = Vec::new();
         for name in names {
             let opaque = self.record(&name)?.is_some_and(|record| record.opaque_root);
@@ -236,7 +240,7 @@ impl Layers {
                 break;
             }
         }
-        Ok(Stack { names: kept })
+        Ok(Stack { names: kept, image: *image })
     }
 
     /// The short paths of layers.

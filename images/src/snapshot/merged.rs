@@ -36,6 +36,11 @@ impl Directory {
         Self { name: Vec::new(), parts: layers, xattrs }
     }
 
+    /// Where overlayfs's own attributes are in it.
+    pub(crate) fn xattrs(&self) -> OverlayXattrs {
+        self.xattrs
+    }
+
     /// Its name in the directory above; none for the root.
     pub(crate) fn name(&self) -> &[u8] {
         &self.name

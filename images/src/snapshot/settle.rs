@@ -2,39 +2,58 @@
 //!
 //! - A directory that the archive does not describe has the attributes of the lower one. Where the lower layers have a link
 //!   to a directory, what lies in it moves to where the link leads, as it would have been unpacked there.
+//! - A whiteout of what the lower layers have not is taken away, and a directory that was only made for such.
 //! - A hard link to a file of a lower layer gets a copy of it, and all such links to one file the same copy.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::base::{Error, Kind, Result, Step};
-use crate::layer::{Name, Unpacked, link};
+use crate::layer::{Name, Unpacked, is_whiteout, link};
 use crate::snapshot::copy;
-use crate::snapshot::merged::{Directory, Found, failed, is_link, names};
+use crate::snapshot::merged::{Directory, Found, failed, is_link, is_opaque, names};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Whether a layer is the same whatever lies below it.
 pub(crate) fn is_complete(unpacked: &Unpacked) -> bool {
-    unpacked.implied.is_empty() && unpacked.deferred.is_empty()
+    unpacked.implied.is_empty() && unpacked.deferred.is_empty() && unpacked.whiteouts.is_empty()
 }
 
 /// Completes the layer in `root`, which lies on `lower`.
 pub(crate) fn settle(root: BorrowedFd<'_>, unpacked: &Unpacked, lower: &Directory) -> Result<()> {
-    for name in &unpacked.implied {
-        settle_directory(root, name, lower).map_err(|error| error.object_is(name.to_string()))?;
+    // The deepest first: what moves with a directory above it is settled by then.
+    for name in unpacked.implied.iter().rev() {
+        settle_directory(root, name, lower, Links::Follow).map_err(|error| error.object_is(name.to_string()))?;
     }
     let mut copies: BTreeMap<&Name, OwnedFd> = BTreeMap::new();
     for (place, target) in &unpacked.deferred {
         settle_link(root, place, target, lower, &mut copies).map_err(|error| error.object_is(place.to_string()))?;
     }
+    for name in &unpacked.whiteouts {
+        settle_whiteout(root, name, lower).map_err(|error| error.object_is(name.to_string()))?;
+    }
+    for name in unpacked.implied.iter().rev() {
+        remove_if_pointless(root, name, lower).map_err(|error| error.object_is(name.to_string()))?;
+    }
+    // What was moved, linked and removed has changed times.
+    for name in &unpacked.implied {
+        settle_directory(root, name, lower, Links::Leave).map_err(|error| error.object_is(name.to_string()))?;
+    }
     Ok(())
 }
 
-fn settle_directory(root: BorrowedFd<'_>, name: &Name, lower: &Directory) -> Result<()> {
+/// What becomes of a directory where the lower layers have a link.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Links {
+    Follow,
+    Leave,
+}
+
+fn settle_directory(root: BorrowedFd<'_>, name: &Name, lower: &Directory, links: Links) -> Result<()> {
     // A directory above it may have moved.
     let Some(directory) = open_directory(root, name)? else { return Ok(()) };
     let Some(resolved) = lower.resolve(name)? else { return Ok(()) };
@@ -43,8 +62,51 @@ fn settle_directory(root: BorrowedFd<'_>, name: &Name, lower: &Directory) -> Res
             Some(top) => copy::attributes(top, directory.as_fd(), &status),
             None => Ok(()),
         },
-        Found::Other(_, status) if is_link(&status) => follow(root, name, directory.as_fd(), lower),
+        Found::Other(_, status) if is_link(&status) && links == Links::Follow => {
+            follow(root, name, directory.as_fd(), lower)
+        }
         Found::Other(..) => Ok(()),
+    }
+}
+
+/// Whether the lower layers have `name`, and nothing of this layer hides it.
+fn is_visible(root: BorrowedFd<'_>, name: &Name, lower: &Directory) -> Result<bool> {
+    let Some((parent, _)) = name.split() else { return Ok(true) };
+    for length in 1..=parent.components().len() {
+        let above = Name::of(parent.components().get(..length).unwrap_or_default().to_vec());
+        if let Some(directory) = open_directory(root, &above)?
+            && is_opaque(directory.as_fd(), lower.xattrs())?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(lower.resolve(name)?.is_some())
+}
+
+fn settle_whiteout(root: BorrowedFd<'_>, name: &Name, lower: &Directory) -> Result<()> {
+    let Some((parent, last)) = name.split() else { return Ok(()) };
+    let Some(directory) = open_directory(root, &parent)? else { return Ok(()) };
+    let status = match rustix::fs::statat(&directory, last, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(status) => status,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(failed(errno)),
+    };
+    if !is_whiteout(&status) || is_visible(root, name, lower)? {
+        return Ok(());
+    }
+    rustix::fs::unlinkat(&directory, last, AtFlags::empty()).map_err(failed)
+}
+
+/// Removes a directory that nothing is left in, and that the lower layers have not.
+fn remove_if_pointless(root: BorrowedFd<'_>, name: &Name, lower: &Directory) -> Result<()> {
+    let Some((parent, last)) = name.split() else { return Ok(()) };
+    let Some(directory) = open_directory(root, &parent)? else { return Ok(()) };
+    if is_visible(root, name, lower)? {
+        return Ok(());
+    }
+    match rustix::fs::unlinkat(&directory, last, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOTEMPTY | Errno::NOENT | Errno::NOTDIR) => Ok(()),
+        Err(errno) => Err(failed(errno)),
     }
 }
 

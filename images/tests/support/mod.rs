@@ -1,8 +1,17 @@
 //! What the tests share: archives made entry by entry, a place to unpack them in, a guarded directory beside it.
 
 #![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 #![allow(unreachable_pub, reason = "a module of test programs")]
+
+pub mod layout;
+pub mod tree;
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
