@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use config::write;
 pub use mount::{Mount, What};
-pub use options::{ContainerOptions, Device, FLAGS, Flag, Seccomp, Security};
+pub use options::{ContainerOptions, Device, Seccomp, Security};
 pub use seccomp::default_profile;
 pub use user::{ReadFile, User, look_up};
 

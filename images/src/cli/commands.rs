@@ -1,6 +1,9 @@
 //! The commands: each file holds its block of the table and carries it out.
 
+mod bundle;
+mod commit;
 mod completion;
+mod diff;
 mod history;
 mod import;
 mod inspect;
@@ -63,6 +66,9 @@ const ALL: [(Command, Run); 15] = [
     (remove::COMMAND, remove::run),
     (prune::COMMAND, prune::run),
     (verify::COMMAND, verify::run),
+    (bundle::COMMAND, bundle::run),
+    (diff::COMMAND, diff::run),
+    (commit::COMMAND, commit::run),
     (completion::COMMAND, completion::run),
     (man::COMMAND, man::run),
     (version::COMMAND, version::run),
