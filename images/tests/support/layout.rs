@@ -17,12 +17,25 @@ pub struct Layout {
 impl Layout {
     /// Makes an image of archives, the lowest first.
     pub fn make(path: &Path, layers: &[Vec<u8>]) -> Self {
+        Self::with_config(path, layers, &json!({ "Cmd": ["/bin/true"] }))
+    }
+
+    /// The same with what a container of it runs.
+    pub fn with_config(path: &Path, layers: &[Vec<u8>], config: &serde_json::Value) -> Self {
         let compressed = layers.iter().map(|layer| (super::gzip(layer), "+gzip", Digest::of(layer)));
-        Self::of_blobs(path, compressed)
+        Self::build(path, compressed, config)
     }
 
     /// Makes an image of blobs with the ends of their media types and the digests of their archives.
     pub fn of_blobs<'a>(path: &Path, blobs: impl Iterator<Item = (Vec<u8>, &'a str, Digest)>) -> Self {
+        Self::build(path, blobs, &json!({ "Cmd": ["/bin/true"] }))
+    }
+
+    fn build<'a>(
+        path: &Path,
+        blobs: impl Iterator<Item = (Vec<u8>, &'a str, Digest)>,
+        process: &serde_json::Value,
+    ) -> Self {
         std::fs::create_dir_all(path.join("blobs/sha256")).unwrap();
         let mut layout = Self { path: path.to_owned(), manifest: Descriptor::of("x", b""), config: Vec::new() };
         let (mut descriptors, mut diff_ids) = (Vec::new(), Vec::new());
@@ -32,7 +45,7 @@ impl Layout {
             diff_ids.push(diff_id.to_string());
         }
         let config = json!({
-            "architecture": "amd64", "os": "linux", "config": { "Cmd": ["/bin/true"] },
+            "architecture": "amd64", "os": "linux", "config": process,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         layout.config = config.to_string().into_bytes();

@@ -2,6 +2,7 @@
 
 use orlop_images::base::Dir;
 use orlop_images::bundle::{self, ContainerOptions, Network, Place};
+use orlop_images::layer::Squash;
 use orlop_images::snapshot::{LayersOptions, Snapshots};
 use orlop_images::{Error, Step};
 
@@ -38,6 +39,7 @@ make a bundle of an image, which any OCI runtime can run
 -u, --user USER[:GROUP] | user, by name or number
 -v, --volume [SRC:]DST[:OPTIONS]... | bind a directory of the host, or mount a volume
 -w, --workdir DIR | working directory
+--squash | without root of the host: owners that cannot be set become root, devices are left out
 -q, --quiet | show no progress
 
 DIR gets config.json and rootfs, a copy of the image's files: by reflink where the file system shares blocks.
@@ -103,6 +105,7 @@ impl Texts {
 pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let texts = Texts::read(args)?;
     let progress = session.progress(args);
+    let squash = if args.switch("squash") { Squash::ToSelf } else { Squash::Refuse };
     let words = args.words_as_text()?;
     let [image, path, command @ ..] = &words[..] else {
         return Err(Failure::usage("an image and a directory are wanted"));
@@ -113,7 +116,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let image = store.image(&store.lookup(image)?)?;
     let snapshots = Snapshots::open(store.state())?;
     let blob = |digest: &orlop_images::Digest| store.blob(digest);
-    let layers = LayersOptions::default();
+    let layers = LayersOptions { squash, ..LayersOptions::default() };
     let stack = snapshots.layers().unpack(&image, &blob, &layers, &progress, &session.cancel)?;
     let path = std::path::absolute(path).map_err(|error| Failure::from(Error::io(Step::Bundle, &error)))?;
     let dir = Dir::make(Step::Bundle, &path)?;
