@@ -6,8 +6,8 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "usage: seccomp_profile ARCHITECTURE [CAPABILITY...]";
-    let (architecture, capabilities) = arguments.split_first().ok_or(usage)?;
+    let (architecture, capabilities) =
+        arguments.split_first().ok_or("usage: seccomp_profile ARCHITECTURE [CAPABILITY…]")?;
     let capabilities: Vec<&str> = capabilities.iter().map(String::as_str).collect();
     let profile = orlop_images::bundle::default_profile(architecture, &capabilities).ok_or("no profile for it")?;
     println!("{}", serde_json::to_string_pretty(&profile)?);
