@@ -53,7 +53,7 @@ $ orlop image help pull
 );
 
 /// All commands, in the order of the help.
-const ALL: [(Command, Run); 15] = [
+const ALL: [(Command, Run); 18] = [
     (pull::COMMAND, pull::run),
     (push::COMMAND, push::run),
     (load::COMMAND, load::run),
