@@ -16,6 +16,8 @@ enum Kind {
     Usage,
     /// The command was understood and failed.
     Failed,
+    /// A signal came before the container's command was executed.
+    Cancelled,
 }
 
 impl Failure {
@@ -47,6 +49,11 @@ impl Failure {
         &self.warnings
     }
 
+    /// Whether a signal was at fault.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.kind == Kind::Cancelled
+    }
+
     /// Whether the command line was at fault.
     pub(crate) fn is_usage(&self) -> bool {
         self.kind == Kind::Usage
@@ -61,7 +68,8 @@ fn lower(text: &str) -> String {
 
 impl From<orlop::Error> for Failure {
     fn from(error: orlop::Error) -> Self {
-        Self { warnings: error.warnings().to_vec(), ..Self::new(error.to_string()) }
+        let kind = if error.kind() == orlop::Kind::Cancelled { Kind::Cancelled } else { Kind::Failed };
+        Self { warnings: error.warnings().to_vec(), kind, message: error.to_string() }
     }
 }
 

@@ -184,7 +184,7 @@ impl Foreground<'_> {
             self.poll()?;
             while let Some(request) = self.signals.next()? {
                 match request {
-                    Request::Forward(signal) => self.forward(session, signal),
+                    Request::Forward(signal) => forward(session, self.process, signal),
                     Request::Resize => self.resize(),
                     Request::Reap => {}
                 }
@@ -238,14 +238,6 @@ impl Foreground<'_> {
         Ok(())
     }
 
-    fn forward(&self, session: &Session<'_>, signal: i32) {
-        session.debug(|| format!("forward signal {signal} to pid {}", self.process.id()));
-        // ESRCH: it has just ended, which the next turn finds out.
-        if let Err(errno) = sys::send_signal(self.process.as_fd(), signal) {
-            session.debug(|| format!("signal {signal} not forwarded: {}", errno.desc()));
-        }
-    }
-
     fn resize(&self) {
         if let Some(console) = &self.console {
             terminal::copy_size(console.master.as_fd());
@@ -284,6 +276,14 @@ impl Foreground<'_> {
     }
 }
 
+fn forward(session: &Session<'_>, process: &Process, signal: i32) {
+    session.debug(|| format!("forward signal {signal} to pid {}", process.id()));
+    // ESRCH: it has just ended, which the next turn finds out.
+    if let Err(errno) = sys::send_signal(process.as_fd(), signal) {
+        session.debug(|| format!("signal {signal} not forwarded: {}", errno.desc()));
+    }
+}
+
 fn take(pid: Pid) {
     // It has been seen as ended and nobody else in this program waits: this cannot fail or block.
     waitpid(pid, Some(WaitPidFlag::WNOHANG)).ok();
@@ -297,6 +297,9 @@ pub(crate) fn attend(
     console: &UnixStream,
     notify: Option<Proxy>,
 ) -> Result<Exit, Failure> {
+    if let Some(signal) = signals.hand_over()? {
+        forward(session, process, signal);
+    }
     // End of file: the library closed its end without sending anything, so the process has no terminal.
     let master = sys::receive_fd(console.as_fd()).map_err(|errno| Failure::os("receive the terminal", errno))?;
     let console = master.map(Console::new).transpose()?;

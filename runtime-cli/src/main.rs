@@ -37,7 +37,9 @@ use crate::parse::Args;
 use crate::session::Session;
 use crate::table::Command;
 
-#[global_allocator]
+// Not for the unit tests, whose harness has threads.
+#[cfg_attr(not(test), global_allocator)]
+#[cfg_attr(test, allow(dead_code, reason = "the tests of the allocator make their own"))]
 static ALLOCATOR: allocator::Allocator = allocator::Allocator::new();
 
 /// Carries out one command line and returns the exit status.
@@ -126,7 +128,7 @@ fn what(command: Command, args: &Args<'_>) -> String {
 }
 
 /// Tells why `command` failed, and returns the exit status: 255 for `exec` (as runc has it, so that 1 can be the command's
-/// own), 1 for all else and for wrong usage.
+/// own), 128 + N when signal N cancelled it, 1 for all else and for wrong usage.
 fn report(log: &Log, command: Option<Command>, object: Option<&OsStr>, failure: &Failure) -> u8 {
     for warning in failure.warnings() {
         log.write(log::Level::Warning, warning);
@@ -148,6 +150,13 @@ fn report(log: &Log, command: Option<Command>, object: Option<&OsStr>, failure: 
             if name.is_empty() { String::new() } else { format!("{name} ") }
         ));
     }
+    let signal = signals::came().filter(|_| failure.is_cancelled());
+    if let Some(signal) = signal {
+        message.push_str(&format!(" (signal {signal} came before the container's command was executed)"));
+    }
     log.fail(&message);
+    if let Some(signal) = signal {
+        return u8::try_from(128 + signal).unwrap_or(u8::MAX);
+    }
     if name == "exec" && !failure.is_usage() { u8::MAX } else { 1 }
 }

@@ -203,3 +203,63 @@ fn closed_standard_streams_never_become_the_container_s() {
     }
     assert!(scratch.left().is_empty());
 }
+
+#[test]
+fn a_signal_ends_a_run_whose_container_is_still_being_made() {
+    let Some(scratch) = Scratch::new("cancel") else { return };
+    let begun = scratch.0.join("begun");
+    let script = format!("touch {}; exec sleep 100", begun.display());
+    for kind in ["prestart", "createRuntime"] {
+        scratch.configure("true", |config| {
+            config["hooks"][kind] = serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+        });
+        for (name, status) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
+            fs::remove_file(&begun).ok();
+            let (mut ours, theirs) = std::io::pipe().unwrap();
+            let mut child = scratch.called("exec", "run orlop-cancel").stderr(theirs).spawn().unwrap();
+            let end = Instant::now() + PATIENCE;
+            while !begun.is_file() {
+                assert!(Instant::now() < end, "the hook does not begin");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let signal = format!("kill -{name} {}", child.id());
+            assert!(Command::new("sh").args(["-c", &signal]).status().unwrap().success());
+            while child.try_wait().unwrap().is_none() {
+                assert!(Instant::now() < end, "{kind}: SIG{name} does not end it");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let mut error = String::new();
+            ours.read_to_string(&mut error).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(status), "{error}");
+            assert!(error.contains("cancelled by the caller") && error.lines().count() == 1, "{error}");
+            assert!(scratch.left().is_empty() && Scratch::cgroups("orlop-cancel").is_empty(), "{error}");
+        }
+    }
+    // What is ignored (nohup) goes on being so.
+    scratch.configure("true", |config| {
+        config["hooks"]["prestart"] =
+            serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", "kill -HUP $PPID"] }]);
+    });
+    assert_eq!(
+        scratch.run("exec env --ignore-signal=HUP", "run orlop-cancel").0,
+        Some(129),
+        "it reaches the container"
+    );
+}
+
+#[test]
+fn a_second_signal_ends_what_a_first_one_cannot() {
+    let Some(scratch) = Scratch::new("stuck") else { return };
+    // A pipe that nobody writes to, in the place of the config.
+    fs::remove_file(scratch.0.join("config.json")).unwrap();
+    assert!(Command::new("mkfifo").arg(scratch.0.join("config.json")).status().unwrap().success());
+    let mut child = scratch.called("exec", "run orlop-stuck").spawn().unwrap();
+    let end = Instant::now() + PATIENCE;
+    let signal = format!("kill -TERM {}", child.id());
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "SIGTERM does not end it");
+        Command::new("sh").args(["-c", &signal]).stderr(Stdio::null()).status().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(scratch.left().is_empty());
+}

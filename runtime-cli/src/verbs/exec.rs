@@ -122,9 +122,9 @@ fn attended(session: &Session<'_>, id: &ContainerId, options: ExecOptions) -> Re
     if !matches!(options.terminal, Terminal::None) {
         return Err(Failure::usage("--console-socket is for --detach: in the foreground the terminal is this one"));
     }
-    let signals = Signals::take()?;
+    let (signals, cancel) = Signals::take()?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
-    let options = options.terminal(Terminal::connected(theirs)).terminal_size(terminal::console_size());
+    let options = options.terminal(Terminal::connected(theirs)).terminal_size(terminal::console_size()).cancel(cancel);
     let process = orlop::exec(&session.runtime, id, options)?;
     session.tell(&process);
     Ok(foreground::attend(session, &signals, &process, &ours, None)?.shell_code())

@@ -60,8 +60,9 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
     if !no_subreaper {
         run::become_subreaper()?;
     }
-    let signals = Signals::take()?;
+    let (signals, cancel) = Signals::take()?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
+    options.create.cancel = Some(cancel);
     options.create.terminal = Terminal::connected(theirs);
     let process = orlop::restore(&session.runtime, &id, options)?;
     session.tell(&process);

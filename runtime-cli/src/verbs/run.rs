@@ -65,9 +65,9 @@ pub(super) fn attended(
     options: CreateOptions,
     keep: bool,
 ) -> Result<u8, Failure> {
-    let signals = Signals::take()?;
+    let (signals, cancel) = Signals::take()?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| Failure::io("make a socket pair", &error))?;
-    let options = options.terminal(Terminal::connected(theirs)).terminal_size(terminal::console_size());
+    let options = options.terminal(Terminal::connected(theirs)).terminal_size(terminal::console_size()).cancel(cancel);
     let (process, notify) = launched(session, id, options)?;
     stay(session, &signals, (id, &process), &ours, notify, keep)
 }

@@ -31,6 +31,8 @@ pub enum Kind {
     State,
     /// A deadline passed.
     Timeout,
+    /// The caller has cancelled it; see [`crate::CreateOptions::cancel`].
+    Cancelled,
     /// The kernel refused; see [`Error::errno`].
     System,
 }

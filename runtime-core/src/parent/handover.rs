@@ -53,6 +53,7 @@ impl Spawn for InContainer<'_> {
             clone_into: None,
             tasks: 0,
             stdio: Some(&stdio),
+            cancel: None,
             die_with_parent: false,
         };
         let given = Given { init_pidfd: Some(self.init), init_pid: self.pid, ..Given::default() };

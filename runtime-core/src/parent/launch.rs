@@ -48,6 +48,8 @@ pub(crate) struct Launch<'l> {
     /// How many `tasks` files it gets to write at most.
     pub(crate) tasks: usize,
     pub(crate) stdio: Option<&'l [OwnedFd; 3]>,
+    /// Polls readable when the caller wants no more of it.
+    pub(crate) cancel: Option<BorrowedFd<'l>>,
     /// Whether the init dies with this process until it is ready.
     pub(crate) die_with_parent: bool,
 }
@@ -58,6 +60,7 @@ pub(crate) struct Init {
     pid: HostPid,
     pidfd: OwnedFd,
     sync: OwnedFd,
+    cancel: Option<OwnedFd>,
     block: InitBlock,
     host: Host,
     /// Whether its own seccomp filter kills it where it executes the command.
@@ -108,7 +111,9 @@ impl Launch<'_> {
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
         // One that is to wait for `start` lets go long before.
         let doomed = self.plan.seccomp_kills_execve && self.block_dir.is_none();
-        Ok(Init { pid, pidfd, sync: ours, block, host: self.host, doomed, ready: !self.plan.says_ready() })
+        // Without a descriptor to spare it cannot be cancelled; it still has its deadlines.
+        let cancel = self.cancel.and_then(|fd| fd.try_clone_to_owned().ok());
+        Ok(Init { pid, pidfd, sync: ours, cancel, block, host: self.host, doomed, ready: !self.plan.says_ready() })
     }
 
     /// Starts the init and hands all that it needs over at once: for a launch that has nothing else to do meanwhile.
@@ -321,14 +326,19 @@ impl Init {
     }
 
     fn poll_until(&self, deadline: Instant) -> Result<(bool, bool)> {
-        let mut fds =
-            [PollFd::new(self.sync.as_fd(), PollFlags::POLLIN), PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        // Without a third one it is the pidfd once more, and passed over.
+        let cancel = self.cancel.as_ref().unwrap_or(&self.pidfd);
+        let mut fds = [&self.sync, &self.pidfd, cancel].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(0) => Err(self.timed_out()),
             Ok(_) => {
                 let ready = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
+                if self.cancel.is_some() && ready(fds.get(2)) {
+                    let (step, object) = report::progress(&self.block);
+                    return Err(Error::new(Kind::Cancelled, step).object(object).detail("cancelled by the caller"));
+                }
                 Ok((ready(fds.first()), ready(fds.get(1))))
             }
             Err(Errno::EINTR) => Ok((false, false)),

@@ -76,6 +76,7 @@ impl Spawn for AsCommand<'_> {
             clone_into,
             tasks: tasks.len(),
             stdio: Some(&stdio),
+            cancel: None,
             die_with_parent: false,
         };
         let init_pid = self.record.init.map(|init| init.pid);

@@ -125,6 +125,7 @@ impl Making<'_> {
             clone_into: cgroup.map(ContainerCgroup::birthplace).transpose()?.flatten(),
             tasks: cgroup.map_or(0, ContainerCgroup::hierarchies),
             stdio: self.options.stdio.as_ref(),
+            cancel: self.options.cancel.as_ref().map(AsFd::as_fd),
             die_with_parent: true,
         };
         self.init = Some(launch.start()?);
@@ -222,11 +223,12 @@ impl Making<'_> {
         let state = self.hook_state(Status::Creating)?;
         let bundle = std::path::Path::new(&self.prepared.record.bundle);
         let here = InRuntime { cwd: bundle };
-        hooks::run(HookKind::Prestart, &all.prestart, &state, &here)?;
-        hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here)?;
+        let cancel = self.options.cancel.as_ref().map(AsFd::as_fd);
+        hooks::run(HookKind::Prestart, &all.prestart, &state, &here, cancel)?;
+        hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here, cancel)?;
         let inside = InContainer::new(init.pidfd(), Some(init.pid()), self.config, self.prepared.host)
             .with_cwd(&self.prepared.record.rootfs);
-        hooks::run(HookKind::CreateContainer, &all.create_container, &state, &inside)
+        hooks::run(HookKind::CreateContainer, &all.create_container, &state, &inside, cancel)
     }
 
     fn hook_state(&self, status: Status) -> Result<HookState<'_>> {
@@ -283,7 +285,7 @@ impl Making<'_> {
         if !waits && let Some(all) = self.config.hooks.as_ref().filter(|all| !all.poststart.is_empty()) {
             let state = self.hook_state(Status::Running)?;
             let bundle = std::path::PathBuf::from(&self.prepared.record.bundle);
-            let run = hooks::run(HookKind::Poststart, &all.poststart, &state, &InRuntime { cwd: &bundle });
+            let run = hooks::run(HookKind::Poststart, &all.poststart, &state, &InRuntime { cwd: &bundle }, None);
             if let Err(error) = run {
                 return Err(self.undo(error));
             }

@@ -391,8 +391,9 @@ impl<'r> Restoring<'r> {
         let Some(all) = &self.config.hooks else { return Ok(()) };
         let state = HookState::of(&self.prepared.record, Status::Creating, Some(pid));
         let here = InRuntime { cwd: Path::new(&self.prepared.record.bundle) };
-        hooks::run(HookKind::Prestart, &all.prestart, &state, &here)?;
-        hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here)
+        let cancel = self.options.create.cancel.as_ref().map(AsFd::as_fd);
+        hooks::run(HookKind::Prestart, &all.prestart, &state, &here, cancel)?;
+        hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here, cancel)
     }
 
     /// All processes are restored and wait. Limits come last, as with `create`: CRIU's own memory is not the container's.

@@ -95,14 +95,15 @@ impl Starting<'_> {
         let state = HookState::of(self.record, Status::Created, self.record.init.map(|init| init.pid));
         let inside =
             AsCommand { init: self.init, record: self.record, config: self.config, host: host(runtime, self.config) };
-        hooks::run(HookKind::StartContainer, &all.start_container, &state, &inside).map_err(|error| self.stop(error))
+        hooks::run(HookKind::StartContainer, &all.start_container, &state, &inside, None)
+            .map_err(|error| self.stop(error))
     }
 
     fn run_poststart_hooks(&self) -> Result<()> {
         let Some(all) = self.config.hooks.as_ref().filter(|all| !all.poststart.is_empty()) else { return Ok(()) };
         let state = HookState::of(self.record, Status::Running, self.record.init.map(|init| init.pid));
         let place = InRuntime { cwd: Path::new(&self.record.bundle) };
-        hooks::run(HookKind::Poststart, &all.poststart, &state, &place).map_err(|error| self.stop(error))
+        hooks::run(HookKind::Poststart, &all.poststart, &state, &place, None).map_err(|error| self.stop(error))
     }
 
     /// A container whose hook failed does not run (runtime-spec, "Lifecycle").

@@ -106,13 +106,19 @@ pub(crate) trait Spawn {
 ///
 /// # Errors
 /// [`Kind::Hook`]: the hook cannot be executed, has failed, or its time was over.
-pub(crate) fn run(kind: HookKind, hooks: &[Hook<'_>], state: &HookState<'_>, place: &dyn Spawn) -> Result<()> {
+pub(crate) fn run(
+    kind: HookKind,
+    hooks: &[Hook<'_>],
+    state: &HookState<'_>,
+    place: &dyn Spawn,
+    cancel: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let json =
         serde_json::to_vec(state).map_err(|error| Error::new(Kind::Hook, Step::RunHook).detail(error.to_string()))?;
-    hooks.iter().enumerate().try_for_each(|(index, hook)| run_one(kind, index, hook, &json, state, place))
+    hooks.iter().enumerate().try_for_each(|(index, hook)| run_one(kind, index, hook, &json, state, place, cancel))
 }
 
 /// Runs all hooks of one kind, whatever becomes of each; tells the failures.
@@ -121,7 +127,7 @@ pub(crate) fn run_all(kind: HookKind, hooks: &[Hook<'_>], state: &HookState<'_>,
         Ok(json) => json,
         Err(error) => return vec![Error::new(Kind::Hook, Step::RunHook).detail(error.to_string())],
     };
-    let run = |(index, hook)| run_one(kind, index, hook, &json, state, place).err();
+    let run = |(index, hook)| run_one(kind, index, hook, &json, state, place, None).err();
     hooks.iter().enumerate().filter_map(run).collect()
 }
 
@@ -132,12 +138,13 @@ fn run_one(
     json: &[u8],
     state: &HookState<'_>,
     place: &dyn Spawn,
+    cancel: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     let timeout = match hook.timeout {
         Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
         None => LONGEST,
     };
-    execute(hook, json, state, place, timeout).map_err(|problem| {
+    execute(hook, json, state, place, timeout, cancel).map_err(|problem| {
         // runc's words, which its users look for.
         let mut detail = format!("error running {} hook #{index}", kind.as_str());
         if let Some(said) = problem.reason() {
@@ -152,22 +159,29 @@ fn run_one(
             None => error,
         };
         error
-            .kind_is(Kind::Hook)
+            .kind_is(if problem.kind() == Kind::Cancelled { Kind::Cancelled } else { Kind::Hook })
             .object(hook.path.as_str())
             .field(format!("/hooks/{}/{index}", kind.as_str()))
             .detail(detail)
     })
 }
 
-fn execute(hook: &Hook<'_>, json: &[u8], state: &HookState<'_>, place: &dyn Spawn, timeout: Duration) -> Result<()> {
+fn execute(
+    hook: &Hook<'_>,
+    json: &[u8],
+    state: &HookState<'_>,
+    place: &dyn Spawn,
+    timeout: Duration,
+    cancel: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     let failed = |errno: Errno| Error::os(Step::RunHook, errno as i32);
     let (stdin, to_hook) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     let mut streams = Streams::new(to_hook, json)?;
     let stdout = streams.output(state.annotations.get("run.oci.hooks.stdout"), "stdout")?;
     let stderr = streams.output(state.annotations.get("run.oci.hooks.stderr"), "stderr")?;
     let running = place.spawn(hook, [stdin, stdout, stderr])?;
-    let in_time = streams.pump(running.as_fd(), Instant::now() + timeout)?;
-    if !in_time {
+    let ending = streams.pump(running.as_fd(), Instant::now() + timeout, cancel)?;
+    if ending != Ending::Own {
         kill_group(&running)?;
     }
     let exit = running.wait().map_err(|error| {
@@ -175,7 +189,10 @@ fn execute(hook: &Hook<'_>, json: &[u8], state: &HookState<'_>, place: &dyn Spaw
     })?;
     streams.drain(Instant::now() + DRAIN)?;
     let problem = match exit {
-        _ if !in_time => format!("ran past its timeout of {} s and was killed", timeout.as_secs()),
+        _ if ending == Ending::Cancelled => {
+            return Err(Error::new(Kind::Cancelled, Step::RunHook).detail("cancelled by the caller"));
+        }
+        _ if ending == Ending::TimeOver => format!("ran past its timeout of {} s and was killed", timeout.as_secs()),
         Exit::Code(0) => return Ok(()),
         Exit::Code(code) => format!("exit status {code}"),
         Exit::Signal(libc::SIGSYS) => "bad system call: killed by the container's seccomp profile".to_owned(),
@@ -197,6 +214,17 @@ fn kill_group(running: &Process) -> Result<()> {
         Ok(false) => Err(Error::new(Kind::Timeout, Step::RunHook).detail("cannot be killed: it hangs in the kernel")),
         Err(errno) => Err(Error::os(Step::RunHook, errno as i32)),
     }
+}
+
+/// Why a hook is waited for no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It has ended.
+    Own,
+    /// Its time is over.
+    TimeOver,
+    /// The caller wants no more of it.
+    Cancelled,
 }
 
 /// The other ends of a hook's standard streams.
@@ -234,10 +262,14 @@ impl<'a> Streams<'a> {
         Ok(to_us)
     }
 
-    /// Feeds and reads the hook until it ends; `false` when `deadline` passes before.
-    fn pump(&mut self, process: BorrowedFd<'_>, deadline: Instant) -> Result<bool> {
+    /// Feeds and reads the hook until it ends, `deadline` passes, or `cancel` becomes readable.
+    fn pump(&mut self, process: BorrowedFd<'_>, deadline: Instant, cancel: Option<BorrowedFd<'_>>) -> Result<Ending> {
         loop {
-            let mut fds = vec![PollFd::new(process, PollFlags::POLLIN)];
+            // Without a second one it is the process once more.
+            let mut fds = vec![
+                PollFd::new(process, PollFlags::POLLIN),
+                PollFd::new(cancel.unwrap_or(process), PollFlags::POLLIN),
+            ];
             if let Some((file, _)) = &self.input {
                 fds.push(PollFd::new(file.as_fd(), PollFlags::POLLOUT));
             }
@@ -249,19 +281,23 @@ impl<'a> Streams<'a> {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(Error::os(Step::RunHook, errno as i32)),
             };
-            let ended = fds.first().and_then(PollFd::any).unwrap_or(false);
+            let seen = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
+            let (ended, cancelled) = (seen(fds.first()), seen(fds.get(1)));
             drop(fds);
             if ended {
-                return Ok(true);
+                return Ok(Ending::Own);
+            }
+            if cancelled {
+                return Ok(Ending::Cancelled);
             }
             if ready == 0 && Instant::now() >= deadline {
-                return Ok(false);
+                return Ok(Ending::TimeOver);
             }
             // All are non-blocking, so there is no need to know which are ready.
             self.feed()?;
             self.read()?;
             if ready > 0 && Instant::now() >= deadline {
-                return Ok(false);
+                return Ok(Ending::TimeOver);
             }
         }
     }

@@ -37,7 +37,7 @@ fn run_in(hooks: &[Hook<'_>], annotations: &BTreeMap<String, String>) -> Result<
         bundle: "/b",
         annotations,
     };
-    run(HookKind::CreateRuntime, hooks, &state, &InRuntime { cwd: Path::new("/usr") })
+    run(HookKind::CreateRuntime, hooks, &state, &InRuntime { cwd: Path::new("/usr") }, None)
 }
 
 #[test]
@@ -158,4 +158,24 @@ fn annotations_send_output_to_files() {
         error.to_string().contains("open /no/such/dir/file (annotation run.oci.hooks.stderr): no such file"),
         "{error}"
     );
+}
+
+#[test]
+fn a_hook_that_its_caller_wants_no_more_is_killed_at_once() {
+    let state = HookState {
+        oci_version: "1.3.0",
+        id: "web",
+        status: Status::Creating,
+        pid: None,
+        bundle: "/b",
+        annotations: &BTreeMap::new(),
+    };
+    let (cancel, wanted) = std::io::pipe().unwrap();
+    drop(wanted);
+    let (begun, place) = (Instant::now(), InRuntime { cwd: Path::new("/usr") });
+    let hooks = [shell("sleep 100", None)];
+    let error = run(HookKind::Prestart, &hooks, &state, &place, Some(cancel.as_fd())).unwrap_err();
+    assert_eq!(error.kind(), Kind::Cancelled);
+    assert!(error.to_string().ends_with("cancelled by the caller"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }

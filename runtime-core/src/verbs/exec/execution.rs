@@ -224,6 +224,7 @@ impl Executing<'_> {
                 clone_into,
                 tasks: tasks.len(),
                 stdio: self.options.stdio.as_ref(),
+                cancel: self.options.cancel.as_ref().map(AsFd::as_fd),
                 die_with_parent: true,
             }
             .start_with(&given, &tasks)

@@ -59,6 +59,9 @@ options! {
         pub preserve_fds: u32,
         /// Its standard input, output and error; `None`: the caller's own.
         pub stdio: Option<[OwnedFd; 3]>,
+        /// A descriptor that polls readable as soon as the caller wants no more of this (an eventfd, a timerfd, the end of a pipe):
+        /// what has been made is taken back then, and the error is of [`crate::Kind::Cancelled`].
+        pub cancel: Option<OwnedFd>,
     }
 }
 
@@ -85,6 +88,7 @@ impl ExecOptions {
             pid_file: None,
             preserve_fds: 0,
             stdio: None,
+            cancel: None,
         }
     }
 }
