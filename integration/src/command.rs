@@ -193,6 +193,13 @@ impl Cmd {
         self
     }
 
+    /// Runs under a seccomp filter that answers these system calls with `errno`, as a sandbox around it may.
+    #[must_use]
+    pub fn refused(mut self, calls: &[libc::c_long], errno: i32) -> Self {
+        sys::refuse_calls(&mut self.command, calls, errno);
+        self
+    }
+
     /// Runs with this file mode mask.
     #[must_use]
     pub fn umask(mut self, mask: u32) -> Self {

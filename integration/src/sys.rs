@@ -133,6 +133,31 @@ pub(crate) fn close_streams(command: &mut Command, streams: Vec<RawFd>) {
     unsafe { command.pre_exec(close) };
 }
 
+/// Has `command` start under a filter that answers these calls of this architecture with `errno`.
+pub(crate) fn refuse_calls(command: &mut Command, calls: &[libc::c_long], errno: i32) {
+    let one =
+        |code: u32, jt: u8, k: u32| libc::sock_filter { code: u16::try_from(code).expect("a code"), jt, jf: 0, k };
+    // The number of the call; each refused one jumps to the last instruction.
+    let mut filter = vec![one(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
+    for (index, call) in calls.iter().enumerate() {
+        let far = u8::try_from(calls.len() - index).expect("few calls");
+        filter.push(one(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, far, u32::try_from(*call).expect("a number")));
+    }
+    filter.push(one(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
+    filter.push(one(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | u32::try_from(errno).expect("an errno")));
+    let load = move || {
+        let program =
+            libc::sock_fprog { len: u16::try_from(filter.len()).unwrap_or(0), filter: filter.as_ptr().cast_mut() };
+        // SAFETY: the program points at the filter, which the closure owns, and says its length.
+        match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: prctl is async-signal-safe, and the closure does nothing else.
+    unsafe { command.pre_exec(load) };
+}
+
 /// Has `command` start with this file mode mask.
 pub(crate) fn set_umask(command: &mut Command, mask: u32) {
     let set = move || {

@@ -4,6 +4,8 @@ mod cli;
 mod exec;
 mod fields;
 mod hooks;
+mod mount_calls;
+mod mount_rules;
 mod mounts;
 mod namespaces;
 mod process;
@@ -21,6 +23,8 @@ fn main() -> std::process::ExitCode {
         ("hooks", hooks::CASES),
         ("namespaces", namespaces::CASES),
         ("mounts", mounts::CASES),
+        ("mount_calls", mount_calls::CASES),
+        ("mount_rules", mount_rules::CASES),
         ("resources", resources::CASES),
         ("fields", fields::CASES),
         ("seccomp", seccomp::CASES),

@@ -25,6 +25,9 @@ pub(crate) const CASES: &[Case] = cases![
     cve_2019_16884_volume_over_proc_self_attr,
     cve_2019_16884_proc_is_a_volume,
     mounts_inside_proc_are_refused,
+    mounts_inside_proc_by_a_link_of_the_image_are_refused,
+    whole_root_is_neither_masked_nor_covered_by_a_link.extension(),
+    console_and_null_of_the_image_are_links,
     cwd_is_a_symlink_out,
     rootfs_that_is_a_symlink_stays_a_rootfs,
     state_and_config_survive_a_hostile_etc,
@@ -289,6 +292,80 @@ fn mounts_inside_proc_are_refused(t: &Sandbox) {
     for (n, place) in ["/proc/sys", "/proc/1/attr", "/proc/sysrq-trigger", "/proc/self/fd"].iter().enumerate() {
         let c = t.container(&format!("c{n}"));
         c.mount("bind", "/tmp", place, &["bind"]).run().code(1);
+    }
+}
+
+/// CVE-2019-16884 by what the image says instead of what the config says: the names in the config are not below /proc.
+fn mounts_inside_proc_by_a_link_of_the_image_are_refused(t: &Sandbox) {
+    let volume = t.dir.join("volume");
+    fs::create_dir_all(volume.join("kernel")).unwrap();
+    for (n, (link_to, place)) in
+        [("/proc/sys", "/d"), ("/proc", "/d"), ("/proc", "/d/sys"), ("/proc/1/attr", "/d"), ("../proc/sys", "/home/d")]
+            .into_iter()
+            .enumerate()
+    {
+        let c = t.container(&format!("c{n}"));
+        let at = c.rootfs().join(place.trim_start_matches('/').trim_end_matches("/sys"));
+        symlink(link_to, at).unwrap();
+        let out = c.mount("bind", &volume.display().to_string(), place, &["rbind"]).run();
+        assert_eq!(out.code, 1, "{link_to} {place}: {out:?}");
+        assert!(out.stderr.contains("proc"), "{link_to} {place}: {}", out.stderr);
+    }
+    // A monitoring file by its own name stays allowed.
+    let c = t.container("allowed");
+    fs::write(t.dir.join("cpuinfo"), "ours\n").unwrap();
+    c.mount("bind", &t.dir.join("cpuinfo").display().to_string(), "/proc/cpuinfo", &["bind", "ro"]);
+    assert_eq!(c.sh("cat /proc/cpuinfo").run().ok().stdout, "ours\n");
+}
+
+fn whole_root_is_neither_masked_nor_covered_by_a_link(t: &Sandbox) {
+    let c = t.container("mask");
+    let out = c.push("/linux/maskedPaths", json!("/")).run();
+    assert!(out.code == 1 && out.stderr.contains("it is the container's whole root"), "{out:?}");
+    let c = t.container("link");
+    symlink("/", c.rootfs().join("here")).unwrap();
+    let out = c.mount("tmpfs", "tmpfs", "/here", &[]).run();
+    assert!(out.code == 1 && out.stderr.contains("name it /"), "{out:?}");
+    // A root that is named read-only is.
+    let c = t.container("readonly");
+    let out = c.push("/linux/readonlyPaths", json!("/")).sh("touch /x 2>&1; touch /dev/x 2>&1").run();
+    assert_eq!(out.stdout.matches("Read-only file system").count(), 2, "{out:?}");
+}
+
+/// CVE-2026-88264 and CVE-2026-88265: without a mount of /dev, what the image has there are links to the host or to a volume.
+fn console_and_null_of_the_image_are_links(t: &Sandbox) {
+    let canary = Canary::new(t);
+    let volume = t.dir.join("volume");
+    fs::create_dir_all(&volume).unwrap();
+    fs::write(volume.join("file"), "text\n").unwrap();
+    let before = listing(&volume);
+    for (n, (name, to)) in [
+        ("console", canary.dir.join("made").display().to_string()),
+        ("console", "/mnt/file".to_owned()),
+        ("null", "/mnt/file".to_owned()),
+        ("null", "/mnt/made".to_owned()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let c = t.container(&format!("c{n}"));
+        c.edit(|spec| {
+            spec["mounts"].as_array_mut().unwrap().retain(|mount| {
+                let destination = mount["destination"].as_str().unwrap();
+                !destination.starts_with("/dev") || destination == "/dev/pts"
+            });
+        });
+        fs::create_dir_all(c.rootfs().join("dev/pts")).unwrap();
+        symlink(&to, c.rootfs().join("dev").join(name)).unwrap();
+        c.mount("bind", &volume.display().to_string(), "/mnt", &["rbind"]);
+        c.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+        // It may start, or be refused: nothing outside may change.
+        let out = c.sh("echo started").run();
+        assert!(out.code < 1000, "{out:?}");
+        canary.check();
+        assert_eq!(listing(&volume), before, "{name} -> {to}");
+        let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(volume.join("file")).unwrap());
+        assert_eq!(owner, 0, "{name} -> {to}: the volume's file has another owner");
     }
 }
 

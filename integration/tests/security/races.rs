@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = cases![
     cve_2021_30465_symlink_exchange_on_a_destination.seconds(3000).not_runc("CVE-2021-30465"),
     cve_2024_45310_symlink_exchange_below_a_destination.seconds(3000).not_runc("CVE-2024-45310"),
     cve_2025_52881_symlink_exchange_on_masked_paths.seconds(3000),
+    file_that_is_copied_up_is_exchanged_for_a_fifo.seconds(3000).not_runc("hangs on the fifo"),
     cve_2016_9962_entering_processes_are_closed.seconds(600),
 ];
 
@@ -107,6 +108,24 @@ fn cve_2025_52881_symlink_exchange_on_masked_paths(t: &Sandbox) {
         let out = c.sh("echo '|/evil' > /volume/null; cat /proc/sys/net/ipv4/ip_forward").run();
         assert!(out.code < 1000, "{out:?}");
         assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), canary_text, "round {n}: escape");
+        fs::remove_dir_all(&c.bundle).unwrap();
+    }
+    attacker.end();
+}
+
+fn file_that_is_copied_up_is_exchanged_for_a_fifo(t: &Sandbox) {
+    let volume = t.dir.join("volume");
+    fs::create_dir_all(volume.join("dir")).unwrap();
+    fs::write(volume.join("dir/file"), "text\n").unwrap();
+    nix::unistd::mkfifo(&volume.join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    let attacker = attacker(t, &volume, "dir/file", "fifo");
+    for n in 0..rounds() * 4 {
+        let c = t.container(&format!("v{n}"));
+        c.mount("bind", &volume.display().to_string(), "/volume", &["rbind"]);
+        c.mount("tmpfs", "copy", "/volume/dir", &["tmpcopyup"]);
+        // What hangs is stopped by the deadline of each command.
+        let out = c.sh("test -p /volume/dir/file || cat /volume/dir/file").run();
+        assert!(out.code == 0 || out.stderr.contains("copying what the target directory holds"), "round {n}: {out:?}");
         fs::remove_dir_all(&c.bundle).unwrap();
     }
     attacker.end();

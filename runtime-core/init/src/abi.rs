@@ -162,6 +162,7 @@ pub(crate) const ELOOP: i32 = 40;
 pub(crate) const EPROTO: i32 = 71;
 pub(crate) const EOPNOTSUPP: i32 = 95;
 pub(crate) const ECONNRESET: i32 = 104;
+pub(crate) const ESTALE: i32 = 116;
 
 pub(crate) const AT_FDCWD: i32 = -100;
 pub(crate) const AT_SYMLINK_NOFOLLOW: usize = 0x100;
@@ -182,6 +183,7 @@ pub(crate) const O_NOFOLLOW: u64 = 0o100_000;
 pub(crate) const O_DIRECTORY: u64 = 0o200_000;
 #[cfg(not(target_arch = "aarch64"))]
 pub(crate) const O_NOFOLLOW: u64 = 0o400_000;
+pub(crate) const O_NONBLOCK: u64 = 0o4000;
 pub(crate) const O_CLOEXEC: u64 = 0o2_000_000;
 pub(crate) const O_PATH: u64 = 0o10_000_000;
 

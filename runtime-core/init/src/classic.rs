@@ -1,4 +1,5 @@
-//! Mount attributes by remounting, for kernels without mount_setattr (before Linux 5.12).
+//! What mount(2) does and the newer calls do not: attributes before Linux 5.12, longer options, trees that cannot be moved. It takes
+//! paths: those are of descriptors.
 
 use crate::abi::{
     EINVAL, ENOSYS, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_BIND, MS_REC,
@@ -19,7 +20,7 @@ const FLAGS: [(u64, usize); 8] = [
     (0x20, 1 << 24),
 ];
 
-fn flags(attributes: u64) -> usize {
+pub(crate) fn flags(attributes: u64) -> usize {
     FLAGS.iter().filter(|(attribute, _)| attributes & attribute != 0).fold(0, |all, (_, flag)| all | flag)
 }
 
@@ -43,6 +44,27 @@ fn path_of(fd: Fd, buffer: &mut [u8; 32]) -> sys::Result<CStr<'_>> {
         *place = *byte;
     }
     Ok(CStr::new(buffer.get(..=PREFIX.len() + count).ok_or(Errno(EINVAL))?))
+}
+
+/// A new file system on `target`, with its options in one string.
+pub(crate) fn mount(
+    source: CStr<'_>,
+    target: Fd,
+    fstype: CStr<'_>,
+    attributes: u64,
+    data: CStr<'_>,
+) -> sys::Result<()> {
+    let mut buffer = [0u8; 32];
+    sys::mount(source, path_of(target, &mut buffer)?, fstype, flags(attributes), data)?;
+    Ok(())
+}
+
+/// `source`, with all that is mounted below it, on `target`; both are of this mount namespace.
+pub(crate) fn bind(source: Fd, target: Fd, recursive: bool) -> sys::Result<()> {
+    let (mut from, mut to) = ([0u8; 32], [0u8; 32]);
+    let flags = MS_BIND | if recursive { MS_REC } else { 0 };
+    sys::mount(path_of(source, &mut from)?, path_of(target, &mut to)?, CStr::EMPTY, flags, CStr::EMPTY)?;
+    Ok(())
 }
 
 /// What one `mount_setattr` would have done to the attached mount `mount`.

@@ -26,10 +26,17 @@ impl Executor<'_> {
         plain_lines: bool,
         uid: u32,
     ) -> Result<(), Failure> {
-        let master = resolve::open_no_links(self.root, CStr::new(b"dev/pts/ptmx\0"), O_RDWR | O_NOCTTY)
-            .map_err(|errno| Failure::new(errno, detail::TARGET))?;
-        if sys::filesystem(master)? != DEVPTS_SUPER_MAGIC {
-            return Err(Failure::new(Errno(EPERM), detail::NOT_DEVPTS));
+        let mut master = Fd(-1);
+        // Looked at before it is opened for good: the image's could be any device.
+        for flags in [O_PATH, O_RDWR | O_NOCTTY] {
+            master = resolve::open_no_links(self.root, CStr::new(b"dev/pts/ptmx\0"), flags)
+                .map_err(|errno| Failure::new(errno, detail::TARGET))?;
+            if sys::filesystem(master)? != DEVPTS_SUPER_MAGIC {
+                return Err(Failure::new(Errno(EPERM), detail::NOT_DEVPTS));
+            }
+            if flags == O_PATH {
+                sys::close(master)?;
+            }
         }
         let mut unlocked = 0i32;
         // SAFETY: TIOCSPTLCK reads an int.

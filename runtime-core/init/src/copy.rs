@@ -1,8 +1,8 @@
 //! `tmpcopyup`: what the target directory holds, copied into the file system that is about to cover it.
 
 use crate::abi::{
-    AT_SYMLINK_NOFOLLOW, EINVAL, ENAMETOOLONG, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_WRONLY, RESOLVE_BENEATH,
-    RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, S_IFDIR, S_IFLNK, S_IFREG,
+    AT_SYMLINK_NOFOLLOW, EINVAL, ENAMETOOLONG, ESTALE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_WRONLY,
+    RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, S_IFDIR, S_IFLNK, S_IFREG,
 };
 use crate::executor::Executor;
 use crate::failure::{Failure, WithReason};
@@ -94,7 +94,12 @@ fn open_entry(dir: Fd, name: CStr<'_>, flags: u64, mode: u64) -> sys::Result<Fd>
 }
 
 fn copy_file(from: Fd, to: Fd, name: CStr<'_>) -> sys::Result<()> {
-    let source = open_entry(from, name, O_NOFOLLOW, 0)?;
+    // What was a file a moment ago may be a FIFO, which would not open, or a device by now.
+    let source = open_entry(from, name, O_NOFOLLOW | O_NONBLOCK, 0)?;
+    if sys::statx(source, CStr::EMPTY)?.kind() != S_IFREG {
+        sys::close(source)?;
+        return Err(Errno(ESTALE));
+    }
     let target = open_entry(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)?;
     while sys::sendfile(target, source, 0, 1 << 30)? != 0 {}
     sys::close(source)?;

@@ -25,8 +25,10 @@ pub(crate) struct Executor<'b> {
     pub(crate) slots: &'b [AtomicI32],
     /// Where text for the runtime goes.
     pub(crate) detail: &'b [AtomicU8; DETAIL],
-    /// The root filesystem.
+    /// The root filesystem: what was mounted on `/` last.
     pub(crate) root: Fd,
+    /// Where it is attached, by the host's path.
+    pub(crate) root_at: Str,
     /// The one directory in which everything is made: the root of a file system that is put together before it is attached.
     pub(crate) assembling: Option<Fd>,
     /// The container's end of its terminal.
@@ -59,6 +61,7 @@ impl<'b> Executor<'b> {
             slots,
             detail,
             root: Fd(-1),
+            root_at: Str::NONE,
             assembling: None,
             console: None,
             parent: None,

@@ -23,6 +23,7 @@ compile_error!("Orlop runs on 64-bit Linux only");
 
 mod abi;
 mod assembly;
+mod bind;
 mod block;
 mod classic;
 mod console;

@@ -3,11 +3,11 @@
 use core::sync::atomic::Ordering;
 
 use crate::abi::{
-    AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM, FSCONFIG_CMD_CREATE,
+    AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, EINVAL, ENOENT, ENOSYS, ENOTDIR, EPERM, ESTALE, FSCONFIG_CMD_CREATE,
     FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MNT_DETACH, MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS, MS_MOVE,
-    MS_REC, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDWR, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, S_IFBLK, S_IFCHR,
-    S_IFDIR, S_IFLNK, S_IFMT,
+    MS_REC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDWR, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, PROC_SUPER_MAGIC, S_IFBLK,
+    S_IFCHR, S_IFDIR, S_IFMT,
 };
 use crate::classic;
 use crate::executor::Executor;
@@ -16,8 +16,8 @@ use crate::place::Place;
 use crate::resolve::{self, Make};
 use crate::sys::{self, CStr, Errno, Fd, close};
 use crate::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, DETAIL, IF_ALLOWED, LABEL_ROOT, List, NO_SYMLINK, OPTIONAL, Param, Phase, RECURSIVE,
-    SOURCE_IN_ROOT, SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE, detail,
+    Attr, BY_MOUNT, COPY_UP, DETAIL, IF_ALLOWED, LABEL_ROOT, List, MAKE_FIRST, ON_PROCFS, OPTIONAL, Param, Phase, Slot,
+    Str, TAKE_MODE, detail,
 };
 
 /// A detached copy of the mount at `path` (`dir` itself when the path is empty).
@@ -54,14 +54,62 @@ impl Executor<'_> {
         Ok(Attributes::Set)
     }
 
-    /// Attaches a mount, and sets what could not be set before.
-    fn attach_with(&self, tree: Fd, place: Place<'_>, attributes: Attributes) -> Result<(), Failure> {
-        place.attach(tree)?;
-        self.finish(tree, attributes)
+    /// Whether a mount that goes to `place` becomes the root for all that follows. Mounted there by another name it would be missed.
+    pub(crate) fn covers_root(&self, place: Place<'_>, path: Str) -> Result<bool, Failure> {
+        let Place::At(target) = place else { return Ok(false) };
+        if self.block.str(path).bytes() == b"/" {
+            return Ok(true);
+        }
+        let there = sys::statx(target, CStr::EMPTY)?;
+        if there.is_mount_root() && there.is_same_place(&sys::statx(self.root, CStr::EMPTY)?) {
+            return Err(Failure::new(Errno(EINVAL), detail::ON_ROOT));
+        }
+        Ok(false)
+    }
+
+    /// What the runtime and others trust on /proc is covered by nothing that reaches it by another name (CVE-2019-16884): the plan has
+    /// looked at the names, and cannot see where the image's links lead. A procfs may cover another.
+    pub(crate) fn spare_procfs(place: Place<'_>, tree: Fd, flags: u32) -> Result<(), Failure> {
+        let Place::At(target) = place else { return Ok(()) };
+        let covers = |fd: Fd| Ok::<_, Failure>(sys::filesystem(fd)? == PROC_SUPER_MAGIC);
+        if flags & ON_PROCFS == 0 && covers(target)? && !covers(tree)? {
+            return Err(Failure::new(Errno(EPERM), detail::ON_PROCFS));
+        }
+        Ok(())
+    }
+
+    /// Goes on with a mount that was attached: as the root, where it covers it.
+    pub(crate) fn leave_mount(&mut self, mount: Fd, covers_root: bool) -> Result<(), Failure> {
+        if covers_root {
+            self.forget_parent()?;
+            self.root = mount;
+        } else {
+            close(mount)?;
+        }
+        Ok(())
+    }
+
+    /// The mount that was made on `covered` by a call that returns none, by the path once more. Of what somebody may have moved there
+    /// meanwhile, in a shared volume, it is told by being a mount's root and another mount.
+    pub(crate) fn topmost(&self, path: Str, covered: Fd, covers_root: bool) -> Result<Fd, Failure> {
+        let found = if !covers_root {
+            resolve::open(self.root, self.block.str(path), O_PATH)
+        } else if self.block.str(self.root_at).bytes() == b"/" {
+            // At the root, `..` leads to what is mounted on it.
+            sys::openat2(Fd::CWD, CStr::new(b"/..\0"), O_PATH, 0, 0)
+        } else {
+            sys::openat2(Fd::CWD, self.block.str(self.root_at), O_PATH, 0, 0)
+        };
+        let found = found.with_reason(detail::TARGET)?;
+        let (top, below) = (sys::statx(found, CStr::EMPTY)?, sys::statx(covered, CStr::EMPTY)?);
+        if !top.is_mount_root() || top.is_same_place(&below) {
+            return Err(Failure::new(Errno(ESTALE), detail::TARGET));
+        }
+        Ok(found)
     }
 
     /// Sets on an attached mount what could not be set before.
-    fn finish(&self, mount: Fd, attributes: Attributes) -> Result<(), Failure> {
+    pub(crate) fn finish(&self, mount: Fd, attributes: Attributes) -> Result<(), Failure> {
         match attributes {
             Attributes::Set => Ok(()),
             Attributes::Later(attrs) => self
@@ -84,7 +132,7 @@ impl Executor<'_> {
             self.slot(tree)
         };
         let attributes = self.set_attrs(tree, attrs)?;
-        self.root = tree;
+        (self.root, self.root_at) = (tree, at);
         if !at.is_some() {
             return Ok(());
         }
@@ -105,6 +153,9 @@ impl Executor<'_> {
         flags: u32,
         after: List<Attr>,
     ) -> Result<(), Failure> {
+        if flags & BY_MOUNT != 0 {
+            return self.mount_by_data(target, fstype, source, params, attr, flags, after);
+        }
         let covered = if flags & TAKE_MODE != 0 { self.mode_at(target) } else { None };
         let mut name = [0u8; 256];
         let place = self.directory(target, flags, &mut name)?;
@@ -113,19 +164,50 @@ impl Executor<'_> {
             Some((label, rest)) if flags & LABEL_ROOT != 0 => (rest, Some(label)),
             _ => (params, None),
         };
+        let covers_root = self.covers_root(place, target)?;
         let mount = self.new_filesystem(fstype, source, params, covered, attr)?;
         let copied = flags & COPY_UP != 0;
         let attached = label.map_or(Ok(()), |label| self.label_root(mount, label)).and_then(|()| {
+            Self::spare_procfs(place, mount, flags)?;
             // A directory that was made for it holds nothing.
             if let (true, Place::At(target)) = (copied, place) {
                 self.copy_up(target, mount)?;
             }
             let attributes = self.set_attrs(mount, after)?;
-            self.attach_with(mount, place, attributes)
+            place.attach(mount)?;
+            self.finish(mount, attributes)
         });
-        close(mount)?;
         attached?;
-        place.leave()
+        place.leave()?;
+        self.leave_mount(mount, covers_root)
+    }
+
+    /// As [`Self::mount`], for options that fsconfig(2) does not take.
+    #[allow(clippy::too_many_arguments, reason = "the parameters are the fields of one operation")]
+    fn mount_by_data(
+        &mut self,
+        target: Str,
+        fstype: Str,
+        source: Str,
+        params: List<Param>,
+        attr: u64,
+        flags: u32,
+        after: List<Attr>,
+    ) -> Result<(), Failure> {
+        self.forget_parent()?;
+        let mut name = [0u8; 256];
+        let place = self.directory(target, flags & !MAKE_FIRST, &mut name)?;
+        let Place::At(there) = place else { return Err(Errno(EINVAL).into()) };
+        let covers_root = self.covers_root(place, target)?;
+        let data = self.block.list(params).first().map_or(CStr::EMPTY, |data| self.block.str(data.value));
+        // A file system with such options is none that shows processes.
+        Self::spare_procfs(place, self.root, flags)?;
+        classic::mount(self.block.str(source), there, self.block.str(fstype), attr, data)?;
+        let mount = self.topmost(target, there, covers_root)?;
+        let attributes = self.set_attrs(mount, after)?;
+        self.finish(mount, attributes)?;
+        place.leave()?;
+        self.leave_mount(mount, covers_root)
     }
 
     /// A new file system as a detached mount; `mode` is that of its root, where the parameters give none.
@@ -211,86 +293,6 @@ impl Executor<'_> {
         }
     }
 
-    pub(crate) fn bind(
-        &mut self,
-        tree: Slot,
-        source: Str,
-        target: Str,
-        flags: u32,
-        attrs: List<Attr>,
-    ) -> Result<(), Failure> {
-        let tree = if tree == Slot::NONE {
-            let recursive = if flags & RECURSIVE != 0 { AT_RECURSIVE } else { 0 };
-            let nofollow = if flags & (SOURCE_NOFOLLOW | COPY_SYMLINK) != 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
-            if flags & SOURCE_IN_ROOT != 0 {
-                let inside = resolve::open(self.root, self.block.str(source), O_PATH).with_reason(detail::SOURCE)?;
-                let tree = clone_tree(inside, CStr::EMPTY, recursive).with_reason(detail::SOURCE)?;
-                close(inside)?;
-                tree
-            } else {
-                clone_tree(Fd::CWD, self.block.str(source), recursive | nofollow).with_reason(detail::SOURCE)?
-            }
-        } else {
-            self.slot(tree)
-        };
-        if flags & COPY_SYMLINK != 0 && kind_of(tree)? == S_IFLNK {
-            self.copy_link(tree, target)?;
-            close(tree)?;
-            return Ok(());
-        }
-        let attributes = self.set_attrs(tree, attrs)?;
-        let mut name = [0u8; 256];
-        let place = match self.make_first(target, flags, &mut name)? {
-            Some(place) => place,
-            None => match self.bind_target(tree, target, flags)? {
-                Some(target) => Place::At(target),
-                None => return Ok(()),
-            },
-        };
-        self.attach_with(tree, place, attributes)?;
-        if self.assembling.is_none() {
-            // Else it is lent.
-            close(tree)?;
-        }
-        place.leave()
-    }
-
-    /// The target of a bind mount, made like its source when it is missing; `None`: missing, and may be.
-    fn bind_target(&self, tree: Fd, target: Str, flags: u32) -> Result<Option<Fd>, Failure> {
-        let path = self.block.str(target);
-        let no_links = flags & NO_SYMLINK != 0;
-        let found = if no_links && kind_of(tree)? == S_IFLNK {
-            resolve::open(self.root, path, O_PATH | O_NOFOLLOW)
-        } else if no_links {
-            resolve::open_no_links(self.root, path, O_PATH)
-        } else {
-            resolve::open(self.root, path, O_PATH)
-        };
-        match found {
-            Ok(fd) => Ok(Some(fd)),
-            Err(Errno(ENOENT)) if flags & OPTIONAL != 0 => Ok(None),
-            Err(Errno(ENOENT)) => {
-                let make = if kind_of(tree)? == S_IFDIR { Make::Directory(0o755) } else { Make::File };
-                resolve::open_or_make(self.root, path, make).map(Some).with_reason(detail::TARGET)
-            }
-            Err(Errno(ELOOP)) if no_links => Err(Failure::new(Errno(ELOOP), detail::SYMLINK)),
-            Err(errno) => Err(Failure::new(errno, detail::TARGET)),
-        }
-    }
-
-    fn copy_link(&mut self, link: Fd, target: Str) -> Result<(), Failure> {
-        let mut text = [0u8; 4096];
-        let length = sys::readlinkat(link, CStr::EMPTY, &mut text, 4095).with_reason(detail::SOURCE)?;
-        let points_to = CStr::new(text.get(..=length).unwrap_or(b"\0"));
-        let mut name = [0u8; 256];
-        let (parent, name) = self.parent(target, &mut name)?;
-        match sys::symlinkat(points_to, parent, name) {
-            Ok(_) | Err(Errno(EEXIST)) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        Ok(())
-    }
-
     pub(crate) fn set_attr(&self, target: Str, attrs: List<Attr>, flags: u32) -> Result<(), Failure> {
         let found = resolve::open(self.root, self.block.str(target), O_PATH);
         let target = match found {
@@ -354,13 +356,19 @@ impl Executor<'_> {
                 continue;
             }
             if own.is_none() {
-                match resolve::open_no_links(self.root, CStr::new(b"dev/null\0"), O_RDWR | O_CLOEXEC) {
-                    Ok(fd) if is_null(fd) => own = Some(fd),
-                    Ok(other) => {
-                        close(other)?;
-                        return Ok(());
+                // Looked at before it is opened for good: the image's could be any device.
+                for flags in [O_PATH, O_RDWR | O_NONBLOCK] {
+                    match resolve::open_no_links(self.root, CStr::new(b"dev/null\0"), flags) {
+                        Ok(fd) if is_null(fd) && flags != O_PATH => own = Some(fd),
+                        Ok(fd) => {
+                            let fits = is_null(fd);
+                            close(fd)?;
+                            if !fits {
+                                return Ok(());
+                            }
+                        }
+                        Err(_) => return Ok(()),
                     }
-                    Err(_) => return Ok(()),
                 }
             }
             if let Some(fd) = own {
@@ -394,7 +402,11 @@ impl Executor<'_> {
             Err(Errno(ENOENT | ENOTDIR)) => return Ok(()),
             other => other.with_reason(detail::TARGET)?,
         };
-        let directory = sys::statx(target, CStr::EMPTY)?.kind() == S_IFDIR;
+        let there = sys::statx(target, CStr::EMPTY)?;
+        if there.is_mount_root() && there.is_same_place(&sys::statx(self.root, CStr::EMPTY)?) {
+            return Err(Failure::new(Errno(EINVAL), detail::ON_ROOT));
+        }
+        let directory = there.kind() == S_IFDIR;
         let cover = if directory { self.empty_dir } else { self.null };
         let tree = match cover {
             Some(attached) => clone_tree(attached, CStr::EMPTY, 0)?,
@@ -427,11 +439,13 @@ impl Executor<'_> {
         Ok(tree)
     }
 
-    pub(crate) fn readonly(&self, path: Str) -> Result<(), Failure> {
+    pub(crate) fn readonly(&mut self, path: Str) -> Result<(), Failure> {
         let target = match resolve::open(self.root, self.block.str(path), O_PATH) {
             Err(Errno(ENOENT | ENOTDIR)) => return Ok(()),
             other => other.with_reason(detail::TARGET)?,
         };
+        let there = sys::statx(target, CStr::EMPTY)?;
+        let covers_root = there.is_mount_root() && there.is_same_place(&sys::statx(self.root, CStr::EMPTY)?);
         let tree = clone_tree(target, CStr::EMPTY, AT_RECURSIVE)?;
         let late = match sys::mount_setattr(tree, true, MOUNT_ATTR_RDONLY, 0, 0, None) {
             Ok(_) => false,
@@ -442,9 +456,8 @@ impl Executor<'_> {
         if late {
             classic::set_readonly(tree).with_reason(detail::ATTRIBUTES)?;
         }
-        close(tree)?;
         close(target)?;
-        Ok(())
+        self.leave_mount(tree, covers_root)
     }
 
     /// The root that there is.
@@ -507,17 +520,10 @@ pub(crate) fn root_propagation(flags: u64, recursive: bool) -> Result<(), Failur
     Ok(())
 }
 
-/// The kind of file that a detached mount shows.
-fn kind_of(tree: Fd) -> Result<u32, Failure> {
-    Ok(sys::statx(tree, CStr::EMPTY).with_reason(detail::SOURCE)?.kind())
-}
-
 /// An empty, read-only file system.
 pub(crate) fn empty_directory() -> crate::sys::Result<Fd> {
     let context = Fd(sys::fsopen(CStr::new(b"tmpfs\0"), FSOPEN_CLOEXEC)? as i32);
-    for (key, value) in [(CStr::new(b"nr_inodes\0"), CStr::new(b"1\0")), (CStr::new(b"mode\0"), CStr::new(b"755\0"))] {
-        sys::fsconfig(context, FSCONFIG_SET_STRING, Some(key), Some(value))?;
-    }
+    sys::fsconfig(context, FSCONFIG_SET_STRING, Some(CStr::new(b"mode\0")), Some(CStr::new(b"755\0")))?;
     sys::fsconfig(context, FSCONFIG_CMD_CREATE, None, None)?;
     let attr = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
     let mount = Fd(sys::fsmount(context, FSMOUNT_CLOEXEC, attr)? as i32);

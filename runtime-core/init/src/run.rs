@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::abi::{CLONE_PARENT, PR_SET_NAME, PR_SET_NO_NEW_PRIVS};
+use crate::abi::{CLONE_PARENT, O_NONBLOCK, PR_SET_NAME, PR_SET_NO_NEW_PRIVS, S_IFREG};
 use crate::block::Block;
 use crate::executor::Executor;
 use crate::failure::Failure;
@@ -243,7 +243,8 @@ impl Executor<'_> {
         header.reason.store(detail::INTERPRETER, Ordering::Relaxed);
         header.state.store(FAILED, Ordering::Release);
         let mut text = [0u8; wire::DETAIL];
-        if let Ok(file) = sys::openat2(Fd::CWD, path, 0, 0, 0)
+        if let Ok(file) = sys::openat2(Fd::CWD, path, O_NONBLOCK, 0, 0)
+            && sys::statx(file, CStr::EMPTY).is_ok_and(|it| it.kind() == S_IFREG)
             && let Ok(length) = sys::read(file, &mut text, wire::DETAIL - 1)
         {
             self.report_detail(text.get(..length).unwrap_or(&[]));

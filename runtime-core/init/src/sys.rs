@@ -212,20 +212,22 @@ pub(crate) fn openat2(dir: Fd, path: CStr<'_>, flags: u64, mode: u64, resolve: u
 pub(crate) struct Statx {
     _mask: u32,
     _blksize: u32,
-    _attributes: u64,
+    attributes: u64,
     _nlink: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mode: u16,
     _spare0: u16,
-    _ino: u64,
+    ino: u64,
     _size: u64,
     _blocks: u64,
     _attributes_mask: u64,
     _times: [u64; 8],
     pub(crate) rdev_major: u32,
     pub(crate) rdev_minor: u32,
-    _rest: [u64; 15],
+    dev: [u32; 2],
+    mount: u64,
+    _rest: [u64; 13],
 }
 
 const _: () = assert!(size_of::<Statx>() == 256);
@@ -234,15 +236,31 @@ impl Statx {
     pub(crate) fn kind(&self) -> u32 {
         u32::from(self.mode) & abi::S_IFMT
     }
+
+    /// Whether it is the root of a mount.
+    pub(crate) fn is_mount_root(&self) -> bool {
+        const STATX_ATTR_MOUNT_ROOT: u64 = 0x2000;
+        self.attributes & STATX_ATTR_MOUNT_ROOT != 0
+    }
+
+    /// Whether both are the same file, however it was reached.
+    pub(crate) fn is_same_file(&self, other: &Self) -> bool {
+        (self.dev, self.ino) == (other.dev, other.ino)
+    }
+
+    /// Whether both are the same file of the same mount; before Linux 5.8, which does not number mounts here, of any mount.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        self.is_same_file(other) && self.mount == other.mount
+    }
 }
 
 /// `statx(2)` of `path` below `dir` (an empty path: of `dir` itself), without following a final link.
 pub(crate) fn statx(dir: Fd, path: CStr<'_>) -> Result<Statx> {
-    const BASIC: usize = 0x7ff;
+    const BASIC_AND_MOUNT: usize = 0x17ff;
     let mut buffer = core::mem::MaybeUninit::<Statx>::zeroed();
     let flags = abi::AT_EMPTY_PATH | abi::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the kernel writes at most 256 bytes, the size of the buffer.
-    unsafe { call(nr::STATX, [dir.arg(), path.arg(), flags, BASIC, buffer.as_mut_ptr() as usize, 0]) }?;
+    unsafe { call(nr::STATX, [dir.arg(), path.arg(), flags, BASIC_AND_MOUNT, buffer.as_mut_ptr() as usize, 0]) }?;
     // SAFETY: zeroed to begin with, and every bit pattern is a valid Statx.
     Ok(unsafe { buffer.assume_init() })
 }

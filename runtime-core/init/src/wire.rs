@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 /// [`Header::magic`].
 pub const MAGIC: u32 = u32::from_ne_bytes(*b"orlp");
 /// [`Header::version`]: one more with each change of what this file says.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name of the init's process, until it executes the command.
 pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
@@ -225,6 +225,12 @@ pub const COPY_UP: u32 = 1 << 2;
 pub const SOURCE_IN_ROOT: u32 = 1 << 7;
 /// `Mount::flags`: the new file system's root takes the mode of the directory that it covers.
 pub const TAKE_MODE: u32 = 1 << 6;
+/// `Mount::flags` and `Bind::flags`: the target may be in a procfs, as the config names it.
+pub const ON_PROCFS: u32 = 1 << 10;
+/// `Mount::flags`: the one parameter is all options in one string, for mount(2): one is longer than fsconfig(2) takes.
+pub const BY_MOUNT: u32 = 1 << 11;
+/// The longest value that fsconfig(2) takes.
+pub const LONGEST_VALUE: usize = 255;
 /// `Mount::flags`: the last parameter is the security label for the root of the new file system, which is no parameter of it.
 pub const LABEL_ROOT: u32 = 1 << 9;
 /// `Bind::flags`: a target that does not exist is left alone, without an error.
@@ -534,4 +540,10 @@ pub mod detail {
     pub const SEND: u32 = 12;
     /// Copying up what the target holds.
     pub const COPY: u32 = 13;
+    /// The target is in a procfs, where nothing is mounted by another name.
+    pub const ON_PROCFS: u32 = 14;
+    /// The target is the root filesystem's root, by a link or for a mask.
+    pub const ON_ROOT: u32 = 15;
+    /// The tree holds a mount namespace that is pinned, and cannot be moved.
+    pub const PINNED: u32 = 16;
 }

@@ -213,9 +213,11 @@ impl<'o> MountOptions<'o> {
     pub fn parse(options: &'o [Text<'_>]) -> Self {
         let mut all = Self::default();
         for (index, option) in options.iter().enumerate() {
-            match mount_option(option) {
-                Some(effect) => all.apply(index, effect),
-                None => all.apply_value(index, option),
+            for option in pieces(option) {
+                match mount_option(option) {
+                    Some(effect) => all.apply(index, effect),
+                    None => all.apply_value(index, option),
+                }
             }
         }
         all
@@ -289,6 +291,20 @@ impl<'o> MountOptions<'o> {
     }
 }
 
+/// The options in one string of the list, which mount(2) would take apart at its commas: not at those between double quotes (security
+/// contexts) or after a backslash (paths of overlay layers).
+fn pieces(option: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let ends = move |character: char| {
+        let here = !quoted && !escaped && character == ',';
+        quoted ^= character == '"' && !escaped;
+        escaped = character == '\\' && !escaped;
+        here
+    };
+    let several = option.contains(',');
+    option.split(ends).filter(move |piece| !several || !piece.is_empty())
+}
+
 /// The ranges of `idmap=RANGES` in crun's syntax, user and group ids.
 ///
 /// `uids=A-B-N#…;gids=A-B-N#…`: N ids from A of the file system appear as B and up. With a `@` before it, a range is relative to
@@ -354,6 +370,25 @@ fn host_id(mappings: &[IdMapping], id: u32, count: u32) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_string_may_hold_several_options() {
+        let data = |texts: &[&'static str]| {
+            let texts: Vec<Text<'_>> = texts.iter().map(|text| (*text).into()).collect();
+            let all = MountOptions::parse(&texts);
+            (all.flags, all.data.iter().map(|(index, text)| (*index, (*text).to_owned())).collect::<Vec<_>>())
+        };
+        let of = |list: &[(usize, &str)]| list.iter().map(|(index, text)| (*index, (*text).to_owned())).collect();
+        assert_eq!(data(&["nosuid", "size=1m,mode=711"]), (ms::NOSUID, of(&[(1, "size=1m"), (1, "mode=711")])));
+        assert_eq!(data(&["size=1m,ro,,nodev,"]), (ms::RDONLY | ms::NODEV, of(&[(0, "size=1m")])));
+        let context = r#"context="a:b:c,d",size=1m"#;
+        assert_eq!(data(&[context]), (0, of(&[(0, r#"context="a:b:c,d""#), (0, "size=1m")])));
+        assert_eq!(
+            data(&[r"lowerdir=/a\,b:/c,upperdir=/u"]),
+            (0, of(&[(0, r"lowerdir=/a\,b:/c"), (0, "upperdir=/u")]))
+        );
+        assert_eq!(data(&[""]), (0, of(&[(0, "")])));
+    }
     use crate::config::Named;
 
     fn texts(options: &'static [&'static str]) -> Vec<Text<'static>> {

@@ -6,11 +6,13 @@ use super::builder::Builder;
 use super::mounts::{MS_REC, MS_SLAVE, attr, propagation_attr};
 use super::options::{CgroupMounts, Hierarchy};
 use super::resources::{Resource, TreeOf};
+use crate::base::Result;
 use crate::config::mount_options::MountOptions;
 use crate::config::{NamespaceType, Propagation};
 
 impl Builder<'_> {
-    pub(super) fn plan_cgroup_mount(&mut self, index: usize, options: &MountOptions<'_>, target: &str) {
+    pub(super) fn plan_cgroup_mount(&mut self, index: usize, options: &MountOptions<'_>, target: &str) -> Result<()> {
+        self.check_cgroup_data(index, options)?;
         let options_set = self.options;
         match &options_set.cgroups {
             CgroupMounts::Unused => {}
@@ -23,6 +25,32 @@ impl Builder<'_> {
             }
             CgroupMounts::Separate(hierarchies) => self.plan_separate(index, hierarchies, target, options),
         }
+        Ok(())
+    }
+
+    /// Options of a file system go to the unified hierarchy where one is mounted anew. One that is bound keeps its own, and so does each of
+    /// v1, whose options say what it is.
+    fn check_cgroup_data(&mut self, index: usize, options: &MountOptions<'_>) -> Result<()> {
+        let Some((option, text)) = options.data.first() else { return Ok(()) };
+        let own_namespace = self.namespace(NamespaceType::Cgroup).is_some();
+        let acts = match &self.options.cgroups {
+            CgroupMounts::Unused => true,
+            CgroupMounts::Unified(_) => own_namespace || !self.in_userns(),
+            CgroupMounts::Separate(hierarchies) => {
+                own_namespace && hierarchies.iter().any(|one| one.options.is_empty())
+            }
+        };
+        if !acts {
+            let field = format!("/mounts/{index}/options/{option}");
+            let detail = format!("{text:?} has no effect: no unified hierarchy is mounted anew for this container");
+            return Err(self.field_error(field, detail));
+        }
+        if own_namespace {
+            self.plan.warnings.push(format!(
+                "config /mounts/{index}/options/{option}: the kernel takes {text:?} from the host's cgroup namespace only, and leaves the hierarchy as it is"
+            ));
+        }
+        Ok(())
     }
 
     fn plan_separate(&mut self, index: usize, hierarchies: &[Hierarchy], target: &str, options: &MountOptions<'_>) {
@@ -81,6 +109,12 @@ impl Builder<'_> {
             match controller.split_once('=') {
                 Some((key, value)) => params.push(self.param(key, Some(value))),
                 None => params.push(self.param(controller, None)),
+            }
+        }
+        if kind == "cgroup2" {
+            for (_, option) in &options.data {
+                let (key, value) = option.split_once('=').map_or((*option, None), |(key, value)| (key, Some(value)));
+                params.push(self.param(key, value));
             }
         }
         let flags = self.make_first(target);

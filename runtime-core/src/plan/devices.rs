@@ -1,8 +1,9 @@
 //! /dev: the devices every container has, those of the config, and the links that programs expect.
 
-use orlop_init::wire::{Op, Slot};
+use orlop_init::wire::{Attr, Op, Slot};
 
 use super::builder::Builder;
+use super::mounts::attr::{NOEXEC, NOSUID};
 use super::resources::{DeviceNode, Resource, TreeOf};
 use crate::config::devices::DEFAULT_DEVICES;
 use crate::config::mount_options::MountOptions;
@@ -22,6 +23,9 @@ fn host_id(mappings: &[IdMapping], id: u32) -> Option<u32> {
     let inside = |map: &&IdMapping| id.checked_sub(map.container_id).is_some_and(|offset| offset < map.size);
     mappings.iter().find(inside).map(|map| map.host_id + (id - map.container_id))
 }
+
+/// A node that is bound is there to be opened, whatever the host's mount lets programs do.
+const BOUND: Attr = Attr { set: NOSUID | NOEXEC, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 };
 
 const S_IFCHR: u32 = 0o020_000;
 
@@ -104,7 +108,7 @@ impl Builder<'_> {
     fn push_node(&mut self, node: DeviceNode) {
         let (text, field) = (self.plan.program.str(node.path.as_str()), node.field.clone());
         let tree = self.slot(Resource::Device(node));
-        let attrs = self.plan.program.list(&[]);
+        let attrs = self.plan.program.list(&[BOUND]);
         self.push_from(format_args!("{field}"), Op::Bind { tree, source: text, target: text, flags: 0, attrs });
     }
 
@@ -128,7 +132,7 @@ impl Builder<'_> {
                     field,
                 })
             };
-            let attrs = self.plan.program.list(&[]);
+            let attrs = self.plan.program.list(&[BOUND]);
             let op = Op::Bind { tree, source: text, target: text, flags: 0, attrs };
             self.push_from(format_args!("{field}"), op);
             return;

@@ -1,8 +1,8 @@
 //! The config's mounts as operations.
 
 use orlop_init::wire::{
-    Attr, COPY_SYMLINK, COPY_UP, IF_ALLOWED, LABEL_ROOT, MAKE_FIRST, NO_SYMLINK, Op, Param, RECURSIVE, SOURCE_IN_ROOT,
-    SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE,
+    Attr, BY_MOUNT, COPY_SYMLINK, COPY_UP, IF_ALLOWED, LABEL_ROOT, LONGEST_VALUE, MAKE_FIRST, NO_SYMLINK, ON_PROCFS,
+    Op, Param, RECURSIVE, SOURCE_IN_ROOT, SOURCE_NOFOLLOW, Slot, Str, TAKE_MODE,
 };
 
 use super::builder::Builder;
@@ -26,6 +26,8 @@ const MS_BIND: u64 = 1 << 12;
 /// `MOUNT_ATTR_*` of mount_setattr(2).
 pub(super) mod attr {
     pub(crate) const RDONLY: u64 = 0x01;
+    pub(crate) const NOSUID: u64 = 0x02;
+    pub(crate) const NOEXEC: u64 = 0x08;
     /// Read-only, nosuid, nodev and noexec.
     pub(crate) const RESTRICTIONS: u64 = 0x0f;
     pub(crate) const ATIME: u64 = 0x70;
@@ -87,6 +89,15 @@ fn is_written_later(kind: &str, target: &str) -> bool {
     kind == "tmpfs" || target == "/dev"
 }
 
+/// Whether the config names a place in /proc: what may go there has been checked by its name.
+fn on_procfs(target: &str) -> u32 {
+    if target.strip_prefix("/proc").is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        ON_PROCFS
+    } else {
+        0
+    }
+}
+
 const NOTHING: Attr = Attr { set: 0, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 };
 
 /// What the options of a bind mount change on the mount itself.
@@ -134,7 +145,7 @@ impl Builder<'_> {
             if options.is_bind() || kind == "bind" {
                 self.plan_bind(index, mount, &options, &target)?;
             } else if kind == "cgroup" || kind == "cgroup2" {
-                self.plan_cgroup_mount(index, &options, &target);
+                self.plan_cgroup_mount(index, &options, &target)?;
             } else {
                 // A tree that is built detached takes no changes below its root.
                 let late_readonly =
@@ -189,7 +200,11 @@ impl Builder<'_> {
                 Some((key, value)) => (key, Some(value)),
                 None => (*option, None),
             };
-            params.push(self.param(key, value));
+            // Quotes keep a context with commas in one piece for mount(2); the kernel takes it without.
+            match value.filter(|value| key.ends_with("context") && value.contains('"')) {
+                Some(value) => params.push(self.param(key, Some(&value.replace('"', "")))),
+                None => params.push(self.param(key, value)),
+            }
         }
         for (_, name) in PER_FILESYSTEM.iter().filter(|(flag, _)| options.flags & flag != 0) {
             params.push(self.param(name, None));
@@ -220,6 +235,12 @@ impl Builder<'_> {
         if labels_root {
             flags |= LABEL_ROOT;
         }
+        flags |= on_procfs(target);
+        let source = mount.source.as_ref().map_or("", |source| source.as_str());
+        if self.has_long_value(&params, source) {
+            params = self.join_long(index, kind, source, &params)?;
+            flags |= if params.len() == 1 { BY_MOUNT } else { 0 };
+        }
         let mut set = attributes(options.flags);
         if late_readonly || options.tmpcopyup {
             set &= !attr::RDONLY;
@@ -228,7 +249,7 @@ impl Builder<'_> {
             after.push(Attr { set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE, recursive: 0 });
         }
         let program = &mut self.plan.program;
-        let source = mount.source.as_ref().map_or(Str::NONE, |source| program.str(source.as_str()));
+        let source = if source.is_empty() { Str::NONE } else { program.str(source) };
         let target = program.str(target);
         let fstype = program.str(kind);
         let params = program.list(&params);
@@ -236,6 +257,60 @@ impl Builder<'_> {
         let op = Op::Mount { target, fstype, source, params, attr: set, flags, after };
         self.push_from(format_args!("/mounts/{index}"), op);
         Ok(())
+    }
+
+    /// Whether fsconfig(2) does not take one of these.
+    fn has_long_value(&self, params: &[Param], source: &str) -> bool {
+        let long = |param: &Param| param.value.is_some() && param.value.len as usize > LONGEST_VALUE;
+        params.iter().any(long) || source.len() > LONGEST_VALUE
+    }
+
+    /// Options of which one is too long for fsconfig(2): all in one string for mount(2), which takes a page, or else a parameter for each
+    /// layer of an overlay (Linux 6.7).
+    fn join_long(&mut self, index: usize, kind: &str, source: &str, params: &[Param]) -> Result<Vec<Param>> {
+        const PAGE: usize = 4096;
+        let view = self.plan.program.view();
+        let texts: Vec<(String, Option<String>)> = params
+            .iter()
+            .map(|param| {
+                let value = param.value.is_some().then(|| view.text(param.value).to_owned());
+                (view.text(param.key).to_owned(), value)
+            })
+            .collect();
+        let joined: Vec<String> = texts
+            .iter()
+            .map(|(key, value)| match value {
+                Some(value) if key.ends_with("context") => format!("{key}=\"{value}\""),
+                Some(value) => format!("{key}={value}"),
+                None => key.clone(),
+            })
+            .collect();
+        let joined = joined.join(",");
+        // A tmpfs takes its mode from what it covers, by a parameter of its own.
+        if joined.len() < PAGE && kind != "tmpfs" {
+            return Ok(vec![self.param("options", Some(&joined))]);
+        }
+        let fits = |text: &str| text.len() <= LONGEST_VALUE;
+        let mut all = Vec::new();
+        for (key, value) in &texts {
+            match value {
+                Some(value)
+                    if !fits(value) && kind == "overlay" && key == "lowerdir" && !value.contains(['\\', '"']) =>
+                {
+                    all.extend(value.split(':').map(|layer| ("lowerdir+".to_owned(), Some(layer.to_owned()))));
+                }
+                _ => all.push((key.clone(), value.clone())),
+            }
+        }
+        let too_long =
+            all.iter().any(|(_, value)| value.as_ref().is_some_and(|value| !fits(value) || value.is_empty()));
+        if too_long || !fits(source) {
+            return Err(self.field_error(
+                format!("/mounts/{index}/options"),
+                format!("the kernel takes {} bytes of options in all, or {LONGEST_VALUE} for each", PAGE - 1),
+            ));
+        }
+        Ok(all.iter().map(|(key, value)| self.param(key, value.as_deref())).collect())
     }
 
     /// What is mounted in an empty directory finds no target there.
@@ -297,6 +372,7 @@ impl Builder<'_> {
         flags |= if options.copy_symlink { COPY_SYMLINK } else { 0 };
         flags |= if options.src_nofollow { SOURCE_NOFOLLOW } else { 0 };
         flags |= if options.dest_nofollow { NO_SYMLINK } else { 0 };
+        flags |= on_procfs(target);
         let path = self.plan.program.str(inside.as_deref().unwrap_or(&source));
         let tree = if by_init {
             Slot::NONE

@@ -4,6 +4,7 @@ use orlop_init::Unmade;
 use orlop_init::wire::{Op, Phase, ProcFile, Record, detail};
 
 use super::block::InitBlock;
+use crate::base::sys;
 use crate::base::{Error, Exit, Kind, Step};
 use crate::config::SchedulerPolicy;
 use crate::plan::describe;
@@ -94,6 +95,16 @@ fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error
         (Op::Mount { .. } | Op::Attach { .. }, detail::SYMLINK) => {
             error.detail("the target is a symbolic link, and it must be mounted on ordinary directory")
         }
+        (_, detail::ON_PROCFS) => error.detail(
+            "the target is inside a procfs by a link of the image, and nothing but a few monitoring files can be mounted there",
+        ),
+        (Op::Mask { .. }, detail::ON_ROOT) => error.detail("it is the container's whole root"),
+        (_, detail::ON_ROOT) => error.detail("the target is the container's root by a link of the image").hint("name it /"),
+        (_, detail::PINNED) => error
+            .detail("a mount namespace is pinned below the source (a mount of nsfs)")
+            .hint("bind it without what is mounted below it, or unmount that file"),
+        (op, _) if is_mounting(op) && sys::filtered_mount_call(errno).is_some() => filtered(error, errno),
+        (op, _) if is_mounting(op) && errno == libc::ENOSPC => error.hint("fs.mount-max limits the mounts of a namespace"),
         (_, detail::SYMLINK) => error.detail("the target is a symbolic link, which is not allowed here"),
         (_, detail::TARGET) => error.detail("target"),
         (_, detail::SOURCE) => error.detail("source"),
@@ -124,6 +135,28 @@ fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error
         (Op::Seccomp { .. }, _) if errno == libc::EINVAL => error.detail("the kernel refuses the filter or a flag"),
         _ => error,
     }
+}
+
+fn is_mounting(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Rootfs { .. }
+            | Op::Mount { .. }
+            | Op::Attach { .. }
+            | Op::Bind { .. }
+            | Op::SetAttr { .. }
+            | Op::Mask { .. }
+            | Op::Readonly { .. }
+            | Op::Console { .. }
+    )
+}
+
+/// Names the call that a sandbox around this process does not let through, since the errno alone points elsewhere.
+pub(super) fn filtered(error: Error, errno: i32) -> Error {
+    let Some(call) = sys::filtered_mount_call(errno) else { return error };
+    error.detail(format!("a seccomp filter around this process refuses {call}(2)")).hint(format!(
+        "let the outer sandbox allow open_tree, move_mount, fsopen, fsconfig, fsmount and mount_setattr; a kernel before Linux 5.2 lacks {call}"
+    ))
 }
 
 /// What to do about namespaces that cannot be made.

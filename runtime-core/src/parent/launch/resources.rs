@@ -92,6 +92,10 @@ fn open_tree(path: &str, recursive: bool, nofollow: bool, what: TreeOf, field: &
         let error = Error::os(step, errno as i32).object(path);
         let error = if field.is_empty() { error } else { error.field(field) };
         match errno {
+            Errno::EPERM | Errno::ENOSYS if sys::filtered_mount_call(errno as i32).is_some() => {
+                super::report::filtered(error, errno as i32)
+            }
+            Errno::ENOSPC => error.hint("fs.mount-max limits the mounts of a namespace"),
             Errno::EPERM => error.hint("this needs CAP_SYS_ADMIN"),
             Errno::EMFILE => error.hint("raise the limit of open files (ulimit -n): each mount takes one for a moment"),
             Errno::EINVAL => error.hint("mounts below it are locked or unbindable"),
