@@ -300,6 +300,10 @@ impl Server {
             Some(pid) => self.notify("setup-namespaces", Some(pid)) && self.notify("post-restore", Some(pid)),
             None => true,
         };
+        if going {
+            // CRIU goes on whatever is said to this.
+            self.notify("pre-resume", None);
+        }
         let fails = self.is("late-failure") || !going;
         let mut message = answer(RESTORE, !fails);
         if let Some(pid) = pid {
@@ -312,6 +316,31 @@ impl Server {
     }
 }
 
+/// Gives this process the rights of the tests' default config: three capabilities, and no way to others.
+#[allow(unsafe_code, reason = "capset and prctl have no safe form")]
+fn drop_rights() {
+    const KEPT: u64 = 1 << 29 | 1 << 5 | 1 << 10;
+    for number in (0..64_u64).filter(|number| KEPT >> number & 1 == 0) {
+        // SAFETY: takes numbers; one that the kernel does not know is refused.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) };
+    }
+    let header = [0x2008_0522_u32, 0];
+    let low = u32::try_from(KEPT).unwrap();
+    let data = [low, low, 0, 0, 0, 0];
+    // SAFETY: the header and the six words are those of version 3 (capset(2)).
+    assert_eq!(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) }, 0, "capset");
+    // SAFETY: takes numbers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0, "no_new_privs");
+}
+
+/// Waits until a restored process has its rights, as CRIU does.
+fn wait_for_rights(pid: i32) {
+    let status = format!("/proc/{pid}/status");
+    while fs::read_to_string(&status).is_ok_and(|text| text.contains("NoNewPrivs:\t0")) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// A process that stands for a restored one: a child of the caller, as CRIU's are.
 #[allow(unsafe_code, reason = "CLONE_PARENT has no safe form")]
 fn child(behaviour: &str) -> i32 {
@@ -319,6 +348,9 @@ fn child(behaviour: &str) -> i32 {
     // SAFETY: as fork(2); this program has one thread.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     if pid == 0 {
+        if behaviour != "more-rights" {
+            drop_rights();
+        }
         if behaviour == "ends" {
             std::thread::sleep(std::time::Duration::from_millis(300));
             std::process::exit(7);
@@ -327,7 +359,11 @@ fn child(behaviour: &str) -> i32 {
             std::thread::sleep(std::time::Duration::from_secs(100));
         }
     }
-    i32::try_from(pid).unwrap()
+    let pid = i32::try_from(pid).unwrap();
+    if behaviour != "more-rights" {
+        wait_for_rights(pid);
+    }
+    pid
 }
 
 /// The options that the double itself needs.

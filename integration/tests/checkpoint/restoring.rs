@@ -23,6 +23,10 @@ pub(crate) const CASES: &[Case] = cases![
     a_hanging_criu_is_ended.extension(),
     what_a_killed_restore_leaves_is_deleted.extension(),
     an_id_is_restored_once.extension(),
+    cve_2026_119101_links_do_not_rename_a_mount.extension(),
+    cve_2026_115520_confusable_mounts_are_refused.extension(),
+    nothing_is_made_in_a_read_only_source.extension(),
+    cve_2026_18107_more_rights_than_the_configs_are_refused.extension(),
     terminals_need_somebody_who_takes_them.extension(),
     wrong_words_are_refused.extension(),
 ];
@@ -98,7 +102,7 @@ fn the_request_says_where_everything_is(t: &Sandbox) {
     assert_eq!((&request[&26][..], &request[&6][..]), (&["1".into()][..], &["1".into()][..]));
     assert!(!request.contains_key(&51), "the annotation says: no configuration file");
     let external = &request[&23];
-    assert!(external.contains(&format!("/mnt/made={}", file.display())), "{external:?}");
+    assert!(external.contains(&format!("/link/made={}", file.display())), "by its name in the config: {external:?}");
     assert!(external.contains(&"/dev/null=/dev/null".to_owned()), "{external:?}");
     assert!(c.rootfs().join("mnt/made").is_file());
     // Where CRIU itself is, the restored cgroups are to be.
@@ -275,6 +279,64 @@ fn what_a_killed_restore_leaves_is_deleted(t: &Sandbox) {
         assert!(!t.root.join(&c.id).exists() && t.cgroups_of(&c.id).is_empty(), "{verb}");
         fs::remove_file(request).unwrap();
     }
+}
+
+/// What a mount is called is the config's word alone: where links of the image lead makes no difference.
+fn cve_2026_119101_links_do_not_rename_a_mount(t: &Sandbox) {
+    let c = t.container("a");
+    let (good, other) = (t.dir.join("good"), t.dir.join("other"));
+    fs::create_dir(&good).unwrap();
+    fs::create_dir(&other).unwrap();
+    fs::create_dir(c.rootfs().join("data")).unwrap();
+    c.mount("bind", &good.display().to_string(), "/link", &["bind"]);
+    c.mount("bind", &other.display().to_string(), "/data", &["bind"]);
+    std::os::unix::fs::symlink("/data", c.rootfs().join("link")).unwrap();
+    restore(&c, "good", &[]).run().ok();
+    let external = asked(t, "restore")[&23].clone();
+    assert!(external.contains(&format!("/link={}", good.display())), "{external:?}");
+    assert!(external.contains(&format!("/data={}", other.display())), "{external:?}");
+    c.end();
+}
+
+fn cve_2026_115520_confusable_mounts_are_refused(t: &Sandbox) {
+    let c = t.container("a");
+    let source = t.dir.join("source");
+    fs::create_dir(&source).unwrap();
+    c.mount("bind", &source.display().to_string(), "/data]:/etc", &["bind"]);
+    restore(&c, "good", &[]).run().code(1).says("/data]:/etc").says("CRIU cannot tell mounts apart");
+    assert!(!was_asked(t, "restore"));
+}
+
+fn nothing_is_made_in_a_read_only_source(t: &Sandbox) {
+    let c = t.container("a");
+    let (outer, inner) = (t.dir.join("outer"), t.dir.join("inner"));
+    fs::create_dir(&outer).unwrap();
+    fs::write(&inner, "").unwrap();
+    c.mount("bind", &outer.display().to_string(), "/outer", &["bind", "ro"]);
+    c.mount("bind", &inner.display().to_string(), "/outer/deep/inner", &["bind"]);
+    restore(&c, "good", &[]).run().code(1).says("bound read-only").says("read-only file system");
+    assert_eq!(fs::read_dir(&outer).unwrap().count(), 0, "made on the host");
+    // What is there already is no obstacle.
+    fs::create_dir(outer.join("deep")).unwrap();
+    fs::write(outer.join("deep/inner"), "").unwrap();
+    restore(&c, "good", &[]).run().ok();
+    c.end();
+}
+
+fn cve_2026_18107_more_rights_than_the_configs_are_refused(t: &Sandbox) {
+    let c = t.container("a");
+    restore(&c, "more-rights", &[]).run().code(1).says("config /process/capabilities").says("which are not given");
+    assert!(!t.root.join(&c.id).exists() && t.cgroups_of(&c.id).is_empty());
+    // A process whose container has changed its rights itself is one that may.
+    c.set("/process/user", json!({ "uid": 5, "gid": 0 }));
+    restore(&c, "good", &[]).run().code(1).says("config /process/user/uid");
+    c.set("/process/user", json!({ "uid": 0, "gid": 0 }));
+    c.set(
+        "/linux/seccomp",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        { "names": ["getcwd"], "action": "SCMP_ACT_ERRNO" }] }),
+    );
+    restore(&c, "good", &[]).run().code(1).says("config /linux/seccomp").says("no seccomp filter");
 }
 
 fn an_id_is_restored_once(t: &Sandbox) {

@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = cases![
     passwd_that_is_bound_is_a_fifo.not_runc("hangs").not_crun("not compared"),
     passwd_becomes_a_fifo_before_start.not_runc("hangs").not_crun("not compared"),
     passwd_becomes_a_device_before_exec.not_crun("not compared"),
+    cve_2026_133553_tmpcopyup_of_exchanged_files.not_runc("not compared").not_crun("not compared").seconds(600),
     cve_2026_88264_dev_console_without_dev.not_crun("CVE-2026-88264"),
     cve_2026_88265_dev_null_without_dev.not_crun("CVE-2026-88265"),
     cve_2026_115521_read_only_root_through_descriptors,
@@ -128,6 +129,31 @@ fn passwd_becomes_a_device_before_exec(t: &Sandbox) {
     t.wait_until("the device", || place.symlink_metadata().is_ok_and(|data| data.file_type().is_char_device()));
     assert_eq!(c.exec(&[], &["sh", "-c", HOME]).ok().stdout.trim(), "home=/");
     c.delete_force().ok();
+}
+
+/// The runtime copies what a directory holds while another container exchanges a file in it for a link to the host.
+fn cve_2026_133553_tmpcopyup_of_exchanged_files(t: &Sandbox) {
+    let volume = volume(t);
+    let secret = t.dir.join("of-the-host");
+    fs::write(&secret, "of the host").unwrap();
+    let before = fs::metadata(&secret).unwrap();
+    fs::create_dir(volume.join("dir")).unwrap();
+    fs::write(volume.join("dir/file"), "plain").unwrap();
+    symlink(&secret, volume.join("link")).unwrap();
+    let rounds: usize = std::env::var("ORLOP_RACE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let attacker = t.container("attacker");
+    attacker.mount("bind", &volume.display().to_string(), "/volume", &["rbind"]);
+    attacker.args(&["/probe", "exchange", "/volume/dir/file", "/volume/link"]).run_detached().ok();
+    let c = t.container("victim");
+    c.mount("bind", &volume.display().to_string(), "/volume", &["rbind"]);
+    c.mount("tmpfs", "tmpfs", "/volume/dir", &["tmpcopyup"]).sh("cat /volume/dir/file 2>/dev/null; exit 0");
+    for round in 0..rounds {
+        let out = c.run();
+        assert!(out.code < 128 && !out.stdout.contains("of the host"), "round {round}: {out:?}");
+    }
+    attacker.end();
+    let after = fs::metadata(&secret).unwrap();
+    assert_eq!((after.size(), after.mtime(), after.ctime()), (before.size(), before.mtime(), before.ctime()));
 }
 
 /// A config without a mount on /dev: the image's own is used, and what lies in it leads elsewhere.

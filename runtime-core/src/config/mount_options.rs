@@ -229,6 +229,12 @@ impl<'o> MountOptions<'o> {
         self.flags & ms::BIND != 0
     }
 
+    /// Whether nothing can be written through the mount: `ro` or `rro` was given.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.flags & ms::RDONLY != 0 || self.recursive.is_some_and(|change| change.set & attr::RDONLY != 0)
+    }
+
     /// The data for the file system, as mount(2) takes it.
     #[must_use]
     pub fn data_string(&self) -> String {

@@ -6,6 +6,7 @@
 
 mod client;
 mod codec;
+mod credentials;
 mod external;
 mod images;
 mod log;
@@ -15,10 +16,11 @@ mod request;
 mod targets;
 
 pub(crate) use client::{Conversation, Criu, Notified, Place};
-pub(crate) use external::{Mounts, refuse_lost};
+pub(crate) use credentials::Rights;
+pub(crate) use external::{Mounts, refuse_confusable, refuse_lost};
 pub(crate) use images::{Directory, Images, log_directory, piped_stdio};
 pub(crate) use log::explain;
 pub(crate) use message::{Field, Notify, Options, Request, Value};
 pub use options::{CgroupMode, CriuOptions, NetworkLock};
 pub(crate) use request::{common, config_file, namespace_key};
-pub(crate) use targets::{make_target, resolve};
+pub(crate) use targets::{has_target, make_target, resolve};

@@ -268,11 +268,15 @@ impl Saving<'_> {
         let cgroups = cgroup_mounts(self.record.cgroup.as_ref(), self.config)?;
         let mounts = Mounts { config: self.config, bundle: Path::new(&self.record.bundle), cgroups: &cgroups };
         for mount in mounts.external() {
+            // The name is the config's, which no link of the container can change.
             let inside = criu::resolve(&procfs, root.as_fd(), &mount.inside)?;
-            request.add(Field::ExtMnt, Value::texts(inside.as_str(), inside.as_str()));
+            criu::refuse_confusable(&inside, Step::Checkpoint)?;
+            criu::refuse_confusable(&mount.inside, Step::Checkpoint)?;
+            request.add(Field::ExtMnt, Value::texts(inside, mount.inside));
         }
         for path in mounts.masked() {
             if let Some(path) = masked_file(&procfs, root.as_fd(), &path)? {
+                criu::refuse_confusable(&path, Step::Checkpoint)?;
                 request.add(Field::ExtMnt, Value::texts(path, "/dev/null"));
             }
         }

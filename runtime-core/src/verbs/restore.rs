@@ -11,6 +11,8 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
 
+use orlop_init::wire::Op;
+
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
 use crate::base::{
@@ -106,6 +108,7 @@ fn make(runtime: &Runtime, id: &ContainerId, options: &RestoreOptions) -> Result
         cgroup: None,
         console,
         init: None,
+        criu: None,
     };
     match restoring.carry_out(&criu) {
         Ok(()) => restoring.finish(criu.describe()),
@@ -174,6 +177,8 @@ struct Restoring<'r> {
     console: Option<OwnedFd>,
     /// The container's first process, from when CRIU tells of it.
     init: Option<(HostPid, OwnedFd)>,
+    /// CRIU itself, which is in the container's cgroup.
+    criu: Option<HostPid>,
 }
 
 impl<'r> Restoring<'r> {
@@ -240,8 +245,12 @@ impl<'r> Restoring<'r> {
             let made = match &target.on {
                 None => criu::make_target(root.as_fd(), &target.path, directory),
                 Some(on) => {
-                    let on = nix::fcntl::open(on.as_str(), flags, Mode::empty()).map_err(wrong)?;
-                    criu::make_target(on.as_fd(), &target.path, directory)
+                    let source = nix::fcntl::open(on.source.as_str(), flags, Mode::empty()).map_err(wrong)?;
+                    if on.read_only && !criu::has_target(source.as_fd(), &target.path).map_err(wrong)? {
+                        return Err(wrong(Errno::EROFS)
+                            .detail(format!("it is missing in {}, which is bound read-only", on.source)));
+                    }
+                    criu::make_target(source.as_fd(), &target.path, directory)
                 }
             };
             made.map_err(wrong)?;
@@ -288,17 +297,13 @@ impl<'r> Restoring<'r> {
         self.add_mounts(request)
     }
 
+    /// Mounts from outside, under the names that `checkpoint` has given them: those of the config, never those of what links lead to.
     fn add_mounts(&self, request: &mut Options) -> Result<()> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let rootfs = &self.prepared.record.rootfs;
-        let root = nix::fcntl::open(rootfs.as_str(), flags, Mode::empty())
-            .map_err(|errno| Error::os(Step::OpenRootfs, errno as i32).object(rootfs).field("/root/path"))?;
-        let procfs = Procfs::open()?;
         let cgroups = self.cgroup_mounts()?;
         let mounts = self.mounts(&cgroups);
         for mount in mounts.external() {
-            let inside = criu::resolve(&procfs, root.as_fd(), &mount.inside)?;
-            request.add(Field::ExtMnt, Value::texts(inside, mount.source));
+            criu::refuse_confusable(&mount.inside, Step::Restore)?;
+            request.add(Field::ExtMnt, Value::texts(mount.inside, mount.source));
         }
         if mounts.masked().next().is_some() {
             request.add(Field::ExtMnt, Value::texts("/dev/null", "/dev/null"));
@@ -346,6 +351,7 @@ impl<'r> Restoring<'r> {
             criu.start(&place, inherit)?
         };
         let pid = conversation.pid();
+        self.criu = Some(pid);
         if let Some(cgroup) = self.cgroup.as_mut().filter(|_| attach) {
             cgroup.attach(pid)?;
         }
@@ -419,6 +425,37 @@ impl<'r> Restoring<'r> {
             write_pid_file(path, pid)?;
         }
         self.claim.locked()?.save(&self.prepared.record)
+    }
+
+    /// Who the processes are and what they may do is restored, and they stand still. CRIU would let them go whatever is said now, so
+    /// they are killed if they have more than the config gives.
+    fn check_rights(&self) -> Result<()> {
+        let Some((pid, init)) = &self.init else { return Ok(()) };
+        let filtered = self.prepared.plan.program.ops.iter().any(|record| matches!(record.op, Op::Seccomp { .. }));
+        let rights = criu::Rights { config: self.config, filtered };
+        let procfs = Procfs::open()?;
+        let all = self.cgroup.as_ref().map(ContainerCgroup::processes).transpose()?.unwrap_or_default();
+        let all = all.into_iter().filter_map(HostPid::new);
+        let mut all: Vec<HostPid> = all.filter(|pid| !self.is_criu(&procfs, *pid)).collect();
+        if !all.contains(pid) {
+            all.push(*pid);
+        }
+        let checked = all.iter().try_for_each(|pid| rights.check(&procfs, *pid));
+        if checked.is_err() {
+            for pid in all {
+                // One that has ended meanwhile is no danger any more.
+                pidfd::open(pid).and_then(|process| pidfd::send_signal(process.as_fd(), libc::SIGKILL)).ok();
+            }
+            pidfd::send_signal(init.as_fd(), libc::SIGKILL).ok();
+        }
+        checked
+    }
+
+    /// Whether a process is CRIU, or a child of it that helps: what it restores are children of this program.
+    fn is_criu(&self, procfs: &Procfs, pid: HostPid) -> bool {
+        const GENERATIONS: usize = 4;
+        let parent = |pid: &HostPid| procfs.parent(*pid).ok().flatten().and_then(HostPid::new);
+        std::iter::successors(Some(pid), parent).take(GENERATIONS).any(|ancestor| Some(ancestor) == self.criu)
     }
 
     fn hand_over(&self, master: &OwnedFd) -> Result<()> {
@@ -507,6 +544,7 @@ impl Notified for Restoring<'_> {
         match (notify.script.as_str(), fd) {
             ("setup-namespaces", _) => self.set_up_namespaces(pid()?),
             ("post-restore", _) => self.restored(pid()?),
+            ("pre-resume", _) => self.check_rights(),
             ("orphan-pts-master", Some(master)) => self.hand_over(&master),
             _ => Ok(()),
         }

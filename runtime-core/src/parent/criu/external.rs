@@ -27,6 +27,20 @@ pub(crate) struct Mounts<'m> {
     pub(crate) cgroups: &'m CgroupMounts,
 }
 
+/// What CRIU is told of a mount is `mnt[KEY]:NAME`, and it looks for the first `mnt[KEY]:` that fits.
+///
+/// # Errors
+/// A path that could be read as another key with another name: a container that can make links or directories could so have the mount
+/// of one place put on another.
+pub(crate) fn refuse_confusable(path: &str, step: Step) -> Result<()> {
+    if !path.contains("]:") {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Unsupported, step)
+        .object(path)
+        .detail("CRIU cannot tell mounts apart whose paths have \"]:\" in them"))
+}
+
 /// Whether it is a bind mount.
 pub(super) fn is_bind(mount: &Mount<'_>) -> bool {
     mount.kind.as_ref().is_some_and(|kind| *kind == "bind") || MountOptions::parse(&mount.options).is_bind()
@@ -96,11 +110,11 @@ impl Mounts<'_> {
         linux.map_or(&[][..], |linux| linux.masked_paths.as_slice()).iter().map(|path| clean(path))
     }
 
-    /// What has to be there before CRIU can mount: for each mount its target, with the source of the bind mount on which it lies, if
-    /// it does not lie on the root.
+    /// What has to be there before CRIU can mount: for each mount its target, with the bind mount on which it lies, if it does not lie
+    /// on the root.
     pub(crate) fn targets(&self, resolve: impl Fn(&str) -> Result<String>) -> Result<Vec<Target>> {
         let mut targets = Vec::new();
-        let mut seen: Vec<(String, Option<String>)> = Vec::new();
+        let mut seen: Vec<(String, Option<Bound>)> = Vec::new();
         for (index, mount) in self.config.mounts.iter().enumerate() {
             let inside = resolve(&clean(&mount.destination))?;
             let source = is_bind(mount).then(|| {
@@ -112,7 +126,8 @@ impl Mounts<'_> {
                 let field = format!("/mounts/{index}/destination");
                 targets.push(Target { on, path, source: source.clone(), field });
             }
-            seen.push((inside, source));
+            let read_only = MountOptions::parse(&mount.options).is_read_only();
+            seen.push((inside, source.map(|source| Bound { source, read_only })));
         }
         // `create` makes it, too.
         if let Some(process) = &self.config.process
@@ -127,7 +142,7 @@ impl Mounts<'_> {
 /// Where a path of the container is on the host, given what is mounted (with the source of bind mounts): in which directory, or in the
 /// root file system, and where in it. `None` when it is on neither: CRIU brings the files of a tmpfs along, and other file systems
 /// make their own.
-fn place(mounts: &[(String, Option<String>)], inside: &str) -> Option<(Option<String>, String)> {
+fn place(mounts: &[(String, Option<Bound>)], inside: &str) -> Option<(Option<Bound>, String)> {
     let rest = |top: &str| inside.strip_prefix(top).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let covering = mounts.iter().rev().filter(|(top, _)| rest(top).is_some()).max_by_key(|(top, _)| top.len());
     match covering {
@@ -140,11 +155,19 @@ fn place(mounts: &[(String, Option<String>)], inside: &str) -> Option<(Option<St
     }
 }
 
+/// A directory of the host that is bound into the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) source: String,
+    /// Nothing may be made in it on the container's behalf.
+    pub(crate) read_only: bool,
+}
+
 /// What a mount goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The directory of the host in which it lies; `None`: the root file system.
-    pub(crate) on: Option<String>,
+    pub(crate) on: Option<Bound>,
     /// Its path there.
     pub(crate) path: String,
     /// What will be bound on it; a file goes on a file.
@@ -229,9 +252,15 @@ mod tests {
         let config = crate::config::load(text.as_bytes()).unwrap();
         let mounts = Mounts { config: &config, bundle: Path::new("/b"), cgroups: &CgroupMounts::Unused };
         let targets = mounts.targets(|path| Ok(path.to_owned())).unwrap();
-        let short: Vec<_> = targets.iter().map(|target| (target.on.as_deref(), target.path.as_str())).collect();
-        let expected =
-            [(None, "/proc"), (None, "/dev"), (None, "/data"), (Some("/b/data"), "/sub/file"), (None, "/srv/work")];
+        let on = |target: &Target| target.on.as_ref().map(|bound| bound.source.clone());
+        let short: Vec<_> = targets.iter().map(|target| (on(target), target.path.as_str())).collect();
+        let expected = [
+            (None, "/proc"),
+            (None, "/dev"),
+            (None, "/data"),
+            (Some("/b/data".to_owned()), "/sub/file"),
+            (None, "/srv/work"),
+        ];
         assert_eq!(short, expected);
         assert_eq!(targets[3].source.as_deref(), Some("/srv/file"));
         assert_eq!(mounts.masked().collect::<Vec<_>>(), ["/proc/kcore"]);

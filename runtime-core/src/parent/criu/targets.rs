@@ -58,6 +58,15 @@ pub(crate) fn resolve(procfs: &Procfs, root: BorrowedFd<'_>, path: &str) -> Resu
     }
 }
 
+/// Whether what a mount goes on is there.
+pub(crate) fn has_target(root: BorrowedFd<'_>, path: &str) -> nix::Result<bool> {
+    match open(root, &clean(path), 0) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Makes what a mount goes on, with the directories above it, where it is missing.
 pub(crate) fn make_target(root: BorrowedFd<'_>, path: &str, directory: bool) -> nix::Result<()> {
     let path = clean(path);
