@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = cases![
     ignored_sigchld.seconds(120),
     ignored_sigchld_with_hooks,
     file_size_limits.not_runc("its runtime writes the state whatever comes").not_crun("not compared").seconds(120),
+    a_state_directory_that_is_full.not_runc("not compared").not_crun("not compared").seconds(600),
     descriptor_limits_of_every_verb.not_runc("its Go runtime needs more").not_crun("not compared").seconds(300),
     closed_standard_streams.not_crun("not compared"),
     pause_against_kill.not_runc("not compared").not_crun("not compared").seconds(300),
@@ -68,6 +69,32 @@ fn file_size_limits(t: &Sandbox) {
             assert!(blocks == 0 || out.stderr.contains("file too large"), "{blocks} KiB: {out:?}");
             nothing_left(t, &format!("a create with files of {blocks} KiB"));
         }
+    }
+    assert!(codes.first() != Some(&0) && codes.last() == Some(&0), "{codes:?}");
+}
+
+fn a_state_directory_that_is_full(t: &Sandbox) {
+    fs::create_dir(&t.root).unwrap();
+    fs::set_permissions(&t.root, fs::Permissions::from_mode(0o700)).unwrap();
+    let c = t.container("a");
+    c.args(&["/probe", "pause"]);
+    let mut codes = Vec::new();
+    for size in 1..=64 {
+        let options = format!("size={size}k,mode=700");
+        mount(Some("full"), &t.root, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
+        let out = c.create();
+        assert!(out.code < 128, "{size} KiB: {out:?}");
+        codes.push(out.code);
+        if out.code == 0 {
+            c.start().ok();
+            let _ = c.exec(&[], &["/probe", "exit", "6"]).code(6);
+        } else {
+            assert!(out.stderr.contains("no space left"), "{size} KiB: {out:?}");
+            nothing_left(t, &format!("a create with {size} KiB of room"));
+        }
+        c.delete_force().ok();
+        nothing_left(t, &format!("delete --force with {size} KiB of room"));
+        umount2(&t.root, MntFlags::empty()).unwrap();
     }
     assert!(codes.first() != Some(&0) && codes.last() == Some(&0), "{codes:?}");
 }

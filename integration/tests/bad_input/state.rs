@@ -2,7 +2,7 @@
 //! `delete --force` takes the container away in any case.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -15,6 +15,8 @@ pub(crate) const CASES: &[Case] = cases![
     state_files_of_another_kind.extension().seconds(120),
     a_huge_state_file_is_not_read.extension().seconds(120),
     state_bytes_that_are_damaged.extension().seconds(600),
+    blocks_that_are_damaged.extension().seconds(600),
+    a_block_of_another_version.extension().seconds(120),
     a_nested_control_group_is_another_containers.extension().seconds(120),
 ];
 
@@ -112,6 +114,69 @@ fn state_bytes_that_are_damaged(t: &Sandbox) {
         let _ = fs::remove_dir_all(t.root.join(&c.id));
         fs::remove_dir_all(&c.bundle).unwrap();
     }
+}
+
+/// The block of a created container that `start` and the init share.
+fn block(c: &Container<'_>) -> PathBuf {
+    let dir = c.sandbox.root.join(&c.id);
+    let name = fs::read_dir(&dir).unwrap().flatten().map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with("init.")
+    });
+    name.unwrap_or_else(|| panic!("no shared block in {}", dir.display()))
+}
+
+fn start_with(c: &Container<'_>, change: &dyn Fn(&fs::File), what: &str) -> orlop_integration::Output {
+    c.args(&["/probe", "pause"]).create().ok();
+    let pid = c.pid();
+    let file = fs::OpenOptions::new().read(true).write(true).open(block(c)).unwrap();
+    change(&file);
+    let begun = Instant::now();
+    let out = c.start();
+    assert!(out.code < 128 && (out.code == 0 || !out.stderr.is_empty()), "{what}: {out:?}");
+    assert!(begun.elapsed().as_secs() < 8, "{what}: start took {:?}", begun.elapsed());
+    deleted(c, pid, what);
+    out
+}
+
+fn blocks_that_are_damaged(t: &Sandbox) {
+    let c = t.container("first");
+    c.create().ok();
+    let length = fs::metadata(block(&c)).unwrap().size();
+    c.delete_force().ok();
+    // The header closely, the rest by samples.
+    let all = (0..192.min(length)).step_by(4).chain(places(length));
+    for (n, place) in all.enumerate() {
+        let c = t.container(&format!("c{n}"));
+        let what = format!("byte {place} of the shared block");
+        start_with(&c, &|file| drop(file.write_all_at(&[0xff], place)), &what);
+    }
+    for (name, change) in [
+        ("zeroed", &(|file: &fs::File| drop(file.write_all_at(&vec![0; 4096], 0))) as &dyn Fn(&fs::File)),
+        ("ones", &|file| drop(file.write_all_at(&vec![0xff; 4096], 0))),
+        ("empty", &|file| file.set_len(0).unwrap()),
+        ("short", &|file| file.set_len(16).unwrap()),
+    ] {
+        let c = t.container(name);
+        let out = start_with(&c, change, name);
+        assert!(out.stderr.contains("init.") && !out.stderr.contains("non-socket"), "{name}: {}", out.stderr);
+    }
+}
+
+/// The first words say what the file is: another runtime's is refused by that, whatever else is in it.
+fn a_block_of_another_version(t: &Sandbox) {
+    let c = t.container("a");
+    let out = start_with(
+        &c,
+        &|file| {
+            let mut word = [0; 4];
+            file.read_exact_at(&mut word, 4).unwrap();
+            let next = u32::from_ne_bytes(word).wrapping_add(1);
+            file.write_all_at(&next.to_ne_bytes(), 4).unwrap();
+        },
+        "another version",
+    );
+    assert!(out.code == 1 && out.stderr.contains("version"), "{out:?}");
 }
 
 /// `delete --force` ends its own container, not one that somebody else has put below its control group.
