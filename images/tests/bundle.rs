@@ -7,6 +7,7 @@ mod support;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Output};
 
+use orlop_images::layer::tar::Kind;
 use serde_json::{Value, json};
 use support::layout::Layout;
 use support::{Archive, Place};
@@ -135,6 +136,67 @@ fn what_is_wrong_is_named() {
         assert!(error.contains(text), "{arguments:?}: {error}");
         drop(std::fs::remove_dir_all(place.path().join("b")));
     }
+}
+
+#[test]
+fn passwd_files_of_the_image_are_hostile() {
+    if !support::is_root("passwd_files_of_the_image_are_hostile") {
+        return;
+    }
+    let bundle = |change: &dyn Fn(&mut Archive), user: &str| {
+        let place = Place::new();
+        let mut base = Archive::new();
+        base.directory("./").directory("etc").file("canary", b"root:x:0:0::/:\n");
+        change(&mut base);
+        Layout::with_config(&place.path().join("state/images"), &[base.bytes()], &json!({ "Cmd": ["x"] }));
+        let output = orlop_image(&place, false, &["bundle", "-q", "-u", user, "latest", "b"]);
+        place.check_outside();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let large = vec![b'x'; 2 << 20];
+    let (done, error) = bundle(
+        &|base| {
+            base.file("etc/passwd", &large);
+        },
+        "5",
+    );
+    assert!(!done && error.contains("/etc/passwd of the image: a file of more than 1048576 bytes"), "{error}");
+    // A pipe that nobody writes to, a directory and a device are no passwd files, and nothing waits for them.
+    for kind in [Kind::Fifo, Kind::Directory, Kind::CharDevice(1, 5)] {
+        let (done, error) = bundle(
+            &|base| {
+                base.link("etc/passwd", kind.clone());
+            },
+            "5",
+        );
+        assert!(done, "{kind:?}: {error}");
+        let (done, error) = bundle(
+            &|base| {
+                base.link("etc/passwd", kind.clone());
+            },
+            "root",
+        );
+        assert!(!done && error.contains("/etc/passwd has no root"), "{kind:?}: {error}");
+    }
+    // A link is followed within the image: this machine knows the user `daemon`, the image does not.
+    for target in ["/etc/passwd.real", "../../../../etc/passwd.real", "../canary"] {
+        let link = Kind::Symlink(target.as_bytes().to_vec());
+        let (done, error) = bundle(
+            &|base| {
+                base.link("etc/passwd", link.clone());
+            },
+            "daemon",
+        );
+        assert!(!done && error.contains("/etc/passwd has no daemon"), "{target}: {error}");
+    }
+    let link = Kind::Symlink(b"../../canary".to_vec());
+    let (done, error) = bundle(
+        &|base| {
+            base.link("etc/passwd", link.clone());
+        },
+        "root",
+    );
+    assert!(done, "{error}");
 }
 
 #[test]

@@ -329,6 +329,41 @@ fn what_broke_off_is_swept_and_what_nobody_needs_is_pruned() {
     assert!(unpacked.snapshots.layers().find(&layout.image()).unwrap().is_none());
 }
 
+/// The lines of a mountinfo file.
+fn mounts(path: &str) -> usize {
+    std::fs::read_to_string(path).unwrap().lines().count()
+}
+
+#[test]
+fn fifty_layers_cost_the_host_no_mount() {
+    if !support::is_root("fifty_layers_cost_the_host_no_mount") {
+        return;
+    }
+    let place = Place::new();
+    let layers: Vec<_> =
+        (0..50).map(|n| Archive::new().directory("d").file(&format!("d/f{n}"), b"x").bytes()).collect();
+    let layout = Layout::make(&place.path().join("image"), &layers);
+    let unpacked = unpack(&place, &layout.image(), &layout);
+    let before = mounts("/proc/self/mountinfo");
+    let snapshots: Vec<_> = (0..100)
+        .map(|n| {
+            unpacked.snapshots.prepare(&format!("c{n}"), &unpacked.stack, Method::Overlay, &Cancel::new()).unwrap()
+        })
+        .collect();
+    assert_eq!(mounts("/proc/self/mountinfo"), before);
+    let config = snapshots[99].mount().unwrap();
+    let options = config["options"].as_array().unwrap();
+    assert_eq!(options.iter().filter(|option| option.as_str().unwrap().starts_with("lowerdir+=")).count(), 50);
+    // Each option is one that fsconfig(2) takes.
+    assert!(options.iter().all(|option| option.as_str().unwrap().len() < 256), "{options:?}");
+    in_own_mounts(|| {
+        let before = mounts("/proc/thread-self/mountinfo");
+        snapshots[7].mount_here().unwrap();
+        assert_eq!(mounts("/proc/thread-self/mountinfo"), before + 1);
+        assert_eq!(std::fs::read_dir(snapshots[7].root().join("d")).unwrap().count(), 50);
+    });
+}
+
 #[test]
 fn four_processes_worth_of_threads_unpack_one_image() {
     if !support::is_root("four_processes_worth_of_threads_unpack_one_image") {

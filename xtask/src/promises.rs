@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// Where the tests are.
-const FOLDERS: &[&str] = &["integration/tests", "runtime-core", "runtime-cli", "cgroups", "seccomp"];
+const FOLDERS: &[&str] =
+    &["integration/tests", "runtime-core", "runtime-cli", "cgroups", "seccomp", "images/src", "images/tests"];
 
 /// Fails with the names that no test has.
 pub(crate) fn check(workspace: &Path) -> Result<(), String> {
