@@ -1,4 +1,86 @@
 //! Orlop: a low-level OCI container runtime as a library.
+//!
+//! It makes Linux containers from bundles and keeps track of them, as `runc` does, and does so in the caller's process: there is no
+//! daemon, and the library starts no thread. The program `orlop` is a thin layer above it.
+//!
+//! # Terms
+//! - A *bundle* is a directory with a `config.json` (OCI runtime specification) and a root file system. [`config`] reads and checks it.
+//! - A [`Runtime`] says where containers are kept, and who makes their control groups.
+//! - A [`Container`] is a runtime and an id. Its methods are the *verbs* of the specification and of runc; each is a function too,
+//!   [`create`] or [`kill`] for example, in case that reads better.
+//! - A [`Process`] is what was started in a container: a pid, and a pidfd that polls readable when the process ends.
+//! - A [`Report`] says what is to be known of an operation that succeeded; an [`Error`] which [`Step`] failed, on which object,
+//!   because of which field of the config, with which errno, and what helps.
+//!
+//! ```text
+//!  create ──► created ──► start ──► running ◄──► paused (pause, resume)
+//!    │                                 │
+//!    └── run: both in one              ▼
+//!                     delete ◄──── stopped (its first process has ended, or was killed)
+//! ```
+//!
+//! Functions that take over descriptors ([`create()`], [`run()`], [`exec()`], [`restore`], [`checkpoint`]) take their options by
+//! value, others by reference. All options have public fields, a `Default` or `new`, and a setter for each field.
+//!
+//! # Run a bundle
+//! ```no_run
+//! use orlop::{Container, ContainerId, CreateOptions, DeleteOptions, Runtime};
+//!
+//! # fn main() -> orlop::Result<()> {
+//! let container = Container::new(Runtime::from_environment(), ContainerId::new("web1")?);
+//! let process = container.run(CreateOptions::new("/srv/web"))?;
+//! let exit = process.wait()?;
+//! for warning in container.delete(&DeleteOptions::default())?.warnings() {
+//!     eprintln!("{warning}");
+//! }
+//! println!("it ended with {}", exit.shell_code());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Execute a command and read what it prints
+//! ```no_run
+//! use std::io::Read;
+//!
+//! use orlop::{Container, ContainerId, ExecOptions, ExecProcess, Runtime, User};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let container = Container::new(Runtime::from_environment(), ContainerId::new("web1")?);
+//! let (mut output, stdout) = std::io::pipe()?;
+//! let stderr = stdout.try_clone()?;
+//! let stdin = std::fs::File::open("/dev/null")?;
+//! let command = ExecProcess::Args(vec!["ls".into(), "-l".into(), "/srv".into()]);
+//! let options = ExecOptions::new(command)
+//!     .user("1000:1000".parse::<User>()?)
+//!     .stdio([stdin.into(), stdout.into(), stderr.into()]);
+//! let process = container.exec(options)?;
+//! let mut text = String::new();
+//! output.read_to_string(&mut text)?;
+//! println!("{text}{:?}", process.wait()?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Wait for many containers
+//! A process is a descriptor, so one thread can wait for any number of them, by poll(2) or in an asynchronous program:
+//! `examples/supervisor.rs` polls a hundred, `examples/fifty_containers.rs` uses tokio.
+//!
+//! ```no_run
+//! use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+//! use std::os::fd::AsFd;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let processes: Vec<orlop::Process> = Vec::new();
+//! let mut fds: Vec<_> = processes.iter().map(|process| PollFd::new(process.as_fd(), PollFlags::POLLIN)).collect();
+//! poll(&mut fds, PollTimeout::NONE)?;
+//! for process in &processes {
+//!     if let Some(exit) = process.try_wait()? {
+//!         println!("{} ended: {exit:?}", process.id());
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod base;
 pub mod config;

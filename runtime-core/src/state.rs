@@ -16,7 +16,7 @@ mod timestamp;
 
 pub(crate) use brief::Brief;
 pub(crate) use files::EXEC_FIFO;
-pub(crate) use locked::{Claim, INFANCY, Locked};
+pub(crate) use locked::{CLAIM_GRACE, Claim, Locked};
 pub(crate) use record::{InitProcess, IntelRdtRecord, NamespaceRecord, Phase, Record};
 pub(crate) use store::{Entry, Store, not_found};
 pub use timestamp::rfc3339;

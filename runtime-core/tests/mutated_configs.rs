@@ -118,7 +118,7 @@ fn try_config(bytes: &[u8], is_json: bool) {
         assert_eq!(error.kind(), orlop::Kind::InvalidConfig, "{error}\n{text}");
         let message = error.to_string();
         assert!(!message.contains('\n'), "{message}");
-        let pointer = error.pointer().is_some_and(|pointer| pointer.starts_with('/'));
+        let pointer = error.field().is_some_and(|pointer| pointer.starts_with('/'));
         assert!(pointer || !is_json && message.starts_with("load config: not "), "{message}\n{text}");
     }
     drop(orlop::validate_config(bytes, &orlop::ValidateOptions::default().strict(true)));

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
+
 use crate::base::step::Step;
 
 /// A result whose error is [`Error`].
@@ -49,8 +51,8 @@ struct Inner {
     step: Step,
     object: Option<String>,
     field: Option<String>,
-    detail: Option<String>,
-    errno: Option<i32>,
+    reason: Option<String>,
+    source: Option<Errno>,
     hint: Option<String>,
     also: Vec<Error>,
     warnings: Vec<String>,
@@ -59,14 +61,14 @@ struct Inner {
 impl Error {
     /// An error of `kind` in `step`; say more with the methods below.
     #[must_use]
-    pub fn new(kind: Kind, step: Step) -> Self {
+    pub(crate) fn new(kind: Kind, step: Step) -> Self {
         Self(Box::new(Inner {
             kind,
             step,
             object: None,
             field: None,
-            detail: None,
-            errno: None,
+            reason: None,
+            source: None,
             hint: None,
             also: Vec::new(),
             warnings: Vec::new(),
@@ -75,65 +77,65 @@ impl Error {
 
     /// The kernel refused `step` with `errno` (a positive errno number).
     #[must_use]
-    pub fn os(step: Step, errno: i32) -> Self {
+    pub(crate) fn os(step: Step, errno: i32) -> Self {
         let mut error = Self::new(Kind::System, step);
-        error.0.errno = Some(errno);
+        error.0.source = Some(Errno::from_raw(errno));
         error
     }
 
     /// An I/O error of the standard library in `step`.
     #[must_use]
-    pub fn io(step: Step, source: &std::io::Error) -> Self {
+    pub(crate) fn io(step: Step, source: &std::io::Error) -> Self {
         match source.raw_os_error() {
             Some(errno) => Self::os(step, errno),
-            None => Self::new(Kind::System, step).detail(source.to_string()),
+            None => Self::new(Kind::System, step).with_reason(source.to_string()),
         }
     }
 
-    /// The config field at the JSON pointer `field` is wrong in the way `detail` says.
+    /// The config field at the JSON pointer `field` is wrong in the way `reason` says.
     #[must_use]
-    pub fn config(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(Kind::InvalidConfig, Step::CheckConfig).field(field).detail(detail)
+    pub(crate) fn config(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidConfig, Step::CheckConfig).with_field(field).with_reason(reason)
     }
 
     /// Names the path or thing the step worked on.
     #[must_use]
-    pub fn object(mut self, object: impl Into<String>) -> Self {
+    pub(crate) fn with_object(mut self, object: impl Into<String>) -> Self {
         self.0.object = Some(object.into());
         self
     }
 
     /// Names the config field as a JSON pointer.
     #[must_use]
-    pub fn field(mut self, field: impl Into<String>) -> Self {
+    pub(crate) fn with_field(mut self, field: impl Into<String>) -> Self {
         self.0.field = Some(field.into());
         self
     }
 
     /// Says what is wrong in words, where the errno alone does not.
     #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.0.detail = Some(detail.into());
+    pub(crate) fn with_reason(mut self, reason: impl Into<String>) -> Self {
+        self.0.reason = Some(reason.into());
         self
     }
 
     /// Says what would help.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
     /// Sets the kind where it differs from what the constructor chose.
     #[must_use]
-    pub fn kind_is(mut self, kind: Kind) -> Self {
+    pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self
     }
 
     /// Adds a further failure met while cleaning up after this one.
     #[must_use]
-    pub fn and(mut self, further: Error) -> Self {
+    pub(crate) fn and(mut self, further: Error) -> Self {
         self.0.also.push(further);
         self
     }
@@ -166,38 +168,44 @@ impl Error {
 
     /// The path or thing the step worked on.
     #[must_use]
-    pub fn path(&self) -> Option<&str> {
+    pub fn object(&self) -> Option<&str> {
         self.0.object.as_deref()
     }
 
     /// The config field behind it, as a JSON pointer such as `/mounts/3/source`.
     #[must_use]
-    pub fn pointer(&self) -> Option<&str> {
+    pub fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
     }
 
     /// The kernel's errno number, when there is one.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
-        self.0.errno
+        self.0.source.map(|errno| errno as i32)
     }
 
     /// What is wrong in words, where the errno alone does not say it.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
-        self.0.detail.as_deref()
+        self.0.reason.as_deref()
+    }
+
+    /// What else failed, while cleaning up after this.
+    #[must_use]
+    pub fn also(&self) -> &[Error] {
+        &self.0.also
     }
 
     /// What would help, when it is known.
     #[must_use]
-    pub fn remedy(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 }
 
 /// An errno in words, lower case as engines match it ("no such file or directory").
-fn errno_text(errno: i32) -> String {
-    let text = nix::errno::Errno::from_raw(errno).desc();
+fn errno_text(errno: Errno) -> String {
+    let text = errno.desc();
     let mut chars = text.chars();
     match (chars.next(), chars.clone().next()) {
         // Only a plain word is lowered: "RFS specific error" and the like keep their capitals.
@@ -216,10 +224,10 @@ impl fmt::Display for Error {
         if let Some(field) = &inner.field {
             write!(f, " (config {field})")?;
         }
-        if let Some(detail) = &inner.detail {
-            write!(f, ": {detail}")?;
+        if let Some(reason) = &inner.reason {
+            write!(f, ": {reason}")?;
         }
-        if let Some(errno) = inner.errno {
+        if let Some(errno) = inner.source {
             write!(f, ": {}", errno_text(errno))?;
         }
         if let Some(hint) = &inner.hint {
@@ -238,7 +246,12 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// The kernel's word, where the cause is one.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|errno| errno as _)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -247,14 +260,14 @@ mod tests {
     #[test]
     fn an_error_says_step_object_field_cause_and_remedy() {
         let error = Error::os(Step::BindMount, libc::ENOENT)
-            .object("/srv/data on /data")
-            .field("/mounts/3/source")
-            .hint("create it on the host first");
+            .with_object("/srv/data on /data")
+            .with_field("/mounts/3/source")
+            .with_hint("create it on the host first");
         assert_eq!(
             error.to_string(),
             "bind mount /srv/data on /data (config /mounts/3/source): no such file or directory (create it on the host first)"
         );
         assert_eq!(error.errno(), Some(libc::ENOENT));
-        assert_eq!(error.pointer(), Some("/mounts/3/source"));
+        assert_eq!(error.field(), Some("/mounts/3/source"));
     }
 }

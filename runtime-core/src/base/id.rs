@@ -19,7 +19,7 @@ impl ContainerId {
     /// [`Kind::InvalidArgument`] when it is empty, too long, `.` or `..`, or has a character other than those above.
     pub fn new(id: impl Into<String>) -> Result<Self> {
         let id = id.into();
-        let wrong = |detail: String| Err(Error::new(Kind::InvalidArgument, Step::CheckArguments).detail(detail));
+        let wrong = |detail: String| Err(Error::new(Kind::InvalidArgument, Step::CheckArguments).with_reason(detail));
         if id.is_empty() {
             return wrong("container id cannot be empty".into());
         }

@@ -94,7 +94,7 @@ impl Process {
     /// [`crate::Kind::System`], with ESRCH when it has been reaped.
     pub fn kill(&self, signal: Signal) -> Result<()> {
         pidfd::send_signal(self.pidfd(), signal.number())
-            .map_err(|errno| Error::os(Step::Signal, errno as i32).object(format!("process {}", self.pid)))
+            .map_err(|errno| Error::os(Step::Signal, errno as i32).with_object(format!("process {}", self.pid)))
     }
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn wait_for(pidfd: BorrowedFd<'_>, reap: bool) -> Result<Exit> {
             Ok(WaitStatus::Exited(_, code)) => return Ok(Exit::Code(u8::try_from(code).unwrap_or(u8::MAX))),
             Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Exit::Signal(signal as i32)),
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(Error::os(Step::Wait, errno as i32).object("the process")),
+            Err(errno) => return Err(Error::os(Step::Wait, errno as i32).with_object("the process")),
         }
     }
 }

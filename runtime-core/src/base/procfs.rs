@@ -36,16 +36,16 @@ pub(crate) struct Procfs {
 impl Procfs {
     /// Opens /proc and makes sure that it is one.
     pub(crate) fn open() -> Result<Self> {
-        let failed = |errno: Errno| Error::os(Step::ProbeHost, errno as i32).object("/proc");
+        let failed = |errno: Errno| Error::os(Step::ProbeHost, errno as i32).with_object("/proc");
         // Not `open`: with musl it takes a second system call to set what O_CLOEXEC has set.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = openat(AT_FDCWD, "/proc", flags, Mode::empty()).map_err(failed)?;
         let magic = fstatfs(&root).map_err(failed)?.filesystem_type();
         if magic != PROC_SUPER_MAGIC || fstat(&root).map_err(failed)?.st_ino != PROC_ROOT_INODE {
             return Err(Error::os(Step::ProbeHost, libc::EXDEV)
-                .object("/proc")
-                .detail("is not the root of a procfs")
-                .hint("mount procfs there"));
+                .with_object("/proc")
+                .with_reason("is not the root of a procfs")
+                .with_hint("mount procfs there"));
         }
         Ok(Self { root })
     }
@@ -61,7 +61,8 @@ impl Procfs {
 
     /// Opens the root directory of the process `pid` (O_PATH).
     pub(crate) fn open_root(&self, pid: HostPid) -> Result<OwnedFd> {
-        let failed = |errno: Errno| Error::os(Step::FindContainer, errno as i32).object(format!("/proc/{pid}/root"));
+        let failed =
+            |errno: Errno| Error::os(Step::FindContainer, errno as i32).with_object(format!("/proc/{pid}/root"));
         let path = std::ffi::CString::new(pid.to_string()).map_err(|_| failed(Errno::EINVAL))?;
         let directory = self.open_file(&path, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(failed)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -70,7 +71,7 @@ impl Procfs {
 
     /// The cgroups of a process, seen from the caller's cgroup namespace.
     pub(crate) fn process_cgroups(&self, pid: HostPid) -> Result<ProcessCgroups> {
-        let failed = |errno: Errno| Error::os(Step::Cgroup, errno as i32).object(format!("/proc/{pid}/cgroup"));
+        let failed = |errno: Errno| Error::os(Step::Cgroup, errno as i32).with_object(format!("/proc/{pid}/cgroup"));
         let path = CString::new(format!("{pid}/cgroup")).map_err(|_| failed(Errno::EINVAL))?;
         let text = self.read(&path).map_err(failed)?;
         Ok(ProcessCgroups::parse(String::from_utf8_lossy(&text).into_owned()))
@@ -132,7 +133,9 @@ impl Procfs {
             let links = self.open_resolved(&path, OFlag::O_PATH | OFlag::O_DIRECTORY, resolve)?;
             openat(links, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         };
-        open().map_err(|errno| Error::os(Step::JoinNamespace, errno as i32).object(format!("/proc/{directory}/{name}")))
+        open().map_err(|errno| {
+            Error::os(Step::JoinNamespace, errno as i32).with_object(format!("/proc/{directory}/{name}"))
+        })
     }
 
     /// Opens once more what is behind a descriptor, which may be one that only names it (O_PATH).
@@ -143,7 +146,7 @@ impl Procfs {
 
     /// The path of an open file, as the calling thread would name it now.
     pub(crate) fn path_of(&self, file: BorrowedFd<'_>) -> Result<String> {
-        let failed = |errno: Errno| Error::os(Step::ProbeHost, errno as i32).object("/proc/thread-self/fd");
+        let failed = |errno: Errno| Error::os(Step::ProbeHost, errno as i32).with_object("/proc/thread-self/fd");
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let directory = self.open_resolved(c"thread-self/fd", flags, BENEATH).map_err(failed)?;
         let path = nix::fcntl::readlinkat(directory, file.as_raw_fd().to_string().as_str()).map_err(failed)?;
@@ -152,7 +155,7 @@ impl Procfs {
 
     /// The cgroups of a process by controller, as /proc/PID/cgroup names them; the v2 tree has the empty name.
     pub(crate) fn cgroups(&self, pid: HostPid) -> Result<Vec<(String, String)>> {
-        let failed = |errno: Errno| Error::os(Step::Cgroup, errno as i32).object(format!("/proc/{pid}/cgroup"));
+        let failed = |errno: Errno| Error::os(Step::Cgroup, errno as i32).with_object(format!("/proc/{pid}/cgroup"));
         let path = CString::new(format!("{pid}/cgroup")).map_err(|_| failed(Errno::EINVAL))?;
         let text = self.read(&path).map_err(failed)?;
         Ok(parse_cgroups(&String::from_utf8_lossy(&text)))
@@ -177,7 +180,7 @@ impl Procfs {
         match self.read(&path) {
             Ok(status) => Ok(has_pending_kill(&String::from_utf8_lossy(&status))),
             Err(Errno::ENOENT | Errno::ESRCH) => Ok(true),
-            Err(errno) => Err(Error::os(Step::ReadState, errno as i32).object(format!("/proc/{pid}/status"))),
+            Err(errno) => Err(Error::os(Step::ReadState, errno as i32).with_object(format!("/proc/{pid}/status"))),
         }
     }
 
@@ -186,10 +189,10 @@ impl Procfs {
         let path = CString::new(format!("{pid}/stat")).unwrap_or_default();
         match self.read(&path) {
             Ok(stat) => Stat::parse(&stat).map(Some).ok_or_else(|| {
-                Error::os(Step::ReadState, libc::EINVAL).object(object()).detail("cannot be understood")
+                Error::os(Step::ReadState, libc::EINVAL).with_object(object()).with_reason("cannot be understood")
             }),
             Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
-            Err(errno) => Err(Error::os(Step::ReadState, errno as i32).object(object())),
+            Err(errno) => Err(Error::os(Step::ReadState, errno as i32).with_object(object())),
         }
     }
 }

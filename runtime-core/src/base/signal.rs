@@ -123,8 +123,8 @@ impl fmt::Display for Signal {
 
 fn unknown(text: &str) -> Error {
     Error::new(Kind::InvalidArgument, Step::CheckArguments)
-        .detail(format!("unknown signal {text:?}"))
-        .hint("a number from 0 to 64, or a name such as TERM, SIGKILL or RTMIN+3")
+        .with_reason(format!("unknown signal {text:?}"))
+        .with_hint("a number from 0 to 64, or a name such as TERM, SIGKILL or RTMIN+3")
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub enum Step {
     ProbeHost,
     /// Opening the root filesystem.
     OpenRootfs,
-    /// Making, joining, limiting, freezing or removing control groups.
+    /// Create, joining, limiting, freezing or removing control groups.
     Cgroup,
     /// Compiling the seccomp profile.
     CompileSeccomp,
@@ -46,19 +46,19 @@ pub enum Step {
     BindMount,
     /// Mounting a file system.
     Mount,
-    /// Making a mount's target inside the root filesystem.
+    /// Create a mount's target inside the root filesystem.
     MakeMountTarget,
-    /// Making a device node.
+    /// Create a device node.
     MakeDevice,
-    /// Making a symbolic link.
+    /// Create a symbolic link.
     MakeSymlink,
     /// Changing the root directory.
     PivotRoot,
     /// Hiding a path.
     MaskPath,
-    /// Making a path read-only.
+    /// Create a path read-only.
     ReadonlyPath,
-    /// Making the root filesystem read-only.
+    /// Create the root filesystem read-only.
     ReadonlyRootfs,
     /// Writing a sysctl.
     WriteSysctl,
@@ -104,7 +104,7 @@ pub enum Step {
     Criu,
     /// Saving a container's processes.
     Checkpoint,
-    /// Making a container from saved processes.
+    /// Create a container from saved processes.
     Restore,
     /// Running a hook.
     RunHook,
@@ -112,7 +112,7 @@ pub enum Step {
     WritePidFile,
     /// Sending the pidfd to its receiver.
     SendPidfd,
-    /// Executing the container's command.
+    /// Exec the container's command.
     Execute,
     /// Waiting for a process.
     Wait,

@@ -81,8 +81,8 @@ impl FromStr for Capability {
         let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
         capability_number(&full).map(Self).ok_or_else(|| {
             Error::new(Kind::InvalidArgument, Step::CheckArguments)
-                .object(format!("capability {name:?}"))
-                .detail("is not known")
+                .with_object(format!("capability {name:?}"))
+                .with_reason("is not known")
         })
     }
 }

@@ -80,7 +80,7 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8], object: &'static str) -> Result
     // One pass over all bytes for UTF-8 is cheaper than one for every string.
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
-        Error::new(Kind::InvalidConfig, Step::LoadConfig).detail(format!("not UTF-8: wrong byte at offset {at}"))
+        Error::new(Kind::InvalidConfig, Step::LoadConfig).with_reason(format!("not UTF-8: wrong byte at offset {at}"))
     })?;
     let ignored = Cell::new(false);
     let mut json = serde_json::Deserializer::from_str(text);
@@ -93,21 +93,21 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8], object: &'static str) -> Result
 fn explain(bytes: &[u8], object: &'static str, fast: &serde_json::Error) -> Error {
     let failed = Error::new(Kind::InvalidConfig, Step::LoadConfig);
     match schema::compare(bytes, object) {
-        Err(syntax) => failed.detail(format!("not JSON: {syntax}")),
+        Err(syntax) => failed.with_reason(format!("not JSON: {syntax}")),
         Ok(report) => match report.faults.into_iter().next() {
             Some(fault) => error(fault),
-            None => failed.detail(fast.to_string()),
+            None => failed.with_reason(fast.to_string()),
         },
     }
 }
 
 fn error(fault: schema::Fault) -> Error {
-    let mut error = Error::new(Kind::InvalidConfig, Step::LoadConfig).detail(fault.detail);
+    let mut error = Error::new(Kind::InvalidConfig, Step::LoadConfig).with_reason(fault.detail);
     if !fault.pointer.is_empty() {
-        error = error.field(fault.pointer);
+        error = error.with_field(fault.pointer);
     }
     match fault.hint {
-        Some(hint) => error.hint(hint),
+        Some(hint) => error.with_hint(hint),
         None => error,
     }
 }

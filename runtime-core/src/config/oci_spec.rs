@@ -34,7 +34,7 @@ impl TryFrom<&Spec> for Config<'static> {
 }
 
 fn wrong(error: &serde_json::Error) -> Error {
-    Error::new(Kind::InvalidConfig, Step::LoadConfig).detail(error.to_string())
+    Error::new(Kind::InvalidConfig, Step::LoadConfig).with_reason(error.to_string())
 }
 
 fn value(spec: &Spec) -> Result<Value> {

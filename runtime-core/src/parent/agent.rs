@@ -43,15 +43,16 @@ pub(crate) fn send_listener(
         metadata: profile.and_then(|profile| profile.listener_metadata.as_deref()).unwrap_or(""),
         state: HookState::of(record, status, record.init.map(|init| init.pid)),
     };
-    let failed =
-        |detail: String| Error::os(Step::SendSeccompListener, libc::EINVAL).object(path).field(field).detail(detail);
+    let failed = |detail: String| {
+        Error::os(Step::SendSeccompListener, libc::EINVAL).with_object(path).with_field(field).with_reason(detail)
+    };
     let json = serde_json::to_vec(&state).map_err(|error| failed(error.to_string()))?;
     orlop_seccomp::notify::send(path, &json, listener.as_fd(), PATIENCE).map_err(|error| {
-        let made = Error::io(Step::SendSeccompListener, &error).object(path).field(field);
+        let made = Error::io(Step::SendSeccompListener, &error).with_object(path).with_field(field);
         match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ECONNREFUSED | libc::EACCES) => {
-                made.detail("failed to connect with seccomp agent").hint("it must listen before the container is made")
-            }
+            Some(libc::ENOENT | libc::ECONNREFUSED | libc::EACCES) => made
+                .with_reason("failed to connect with seccomp agent")
+                .with_hint("it must listen before the container is made"),
             _ => made,
         }
     })

@@ -64,7 +64,7 @@ pub(crate) struct Init {
     block: InitBlock,
     host: Host,
     /// Whether its own seccomp filter kills it where it executes the command.
-    doomed: bool,
+    filter_kills_exec: bool,
     /// Whether it has said that all is set up: from then on the socket's end can mean that the command has taken over.
     ready: bool,
 }
@@ -78,7 +78,7 @@ pub(crate) enum Event {
     /// It waits for an answer.
     Waits(Phase),
     /// It let go of its end of the socket: it executed the command, or went on to wait for `start`.
-    LetGo,
+    Disconnected,
 }
 
 impl Launch<'_> {
@@ -93,7 +93,7 @@ impl Launch<'_> {
         let connection =
             block::Connection { sync: theirs.as_raw_fd(), tasks: self.tasks, die_with_parent: self.die_with_parent };
         let (block, block_fd) = InitBlock::write(self.plan, &connection, self.block_dir)?;
-        let program = program().map_err(|errno| failed(errno).object("the init's memfd"))?;
+        let program = program().map_err(|errno| failed(errno).with_object("the init's memfd"))?;
         let number = std::ffi::CString::new(block_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
         let processors = self.plan.sets_affinity.then(sys::Processors::of_this_thread).flatten();
         let spawned = sys::spawn(&Spawn {
@@ -110,10 +110,19 @@ impl Launch<'_> {
         let (pid, pidfd) = spawned.map_err(|failed| clone_error(failed.errno, self.plan.clone_flags))?;
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
         // One that is to wait for `start` lets go long before.
-        let doomed = self.plan.seccomp_kills_execve && self.block_dir.is_none();
+        let filter_kills_exec = self.plan.seccomp_kills_execve && self.block_dir.is_none();
         // Without a descriptor to spare it cannot be cancelled; it still has its deadlines.
         let cancel = self.cancel.and_then(|fd| fd.try_clone_to_owned().ok());
-        Ok(Init { pid, pidfd, sync: ours, cancel, block, host: self.host, doomed, ready: !self.plan.says_ready() })
+        Ok(Init {
+            pid,
+            pidfd,
+            sync: ours,
+            cancel,
+            block,
+            host: self.host,
+            filter_kills_exec,
+            ready: !self.plan.says_ready(),
+        })
     }
 
     /// Starts the init and hands all that it needs over at once: for a launch that has nothing else to do meanwhile.
@@ -135,8 +144,8 @@ impl Launch<'_> {
 
 fn clone_error(errno: Errno, flags: u64) -> Error {
     let error = Error::os(Step::Clone, errno as i32)
-        .object(format!("with {}", crate::plan::describe::namespaces(flags)))
-        .field("/linux/namespaces");
+        .with_object(format!("with {}", crate::plan::describe::namespaces(flags)))
+        .with_field("/linux/namespaces");
     report::namespace_hint(error, errno as i32)
 }
 
@@ -204,11 +213,11 @@ impl Init {
             // It has died meanwhile; the next wait tells why.
             Ok(()) | Err(Errno::ENOENT | Errno::ESRCH) => Ok(()),
             Err(errno) => {
-                let error = Error::os(Step::SetOomScoreAdj, errno as i32).object(score.to_string()).field(field);
+                let error =
+                    Error::os(Step::SetOomScoreAdj, errno as i32).with_object(score.to_string()).with_field(field);
                 Err(match errno {
-                    Errno::EACCES | Errno::EPERM => {
-                        error.hint("a value below the caller's own (/proc/self/oom_score_adj) needs CAP_SYS_RESOURCE")
-                    }
+                    Errno::EACCES | Errno::EPERM => error
+                        .with_hint("a value below the caller's own (/proc/self/oom_score_adj) needs CAP_SYS_RESOURCE"),
                     _ => error,
                 })
             }
@@ -235,7 +244,7 @@ impl Init {
                 Ok(_) => Ok(true),
                 Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(false),
                 Err(Errno::EINTR) => continue,
-                Err(errno) => Err(Error::os(Step::Clone, errno as i32).object("send descriptors to the init")),
+                Err(errno) => Err(Error::os(Step::Clone, errno as i32).with_object("send descriptors to the init")),
             };
         }
     }
@@ -267,13 +276,15 @@ impl Init {
         let planned =
             waiting.and_then(|(op, number)| Some((plan.mapped_mounts.iter().find(|one| one.op == op)?, number)));
         let Some((mount, number)) = planned else {
-            return Err(Error::new(Kind::System, Step::Wait).object("the init").detail("it names no mount to map"));
+            return Err(Error::new(Kind::System, Step::Wait)
+                .with_object("the init")
+                .with_reason("it names no mount to map"));
         };
         let tree = sys::pidfd_getfd(self.pidfd.as_fd(), number).map_err(|errno| {
             Error::os(Step::BindMount, errno as i32)
-                .object(&mount.path)
-                .field(&mount.field)
-                .detail("taking it from the init")
+                .with_object(&mount.path)
+                .with_field(&mount.field)
+                .with_reason("taking it from the init")
         })?;
         idmapped::apply(tree.as_fd(), &mount.idmap, &mount.path, &mount.field)
     }
@@ -298,7 +309,7 @@ impl Init {
             Ok(_) => Ok(()),
             // It died while we worked; the next wait tells why.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-            Err(errno) => Err(Error::os(Step::Wait, errno as i32).object("the init")),
+            Err(errno) => Err(Error::os(Step::Wait, errno as i32).with_object("the init")),
         }
     }
 
@@ -313,14 +324,14 @@ impl Init {
             if word {
                 let mut byte = [0u8; 1];
                 match recv(self.sync.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT) {
-                    Ok(0) | Err(Errno::ECONNRESET) => return self.let_go(dead),
+                    Ok(0) | Err(Errno::ECONNRESET) => return self.disconnected(dead),
                     Ok(_) => return self.phase(byte[0]),
                     Err(Errno::EAGAIN | Errno::EINTR) => {}
-                    Err(errno) => return Err(Error::os(Step::Wait, errno as i32).object("the init")),
+                    Err(errno) => return Err(Error::os(Step::Wait, errno as i32).with_object("the init")),
                 }
             }
             if dead {
-                return self.let_go(true);
+                return self.disconnected(true);
             }
         }
     }
@@ -337,20 +348,22 @@ impl Init {
                 let ready = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
                 if self.cancel.is_some() && ready(fds.get(2)) {
                     let (step, object) = report::progress(&self.block);
-                    return Err(Error::new(Kind::Cancelled, step).object(object).detail("cancelled by the caller"));
+                    return Err(Error::new(Kind::Cancelled, step)
+                        .with_object(object)
+                        .with_reason("cancelled by the caller"));
                 }
                 Ok((ready(fds.first()), ready(fds.get(1))))
             }
             Err(Errno::EINTR) => Ok((false, false)),
-            Err(errno) => Err(Error::os(Step::Wait, errno as i32).object("the init")),
+            Err(errno) => Err(Error::os(Step::Wait, errno as i32).with_object("the init")),
         }
     }
 
     fn timed_out(&self) -> Error {
         let (step, object) = report::progress(&self.block);
         Error::new(Kind::Timeout, step)
-            .object(object)
-            .detail(format!("no sign of life from the container's init for {} s", DEADLINE.as_secs()))
+            .with_object(object)
+            .with_reason(format!("no sign of life from the container's init for {} s", DEADLINE.as_secs()))
     }
 
     fn phase(&mut self, byte: u8) -> Result<Event> {
@@ -360,29 +373,30 @@ impl Init {
                 return Ok(Event::Waits(phase));
             }
         }
-        Err(Error::new(Kind::System, Step::Wait).object("the init").detail(format!("unknown word {byte}")))
+        Err(Error::new(Kind::System, Step::Wait).with_object("the init").with_reason(format!("unknown word {byte}")))
     }
 
     /// The socket is closed: by an execve that succeeded, by the hand-over to `start`, or by death.
-    fn let_go(&mut self, dead: bool) -> Result<Event> {
+    fn disconnected(&mut self, dead: bool) -> Result<Event> {
         // Files are closed before a death can be seen. Before all was set up, a death is what it must be.
         if !dead && self.ready && !self.block.failed() && !self.is_killed_by_its_filter()? {
-            return Ok(Event::LetGo);
+            return Ok(Event::Disconnected);
         }
         // A failed init is about to be dead: a few microseconds at most, and the deadline in any case.
         self.wait_dead()?;
         let exit = self.reap()?;
         if matches!(exit, Exit::Signal(_)) && !self.block.failed() && self.has_executed() {
-            return Ok(Event::LetGo);
+            return Ok(Event::Disconnected);
         }
-        report::death(&self.block, exit).map_or(Ok(Event::LetGo), Err)
+        report::death(&self.block, exit).map_or(Ok(Event::Disconnected), Err)
     }
 
     /// Files are closed before a death can be seen: where one is certain, it is waited for.
     fn is_killed_by_its_filter(&self) -> Result<bool> {
-        let waited =
-            self.doomed.then(|| crate::base::sys::pidfd::wait_until(self.pidfd.as_fd(), Instant::now() + DEATH));
-        waited.unwrap_or(Ok(false)).map_err(|errno| Error::os(Step::Wait, errno as i32).object("the init"))
+        let waited = self
+            .filter_kills_exec
+            .then(|| crate::base::sys::pidfd::wait_until(self.pidfd.as_fd(), Instant::now() + DEATH));
+        waited.unwrap_or(Ok(false)).map_err(|errno| Error::os(Step::Wait, errno as i32).with_object("the init"))
     }
 
     /// Whether what ended was the command already: a process keeps its name until it is reaped, and `execve` gives it a new one.
@@ -400,7 +414,7 @@ impl Init {
                 Ok(0) => return Err(self.timed_out()),
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::os(Step::Wait, errno as i32).object("the init")),
+                Err(errno) => return Err(Error::os(Step::Wait, errno as i32).with_object("the init")),
             }
         }
     }
@@ -418,7 +432,7 @@ impl Init {
         // The number comes from a block that the init can write, and an init may be traced by who has the right to trace everything: no other
         // process than a child of ours is taken for it.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        waitid(Id::PIDFd(pidfd.as_fd()), flags).map_err(|errno| failed(errno).object("the init's own fork"))?;
+        waitid(Id::PIDFd(pidfd.as_fd()), flags).map_err(|errno| failed(errno).with_object("the init's own fork"))?;
         let first = std::mem::replace(&mut self.pidfd, pidfd);
         self.pid = next;
         wait_for(first.as_fd(), true)?;
@@ -455,7 +469,7 @@ impl Init {
 /// # Errors
 /// The init's death or failure, or [`Kind::Timeout`].
 pub(crate) fn take_listener(block: &InitBlock, pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let failed = |errno: Errno| Error::os(Step::SendSeccompListener, errno as i32).field("/linux/seccomp");
+    let failed = |errno: Errno| Error::os(Step::SendSeccompListener, errno as i32).with_field("/linux/seccomp");
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(number) = block.listener() {
@@ -469,7 +483,7 @@ pub(crate) fn take_listener(block: &InitBlock, pidfd: BorrowedFd<'_>) -> Result<
         }
         if Instant::now() > deadline {
             return Err(
-                Error::new(Kind::Timeout, Step::SendSeccompListener).detail("the init does not load its filter")
+                Error::new(Kind::Timeout, Step::SendSeccompListener).with_reason("the init does not load its filter")
             );
         }
         std::thread::sleep(LISTENER_POLL);

@@ -24,7 +24,7 @@ impl InitProcess {
     /// another.
     pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
         let failed =
-            |errno: Errno| Error::os(Step::FindContainer, errno as i32).object(format!("process {}", self.pid));
+            |errno: Errno| Error::os(Step::FindContainer, errno as i32).with_object(format!("process {}", self.pid));
         let pidfd = match pidfd::open(self.pid) {
             Ok(pidfd) => pidfd,
             // EINVAL, and ENOENT since Linux 6.17: the number now means a thread of another process.
@@ -55,28 +55,28 @@ pub(crate) struct Facts {
 
 /// The facts about a container that may be changing.
 pub(crate) fn facts(entry: &Entry) -> Result<Facts> {
-    Vital::of(&entry.record).facts(|| entry.has_exec_fifo())
+    Liveness::of(&entry.record).facts(|| entry.has_exec_fifo())
 }
 
 /// The status of a container that is only to be described, as one of many that `freezers` is for.
 pub(crate) fn status_briefly(brief: &Brief<'_>, freezers: &mut Freezers) -> Result<Status> {
-    let vital = Vital { phase: brief.phase, init: brief.init, cgroup: brief.cgroup.as_ref() };
+    let vital = Liveness { phase: brief.phase, init: brief.init, cgroup: brief.cgroup.as_ref() };
     vital.facts_with(freezers, || brief.has_exec_fifo()).map(|facts| facts.status)
 }
 
 /// The facts about a container that only this caller changes.
 pub(crate) fn facts_locked(locked: &Locked, record: &Record) -> Result<Facts> {
-    Vital::of(record).facts(|| locked.has_exec_fifo())
+    Liveness::of(record).facts(|| locked.has_exec_fifo())
 }
 
 /// What of a container's record its status depends on.
-struct Vital<'v> {
+struct Liveness<'v> {
     phase: Phase,
     init: Option<InitProcess>,
     cgroup: Option<&'v orlop_cgroups::Record>,
 }
 
-impl<'v> Vital<'v> {
+impl<'v> Liveness<'v> {
     fn of(record: &'v Record) -> Self {
         Self { phase: record.phase, init: record.init, cgroup: record.cgroup.as_ref() }
     }
@@ -119,11 +119,13 @@ fn is_waiting(init: Option<InitProcess>) -> Result<bool> {
         Ok(waiting) => Ok(waiting),
         // Nobody may look at it (another user's, or hidden), or it ends just now: the FIFO is the better witness.
         Err(Errno::EACCES | Errno::EPERM | Errno::ENOENT | Errno::ESRCH) => Ok(true),
-        Err(errno) => Err(Error::os(Step::FindContainer, errno as i32).object(format!("/proc/{}/exe", init.pid))),
+        Err(errno) => Err(Error::os(Step::FindContainer, errno as i32).with_object(format!("/proc/{}/exe", init.pid))),
     }
 }
 
 /// The error of an operation that needs a live container, in the words engines look for.
 pub(crate) fn not_running(record: &Record) -> Error {
-    Error::new(Kind::WrongStatus, Step::FindContainer).object(record.id.as_str()).detail("container not running")
+    Error::new(Kind::WrongStatus, Step::FindContainer)
+        .with_object(record.id.as_str())
+        .with_reason("container not running")
 }

@@ -21,7 +21,7 @@ pub(crate) fn move_all<'d>(devices: impl Iterator<Item = (&'d str, &'d str)>, pi
     let procfs = Procfs::open()?;
     let own = procfs.open_own_namespace("net")?;
     let target = procfs.open_namespace(pid, "net")?;
-    let failed = |errno: Errno| Error::os(Step::SetUpNetwork, errno as i32).object("open netlink sockets");
+    let failed = |errno: Errno| Error::os(Step::SetUpNetwork, errno as i32).with_object("open netlink sockets");
     let host = Socket::open().map_err(failed)?;
     let container = socket_in(target.as_fd(), own.as_fd()).map_err(failed)?;
     let mut host = Side { socket: host, namespace: own };
@@ -46,7 +46,7 @@ pub(crate) fn set_up_loopback(pid: HostPid) -> Result<()> {
         let loopback = socket.link("lo")?;
         socket.set_up(loopback.index)
     };
-    up().map_err(|errno: Errno| Error::os(Step::SetUpNetwork, errno as i32).object("bring up lo"))
+    up().map_err(|errno: Errno| Error::os(Step::SetUpNetwork, errno as i32).with_object("bring up lo"))
 }
 
 /// A network namespace and a netlink socket in it.
@@ -78,19 +78,19 @@ fn move_one<'d>(host: &mut Side, container: &mut Side, name: &'d str, wanted: &s
     let mut pointer = String::from("/linux/netDevices");
     crate::config::push_token(&mut pointer, name);
     let failed = |doing: &str, errno: Errno| {
-        Error::os(Step::SetUpNetwork, errno as i32).object(format!("{doing} {name:?}")).field(pointer.clone())
+        Error::os(Step::SetUpNetwork, errno as i32).with_object(format!("{doing} {name:?}")).with_field(pointer.clone())
     };
     let link = host.socket.link(name).map_err(|errno| match errno {
-        Errno::ENODEV => failed("device", errno).hint("it must be in the runtime's network namespace"),
+        Errno::ENODEV => failed("device", errno).with_hint("it must be in the runtime's network namespace"),
         errno => failed("find device", errno),
     })?;
     let addresses = host.socket.addresses(link.index).map_err(|errno| failed("read the addresses of", errno))?;
     let template = wanted.ends_with("%d");
     if !template && container.socket.link(wanted).is_ok() {
         return Err(Error::new(Kind::InvalidConfig, Step::SetUpNetwork)
-            .object(format!("device {name:?}"))
-            .field(format!("{pointer}/name"))
-            .detail(format!("{wanted:?} is there already in the container's network namespace")));
+            .with_object(format!("device {name:?}"))
+            .with_field(format!("{pointer}/name"))
+            .with_reason(format!("{wanted:?} is there already in the container's network namespace")));
     }
     let before = container.socket.links().map_err(|errno| failed("list the devices beside", errno))?;
     host.socket
@@ -138,7 +138,7 @@ fn put_back(host: &mut Side, container: &mut Side, devices: Vec<Moved<'_>>, erro
         });
         if let Err(errno) = settled {
             let further = Error::os(Step::SetUpNetwork, errno as i32);
-            error = error.and(further.object(format!("put back device {:?}", device.name)));
+            error = error.and(further.with_object(format!("put back device {:?}", device.name)));
         }
     }
     error

@@ -25,7 +25,7 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// The config, borrowed from the bytes.
     pub(crate) fn config(&self) -> Result<Config<'_>> {
-        config::load(&self.bytes).map_err(|error| error.object(self.path.display().to_string()))
+        config::load(&self.bytes).map_err(|error| error.with_object(self.path.display().to_string()))
     }
 }
 
@@ -33,13 +33,13 @@ impl Bundle {
 pub(crate) fn read_bundle(options: &CreateOptions) -> Result<Bundle> {
     let bundle = if options.bundle.as_os_str().is_empty() { Path::new(".") } else { &options.bundle };
     let directory = std::path::absolute(bundle)
-        .map_err(|error| Error::io(Step::LoadConfig, &error).object(options.bundle.display().to_string()))?;
+        .map_err(|error| Error::io(Step::LoadConfig, &error).with_object(options.bundle.display().to_string()))?;
     let name = options.config.as_deref().unwrap_or(Path::new("config.json"));
     let path = directory.join(name);
     let bytes = std::fs::read(&path).map_err(|error| {
         Error::io(Step::LoadConfig, &error)
-            .object(path.display().to_string())
-            .hint("a bundle is a directory with a config.json; `orlop spec` writes one")
+            .with_object(path.display().to_string())
+            .with_hint("a bundle is a directory with a config.json; `orlop spec` writes one")
     })?;
     Ok(Bundle { directory, path, bytes })
 }
@@ -154,12 +154,12 @@ fn check(config: &Config<'_>, bundle: &Bundle, host: Host, options: &CreateOptio
 }
 
 fn check_terminal(config: &Config<'_>, options: &CreateOptions) -> Result<()> {
-    let wrong = |detail: &str| Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).detail(detail));
+    let wrong = |detail: &str| Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).with_reason(detail));
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
     match (terminal, &options.terminal) {
         (true, Terminal::None) => Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal)
-            .field("/process/terminal")
-            .detail("cannot allocate tty without setting console socket: --console-socket is needed")),
+            .with_field("/process/terminal")
+            .with_reason("cannot allocate tty without setting console socket: --console-socket is needed")),
         (false, Terminal::Socket(_)) => {
             wrong("cannot use console socket if no terminal is allocated (config /process/terminal is false)")
         }
@@ -177,8 +177,8 @@ pub(crate) fn check_preserved(count: u32) -> Result<()> {
     for number in 3..3u32.saturating_add(count) {
         if !RawFd::try_from(number).is_ok_and(sys::is_inheritable) {
             return Err(Error::os(Step::CheckArguments, libc::EBADF)
-                .object(format!("descriptor {number}"))
-                .detail(format!("{count} descriptors from 3 on are to be preserved, and this one is not open")));
+                .with_object(format!("descriptor {number}"))
+                .with_reason(format!("{count} descriptors from 3 on are to be preserved, and this one is not open")));
         }
     }
     Ok(())
@@ -198,13 +198,13 @@ pub(crate) fn compile_seccomp(config: &Config<'_>) -> Result<Option<orlop_seccom
         config.annotations.get(config::SECCOMP_FAIL_UNKNOWN).is_some_and(|value| value.as_str() != "0");
     let filter = orlop_seccomp::compile(profile, &options).map_err(|error| {
         Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
-            .field(format!("/linux/seccomp{}", error.pointer()))
-            .detail(error.message().to_owned())
+            .with_field(format!("/linux/seccomp{}", error.pointer()))
+            .with_reason(error.message().to_owned())
     })?;
     if filter.notify && filter.listener_path.is_none() {
         return Err(Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
-            .field("/linux/seccomp/listenerPath")
-            .detail("a rule notifies an agent, and listenerPath, which names its socket, is missing"));
+            .with_field("/linux/seccomp/listenerPath")
+            .with_reason("a rule notifies an agent, and listenerPath, which names its socket, is missing"));
     }
     Ok(Some(filter))
 }
@@ -216,7 +216,7 @@ fn read_seccomp(
     options: &orlop_seccomp::Options,
 ) -> Result<orlop_seccomp::Filter> {
     let refuse = |field: String, detail: String| {
-        Error::new(Kind::InvalidConfig, Step::CompileSeccomp).field(field).detail(detail)
+        Error::new(Kind::InvalidConfig, Step::CompileSeccomp).with_field(field).with_reason(detail)
     };
     let annotation = || format!("/annotations/{}", config::SECCOMP_BPF_DATA);
     let bytes = config::base64::decode(text).ok_or_else(|| refuse(annotation(), "is not base64".into()))?;

@@ -58,7 +58,7 @@ pub(crate) fn check(config: &Config<'_>, bundle: &Path) -> Result<()> {
 }
 /// Where whole procfs and sysfs file systems are mounted, by the path that the calling process sees.
 pub(crate) fn revealing() -> Result<Vec<String>> {
-    let failed = |errno: Errno| Error::os(Step::PivotRoot, errno as i32).object("/proc/self/mountinfo");
+    let failed = |errno: Errno| Error::os(Step::PivotRoot, errno as i32).with_object("/proc/self/mountinfo");
     // By number: the handle follows no link, and `self` is one.
     let path = CString::new(format!("{}/mountinfo", std::process::id())).map_err(|_| failed(Errno::EINVAL))?;
     let bytes = Procfs::open()?.read(&path).map_err(failed)?;

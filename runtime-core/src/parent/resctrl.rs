@@ -38,9 +38,9 @@ impl Resctrl {
             return Ok(Self { root: MOUNT.into() });
         }
         Err(Error::new(Kind::Unsupported, Step::SetUpIntelRdt)
-            .field("/linux/intelRdt")
-            .detail(format!("resctrl is not mounted on {MOUNT}"))
-            .hint("on a machine with cache or bandwidth allocation: mount -t resctrl resctrl /sys/fs/resctrl"))
+            .with_field("/linux/intelRdt")
+            .with_reason(format!("resctrl is not mounted on {MOUNT}"))
+            .with_hint("on a machine with cache or bandwidth allocation: mount -t resctrl resctrl /sys/fs/resctrl"))
     }
 
     /// Where the container's groups will be, for the intent; makes nothing.
@@ -78,18 +78,20 @@ fn make_class(record: &IntelRdtRecord, config: &IntelRdt<'_>) -> Result<bool> {
         return match std::fs::symlink_metadata(&record.path) {
             Ok(_) => Ok(false),
             Err(error) => Err(Error::io(Step::SetUpIntelRdt, &error)
-                .object(&record.path)
-                .field("/linux/intelRdt/closID")
-                .hint("a class of service without schemata must exist before")),
+                .with_object(&record.path)
+                .with_field("/linux/intelRdt/closID")
+                .with_hint("a class of service without schemata must exist before")),
         };
     }
     match make_directory(&record.path) {
         Ok(made) => Ok(made),
         Err(Errno::ENOSPC) => Err(Error::os(Step::SetUpIntelRdt, libc::ENOSPC)
-            .object(&record.path)
-            .field("/linux/intelRdt")
-            .hint("the processor has no class of service left")),
-        Err(errno) => Err(Error::os(Step::SetUpIntelRdt, errno as i32).object(&record.path).field("/linux/intelRdt")),
+            .with_object(&record.path)
+            .with_field("/linux/intelRdt")
+            .with_hint("the processor has no class of service left")),
+        Err(errno) => {
+            Err(Error::os(Step::SetUpIntelRdt, errno as i32).with_object(&record.path).with_field("/linux/intelRdt"))
+        }
     }
 }
 
@@ -101,7 +103,9 @@ fn fill(record: &IntelRdtRecord, config: &IntelRdt<'_>, pid: HostPid) -> Result<
     write(&format!("{}/tasks", record.path), &pid.to_string())?;
     if let Some(path) = &record.monitoring_path {
         make_directory(path).map_err(|errno| {
-            Error::os(Step::SetUpIntelRdt, errno as i32).object(path).field("/linux/intelRdt/enableMonitoring")
+            Error::os(Step::SetUpIntelRdt, errno as i32)
+                .with_object(path)
+                .with_field("/linux/intelRdt/enableMonitoring")
         })?;
         write(&format!("{path}/tasks"), &pid.to_string())?;
     }
@@ -126,8 +130,8 @@ fn write_schemata(class: &str, lines: &[(String, String)]) -> Result<()> {
         content.push('\n');
     }
     write(&format!("{class}/schemata"), &content).map_err(|error| match lines {
-        [(field, _)] => error.field(format!("/linux/intelRdt/{field}")),
-        _ => error.field("/linux/intelRdt"),
+        [(field, _)] => error.with_field(format!("/linux/intelRdt/{field}")),
+        _ => error.with_field("/linux/intelRdt"),
     })
 }
 
@@ -137,7 +141,9 @@ pub(crate) fn remove(record: &IntelRdtRecord) -> Result<()> {
     for path in record.monitoring_path.iter().chain(owned) {
         match unlinkat(AT_FDCWD, path.as_str(), UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(Error::os(Step::SetUpIntelRdt, errno as i32).object(format!("remove {path}"))),
+            Err(errno) => {
+                return Err(Error::os(Step::SetUpIntelRdt, errno as i32).with_object(format!("remove {path}")));
+            }
         }
     }
     Ok(())
@@ -171,7 +177,9 @@ pub(crate) fn check_update<'a>(
     for (field, line, resource, name) in wanted {
         let Some(line) = line.filter(|line| !line.is_empty()) else { continue };
         let refused = |kind, detail: String| {
-            Err(Error::new(kind, Step::SetUpIntelRdt).field(format!("/linux/intelRdt/{field}")).detail(detail))
+            Err(Error::new(kind, Step::SetUpIntelRdt)
+                .with_field(format!("/linux/intelRdt/{field}"))
+                .with_reason(detail))
         };
         let Some(intel_rdt) = &record.intel_rdt else {
             return refused(

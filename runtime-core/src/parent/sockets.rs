@@ -28,12 +28,12 @@ const PATIENCE: i64 = 10;
 fn connect(path: &Path, step: Step) -> Result<OwnedFd> {
     /// `sun_path` of unix(7), with its NUL.
     const MAX_PATH: usize = 108;
-    let failed = |error: std::io::Error| Error::io(step, &error).object(path.display().to_string());
+    let failed = |error: std::io::Error| Error::io(step, &error).with_object(path.display().to_string());
     if path.as_os_str().len() < MAX_PATH {
         return connect_within(path).map_err(failed);
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Error::os(step, libc::ENAMETOOLONG).object(path.display().to_string()));
+        return Err(Error::os(step, libc::ENAMETOOLONG).with_object(path.display().to_string()));
     };
     let directory = std::fs::File::open(parent).map_err(failed)?;
     let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
@@ -69,14 +69,14 @@ pub(crate) fn terminal_socket(terminal: &Terminal) -> Result<Option<OwnedFd>> {
 
 /// The FIFO on which the init waits for `start`, opened for both sides: it must neither wait for a writer nor see an end.
 pub(crate) fn make_start_fifo(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(EXEC_FIFO);
+    let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).with_object(EXEC_FIFO);
     nix::unistd::mkfifoat(dir, EXEC_FIFO, Mode::S_IRUSR | Mode::S_IWUSR).map_err(failed)?;
     openat(dir, EXEC_FIFO, OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)
 }
 
 /// The directory that is mounted on /run/notify: any user of the container may reach the socket in it.
 pub(crate) fn make_notify_directory(dir: BorrowedFd<'_>) -> Result<()> {
-    let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object("notify");
+    let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).with_object("notify");
     mkdirat(dir, "notify", Mode::from_bits_truncate(0o755)).map_err(failed)
 }
 
@@ -99,12 +99,12 @@ pub(crate) fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>) -> Result<()> {
     let iov = [std::io::IoSlice::new(b"pidfd")];
     sendmsg::<()>(socket.as_fd().as_raw_fd(), &iov, &control, MsgFlags::MSG_NOSIGNAL, None)
         .map(drop)
-        .map_err(|errno| Error::os(Step::SendPidfd, errno as i32).object(path.display().to_string()))
+        .map_err(|errno| Error::os(Step::SendPidfd, errno as i32).with_object(path.display().to_string()))
 }
 
 /// Writes the pid file: whole or not at all, since whoever waits for it reads it at once.
 pub(crate) fn write_pid_file(path: &Path, pid: HostPid) -> Result<()> {
-    let failed = |errno: Errno| Error::os(Step::WritePidFile, errno as i32).object(path.display().to_string());
+    let failed = |errno: Errno| Error::os(Step::WritePidFile, errno as i32).with_object(path.display().to_string());
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -129,6 +129,6 @@ pub(crate) fn write_pid_file(path: &Path, pid: HostPid) -> Result<()> {
     .map_err(failed)?;
     std::fs::File::from(file)
         .write_all(pid.to_string().as_bytes())
-        .map_err(|error| Error::io(Step::WritePidFile, &error).object(path.display().to_string()))?;
+        .map_err(|error| Error::io(Step::WritePidFile, &error).with_object(path.display().to_string()))?;
     nix::fcntl::renameat(&directory, hidden, &directory, name).map_err(failed)
 }

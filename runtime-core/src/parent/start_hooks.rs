@@ -42,7 +42,8 @@ impl AsCommand<'_> {
 
     /// Lets a hook that is ready go on to its execution.
     fn release(&self, hook: &mut Init, plan: &Plan, attach: Option<&mut Cgroup>) -> Result<()> {
-        let out_of_turn = || Error::new(Kind::System, Step::RunHook).detail("the hook's process went on out of turn");
+        let out_of_turn =
+            || Error::new(Kind::System, Step::RunHook).with_reason("the hook's process went on out of turn");
         let Event::Waits(Sync::Ready) = hook.next(plan)? else { return Err(out_of_turn()) };
         if let Some(cgroup) = attach {
             cgroup.attach(hook.pid().get()).map_err(|error| Error::cgroup(&error))?;

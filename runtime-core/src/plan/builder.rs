@@ -1,4 +1,4 @@
-//! A plan, and a plan in the making.
+//! A plan, and a plan in the create.
 
 use orlop_init::wire::{Op, Phase, Slot, Str};
 
@@ -52,7 +52,7 @@ impl Plan {
     }
 }
 
-/// A plan in the making.
+/// A plan in the create.
 pub(super) struct Builder<'b> {
     pub(super) config: &'b Config<'b>,
     pub(super) options: &'b PlanOptions<'b>,

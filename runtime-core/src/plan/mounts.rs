@@ -132,9 +132,9 @@ impl Builder<'_> {
         let label = self.config.linux.as_ref().and_then(|linux| linux.mount_label.as_ref());
         if let Some(label) = label.filter(|_| !self.options.host.selinux) {
             return Err(Error::new(Kind::Unsupported, Step::SetLabel)
-                .object(label.as_str())
-                .field("/linux/mountLabel")
-                .detail("SELinux is not enabled on this host"));
+                .with_object(label.as_str())
+                .with_field("/linux/mountLabel")
+                .with_reason("SELinux is not enabled on this host"));
         }
         let config = self.config;
         let root = self.root_path();

@@ -222,7 +222,7 @@ impl Builder<'_> {
         if let Some(profile) = &process.apparmor_profile {
             let field = format!("{pointer}/apparmorProfile");
             if !self.options.host.apparmor {
-                return Err(unsupported(field, "AppArmor is not enabled on this host").object(profile.as_str()));
+                return Err(unsupported(field, "AppArmor is not enabled on this host").with_object(profile.as_str()));
             }
             let data = self.plan.program.parts(&[b"exec ", profile.as_bytes()]);
             self.push_label(&field, "self/attr/apparmor/exec", data);
@@ -230,7 +230,7 @@ impl Builder<'_> {
         if let Some(label) = &process.selinux_label {
             let field = format!("{pointer}/selinuxLabel");
             if !self.options.host.selinux {
-                return Err(unsupported(field, "SELinux is not enabled on this host").object(label.as_str()));
+                return Err(unsupported(field, "SELinux is not enabled on this host").with_object(label.as_str()));
             }
             let data = self.plan.program.str(label.as_str());
             self.push_label(&field, "self/attr/exec", data);
@@ -471,7 +471,7 @@ pub(super) fn cpu_mask(cpus: &str) -> std::result::Result<Vec<u8>, String> {
 }
 
 fn unsupported(field: impl Into<String>, detail: &str) -> Error {
-    Error::new(Kind::Unsupported, Step::SetLabel).field(field).detail(detail)
+    Error::new(Kind::Unsupported, Step::SetLabel).with_field(field).with_reason(detail)
 }
 
 #[cfg(test)]

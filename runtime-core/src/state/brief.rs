@@ -79,18 +79,18 @@ struct Paths {
 }
 
 impl Store {
-    /// Reads a summary of the container `id`. `room` is scratch space, reusable across calls.
+    /// Reads a summary of the container `id`. `buffer` is scratch space, reusable across calls.
     ///
     /// # Errors
     /// As [`Store::load`].
-    pub(crate) fn brief(&self, id: &ContainerId, room: &mut Vec<u8>) -> Result<Brief<'_>> {
+    pub(crate) fn brief(&self, id: &ContainerId, buffer: &mut Vec<u8>) -> Result<Brief<'_>> {
         let mut read = || -> Option<Brief<'_>> {
             let path = CString::new(format!("{id}/{STATE_FILE}")).ok()?;
             // No id is `..` or has a slash, so that without links there is no way out.
             let (flags, resolve) = (libc::O_RDONLY | libc::O_NONBLOCK, libc::RESOLVE_NO_SYMLINKS);
             let file = sys::openat2(self.root.as_fd(), &path, flags, resolve).ok()?;
             let mut file = File::from(file);
-            let wire: Wire = serde_json::from_slice(read_into(&mut file, room).ok()?).ok()?;
+            let wire: Wire = serde_json::from_slice(read_into(&mut file, buffer).ok()?).ok()?;
             let right = wire.orlop_state == record::FORMAT && wire.id == id.as_str();
             right.then(|| self.brief_of_wire(id, wire, file.into()))
         };
@@ -151,7 +151,7 @@ impl Brief<'_> {
     pub(crate) fn owner(&self) -> Result<u32> {
         fstat(&self.source)
             .map(|stat| stat.st_uid)
-            .map_err(|errno| Error::os(Step::ReadState, errno as i32).object(self.id.as_str()))
+            .map_err(|errno| Error::os(Step::ReadState, errno as i32).with_object(self.id.as_str()))
     }
 
     /// Whether the FIFO of a container that was not started is there.

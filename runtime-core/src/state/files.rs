@@ -38,10 +38,10 @@ pub(super) fn is_linked(dir: BorrowedFd<'_>) -> nix::Result<bool> {
 pub(super) fn write_new(dir: BorrowedFd<'_>, name: &str, bytes: &[u8], id: &ContainerId) -> Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = openat(dir, name, flags, PRIVATE_FILE)
-        .map_err(|errno| Error::os(Step::WriteState, errno as i32).object(format!("{name} of {id}")))?;
+        .map_err(|errno| Error::os(Step::WriteState, errno as i32).with_object(format!("{name} of {id}")))?;
     File::from(file)
         .write_all(bytes)
-        .map_err(|error| Error::io(Step::WriteState, &error).object(format!("{name} of {id}")))
+        .map_err(|error| Error::io(Step::WriteState, &error).with_object(format!("{name} of {id}")))
 }
 
 /// Reads a whole file of a container's directory; `None` when it is not there.
@@ -50,13 +50,15 @@ pub(super) fn write_new(dir: BorrowedFd<'_>, name: &str, bytes: &[u8], id: &Cont
 /// [`Kind::State`] when it is no file that a runtime has written: a link, a directory, a device, or too large.
 pub(super) fn read_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Result<Option<Vec<u8>>> {
     let failed = |error: &std::io::Error| {
-        let failed = Error::io(Step::ReadState, error).object(format!("{name} of {id}"));
+        let failed = Error::io(Step::ReadState, error).with_object(format!("{name} of {id}"));
         match error.raw_os_error() {
-            Some(libc::ELOOP) => failed.kind_is(Kind::State).detail("a symbolic link is there instead"),
+            Some(libc::ELOOP) => failed.with_kind(Kind::State).with_reason("a symbolic link is there instead"),
             Some(libc::EISDIR | libc::ENXIO | libc::EAGAIN) => {
-                failed.kind_is(Kind::State).detail("it is no regular file")
+                failed.with_kind(Kind::State).with_reason("it is no regular file")
             }
-            Some(libc::EFBIG) => failed.kind_is(Kind::State).detail(format!("larger than {} MiB", MAX_FILE >> 20)),
+            Some(libc::EFBIG) => {
+                failed.with_kind(Kind::State).with_reason(format!("larger than {} MiB", MAX_FILE >> 20))
+            }
             _ => failed,
         }
     };
@@ -72,29 +74,29 @@ pub(super) fn read_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Re
     Ok(Some(bytes))
 }
 
-/// Reads all of a regular file, with `room` for it.
+/// Reads all of a regular file, with `buffer` for it.
 ///
 /// # Errors
 /// EFBIG for one that is larger than any that is written here.
-pub(super) fn read_into<'r>(file: &mut File, room: &'r mut Vec<u8>) -> std::io::Result<&'r [u8]> {
+pub(super) fn read_into<'r>(file: &mut File, buffer: &'r mut Vec<u8>) -> std::io::Result<&'r [u8]> {
     // Enough for nearly every state file, so that one read finds its end: no fstat needed.
     const USUAL: usize = 8192;
-    if room.len() < USUAL {
-        room.resize(USUAL, 0);
+    if buffer.len() < USUAL {
+        buffer.resize(USUAL, 0);
     }
     let mut length = 0;
     loop {
-        let Some(rest) = room.get_mut(length..).filter(|rest| !rest.is_empty()) else {
+        let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) else {
             if file.metadata()?.len() > MAX_FILE {
                 return Err(std::io::Error::from_raw_os_error(libc::EFBIG));
             }
-            room.resize(length * 2, 0);
+            buffer.resize(length * 2, 0);
             continue;
         };
         let (asked, got) = (rest.len(), file.read(rest));
         match got {
             // A regular file gives all it has.
-            Ok(count) if count < asked => return Ok(room.get(..length + count).unwrap_or_default()),
+            Ok(count) if count < asked => return Ok(buffer.get(..length + count).unwrap_or_default()),
             Ok(count) => length += count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -113,7 +115,7 @@ pub(super) fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Optio
 
 pub(super) fn read_config(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Vec<u8>> {
     read_file(dir, CONFIG_FILE, id)?.ok_or_else(|| {
-        Error::os(Step::ReadState, libc::ENOENT).object(format!("{CONFIG_FILE} of {id}")).kind_is(Kind::State)
+        Error::os(Step::ReadState, libc::ENOENT).with_object(format!("{CONFIG_FILE} of {id}")).with_kind(Kind::State)
     })
 }
 
@@ -125,7 +127,7 @@ pub(super) fn has_file(dir: BorrowedFd<'_>, name: &str, id: &ContainerId) -> Res
     match nix::unistd::faccessat(dir, name, nix::unistd::AccessFlags::F_OK, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(()) => Ok(true),
         Err(Errno::ENOENT) => Ok(false),
-        Err(errno) => Err(Error::os(Step::ReadState, errno as i32).object(format!("{name} of {id}"))),
+        Err(errno) => Err(Error::os(Step::ReadState, errno as i32).with_object(format!("{name} of {id}"))),
     }
 }
 

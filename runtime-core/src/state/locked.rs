@@ -20,11 +20,11 @@ use crate::base::sys::lock::Lock;
 use crate::base::{ContainerId, Error, Kind, Result, Step};
 
 /// Before the id in the name of a directory whose container is deleted but for its poststop hooks. No id can have it.
-pub(super) const PARKED: char = '~';
+pub(super) const TOMBSTONE: char = '~';
 
 /// How old a directory without an intent must be to count as left by a create that died, rather than as one in the making: the
 /// lock is taken only after the directory is made.
-pub(crate) const INFANCY: Duration = Duration::from_millis(200);
+pub(crate) const CLAIM_GRACE: Duration = Duration::from_millis(200);
 
 /// A container's directory with its lock held.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Locked {
     pub(super) root: Arc<OwnedFd>,
     pub(super) dir: Lock,
     pub(super) id: ContainerId,
-    pub(super) parked: bool,
+    pub(super) deleted: bool,
 }
 
 impl Locked {
@@ -51,15 +51,15 @@ impl Locked {
         read_record(self.dir.as_fd(), &self.id)
     }
 
-    /// Whether a directory without an intent may still be one in the making; see [`INFANCY`].
-    pub(crate) fn is_infant(&self) -> Result<bool> {
-        let stat =
-            fstat(self.dir()).map_err(|errno| Error::os(Step::ReadState, errno as i32).object(self.id.as_str()))?;
+    /// Whether a directory without an intent may still be one in the making; see [`CLAIM_GRACE`].
+    pub(crate) fn is_being_claimed(&self) -> Result<bool> {
+        let stat = fstat(self.dir())
+            .map_err(|errno| Error::os(Step::ReadState, errno as i32).with_object(self.id.as_str()))?;
         let changed = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
         let changed = changed + Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // From the future, after the clock was set back: of unknown age, and the claim is tried again anyway.
-        Ok(now.checked_sub(changed).is_some_and(|age| age < INFANCY))
+        Ok(now.checked_sub(changed).is_some_and(|age| age < CLAIM_GRACE))
     }
 
     /// The bytes of the config.json the container was created from.
@@ -90,53 +90,53 @@ impl Locked {
     pub(crate) fn prepare(&self, record: &Record) -> Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let next = openat(self.dir(), NEXT_STATE_FILE, flags, PRIVATE_FILE)
-            .map_err(|errno| Error::os(Step::WriteState, errno as i32).object(self.id.as_str()))?;
+            .map_err(|errno| Error::os(Step::WriteState, errno as i32).with_object(self.id.as_str()))?;
         File::from(next)
             .write_all(&record.to_json()?)
-            .map_err(|error| Error::io(Step::WriteState, &error).object(self.id.as_str()))
+            .map_err(|error| Error::io(Step::WriteState, &error).with_object(self.id.as_str()))
     }
 
     /// The second half of [`Self::save`]: what was prepared takes the place of the state file.
     pub(crate) fn commit(&self) -> Result<()> {
         renameat(self.dir(), NEXT_STATE_FILE, self.dir(), STATE_FILE)
-            .map_err(|errno| Error::os(Step::WriteState, errno as i32).object(self.id.as_str()))
+            .map_err(|errno| Error::os(Step::WriteState, errno as i32).with_object(self.id.as_str()))
     }
 
     /// Removes the exec FIFO, which turns `created` into `running`; it may be gone already.
     pub(crate) fn remove_exec_fifo(&self) -> Result<()> {
         match unlinkat(self.dir(), EXEC_FIFO, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(Error::os(Step::WriteState, errno as i32).object(self.id.as_str())),
+            Err(errno) => Err(Error::os(Step::WriteState, errno as i32).with_object(self.id.as_str())),
         }
     }
 
     /// Removes an empty directory in the container's.
     pub(crate) fn remove_directory(&self, name: &str) -> Result<()> {
         unlinkat(self.dir(), name, UnlinkatFlags::RemoveDir)
-            .map_err(|errno| Error::os(Step::RemoveState, errno as i32).object(format!("{name} of {}", self.id)))
+            .map_err(|errno| Error::os(Step::RemoveState, errno as i32).with_object(format!("{name} of {}", self.id)))
     }
 
     /// Gives the id free, while what is left to do for the container stays on disk under a name that is no id.
     pub(crate) fn park(mut self) -> Result<Self> {
-        let to = parked_name(&self.id);
+        let to = tombstone_name(&self.id);
         match renameat(self.root.as_fd(), self.name().as_str(), self.root.as_fd(), to.as_str()) {
             Ok(()) => {
-                self.parked = true;
+                self.deleted = true;
                 Ok(self)
             }
-            Err(errno) => Err(Error::os(Step::RemoveState, errno as i32).object(self.id.as_str())),
+            Err(errno) => Err(Error::os(Step::RemoveState, errno as i32).with_object(self.id.as_str())),
         }
     }
 
     /// The directory's name.
     fn name(&self) -> String {
-        if self.parked { parked_name(&self.id) } else { self.id.as_str().to_owned() }
+        if self.deleted { tombstone_name(&self.id) } else { self.id.as_str().to_owned() }
     }
 
     /// Removes the directory with all that is in it. The state file goes last, so that a remove that is killed half-way can
     /// be done again by anyone.
     pub(crate) fn remove(self) -> Result<()> {
-        let failed = |errno: Errno| Error::os(Step::RemoveState, errno as i32).object(self.id.as_str());
+        let failed = |errno: Errno| Error::os(Step::RemoveState, errno as i32).with_object(self.id.as_str());
         let name = self.name();
         // The usual files by name: no walk on the way that every container takes.
         for file in [EXEC_FIFO, CONFIG_FILE, STATE_FILE] {
@@ -166,12 +166,12 @@ impl Claim {
     /// The locked directory, to save records in.
     pub(crate) fn locked(&self) -> Result<&Locked> {
         // `None` only between `keep` or `drop` and the end of the value's life.
-        self.entry.as_ref().ok_or_else(|| Error::new(Kind::State, Step::ClaimId).detail("the claim was given up"))
+        self.entry.as_ref().ok_or_else(|| Error::new(Kind::State, Step::ClaimId).with_reason("the claim was given up"))
     }
 
     /// Keeps the container: from here on only `delete` removes it.
     pub(crate) fn keep(mut self) -> Result<Locked> {
-        self.entry.take().ok_or_else(|| Error::new(Kind::State, Step::ClaimId).detail("the claim was given up"))
+        self.entry.take().ok_or_else(|| Error::new(Kind::State, Step::ClaimId).with_reason("the claim was given up"))
     }
 
     /// Gives the id back, telling what went wrong; dropping the claim does the same in silence.
@@ -189,8 +189,8 @@ impl Drop for Claim {
     }
 }
 
-pub(super) fn parked_name(id: &ContainerId) -> String {
-    format!("{PARKED}{id}")
+pub(super) fn tombstone_name(id: &ContainerId) -> String {
+    format!("{TOMBSTONE}{id}")
 }
 
 /// Takes the lock of a container's directory. `flock` knows no timeout, so it is asked for again and again, more and more
@@ -201,13 +201,13 @@ pub(super) fn lock_until(mut dir: OwnedFd, id: &ContainerId, deadline: Instant) 
         match Lock::try_take(dir) {
             Ok(locked) => return Ok(locked),
             Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) => dir = back,
-            Err((_, errno)) => return Err(Error::os(Step::FindContainer, errno as i32).object(id.as_str())),
+            Err((_, errno)) => return Err(Error::os(Step::FindContainer, errno as i32).with_object(id.as_str())),
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Error::new(Kind::Timeout, Step::FindContainer)
-                .object(id.as_str())
-                .detail("another operation on this container does not end"));
+                .with_object(id.as_str())
+                .with_reason("another operation on this container does not end"));
         }
         std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_millis(20));

@@ -137,7 +137,7 @@ impl Record {
     /// The bytes of the state file.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| {
-            Error::new(Kind::State, Step::WriteState).object(self.id.as_str()).detail(error.to_string())
+            Error::new(Kind::State, Step::WriteState).with_object(self.id.as_str()).with_reason(error.to_string())
         })
     }
 
@@ -145,9 +145,9 @@ impl Record {
     pub(crate) fn from_json(bytes: &[u8], id: &ContainerId) -> Result<Self> {
         let damaged = |detail: String| {
             Error::new(Kind::State, Step::ReadState)
-                .object(format!("state.json of {id}"))
-                .detail(detail)
-                .hint("`delete --force` removes what is left of the container")
+                .with_object(format!("state.json of {id}"))
+                .with_reason(detail)
+                .with_hint("`delete --force` removes what is left of the container")
         };
         let wire: Wire = serde_json::from_slice(bytes).map_err(|error| damaged(format!("is damaged: {error}")))?;
         if wire.orlop_state != FORMAT {

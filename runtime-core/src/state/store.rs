@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::files::{DIRECTORY, STATE_FILE, has_fifo, is_linked, read_config, read_record, write_new};
-use super::locked::{Claim, Locked, PARKED, lock_until, parked_name};
+use super::locked::{Claim, Locked, TOMBSTONE, lock_until, tombstone_name};
 use super::record::Record;
 use crate::base::sys::lock::Lock;
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Step};
@@ -60,25 +60,27 @@ impl Store {
         for _ in 0..CLAIM_ATTEMPTS {
             if let Some(dir) = self.make_directory(id)? {
                 let claim =
-                    Claim { entry: Some(Locked { root: Arc::clone(&self.root), dir, id: id.clone(), parked: false }) };
+                    Claim { entry: Some(Locked { root: Arc::clone(&self.root), dir, id: id.clone(), deleted: false }) };
                 let entry = claim.locked()?;
                 // Nobody reads a state file that is not there yet, so the first one is written in place.
                 write_new(entry.dir.as_fd(), STATE_FILE, &record.to_json()?, id)?;
                 return Ok(claim);
             }
         }
-        Err(Error::new(Kind::State, Step::ClaimId).object(id.as_str()).detail("its directory keeps being removed"))
+        Err(Error::new(Kind::State, Step::ClaimId)
+            .with_object(id.as_str())
+            .with_reason("its directory keeps being removed"))
     }
 
     /// Makes and locks the directory of `id`; `None` when a clean-up took it for a leftover before the lock was held.
     fn make_directory(&self, id: &ContainerId) -> Result<Option<Lock>> {
-        let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(id.as_str());
+        let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).with_object(id.as_str());
         match mkdirat(self.root.as_fd(), id.as_str(), OWNER_ONLY) {
             Ok(()) => {}
             Err(Errno::EEXIST) => {
                 return Err(Error::new(Kind::AlreadyExists, Step::ClaimId)
-                    .object(id.as_str())
-                    .detail("container with given ID already exists"));
+                    .with_object(id.as_str())
+                    .with_reason("container with given ID already exists"));
             }
             Err(errno) => return Err(failed(errno)),
         }
@@ -92,7 +94,7 @@ impl Store {
 
     /// Opens and locks the directory that was just made.
     fn lock_made(&self, id: &ContainerId) -> Result<Option<Lock>> {
-        let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(id.as_str());
+        let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).with_object(id.as_str());
         let dir = match openat(self.root.as_fd(), id.as_str(), DIRECTORY, Mode::empty()) {
             Ok(dir) => dir,
             Err(Errno::ENOENT) => return Ok(None),
@@ -108,7 +110,7 @@ impl Store {
             Ok(dir) => Ok(dir),
             // A file of that name in the state root is no container.
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Err(not_found(id)),
-            Err(errno) => Err(Error::os(Step::FindContainer, errno as i32).object(id.as_str())),
+            Err(errno) => Err(Error::os(Step::FindContainer, errno as i32).with_object(id.as_str())),
         }
     }
 
@@ -131,23 +133,23 @@ impl Store {
         self.lock_directory(self.directory(id)?, id, false, deadline)
     }
 
-    /// Locks what a `delete` has parked of `id`, at once; [`Kind::Timeout`] when that `delete` is still at it.
-    pub(crate) fn lock_parked(&self, id: &ContainerId) -> Result<Locked> {
-        match openat(self.root.as_fd(), parked_name(id).as_str(), DIRECTORY, Mode::empty()) {
+    /// Locks what a `delete` has deleted of `id`, at once; [`Kind::Timeout`] when that `delete` is still at it.
+    pub(crate) fn lock_tombstone(&self, id: &ContainerId) -> Result<Locked> {
+        match openat(self.root.as_fd(), tombstone_name(id).as_str(), DIRECTORY, Mode::empty()) {
             Ok(dir) => self.lock_directory(dir, id, true, Instant::now()),
             Err(Errno::ENOENT) => Err(not_found(id)),
-            Err(errno) => Err(Error::os(Step::FindContainer, errno as i32).object(parked_name(id))),
+            Err(errno) => Err(Error::os(Step::FindContainer, errno as i32).with_object(tombstone_name(id))),
         }
     }
 
-    fn lock_directory(&self, dir: OwnedFd, id: &ContainerId, parked: bool, deadline: Instant) -> Result<Locked> {
+    fn lock_directory(&self, dir: OwnedFd, id: &ContainerId, deleted: bool, deadline: Instant) -> Result<Locked> {
         let dir = lock_until(dir, id, deadline)?;
-        let linked =
-            is_linked(dir.as_fd()).map_err(|errno| Error::os(Step::FindContainer, errno as i32).object(id.as_str()))?;
+        let linked = is_linked(dir.as_fd())
+            .map_err(|errno| Error::os(Step::FindContainer, errno as i32).with_object(id.as_str()))?;
         if !linked {
             return Err(not_found(id));
         }
-        Ok(Locked { root: Arc::clone(&self.root), dir, id: id.clone(), parked })
+        Ok(Locked { root: Arc::clone(&self.root), dir, id: id.clone(), deleted })
     }
 
     /// The ids of all directories in the state root, sorted.
@@ -155,13 +157,13 @@ impl Store {
         self.names(|name| ContainerId::new(name).ok())
     }
 
-    /// The ids of which a `delete` has parked something, sorted.
-    pub(crate) fn parked(&self) -> Result<Vec<ContainerId>> {
-        self.names(|name| name.strip_prefix(PARKED).and_then(|id| ContainerId::new(id).ok()))
+    /// The ids of which a `delete` has deleted something, sorted.
+    pub(crate) fn deleted(&self) -> Result<Vec<ContainerId>> {
+        self.names(|name| name.strip_prefix(TOMBSTONE).and_then(|id| ContainerId::new(id).ok()))
     }
 
     fn names(&self, wanted: impl Fn(&str) -> Option<ContainerId>) -> Result<Vec<ContainerId>> {
-        let failed = |errno: Errno| Error::os(Step::ReadState, errno as i32).object("the state root");
+        let failed = |errno: Errno| Error::os(Step::ReadState, errno as i32).with_object("the state root");
         let readable = openat(self.root.as_fd(), ".", DIRECTORY, Mode::empty()).map_err(failed)?;
         let mut directory = nix::dir::Dir::from_fd(readable).map_err(failed)?;
         let mut ids = Vec::new();
@@ -205,7 +207,7 @@ impl Entry {
 
     /// Locks the container as long as the result lives; [`Kind::NotFound`] when it was deleted meanwhile.
     pub(crate) fn lock(&self) -> Result<Lock> {
-        let failed = |errno: Errno| Error::os(Step::FindContainer, errno as i32).object(self.id.as_str());
+        let failed = |errno: Errno| Error::os(Step::FindContainer, errno as i32).with_object(self.id.as_str());
         let dir = openat(&self.dir, ".", DIRECTORY, Mode::empty()).map_err(|errno| match errno {
             Errno::ENOENT => not_found(&self.id),
             errno => failed(errno),
@@ -217,21 +219,21 @@ impl Entry {
 
 /// The error for a container that is not there, in the words engines look for.
 pub(crate) fn not_found(id: &ContainerId) -> Error {
-    Error::new(Kind::NotFound, Step::FindContainer).object(id.as_str()).detail("container does not exist")
+    Error::new(Kind::NotFound, Step::FindContainer).with_object(id.as_str()).with_reason("container does not exist")
 }
 
 /// Opens the state root and checks that nobody else can write to it.
 fn open_root(path: &Path) -> Result<Store> {
-    let failed = |errno: Errno| Error::os(Step::FindContainer, errno as i32).object(path.display().to_string());
+    let failed = |errno: Errno| Error::os(Step::FindContainer, errno as i32).with_object(path.display().to_string());
     // Not `open`: with musl it takes a second system call to set what O_CLOEXEC has set.
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = openat(AT_FDCWD, path, flags, Mode::empty()).map_err(failed)?;
     let stat = fstat(&root).map_err(failed)?;
     let refused = |detail: String| {
         Err(Error::new(Kind::State, Step::FindContainer)
-            .object(path.display().to_string())
-            .detail(detail)
-            .hint("the state root must belong to the caller, and nobody else may write to it"))
+            .with_object(path.display().to_string())
+            .with_reason(detail)
+            .with_hint("the state root must belong to the caller, and nobody else may write to it"))
     };
     if stat.st_uid != geteuid().as_raw() {
         return refused(format!("belongs to uid {}", stat.st_uid));
@@ -244,7 +246,7 @@ fn open_root(path: &Path) -> Result<Store> {
 
 /// Makes the state root and the directories above it that are missing.
 fn make_root(path: &Path) -> Result<()> {
-    let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).object(path.display().to_string());
+    let failed = |errno: Errno| Error::os(Step::ClaimId, errno as i32).with_object(path.display().to_string());
     let mut mode = OWNER_ONLY;
     // Aging of $XDG_RUNTIME_DIR spares what has the sticky bit (XDG base directory specification).
     if std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| !dir.is_empty() && path.starts_with(dir)) {

@@ -128,18 +128,18 @@ fn briefs_share_their_room_and_nothing_else() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let long: String = "x".repeat(20_000);
-    let mut room = Vec::new();
+    let mut buffer = Vec::new();
     for (name, bundle) in [("long", long.as_str()), ("short", "/b"), ("again", long.as_str())] {
         let record = Record { bundle: bundle.to_owned(), ..full_record(&id(name)) };
         drop(store.claim(&id(name), &record).unwrap().keep().unwrap());
-        assert_eq!(store.brief(&id(name), &mut room).unwrap().bundle, bundle, "{name}");
+        assert_eq!(store.brief(&id(name), &mut buffer).unwrap().bundle, bundle, "{name}");
     }
     // An empty one does not find the last one's bytes.
     std::fs::write(scratch.path("short/state.json"), "").unwrap();
-    assert_eq!(store.brief(&id("short"), &mut room).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.brief(&id("short"), &mut buffer).unwrap_err().kind(), Kind::NotFound);
     if geteuid().is_root() {
         std::os::unix::fs::chown(scratch.path("long/state.json"), Some(65_534), None).unwrap();
-        assert_eq!(store.brief(&id("long"), &mut room).unwrap().owner().unwrap(), 65_534);
+        assert_eq!(store.brief(&id("long"), &mut buffer).unwrap().owner().unwrap(), 65_534);
     }
 }
 
@@ -250,7 +250,7 @@ fn a_claim_survives_a_clean_up_that_takes_its_directory_for_a_leftover() {
                 let locked = cleaner.lock_until(&web, Instant::now());
                 if let Ok(locked) = locked
                     && locked.record().unwrap().is_none()
-                    && !locked.is_infant().unwrap()
+                    && !locked.is_being_claimed().unwrap()
                 {
                     locked.remove().unwrap();
                 }

@@ -81,12 +81,12 @@ pub fn checkpoint(runtime: &Runtime, id: &ContainerId, options: CheckpointOption
         return Ok(Report::default());
     }
     let deadline = Instant::now() + DEATH;
-    let failed = |errno: Errno| Error::os(Step::Checkpoint, errno as i32).object(id.as_str());
+    let failed = |errno: Errno| Error::os(Step::Checkpoint, errno as i32).with_object(id.as_str());
     if !pidfd::wait_until(init.as_fd(), deadline).map_err(failed)? {
         return Err(Error::new(Kind::Timeout, Step::Checkpoint)
-            .object(id.as_str())
-            .detail("the processes are saved, and CRIU has not ended them")
-            .hint("`delete --force` does"));
+            .with_object(id.as_str())
+            .with_reason("the processes are saved, and CRIU has not ended them")
+            .with_hint("`delete --force` does"));
     }
     tear_down(locked, &record).map(Report::from_iter)
 }
@@ -96,8 +96,8 @@ fn check_status(record: &Record, facts: &Facts) -> Result<()> {
         Status::Running | Status::Paused => Ok(()),
         Status::Stopped => Err(not_running(record)),
         other => Err(Error::new(Kind::WrongStatus, Step::FindContainer)
-            .object(record.id.as_str())
-            .detail(format!("a container cannot be checkpointed in the {other} state"))),
+            .with_object(record.id.as_str())
+            .with_reason(format!("a container cannot be checkpointed in the {other} state"))),
     }
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn refuse_rootless(rootless: bool, step: Step) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Kind::Unsupported, step)
-        .detail("CRIU needs root's rights: a rootless container cannot be saved or restored"))
+        .with_reason("CRIU needs root's rights: a rootless container cannot be saved or restored"))
 }
 
 /// What would be lost or wrong after a restore.
@@ -116,7 +116,7 @@ fn refuse_what_stays(locked: &Locked, config: &Config<'_>) -> Result<()> {
     let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
     match nix::sys::stat::fstatat(locked.dir(), "notify", flags) {
         Err(Errno::ENOENT) => Ok(()),
-        _ => Err(Error::new(Kind::Unsupported, Step::Checkpoint).object(locked.id().as_str()).detail(
+        _ => Err(Error::new(Kind::Unsupported, Step::Checkpoint).with_object(locked.id().as_str()).with_reason(
             "its /run/notify is a socket of this runtime's service manager (NOTIFY_SOCKET), which cannot go with it",
         )),
     }
@@ -167,9 +167,9 @@ impl Saving<'_> {
         let features = criu.features()?;
         let lacks = |what: &str, flag: &str| {
             Err(Error::new(Kind::Unsupported, Step::Criu)
-                .object(flag)
-                .detail(format!("CRIU or this kernel cannot {what}"))
-                .hint("`criu check --all` tells more"))
+                .with_object(flag)
+                .with_reason(format!("CRIU or this kernel cannot {what}"))
+                .with_hint("`criu check --all` tells more"))
         };
         if !features.mem_track && (options.pre_dump || options.parent_path.is_some()) {
             return lacks("tell which memory has changed", "--pre-dump and --parent-path");
@@ -243,8 +243,8 @@ impl Saving<'_> {
             let (word, key) = criu::namespace_key(namespace.kind);
             if namespace.kind == NamespaceType::Cgroup && namespace.path.is_some() {
                 return Err(Error::new(Kind::Unsupported, Step::Checkpoint)
-                    .field(format!("/linux/namespaces/{index}/path"))
-                    .detail("CRIU cannot restore into a cgroup namespace that is there"));
+                    .with_field(format!("/linux/namespaces/{index}/path"))
+                    .with_reason("CRIU cannot restore into a cgroup namespace that is there"));
             }
             if let (Some(path), Some(key)) = (&namespace.path, key) {
                 // Its own, by the init: the path may lead elsewhere by now.
@@ -252,8 +252,8 @@ impl Saving<'_> {
                 let open = procfs.open_namespace(self.pid()?, word)?;
                 let inode = fstat(&open).map_err(|errno| {
                     Error::os(Step::Checkpoint, errno as i32)
-                        .object(path.as_str())
-                        .field(format!("/linux/namespaces/{index}"))
+                        .with_object(path.as_str())
+                        .with_field(format!("/linux/namespaces/{index}"))
                 })?;
                 request.text(Field::External, format!("{word}[{}]:{key}", inode.st_ino));
             }
@@ -292,15 +292,17 @@ fn masked_file(procfs: &Procfs, root: std::os::fd::BorrowedFd<'_>, path: &str) -
     match nix::sys::stat::fstatat(root, name.as_c_str(), flags) {
         Ok(status) if status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits() => Ok(Some(resolved)),
         Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        Err(errno) => Err(Error::os(Step::Checkpoint, errno as i32).object(resolved).field("/linux/maskedPaths")),
+        Err(errno) => {
+            Err(Error::os(Step::Checkpoint, errno as i32).with_object(resolved).with_field("/linux/maskedPaths"))
+        }
     }
 }
 
 pub(crate) fn utf8(path: &Path) -> Result<&str> {
     path.to_str().ok_or_else(|| {
         Error::new(Kind::InvalidArgument, Step::CheckArguments)
-            .object(path.display().to_string())
-            .detail("is not UTF-8")
+            .with_object(path.display().to_string())
+            .with_reason("is not UTF-8")
     })
 }
 
@@ -313,7 +315,9 @@ impl Notified for Points {
     fn at(&mut self, notify: &Notify, _: Option<OwnedFd>) -> Result<()> {
         match (notify.script.as_str(), self.status_fd.take()) {
             ("status-ready", Some(fd)) => nix::unistd::write(&fd, &[0]).map(drop).map_err(|errno| {
-                Error::os(Step::Checkpoint, errno as i32).object("--status-fd").detail("tell that lazy pages are ready")
+                Error::os(Step::Checkpoint, errno as i32)
+                    .with_object("--status-fd")
+                    .with_reason("tell that lazy pages are ready")
             }),
             (_, fd) => {
                 self.status_fd = fd;

@@ -43,15 +43,15 @@ pub(super) fn make(
     if prepared.record.poststop_hooks {
         claim.locked()?.keep_config(&bundle.bytes)?;
     }
-    let mut making = Making { config, options, bundle, prepared, claim, cgroup: None, init: None, written: None };
-    match making.carry_out(waits) {
-        Ok(()) => making.finish(waits),
-        Err(error) => Err(making.undo(error)),
+    let mut create = Create { config, options, bundle, prepared, claim, cgroup: None, init: None, written: None };
+    match create.carry_out(waits) {
+        Ok(()) => create.finish(waits),
+        Err(error) => Err(create.undo(error)),
     }
 }
 
 /// A container in the making: what exists of it so far.
-struct Making<'m> {
+struct Create<'m> {
     config: &'m Config<'m>,
     options: &'m CreateOptions,
     bundle: &'m Bundle,
@@ -63,7 +63,7 @@ struct Making<'m> {
     written: Option<Record>,
 }
 
-impl Making<'_> {
+impl Create<'_> {
     fn plan(&self) -> &Plan {
         &self.prepared.plan
     }
@@ -82,7 +82,9 @@ impl Making<'_> {
                     break;
                 }
                 // Answered by the launch itself, or said only before or after this loop.
-                Event::Waits(Sync::MapIds | Sync::MapMount | Sync::Attach) | Event::LetGo => return Err(out_of_turn()),
+                Event::Waits(Sync::MapIds | Sync::MapMount | Sync::Attach) | Event::Disconnected => {
+                    return Err(out_of_turn());
+                }
             }
             self.init()?.answer()?;
         }
@@ -122,7 +124,7 @@ impl Making<'_> {
             plan: self.plan(),
             host: self.prepared.host,
             block_dir: waits.then_some(dir),
-            clone_into: cgroup.map(ContainerCgroup::birthplace).transpose()?.flatten(),
+            clone_into: cgroup.map(ContainerCgroup::clone_target).transpose()?.flatten(),
             tasks: cgroup.map_or(0, ContainerCgroup::hierarchies),
             stdio: self.options.stdio.as_ref(),
             cancel: self.options.cancel.as_ref().map(AsFd::as_fd),
@@ -334,9 +336,9 @@ impl Making<'_> {
 }
 
 fn out_of_turn() -> Error {
-    Error::new(Kind::System, Step::Wait).object("the init").detail("it went on out of turn")
+    Error::new(Kind::System, Step::Wait).with_object("the init").with_reason("it went on out of turn")
 }
 
 fn no_init() -> Error {
-    Error::new(Kind::System, Step::Clone).detail("the container's init has not been started")
+    Error::new(Kind::System, Step::Clone).with_reason("the container's init has not been started")
 }

@@ -17,7 +17,7 @@ use crate::config;
 use crate::parent::facts::cgroups_optional;
 use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
 use crate::parent::{cgroup, liveness, resctrl};
-use crate::state::{INFANCY, Locked, Phase, Record, Store, not_found};
+use crate::state::{CLAIM_GRACE, Locked, Phase, Record, Store, not_found};
 
 /// How often a first process that is slow to die is looked at more closely.
 const DYING_LOOK: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ impl Default for DeleteOptions {
 /// the others after it: all are tried, and `delete` may be called again.
 pub fn delete(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> Result<Report> {
     let unfinished = match delete_existing(runtime, id, options) {
-        Err(error) if options.force && error.kind() == Kind::NotFound => finish_parked(runtime, id),
+        Err(error) if options.force && error.kind() == Kind::NotFound => finish_deleted(runtime, id),
         result => result,
     };
     unfinished.map(Report::from_iter)
@@ -58,7 +58,7 @@ pub fn delete(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> R
 
 fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions) -> Result<Vec<Error>> {
     let store = Store::open(runtime)?.ok_or_else(|| not_found(id))?;
-    let (locked, record) = lock_grown_up(&store, id, Instant::now() + options.deadline)?;
+    let (locked, record) = lock_claimed(&store, id, Instant::now() + options.deadline)?;
     let record = match record {
         Ok(Some(record)) => record,
         // Its create died before it had made anything, so there was no container.
@@ -69,8 +69,8 @@ fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions)
     let facts = liveness::facts_locked(&locked, &record)?;
     if matches!(facts.status, Status::Running | Status::Paused) && !options.force {
         return Err(Error::new(Kind::WrongStatus, Step::Delete)
-            .detail(format!("cannot delete container {id} that is not stopped: {}", facts.status))
-            .hint("kill it first, or use `delete --force`"));
+            .with_reason(format!("cannot delete container {id} that is not stopped: {}", facts.status))
+            .with_hint("kill it first, or use `delete --force`"));
     }
     let Some(init) = facts.init else { return tear_down(locked, &record) };
     // While there is an init to ask, since nobody else knows of them.
@@ -78,27 +78,27 @@ fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions)
     let failed = |error| Error::cgroup(&error);
     let mut warnings: Vec<Error> = elsewhere.iter().filter_map(|cgroup| cgroup.kill_all().err()).map(failed).collect();
     kill_init(&record, &init, options.deadline)?;
-    // The container is gone whether or not these can be removed: they are not of the runtime's making.
+    // The container is gone whether or not these can be removed: they are not of the runtime's create.
     warnings.extend(elsewhere.iter().filter_map(|cgroup| cgroup.remove().err()).map(failed));
     warnings.extend(tear_down(locked, &record)?);
     Ok(warnings)
 }
 
 /// Locks the container and reads its record. One whose create has not come to write its intent gets the time for that.
-fn lock_grown_up(store: &Store, id: &ContainerId, deadline: Instant) -> Result<(Locked, Result<Option<Record>>)> {
+fn lock_claimed(store: &Store, id: &ContainerId, deadline: Instant) -> Result<(Locked, Result<Option<Record>>)> {
     loop {
         let locked = store.lock_until(id, deadline)?;
         match locked.record() {
-            Ok(None) if locked.is_infant()? => drop(locked),
+            Ok(None) if locked.is_being_claimed()? => drop(locked),
             record => return Ok((locked, record)),
         }
-        std::thread::sleep(INFANCY / 10);
+        std::thread::sleep(CLAIM_GRACE / 10);
     }
 }
 
 /// Kills the container's first process, and with it all others where they share its pid namespace.
 fn kill_init(record: &Record, init: &OwnedFd, deadline: Duration) -> Result<()> {
-    let failed = |errno: Errno| Error::os(Step::Signal, errno as i32).object(format!("init of {}", record.id));
+    let failed = |errno: Errno| Error::os(Step::Signal, errno as i32).with_object(format!("init of {}", record.id));
     match pidfd::send_signal(init.as_fd(), libc::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(failed(errno)),
@@ -112,9 +112,9 @@ fn kill_init(record: &Record, init: &OwnedFd, deadline: Duration) -> Result<()> 
         }
         if Instant::now() >= deadline {
             return Err(Error::new(Kind::Timeout, Step::Delete)
-                .object(record.id.as_str())
-                .detail("container init still running")
-                .hint("it may hang in the kernel (state D)"));
+                .with_object(record.id.as_str())
+                .with_reason("container init still running")
+                .with_hint("it may hang in the kernel (state D)"));
         }
     }
 }
@@ -144,11 +144,11 @@ pub(crate) fn tear_down(locked: Locked, record: &Record) -> Result<Vec<Error>> {
     match config {
         None => locked.remove().map(|()| vec![]),
         // The specification has poststop hooks run when the container is deleted. Should this process be killed meanwhile, the
-        // parked directory tells `gc`, or the next `delete --force`, to run them.
+        // deleted directory tells `gc`, or the next `delete --force`, to run them.
         Some(config) => {
-            let parked = park(locked)?;
+            let deleted = park(locked)?;
             let warnings = run_poststop(record, &config);
-            parked.remove().map(|()| warnings)
+            deleted.remove().map(|()| warnings)
         }
     }
 }
@@ -158,8 +158,8 @@ fn park(locked: Locked) -> Result<Locked> {
     match locked.park() {
         Err(error) if error.errno().is_some_and(|errno| errno == libc::ENOTEMPTY || errno == libc::EEXIST) => {
             Err(error
-                .detail(format!("an earlier container {id} has poststop hooks left to run"))
-                .hint("run `orlop gc`"))
+                .with_reason(format!("an earlier container {id} has poststop hooks left to run"))
+                .with_hint("run `orlop gc`"))
         }
         result => result,
     }
@@ -168,7 +168,7 @@ fn park(locked: Locked) -> Result<Locked> {
 fn run_poststop(record: &Record, config: &[u8]) -> Vec<Error> {
     let config = match config::load(config) {
         Ok(config) => config,
-        Err(error) => return vec![error.kind_is(Kind::Hook)],
+        Err(error) => return vec![error.with_kind(Kind::Hook)],
     };
     let Some(hooks) = config.hooks else {
         return Vec::new();
@@ -181,22 +181,22 @@ fn run_poststop(record: &Record, config: &[u8]) -> Vec<Error> {
 }
 
 /// Ends what a killed `delete` of `id` has begun: poststop hooks that are left to run.
-pub(crate) fn finish_parked(runtime: &Runtime, id: &ContainerId) -> Result<Vec<Error>> {
+pub(crate) fn finish_deleted(runtime: &Runtime, id: &ContainerId) -> Result<Vec<Error>> {
     let Some(store) = Store::open(runtime)? else {
         return Ok(Vec::new());
     };
-    let parked = match store.lock_parked(id) {
-        Ok(parked) => parked,
-        // Nothing was parked, or the `delete` that did is at work on it.
+    let deleted = match store.lock_tombstone(id) {
+        Ok(deleted) => deleted,
+        // Nothing was deleted, or the `delete` that did is at work on it.
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Timeout) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let warnings = match (parked.record()?, parked.config()) {
+    let warnings = match (deleted.record()?, deleted.config()) {
         (Some(record), Ok(config)) => run_poststop(&record, &config),
         // The hooks were run, and the directory was half removed.
         _ => Vec::new(),
     };
-    parked.remove().map(|()| warnings)
+    deleted.remove().map(|()| warnings)
 }
 
 fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {

@@ -89,9 +89,8 @@ pub fn stats(runtime: &Runtime, id: &ContainerId) -> Result<Event> {
 /// interval of zero; [`Kind::Unsupported`] when it has no control groups.
 pub fn events(runtime: &Runtime, id: &ContainerId, options: &EventsOptions) -> Result<Events> {
     if options.interval.is_some_and(|interval| interval.is_zero()) {
-        return Err(
-            Error::new(Kind::InvalidArgument, Step::CheckArguments).detail("duration interval must be greater than 0")
-        );
+        return Err(Error::new(Kind::InvalidArgument, Step::CheckArguments)
+            .with_reason("duration interval must be greater than 0"));
     }
     let entry = Store::find(runtime, id)?;
     let init = alive(&entry)?;
@@ -106,7 +105,7 @@ fn alive(entry: &crate::state::Entry) -> Result<OwnedFd> {
     match liveness::facts(entry)? {
         liveness::Facts { init: Some(init), status } if status != Status::Stopped => Ok(init),
         _ => Err(Error::new(Kind::WrongStatus, Step::ReadEvents)
-            .detail(format!("container with id {} is not running", entry.id()))),
+            .with_reason(format!("container with id {} is not running", entry.id()))),
     }
 }
 
@@ -230,7 +229,7 @@ impl Events {
             [PollFd::new(self.init.as_fd(), PollFlags::POLLIN), PollFd::new(self.incidents.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::os(Step::ReadEvents, errno as i32).object(&self.record.id)),
+            Err(errno) => return Err(Error::os(Step::ReadEvents, errno as i32).with_object(&self.record.id)),
         }
         if fds.first().and_then(PollFd::any) == Some(true) {
             self.end = End::Dying;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::delete::{finish_parked, tear_down};
+use super::delete::{finish_deleted, tear_down};
 use crate::base::{ContainerId, Error, Kind, Report, Result, Runtime, options};
 use crate::state::{Locked, Phase, Store};
 
@@ -44,8 +44,8 @@ pub fn gc(runtime: &Runtime, options: &GcOptions) -> Result<Collected> {
         });
         note(&mut collected, id, outcome);
     }
-    for id in store.parked()? {
-        let outcome = if options.dry_run { Ok(Vec::new()) } else { finish_parked(runtime, &id) };
+    for id in store.deleted()? {
+        let outcome = if options.dry_run { Ok(Vec::new()) } else { finish_deleted(runtime, &id) };
         note(&mut collected, id, outcome.map(Some));
     }
     Ok(collected)
@@ -72,7 +72,7 @@ fn leftover(store: &Store, id: &ContainerId) -> Result<Option<Locked>> {
     };
     let unfinished = match locked.record()? {
         Some(record) => record.phase != Phase::Created,
-        None => !locked.is_infant()?,
+        None => !locked.is_being_claimed()?,
     };
     Ok(unfinished.then_some(locked))
 }

@@ -59,7 +59,7 @@ pub fn kill(runtime: &Runtime, id: &ContainerId, options: &KillOptions) -> Resul
             && let Err(errno) = pidfd::send_signal(init.as_fd(), libc::SIGKILL)
             && errno != Errno::ESRCH
         {
-            return Err(Error::os(Step::Signal, errno as i32).object(format!("init of {id}")));
+            return Err(Error::os(Step::Signal, errno as i32).with_object(format!("init of {id}")));
         }
         return if had_processes { Ok(()) } else { Err(not_running(record)) };
     }
@@ -73,7 +73,7 @@ pub fn kill(runtime: &Runtime, id: &ContainerId, options: &KillOptions) -> Resul
         Ok(()) => {}
         Err(Errno::ESRCH) => return Err(not_running(record)),
         Err(errno) => {
-            return Err(Error::os(Step::Signal, errno as i32).object(format!("init of {id}")));
+            return Err(Error::os(Step::Signal, errno as i32).with_object(format!("init of {id}")));
         }
     }
     if signal == Signal::KILL { cgroup::thaw_dying(record) } else { Ok(()) }
@@ -99,7 +99,7 @@ fn signal_all(record: &Record, signal: Signal) -> Result<()> {
     match init.filter(|_| !with_others) {
         Some(init) => match pidfd::send_signal(init.as_fd(), signal.number()) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
-            Err(errno) => Err(Error::os(Step::Signal, errno as i32).object(format!("init of {}", record.id))),
+            Err(errno) => Err(Error::os(Step::Signal, errno as i32).with_object(format!("init of {}", record.id))),
         },
         None => Ok(()),
     }

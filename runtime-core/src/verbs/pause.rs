@@ -24,16 +24,16 @@ pub fn pause(runtime: &Runtime, id: &ContainerId) -> Result<()> {
         });
         if let Err(error) = frozen {
             release(cgroups);
-            return Err(if error.kind() == Kind::WrongStatus { error.hint(OTHERWISE) } else { error });
+            return Err(if error.kind() == Kind::WrongStatus { error.with_hint(OTHERWISE) } else { error });
         }
         // `kill` takes no lock. What the v1 freezer holds with the signal already sent would never end.
         match record.init {
             Some(init) if Procfs::open()?.is_being_killed(init.pid)? => {
                 release(cgroups);
                 Err(Error::new(Kind::WrongStatus, Step::Signal)
-                    .object(id.as_str())
-                    .detail("it is being killed")
-                    .hint(OTHERWISE))
+                    .with_object(id.as_str())
+                    .with_reason("it is being killed")
+                    .with_hint(OTHERWISE))
             }
             _ => Ok(()),
         }
@@ -60,7 +60,7 @@ fn change(
     let _lock = entry.lock()?;
     let facts = liveness::facts(&entry)?;
     if !from.contains(&facts.status) {
-        return Err(Error::new(Kind::WrongStatus, Step::FindContainer).object(id.as_str()).detail(otherwise));
+        return Err(Error::new(Kind::WrongStatus, Step::FindContainer).with_object(id.as_str()).with_reason(otherwise));
     }
     cgroup::require(&entry.record)?;
     act(&cgroup::all(&entry.record)?, &facts, &entry.record)

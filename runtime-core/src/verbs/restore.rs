@@ -74,8 +74,8 @@ pub fn restore(runtime: &Runtime, id: &ContainerId, options: RestoreOptions) -> 
     ];
     match unused.into_iter().find(|(given, _)| *given) {
         Some((_, reason)) => Err(Error::new(Kind::InvalidArgument, Step::CheckArguments)
-            .object("an option of `create`")
-            .detail(format!("it would do nothing in a restore: {reason}"))),
+            .with_object("an option of `create`")
+            .with_reason(format!("it would do nothing in a restore: {reason}"))),
         None => make(runtime, id, &options),
     }
 }
@@ -128,8 +128,8 @@ fn check_version(criu: &Criu, options: &RestoreOptions) -> Result<()> {
     }
     if options.criu.lazy_pages && !criu.features()?.lazy_pages {
         return Err(Error::new(Kind::Unsupported, Step::Criu)
-            .object("--lazy-pages")
-            .detail("CRIU or this kernel cannot fetch memory when it is used"));
+            .with_object("--lazy-pages")
+            .with_reason("CRIU or this kernel cannot fetch memory when it is used"));
     }
     Ok(())
 }
@@ -153,14 +153,14 @@ impl Joined<'_> {
 
 fn open_namespace(path: &str, kind: NamespaceType, field: &str) -> Result<OwnedFd> {
     let fd = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(|errno| Error::os(Step::JoinNamespace, errno as i32).object(path).field(field))?;
+        .map_err(|errno| Error::os(Step::JoinNamespace, errno as i32).with_object(path).with_field(field))?;
     if crate::base::sys::namespace_type(fd.as_fd()) == Ok(kind.number()) {
         return Ok(fd);
     }
     Err(Error::new(Kind::InvalidConfig, Step::JoinNamespace)
-        .object(path)
-        .field(field)
-        .detail(format!("is no {} namespace", kind.name())))
+        .with_object(path)
+        .with_field(field)
+        .with_reason(format!("is no {} namespace", kind.name())))
 }
 
 /// A container that is being restored: what exists of it so far.
@@ -205,8 +205,8 @@ impl<'r> Restoring<'r> {
         done.map_err(|error| criu::explain(error, log.as_fd(), log.path(), LOG))?;
         if self.init.is_none() {
             return Err(Error::new(Kind::System, Step::Restore)
-                .object("CRIU")
-                .detail("it has not told of any process"));
+                .with_object("CRIU")
+                .with_reason("it has not told of any process"));
         }
         self.claim.locked()?.remove_directory(ROOT)
     }
@@ -224,22 +224,23 @@ impl<'r> Restoring<'r> {
 
     /// The directory for the root, and in the root what mounts go on: CRIU makes nothing.
     fn make_root(&self) -> Result<()> {
-        let failed = |errno: Errno| Error::os(Step::Restore, errno as i32).object(self.root.display().to_string());
+        let failed = |errno: Errno| Error::os(Step::Restore, errno as i32).with_object(self.root.display().to_string());
         nix::sys::stat::mkdirat(self.claim.locked()?.dir(), ROOT, Mode::S_IRWXU).map_err(failed)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let rootfs = &self.prepared.record.rootfs;
         let root = nix::fcntl::open(rootfs.as_str(), flags, Mode::empty())
-            .map_err(|errno| Error::os(Step::OpenRootfs, errno as i32).object(rootfs).field("/root/path"))?;
+            .map_err(|errno| Error::os(Step::OpenRootfs, errno as i32).with_object(rootfs).with_field("/root/path"))?;
         let procfs = Procfs::open()?;
         let cgroups = self.cgroup_mounts()?;
         let mounts = self.mounts(&cgroups);
         for target in mounts.targets(|path| criu::resolve(&procfs, root.as_fd(), path))? {
-            let wrong =
-                |errno: Errno| Error::os(Step::MakeMountTarget, errno as i32).object(&target.path).field(&target.field);
+            let wrong = |errno: Errno| {
+                Error::os(Step::MakeMountTarget, errno as i32).with_object(&target.path).with_field(&target.field)
+            };
             let directory = match &target.source {
                 None => true,
                 Some(source) => std::fs::metadata(source)
-                    .map_err(|error| Error::io(Step::BindMount, &error).object(source).field(&target.field))?
+                    .map_err(|error| Error::io(Step::BindMount, &error).with_object(source).with_field(&target.field))?
                     .is_dir(),
             };
             let made = match &target.on {
@@ -248,7 +249,7 @@ impl<'r> Restoring<'r> {
                     let source = nix::fcntl::open(on.source.as_str(), flags, Mode::empty()).map_err(wrong)?;
                     if on.read_only && !criu::has_target(source.as_fd(), &target.path).map_err(wrong)? {
                         return Err(wrong(Errno::EROFS)
-                            .detail(format!("it is missing in {}, which is bound read-only", on.source)));
+                            .with_reason(format!("it is missing in {}, which is bound read-only", on.source)));
                     }
                     criu::make_target(source.as_fd(), &target.path, directory)
                 }
@@ -324,8 +325,8 @@ impl<'r> Restoring<'r> {
                 (word, None) if namespace.kind != NamespaceType::Cgroup => found.push(Joined::ByPath(word, path)),
                 _ => {
                     return Err(Error::new(Kind::Unsupported, Step::Restore)
-                        .field(field)
-                        .detail("CRIU cannot restore into a cgroup namespace that is there"));
+                        .with_field(field)
+                        .with_reason("CRIU cannot restore into a cgroup namespace that is there"));
                 }
             }
         }
@@ -336,7 +337,7 @@ impl<'r> Restoring<'r> {
     /// where it looks for it.
     fn start<'c>(&mut self, criu: &'c Criu, inherit: &[RawFd]) -> Result<Conversation<'c>> {
         let c_string = |bytes: &[u8]| {
-            CString::new(bytes).map_err(|_| Error::os(Step::OpenRootfs, libc::EINVAL).field("/root/path"))
+            CString::new(bytes).map_err(|_| Error::os(Step::OpenRootfs, libc::EINVAL).with_field("/root/path"))
         };
         let source = c_string(self.prepared.record.rootfs.as_bytes())?;
         let target = c_string(self.root.as_os_str().as_bytes())?;
@@ -405,7 +406,9 @@ impl<'r> Restoring<'r> {
     /// All processes are restored and wait. Limits come last, as with `create`: CRIU's own memory is not the container's.
     fn restored(&mut self, pid: HostPid) -> Result<()> {
         let fd = pidfd::open(pid).map_err(|errno| {
-            Error::os(Step::Restore, errno as i32).object(format!("process {pid}")).detail("of which CRIU has told")
+            Error::os(Step::Restore, errno as i32)
+                .with_object(format!("process {pid}"))
+                .with_reason("of which CRIU has told")
         })?;
         if let Some(cgroup) = &mut self.cgroup {
             cgroup.apply(self.config, self.prepared.host.cgroups_optional)?;
@@ -461,20 +464,20 @@ impl<'r> Restoring<'r> {
     fn hand_over(&self, master: &OwnedFd) -> Result<()> {
         let Some(socket) = &self.console else {
             return Err(Error::new(Kind::InvalidConfig, Step::SetUpTerminal)
-                .field("/process/terminal")
-                .detail("the saved processes have a terminal, and the config says that they have none"));
+                .with_field("/process/terminal")
+                .with_reason("the saved processes have a terminal, and the config says that they have none"));
         };
         let fds = [master.as_raw_fd()];
         let control = [ControlMessage::ScmRights(&fds)];
         let iov = [std::io::IoSlice::new(b"/dev/ptmx")];
         sendmsg::<()>(socket.as_raw_fd(), &iov, &control, MsgFlags::MSG_NOSIGNAL, None)
             .map(drop)
-            .map_err(|errno| Error::os(Step::SetUpTerminal, errno as i32).object("the console socket"))
+            .map_err(|errno| Error::os(Step::SetUpTerminal, errno as i32).with_object("the console socket"))
     }
 
     fn finish(mut self, note: String) -> Result<Process> {
         let Some((pid, fd)) = self.init.take() else {
-            return Err(self.undo(Error::new(Kind::System, Step::Restore).detail("there is no process")));
+            return Err(self.undo(Error::new(Kind::System, Step::Restore).with_reason("there is no process")));
         };
         drop(self.claim.keep()?);
         let warnings = self.prepared.warnings.into_iter().map(Warning::from).collect();
@@ -538,7 +541,9 @@ impl Notified for Restoring<'_> {
     fn at(&mut self, notify: &Notify, fd: Option<OwnedFd>) -> Result<()> {
         let pid = || {
             notify.pid.and_then(HostPid::new).ok_or_else(|| {
-                Error::new(Kind::System, Step::Restore).object("CRIU").detail(format!("no pid at {:?}", notify.script))
+                Error::new(Kind::System, Step::Restore)
+                    .with_object("CRIU")
+                    .with_reason(format!("no pid at {:?}", notify.script))
             })
         };
         match (notify.script.as_str(), fd) {

@@ -38,13 +38,13 @@ pub fn spec(options: &SpecOptions) -> Result<()> {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             return Err(Error::new(Kind::AlreadyExists, Step::WriteConfig)
-                .object(&name)
-                .detail("file exists")
-                .hint("remove it first"));
+                .with_object(&name)
+                .with_reason("file exists")
+                .with_hint("remove it first"));
         }
-        Err(error) => return Err(Error::io(Step::WriteConfig, &error).object(&name)),
+        Err(error) => return Err(Error::io(Step::WriteConfig, &error).with_object(&name)),
     };
-    file.write_all(text.as_bytes()).map_err(|error| Error::io(Step::WriteConfig, &error).object(&name))
+    file.write_all(text.as_bytes()).map_err(|error| Error::io(Step::WriteConfig, &error).with_object(&name))
 }
 
 #[cfg(test)]

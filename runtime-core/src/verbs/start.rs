@@ -50,10 +50,10 @@ pub fn start(runtime: &Runtime, id: &ContainerId, options: &StartOptions) -> Res
     let init = created(&record, facts)?;
     let bytes = locked.config()?;
     let config = config::load(&bytes)?;
-    let starting = Starting { locked: &locked, record: &record, config: &config, init: init.as_fd() };
-    starting.run_start_hooks(runtime)?;
-    starting.release(options.deadline)?;
-    let Err(error) = starting.run_poststart_hooks() else { return Ok(()) };
+    let start = Start { locked: &locked, record: &record, config: &config, init: init.as_fd() };
+    start.run_start_hooks(runtime)?;
+    start.release(options.deadline)?;
+    let Err(error) = start.run_poststart_hooks() else { return Ok(()) };
     drop(locked);
     Err(destroy(runtime, id, error))
 }
@@ -69,8 +69,9 @@ fn destroy(runtime: &Runtime, id: &ContainerId, error: Error) -> Error {
 
 /// The init of a container that waits to be started.
 fn created(record: &Record, facts: Facts) -> Result<OwnedFd> {
-    let wrong =
-        |detail: &str| Error::new(Kind::WrongStatus, Step::FindContainer).object(record.id.as_str()).detail(detail);
+    let wrong = |detail: &str| {
+        Error::new(Kind::WrongStatus, Step::FindContainer).with_object(record.id.as_str()).with_reason(detail)
+    };
     match facts.status {
         Status::Created => facts.init.ok_or_else(|| wrong("its init is gone")),
         Status::Stopped => Err(wrong("cannot start a container that has stopped")),
@@ -82,14 +83,14 @@ fn created(record: &Record, facts: Facts) -> Result<OwnedFd> {
 /// How long a killed init may take to be gone once its files are closed.
 const DEATH: Duration = Duration::from_secs(1);
 
-struct Starting<'s> {
+struct Start<'s> {
     locked: &'s Locked,
     record: &'s Record,
     config: &'s Config<'s>,
     init: BorrowedFd<'s>,
 }
 
-impl Starting<'_> {
+impl Start<'_> {
     fn run_start_hooks(&self, runtime: &Runtime) -> Result<()> {
         let Some(all) = self.config.hooks.as_ref().filter(|all| !all.start_container.is_empty()) else { return Ok(()) };
         let state = HookState::of(self.record, Status::Created, self.record.init.map(|init| init.pid));
@@ -110,13 +111,13 @@ impl Starting<'_> {
     fn stop(&self, error: Error) -> Error {
         match pidfd::send_signal(self.init, libc::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => error,
-            Err(errno) => error.and(Error::os(Step::Signal, errno as i32).object(self.record.id.as_str())),
+            Err(errno) => error.and(Error::os(Step::Signal, errno as i32).with_object(self.record.id.as_str())),
         }
     }
 
     /// Lets the init go on, and waits until it has executed the command or failed to.
     fn release(&self, patience: Duration) -> Result<()> {
-        let failed = |errno: Errno| Error::os(Step::Execute, errno as i32).object(EXEC_FIFO);
+        let failed = |errno: Errno| Error::os(Step::Execute, errno as i32).with_object(EXEC_FIFO);
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let block = InitBlock::open(self.locked.dir())?;
         // Ours is the reading side: when the last writer's side closes, which is the init's, the command has taken over.
@@ -135,7 +136,7 @@ impl Starting<'_> {
         self.locked.remove_exec_fifo()?;
         match unlinkat(self.locked.dir(), BLOCK_FILE, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(Error::os(Step::WriteState, errno as i32).object(BLOCK_FILE)),
+            Err(errno) => Err(Error::os(Step::WriteState, errno as i32).with_object(BLOCK_FILE)),
         }
     }
 
@@ -177,12 +178,12 @@ impl Starting<'_> {
             match poll(&mut fds, pidfd::timeout_until(deadline)) {
                 Ok(0) if Instant::now() >= deadline => {
                     return Err(Error::new(Kind::Timeout, Step::Execute)
-                        .object(self.record.id.as_str())
-                        .detail("the container's init does not execute the command"));
+                        .with_object(self.record.id.as_str())
+                        .with_reason("the container's init does not execute the command"));
                 }
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(()),
-                Err(errno) => return Err(Error::os(Step::Wait, errno as i32).object(self.record.id.as_str())),
+                Err(errno) => return Err(Error::os(Step::Wait, errno as i32).with_object(self.record.id.as_str())),
             }
         }
     }

@@ -99,7 +99,7 @@ pub fn update(runtime: &Runtime, id: &ContainerId, options: &UpdateOptions) -> R
     let mut new = match &options.resources {
         Some(_) if named != Resources::default() => {
             return Err(Error::new(Kind::InvalidArgument, Step::CheckArguments)
-                .detail("limits are given both as a resources object and one by one"));
+                .with_reason("limits are given both as a resources object and one by one"));
         }
         Some(bytes) => config::load_resources(bytes)?,
         None => named,
@@ -119,7 +119,7 @@ pub fn update(runtime: &Runtime, id: &ContainerId, options: &UpdateOptions) -> R
     let merged = merge::merged(&current, new).into_owned();
 
     let schemas = resctrl::check_update(&record, options.l3_cache_schema.as_deref(), options.mem_bw_schema.as_deref())?;
-    // First what may fail for want of room, then what the kernel may refuse, and last what cannot fail.
+    // First what may fail for want of buffer, then what the kernel may refuse, and last what cannot fail.
     locked.prepare(&Record { resources: Some(Box::new(merged)), ..record.clone() })?;
     if effective != Resources::default() {
         cgroup::require_here(&record)?.update(&effective).map_err(|error| Error::cgroup(&error))?;

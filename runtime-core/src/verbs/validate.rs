@@ -62,8 +62,8 @@ impl fmt::Display for Finding {
 /// [`Kind::System`] when the config cannot be read at all.
 pub fn validate(options: &ValidateOptions) -> Result<Vec<Finding>> {
     let path = options.bundle.join(options.config.as_deref().unwrap_or("config.json".as_ref()));
-    let bytes =
-        std::fs::read(&path).map_err(|error| Error::io(Step::LoadConfig, &error).object(path.display().to_string()))?;
+    let bytes = std::fs::read(&path)
+        .map_err(|error| Error::io(Step::LoadConfig, &error).with_object(path.display().to_string()))?;
     let mut findings = validate_config(&bytes, options);
     if let Ok(config) = config::load(&bytes) {
         check_rootfs(&config, options, &mut findings);
@@ -119,7 +119,7 @@ pub fn validate_config(bytes: &[u8], options: &ValidateOptions) -> Vec<Finding> 
 }
 
 fn error(error: &Error) -> Finding {
-    Finding { severity: Severity::Error, pointer: error.pointer().map(str::to_owned), message: error.to_string() }
+    Finding { severity: Severity::Error, pointer: error.field().map(str::to_owned), message: error.to_string() }
 }
 
 fn check_seccomp(config: &Config<'_>, strict: bool, findings: &mut Vec<Finding>) {
@@ -129,16 +129,16 @@ fn check_seccomp(config: &Config<'_>, strict: bool, findings: &mut Vec<Finding>)
     }
     if let Err(wrong) = orlop_seccomp::compile(profile, &orlop_seccomp::Options::default()) {
         let fault = Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
-            .field(format!("/linux/seccomp{}", wrong.pointer()))
-            .detail(wrong.message());
+            .with_field(format!("/linux/seccomp{}", wrong.pointer()))
+            .with_reason(wrong.message());
         findings.push(error(&fault));
     }
     let advised = if strict { orlop_seccomp::advise(profile) } else { Vec::new() };
     findings.extend(advised.iter().map(|advice| {
         let fault = Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
-            .field(format!("/linux/seccomp{}", advice.field()))
-            .detail(advice.reason())
-            .hint(advice.hint());
+            .with_field(format!("/linux/seccomp{}", advice.field()))
+            .with_reason(advice.reason())
+            .with_hint(advice.hint());
         // The profile does what it says, as with libseccomp.
         Finding { severity: Severity::Warning, ..error(&fault) }
     }));
@@ -151,7 +151,7 @@ fn check_rootfs(config: &Config<'_>, options: &ValidateOptions, findings: &mut V
         Ok(_) => Error::os(Step::OpenRootfs, libc::ENOTDIR),
         Err(wrong) => Error::io(Step::OpenRootfs, &wrong),
     };
-    findings.push(error(&fault.object(path.display().to_string()).field("/root/path")));
+    findings.push(error(&fault.with_object(path.display().to_string()).with_field("/root/path")));
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Findings {
         detail: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.errors.push(Error::config(pointer, detail).hint(hint));
+        self.errors.push(Error::config(pointer, detail).with_hint(hint));
     }
 
     #[cold]

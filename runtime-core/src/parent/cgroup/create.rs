@@ -50,7 +50,7 @@ pub(crate) fn plan(
     if driver == Driver::Systemd {
         for (name, value) in config.annotations.iter() {
             if let Some(property) = Property::from_annotation(name, value).map_err(|error| {
-                Error::cgroup(&error).field(format!("/annotations/{}", name.replace('~', "~0").replace('/', "~1")))
+                Error::cgroup(&error).with_field(format!("/annotations/{}", name.replace('~', "~0").replace('/', "~1")))
             })? {
                 properties.push(property);
             }
@@ -70,7 +70,7 @@ pub(crate) fn plan(
         payload: annotation(DELEGATE_CGROUP),
     };
     let record = Cgroup::plan(&layout, &spec).map_err(|error| match place_at_fault(&layout, &spec) {
-        Some(field) => Error::cgroup(&error).field(field),
+        Some(field) => Error::cgroup(&error).with_field(field),
         None => Error::cgroup(&error),
     })?;
     Ok(Some(PlannedCgroup { layout, record, id: id.as_str().to_owned(), path, properties, owner }))
@@ -91,7 +91,7 @@ fn place_at_fault(layout: &Layout, spec: &Spec<'_>) -> Option<String> {
 fn check_unlimited(config: &Config<'_>) -> Result<()> {
     let Some(linux) = &config.linux else { return Ok(()) };
     let refuse = |field: &str, detail: &str| {
-        Err(Error::config(field, detail).hint("leave it out, or let the runtime make a cgroup (--cgroup-manager)"))
+        Err(Error::config(field, detail).with_hint("leave it out, or let the runtime make a cgroup (--cgroup-manager)"))
     };
     if linux.cgroups_path.as_ref().is_some_and(|path| !path.is_empty()) {
         return refuse("/linux/cgroupsPath", "no cgroup is made: --cgroup-manager is disabled");
@@ -247,7 +247,7 @@ impl ContainerCgroup {
     }
 
     /// The cgroup of v2 that the init is born into.
-    pub(crate) fn birthplace(&self) -> Result<Option<BorrowedFd<'_>>> {
+    pub(crate) fn clone_target(&self) -> Result<Option<BorrowedFd<'_>>> {
         self.cgroup.birthplace().map_err(|error| Error::cgroup(&error))
     }
 
@@ -298,7 +298,7 @@ impl ContainerCgroup {
     pub(crate) fn enter_payload(&self, pid: HostPid) -> Result<()> {
         self.cgroup
             .enter_payload(pid.get())
-            .map_err(|error| Error::cgroup(&error).field(format!("/annotations/{DELEGATE_CGROUP}")))
+            .map_err(|error| Error::cgroup(&error).with_field(format!("/annotations/{DELEGATE_CGROUP}")))
     }
 
     pub(crate) fn processes(&self) -> Result<Vec<i32>> {

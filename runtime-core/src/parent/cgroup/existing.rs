@@ -25,7 +25,7 @@ impl Error {
             _ => Kind::System,
         };
         let mut made = match error.errno() {
-            Some(errno) => Self::os(Step::Cgroup, errno).kind_is(kind),
+            Some(errno) => Self::os(Step::Cgroup, errno).with_kind(kind),
             None => Self::new(kind, Step::Cgroup),
         };
         let mut object = error.action().to_owned();
@@ -35,15 +35,15 @@ impl Error {
         if let Some(path) = error.path() {
             object.push_str(&format!(" {path}"));
         }
-        made = made.object(object);
+        made = made.with_object(object);
         if let Some(pointer) = error.pointer() {
-            made = made.field(format!("/linux/resources{pointer}"));
+            made = made.with_field(format!("/linux/resources{pointer}"));
         }
         if let Some(reason) = error.reason() {
-            made = made.detail(reason);
+            made = made.with_reason(reason);
         }
         if let Some(remedy) = error.remedy() {
-            made = made.hint(remedy);
+            made = made.with_hint(remedy);
         }
         made
     }
@@ -58,9 +58,9 @@ pub(crate) fn open(record: &Record) -> Option<Cgroup> {
 pub(crate) fn require(record: &Record) -> Result<Cgroup> {
     open(record).ok_or_else(|| {
         Error::new(Kind::Unsupported, Step::Cgroup)
-            .object(record.id.as_str())
-            .detail("the container has no cgroup of its own")
-            .hint("a rootless container gets one where control groups are delegated to the user; --cgroup-manager=disabled makes none")
+            .with_object(record.id.as_str())
+            .with_reason("the container has no cgroup of its own")
+            .with_hint("a rootless container gets one where control groups are delegated to the user; --cgroup-manager=disabled makes none")
     })
 }
 
@@ -94,7 +94,7 @@ fn kill_those(cgroup: &Cgroup, wanted: impl Fn(&Procfs, HostPid) -> nix::Result<
     }
     let procfs = Procfs::open()?;
     for pid in pids.into_iter().filter_map(HostPid::new) {
-        let failed = |errno: Errno| Error::os(Step::Signal, errno as i32).object(format!("process {pid}"));
+        let failed = |errno: Errno| Error::os(Step::Signal, errno as i32).with_object(format!("process {pid}"));
         // The pidfd first: what is then looked up by pid is the same process, or the signal goes nowhere.
         let process = match pidfd::open(pid) {
             Ok(process) => process,

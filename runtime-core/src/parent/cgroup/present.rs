@@ -167,7 +167,9 @@ pub(crate) fn each(cgroups: &[Cgroup], act: impl Fn(&Cgroup) -> orlop_cgroups::R
     }
     match gone {
         Some(error) if !done => Err(Error::cgroup(&error)),
-        _ if cgroups.is_empty() => Err(Error::new(Kind::Unsupported, Step::Cgroup).detail("the container has none")),
+        _ if cgroups.is_empty() => {
+            Err(Error::new(Kind::Unsupported, Step::Cgroup).with_reason("the container has none"))
+        }
         _ => Ok(()),
     }
 }

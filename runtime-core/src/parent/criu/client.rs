@@ -1,4 +1,4 @@
-//! Starting CRIU and talking to it.
+//! Start CRIU and talking to it.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -101,9 +101,9 @@ impl Criu {
         }
         let dotted = |number: u32| format!("{}.{}", number / 10_000, number / 100 % 100);
         Err(Error::new(Kind::Unsupported, Step::Criu)
-            .object(self.name())
-            .detail(format!("{} is too old for {what}: {} is needed", dotted(self.version), dotted(version)))
-            .hint("install a newer criu"))
+            .with_object(self.name())
+            .with_reason(format!("{} is too old for {what}: {} is needed", dotted(self.version), dotted(version)))
+            .with_hint("install a newer criu"))
     }
 
     /// What CRIU and this kernel can do.
@@ -131,7 +131,7 @@ impl Criu {
             before.extend([Before::SlaveMounts, Before::Bind(source, target)]);
         }
         let null =
-            std::fs::File::open("/dev/null").map_err(|error| Error::io(Step::Criu, &error).object("/dev/null"))?;
+            std::fs::File::open("/dev/null").map_err(|error| Error::io(Step::Criu, &error).with_object("/dev/null"))?;
         // What it has to say is in its log. The streams of a restored container are found where CRIU's own are.
         let stdio = place.stdio.or_else(|| place.root.is_none().then(|| [null.as_fd(), null.as_fd(), null.as_fd()]));
         let inherit: Vec<RawFd> = inherit.iter().copied().chain([theirs.as_raw_fd()]).collect();
@@ -157,20 +157,20 @@ impl Criu {
             None
             | Some(
                 Before::UnblockSignals | Before::DefaultSignals | Before::LeadProcessGroup | Before::ChangeDirectory(_),
-            ) => error.object(self.name()),
-            Some(Before::JoinTasks(_)) => error.object("enter the container's cgroup"),
-            Some(Before::SlaveMounts) => error.object("set the propagation of its mounts"),
+            ) => error.with_object(self.name()),
+            Some(Before::JoinTasks(_)) => error.with_object("enter the container's cgroup"),
+            Some(Before::SlaveMounts) => error.with_object("set the propagation of its mounts"),
             Some(Before::Bind(source, target)) => {
                 let object = format!("bind {} on {}", source.to_string_lossy(), target.to_string_lossy());
-                Error::os(Step::BindMount, problem.errno as i32).object(object).field("/root/path")
+                Error::os(Step::BindMount, problem.errno as i32).with_object(object).with_field("/root/path")
             }
         }
     }
 
     fn nonsense(&self, request: &Request) -> Error {
         Error::new(Kind::System, Step::Criu)
-            .object(self.name())
-            .detail(format!("its answer to the {} request cannot be understood", request.words()))
+            .with_object(self.name())
+            .with_reason(format!("its answer to the {} request cannot be understood", request.words()))
     }
 }
 
@@ -182,8 +182,8 @@ fn look_up(path: &OsStr) -> Result<CString> {
     });
     let missing = || {
         Error::new(Kind::Unsupported, Step::Criu)
-            .detail("no such program in PATH")
-            .hint("checkpoint and restore are done by CRIU: install it (https://criu.org)")
+            .with_reason("no such program in PATH")
+            .with_hint("checkpoint and restore are done by CRIU: install it (https://criu.org)")
     };
     let file = found.ok_or_else(missing)?;
     CString::new(file.into_os_string().into_encoded_bytes()).map_err(|_| missing())
@@ -272,7 +272,7 @@ impl Conversation<'_> {
             Ok(_) => Ok(()),
             // It has died: receiving tells how.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-            Err(errno) => Err(failed(errno).object(format!("send the {} request", request.words()))),
+            Err(errno) => Err(failed(errno).with_object(format!("send the {} request", request.words()))),
         }
     }
 
@@ -332,11 +332,13 @@ impl Conversation<'_> {
             Exit::Code(code) => format!("ended with exit status {code}"),
             Exit::Signal(signal) => format!("was killed by signal {signal}"),
         };
-        Error::new(Kind::System, Step::Criu).object(self.criu.name()).detail(format!("{how} without an answer"))
+        Error::new(Kind::System, Step::Criu)
+            .with_object(self.criu.name())
+            .with_reason(format!("{how} without an answer"))
     }
 
     fn late(&self, what: &str) -> Error {
-        Error::new(Kind::Timeout, Step::Criu).object(self.criu.name()).detail(what).hint("it was killed")
+        Error::new(Kind::Timeout, Step::Criu).with_object(self.criu.name()).with_reason(what).with_hint("it was killed")
     }
 
     fn refused(&self, request: &Request, response: &Response) -> Error {
@@ -346,7 +348,7 @@ impl Conversation<'_> {
         };
         let said: Vec<String> =
             [format!("{} failed", request.words())].into_iter().chain(super::log::errors(&response.message)).collect();
-        error.object(self.criu.name()).detail(said.join("; "))
+        error.with_object(self.criu.name()).with_reason(said.join("; "))
     }
 }
 

@@ -53,7 +53,7 @@ impl Rights<'_> {
     /// # Errors
     /// The first that has more than the config gives, by the field that it goes beyond.
     pub(crate) fn check(&self, procfs: &Procfs, pid: HostPid) -> Result<()> {
-        let failed = |errno: Errno| Error::os(Step::Restore, errno as i32).object(format!("threads of {pid}"));
+        let failed = |errno: Errno| Error::os(Step::Restore, errno as i32).with_object(format!("threads of {pid}"));
         let path = CString::new(format!("{pid}/task")).unwrap_or_default();
         let tasks = procfs.open_file(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(failed)?;
         let mut tasks = nix::dir::Dir::from_fd(tasks).map_err(failed)?;
@@ -68,10 +68,10 @@ impl Rights<'_> {
             let held = Held::parse(&String::from_utf8_lossy(&status)).ok_or_else(|| failed(Errno::EINVAL))?;
             if let Some((field, detail)) = self.excess(&held) {
                 return Err(Error::new(Kind::InvalidArgument, Step::Restore)
-                    .object(format!("process {name}"))
-                    .field(field)
-                    .detail(detail)
-                    .hint("the images give it what the config does not"));
+                    .with_object(format!("process {name}"))
+                    .with_field(field)
+                    .with_reason(detail)
+                    .with_hint("the images give it what the config does not"));
             }
         }
         Ok(())

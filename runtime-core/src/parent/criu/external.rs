@@ -37,8 +37,8 @@ pub(crate) fn refuse_confusable(path: &str, step: Step) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Kind::Unsupported, step)
-        .object(path)
-        .detail("CRIU cannot tell mounts apart whose paths have \"]:\" in them"))
+        .with_object(path)
+        .with_reason("CRIU cannot tell mounts apart whose paths have \"]:\" in them"))
 }
 
 /// Whether it is a bind mount.
@@ -185,22 +185,22 @@ pub(crate) fn refuse_lost(config: &Config<'_>, step: Step) -> Result<()> {
     };
     if let Some((index, mount)) = config.mounts.iter().enumerate().find(|(_, mount)| mapped(mount)) {
         return Err(Error::new(Kind::Unsupported, step)
-            .object(mount.destination.as_str())
-            .field(format!("/mounts/{index}/uidMappings"))
-            .detail("CRIU cannot make an id-mapped mount again: its files would have other owners"));
+            .with_object(mount.destination.as_str())
+            .with_field(format!("/mounts/{index}/uidMappings"))
+            .with_reason("CRIU cannot make an id-mapped mount again: its files would have other owners"));
     }
     let linux = config.linux.as_ref();
     if let Some(device) = linux.filter(|linux| linux.makes(NamespaceType::User)).and_then(|linux| linux.devices.first())
     {
         return Err(Error::new(Kind::Unsupported, step)
-            .object(device.path.as_str())
-            .field("/linux/devices/0")
-            .detail("CRIU cannot make a device for a user namespace again"));
+            .with_object(device.path.as_str())
+            .with_field("/linux/devices/0")
+            .with_reason("CRIU cannot make a device for a user namespace again"));
     }
     if config.annotations.get(DELEGATE_CGROUP).is_some() {
         return Err(Error::new(Kind::Unsupported, step)
-            .field(format!("/annotations/{DELEGATE_CGROUP}"))
-            .detail("CRIU would not restore the processes into the cgroup that is delegated to them"));
+            .with_field(format!("/annotations/{DELEGATE_CGROUP}"))
+            .with_reason("CRIU would not restore the processes into the cgroup that is delegated to them"));
     }
     Ok(())
 }
@@ -277,9 +277,9 @@ mod tests {
         );
         let text = CONFIG.replace("NAMESPACES", r#"{"type":"user"}"#);
         let error = refuse_lost(&crate::config::load(text.as_bytes()).unwrap(), Step::Restore).unwrap_err();
-        assert_eq!(error.pointer(), Some("/linux/devices/0"));
+        assert_eq!(error.field(), Some("/linux/devices/0"));
         let text = r#"{"ociVersion":"1.3.0","root":{"path":"r"},"annotations":{"run.oci.delegate-cgroup":"payload"}}"#;
         let error = refuse_lost(&crate::config::load(text.as_bytes()).unwrap(), Step::Restore).unwrap_err();
-        assert_eq!(error.pointer(), Some("/annotations/run.oci.delegate-cgroup"));
+        assert_eq!(error.field(), Some("/annotations/run.oci.delegate-cgroup"));
     }
 }

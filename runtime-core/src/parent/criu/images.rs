@@ -68,9 +68,9 @@ impl Directory {
     }
 
     fn open_unseen(path: &Path, make: bool, step: Step) -> Result<Self> {
-        let failed = |error: &std::io::Error| Error::io(step, error).object(path.display().to_string());
+        let failed = |error: &std::io::Error| Error::io(step, error).with_object(path.display().to_string());
         if path.as_os_str().is_empty() {
-            return Err(Error::new(Kind::InvalidArgument, step).detail("no directory of images is given"));
+            return Err(Error::new(Kind::InvalidArgument, step).with_reason("no directory of images is given"));
         }
         if make {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failed(&error))?;
@@ -82,7 +82,7 @@ impl Directory {
 
     /// The same directory as the process `pid`, with a mount namespace of its own, has it: it may mount something there.
     pub(crate) fn seen_by(&self, procfs: &Procfs, pid: HostPid) -> Result<OwnedFd> {
-        let failed = |errno: Errno| self.error("", errno).detail("as CRIU's mount namespace has it");
+        let failed = |errno: Errno| self.error("", errno).with_reason("as CRIU's mount namespace has it");
         let path = procfs.path_of(self.fd.as_fd())?;
         let seen = super::targets::open_directory(procfs.open_root(pid)?.as_fd(), &path).map_err(failed)?;
         let (own, other) = (fstat(&self.fd).map_err(failed)?, fstat(&seen).map_err(failed)?);
@@ -92,7 +92,7 @@ impl Directory {
     /// Lets a group find files in it by their names, as long as the result lives: CRIU opens images after it has entered a user
     /// namespace, whose root is nobody here.
     pub(crate) fn searchable_by(&self, gid: u32) -> Result<Searchable<'_>> {
-        let failed = |errno: Errno| self.error("", errno).detail("let the root of the user namespace in");
+        let failed = |errno: Errno| self.error("", errno).with_reason("let the root of the user namespace in");
         let status = fstat(&self.fd).map_err(failed)?;
         let before = (status.st_gid, Mode::from_bits_truncate(status.st_mode));
         fchown(&self.fd, None, Some(gid.into())).map_err(failed)?;
@@ -107,11 +107,13 @@ impl Directory {
     }
 
     fn error(&self, name: &str, errno: Errno) -> Error {
-        Error::os(self.step, errno as i32).object(self.path.join(name).display().to_string())
+        Error::os(self.step, errno as i32).with_object(self.path.join(name).display().to_string())
     }
 
     fn refused(&self, name: &str, detail: &str) -> Error {
-        Error::new(Kind::InvalidArgument, self.step).object(self.path.join(name).display().to_string()).detail(detail)
+        Error::new(Kind::InvalidArgument, self.step)
+            .with_object(self.path.join(name).display().to_string())
+            .with_reason(detail)
     }
 
     fn check(&self) -> Result<()> {
@@ -159,20 +161,21 @@ impl Directory {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         openat(&self.fd, parent, flags, Mode::empty()).map(drop).map_err(|errno| {
             self.error(&parent.display().to_string(), errno)
-                .detail("--parent-path: the images of an earlier --pre-dump")
+                .with_reason("--parent-path: the images of an earlier --pre-dump")
         })
     }
 
     /// Writes [`DESCRIPTORS`].
     pub(crate) fn write_descriptors(&self, streams: &[String]) -> Result<()> {
-        let json = serde_json::to_vec(streams)
-            .map_err(|error| Error::new(Kind::System, self.step).object(DESCRIPTORS).detail(error.to_string()))?;
+        let json = serde_json::to_vec(streams).map_err(|error| {
+            Error::new(Kind::System, self.step).with_object(DESCRIPTORS).with_reason(error.to_string())
+        })?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = openat(&self.fd, DESCRIPTORS, flags, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|errno| self.error(DESCRIPTORS, errno))?;
-        File::from(file)
-            .write_all(&json)
-            .map_err(|error| Error::io(self.step, &error).object(self.path.join(DESCRIPTORS).display().to_string()))
+        File::from(file).write_all(&json).map_err(|error| {
+            Error::io(self.step, &error).with_object(self.path.join(DESCRIPTORS).display().to_string())
+        })
     }
 }
 
@@ -215,17 +218,17 @@ impl Images {
         let directory = Directory::open(path, false, Step::Restore)?;
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = openat(&directory.fd, DESCRIPTORS, flags, Mode::empty()).map_err(|errno| {
-            directory.error(DESCRIPTORS, errno).hint("`orlop checkpoint` writes it beside CRIU's images")
+            directory.error(DESCRIPTORS, errno).with_hint("`orlop checkpoint` writes it beside CRIU's images")
         })?;
         let mut bytes = Vec::new();
         File::from(file)
             .take(MAX_DESCRIPTORS)
             .read_to_end(&mut bytes)
-            .map_err(|error| Error::io(Step::Restore, &error).object(DESCRIPTORS))?;
+            .map_err(|error| Error::io(Step::Restore, &error).with_object(DESCRIPTORS))?;
         let pipes = parse_descriptors(&bytes).map_err(|(pointer, detail)| {
             let object = directory.path.join(DESCRIPTORS).display().to_string();
             let object = if pointer.is_empty() { object } else { format!("{object} at {pointer}") };
-            Error::new(Kind::InvalidArgument, Step::Restore).object(object).detail(detail)
+            Error::new(Kind::InvalidArgument, Step::Restore).with_object(object).with_reason(detail)
         })?;
         Ok(Self { directory, pipes })
     }

@@ -24,9 +24,9 @@ pub(crate) fn explain(error: Error, directory: BorrowedFd<'_>, path: &Path, name
     let said =
         Some(said.clone()).filter(|said| !said.is_empty()).into_iter().chain(further).collect::<Vec<_>>().join("; ");
     let place = format!("see {}", path.join(name).display());
-    let hints = error.remedy().map(str::to_owned).into_iter().chain(remedy(&said).map(str::to_owned)).chain([place]);
+    let hints = error.hint().map(str::to_owned).into_iter().chain(remedy(&said).map(str::to_owned)).chain([place]);
     let hint = hints.collect::<Vec<_>>().join("; ");
-    if said.is_empty() { error.hint(hint) } else { error.detail(said).hint(hint) }
+    if said.is_empty() { error.with_hint(hint) } else { error.with_reason(said).with_hint(hint) }
 }
 
 /// What helps against an error that many meet.

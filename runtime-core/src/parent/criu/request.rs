@@ -76,13 +76,13 @@ pub(crate) fn config_file(config: &Config<'_>) -> Result<Option<String>> {
         Some(path) => {
             // CRIU passes over one that is not there.
             let found = std::fs::metadata(path).map_err(|error| {
-                Error::io(Step::Criu, &error).object(path).field(format!("/annotations/{CRIU_CONFIG}"))
+                Error::io(Step::Criu, &error).with_object(path).with_field(format!("/annotations/{CRIU_CONFIG}"))
             })?;
             if !found.is_file() {
                 return Err(Error::new(Kind::InvalidConfig, Step::Criu)
-                    .object(path)
-                    .field(format!("/annotations/{CRIU_CONFIG}"))
-                    .detail("is no file"));
+                    .with_object(path)
+                    .with_field(format!("/annotations/{CRIU_CONFIG}"))
+                    .with_reason("is no file"));
             }
             Ok(Some(path.to_owned()))
         }

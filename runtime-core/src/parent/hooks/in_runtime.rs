@@ -1,4 +1,4 @@
-//! Starting a hook in the runtime's own namespaces.
+//! Start a hook in the runtime's own namespaces.
 //!
 //! `std::process::Command` leaves the caller's signal mask to the child, and a caller that waits for signals by a signalfd has all of
 //! them blocked: a hook must not start so.
@@ -24,7 +24,7 @@ impl Spawn for InRuntime<'_> {
     fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Process> {
         let (path, argv, environment) = c_strings(hook)?;
         let cwd = CString::new(self.cwd.as_os_str().as_bytes())
-            .map_err(|_| Error::new(Kind::Hook, Step::RunHook).detail("a NUL byte in the bundle's path"))?;
+            .map_err(|_| Error::new(Kind::Hook, Step::RunHook).with_reason("a NUL byte in the bundle's path"))?;
         let stdio = above_the_standard_streams(stdio)?;
         let before =
             [Before::DefaultSignals, Before::UnblockSignals, Before::LeadProcessGroup, Before::ChangeDirectory(&cwd)];
@@ -41,7 +41,7 @@ impl Spawn for InRuntime<'_> {
         });
         let failed = |errno: nix::errno::Errno| Error::os(Step::RunHook, errno as i32);
         let (pid, pidfd) = spawned.map_err(|problem| match problem.before {
-            Some(3) => failed(problem.errno).detail(format!("enter {}", self.cwd.display())),
+            Some(3) => failed(problem.errno).with_reason(format!("enter {}", self.cwd.display())),
             _ => failed(problem.errno),
         })?;
         Ok(Process::new(HostPid::new(pid).ok_or_else(|| failed(nix::errno::Errno::ESRCH))?, pidfd))
@@ -52,7 +52,7 @@ impl Spawn for InRuntime<'_> {
 fn c_strings(hook: &Hook<'_>) -> Result<(CString, Vec<CString>, Vec<CString>)> {
     let convert = |text: &str| {
         CString::new(text)
-            .map_err(|_| Error::new(Kind::Hook, Step::RunHook).detail("a NUL byte in a string of the hook"))
+            .map_err(|_| Error::new(Kind::Hook, Step::RunHook).with_reason("a NUL byte in a string of the hook"))
     };
     let path = convert(hook.path.as_str())?;
     let mut argv: Vec<CString> = hook.args.iter().map(|text| convert(text.as_str())).collect::<Result<_>>()?;

@@ -116,8 +116,8 @@ pub(crate) fn run(
     if hooks.is_empty() {
         return Ok(());
     }
-    let json =
-        serde_json::to_vec(state).map_err(|error| Error::new(Kind::Hook, Step::RunHook).detail(error.to_string()))?;
+    let json = serde_json::to_vec(state)
+        .map_err(|error| Error::new(Kind::Hook, Step::RunHook).with_reason(error.to_string()))?;
     hooks.iter().enumerate().try_for_each(|(index, hook)| run_one(kind, index, hook, &json, state, place, cancel))
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn run(
 pub(crate) fn run_all(kind: HookKind, hooks: &[Hook<'_>], state: &HookState<'_>, place: &dyn Spawn) -> Vec<Error> {
     let json = match serde_json::to_vec(state) {
         Ok(json) => json,
-        Err(error) => return vec![Error::new(Kind::Hook, Step::RunHook).detail(error.to_string())],
+        Err(error) => return vec![Error::new(Kind::Hook, Step::RunHook).with_reason(error.to_string())],
     };
     let run = |(index, hook)| run_one(kind, index, hook, &json, state, place, None).err();
     hooks.iter().enumerate().filter_map(run).collect()
@@ -154,15 +154,15 @@ fn run_one(
             Some(errno) => Error::os(Step::RunHook, errno),
             None => Error::new(Kind::Hook, Step::RunHook),
         };
-        let error = match problem.remedy() {
-            Some(hint) => error.hint(hint),
+        let error = match problem.hint() {
+            Some(hint) => error.with_hint(hint),
             None => error,
         };
         error
-            .kind_is(if problem.kind() == Kind::Cancelled { Kind::Cancelled } else { Kind::Hook })
-            .object(hook.path.as_str())
-            .field(format!("/hooks/{}/{index}", kind.as_str()))
-            .detail(detail)
+            .with_kind(if problem.kind() == Kind::Cancelled { Kind::Cancelled } else { Kind::Hook })
+            .with_object(hook.path.as_str())
+            .with_field(format!("/hooks/{}/{index}", kind.as_str()))
+            .with_reason(detail)
     })
 }
 
@@ -185,12 +185,14 @@ fn execute(
         kill_group(&running)?;
     }
     let exit = running.wait().map_err(|error| {
-        error.detail("how it ended cannot be told").hint("the program must not reap children that it has not started")
+        error
+            .with_reason("how it ended cannot be told")
+            .with_hint("the program must not reap children that it has not started")
     })?;
     streams.drain(Instant::now() + DRAIN)?;
     let problem = match exit {
         _ if ending == Ending::Cancelled => {
-            return Err(Error::new(Kind::Cancelled, Step::RunHook).detail("cancelled by the caller"));
+            return Err(Error::new(Kind::Cancelled, Step::RunHook).with_reason("cancelled by the caller"));
         }
         _ if ending == Ending::TimeOver => format!("ran past its timeout of {} s and was killed", timeout.as_secs()),
         Exit::Code(0) => return Ok(()),
@@ -198,7 +200,7 @@ fn execute(
         Exit::Signal(libc::SIGSYS) => "bad system call: killed by the container's seccomp profile".to_owned(),
         Exit::Signal(signal) => format!("killed by signal {signal}"),
     };
-    Err(Error::new(Kind::Hook, Step::RunHook).detail(format!("{problem}{}", streams.said())))
+    Err(Error::new(Kind::Hook, Step::RunHook).with_reason(format!("{problem}{}", streams.said())))
 }
 
 /// Kills the hook and what it has started, and waits for the hook itself. The group is the hook's own since it leads it, and
@@ -211,7 +213,9 @@ fn kill_group(running: &Process) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     match pidfd::wait_until(running.as_fd(), deadline) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::new(Kind::Timeout, Step::RunHook).detail("cannot be killed: it hangs in the kernel")),
+        Ok(false) => {
+            Err(Error::new(Kind::Timeout, Step::RunHook).with_reason("cannot be killed: it hangs in the kernel"))
+        }
         Err(errno) => Err(Error::os(Step::RunHook, errno as i32)),
     }
 }
@@ -253,7 +257,8 @@ impl<'a> Streams<'a> {
             let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
             let mode = Mode::S_IRUSR | Mode::S_IWUSR;
             return openat(AT_FDCWD, path.as_str(), flags, mode).map_err(|errno| {
-                Error::os(Step::RunHook, errno as i32).detail(format!("open {path} (annotation run.oci.hooks.{name})"))
+                Error::os(Step::RunHook, errno as i32)
+                    .with_reason(format!("open {path} (annotation run.oci.hooks.{name})"))
             });
         }
         let (pipe, to_us) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::os(Step::RunHook, errno as i32))?;

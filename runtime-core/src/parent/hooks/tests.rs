@@ -127,7 +127,7 @@ fn the_first_failure_ends_run_but_not_run_all() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "1\n1\n2\n");
     std::fs::remove_file(&file).unwrap();
     assert_eq!(failures.len(), 1);
-    assert_eq!(failures[0].pointer(), Some("/hooks/poststop/0"));
+    assert_eq!(failures[0].field(), Some("/hooks/poststop/0"));
 }
 
 #[test]

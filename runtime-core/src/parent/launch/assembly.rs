@@ -27,6 +27,6 @@ pub(super) fn make(plan: &Plan, assembly: &Assembly, block: &InitBlock) -> Resul
     let said = [const { AtomicU8::new(0) }; DETAIL];
     block.assemble(records, &slots, &said).map_err(|unmade| match records.get(unmade.index) {
         Some(record) => report::unmade(block, record, &unmade, &super::block::text(&said)),
-        None => Error::os(Step::Mount, unmade.errno).object("an assembly without operations"),
+        None => Error::os(Step::Mount, unmade.errno).with_object("an assembly without operations"),
     })
 }

@@ -89,10 +89,10 @@ impl InitBlock {
             detail: [const { AtomicU8::new(0) }; DETAIL],
         };
         if layout.end > MAX_SIZE {
-            return Err(Error::os(Step::Execute, libc::E2BIG).field("/process/env"));
+            return Err(Error::os(Step::Execute, libc::E2BIG).with_field("/process/env"));
         }
         let header = Header { size: u32::try_from(layout.end).unwrap_or(u32::MAX), ..header };
-        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32).object(BLOCK);
+        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32).with_object(BLOCK);
         let file = create(dir).map_err(failed)?;
         reserve(&file, layout.end).map_err(failed)?;
         let mut mapping = Mapping::new(file.as_fd(), layout.end).map_err(failed)?;
@@ -106,14 +106,14 @@ impl InitBlock {
     /// # Errors
     /// [`Kind::State`] for a file that this build did not write or that is damaged.
     pub(crate) fn open(dir: BorrowedFd<'_>) -> Result<Self> {
-        let failed = |errno: Errno| Error::os(Step::ReadState, errno as i32).object(BLOCK_FILE);
+        let failed = |errno: Errno| Error::os(Step::ReadState, errno as i32).with_object(BLOCK_FILE);
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = openat(dir, BLOCK_FILE, flags, Mode::empty()).map_err(failed)?;
         let size = nix::sys::stat::fstat(&file).map_err(failed)?.st_size;
         let size = usize::try_from(size).unwrap_or(0);
         let damaged = |why: String| {
-            let error = Error::new(Kind::State, Step::ReadState).object(BLOCK_FILE).detail(why);
-            error.hint("delete the container and create it again")
+            let error = Error::new(Kind::State, Step::ReadState).with_object(BLOCK_FILE).with_reason(why);
+            error.with_hint("delete the container and create it again")
         };
         if !(size_of::<Header>()..=MAX_SIZE).contains(&size) {
             return Err(damaged(format!("damaged: it has {size} bytes")));
@@ -225,7 +225,7 @@ pub(super) fn text(place: &[AtomicU8; DETAIL]) -> Vec<u8> {
     place.iter().map(|byte| byte.load(Ordering::Relaxed)).take_while(|byte| *byte != 0).collect()
 }
 
-/// Gives the file its size and its room: where a file system is full, a store to a mapping is no error but a SIGBUS.
+/// Gives the file its size and its buffer: where a file system is full, a store to a mapping is no error but a SIGBUS.
 fn reserve(file: &OwnedFd, size: usize) -> std::result::Result<(), Errno> {
     const ZEROS: [u8; 4096] = [0; 4096];
     let length = i64::try_from(size).unwrap_or(i64::MAX);

@@ -20,12 +20,13 @@ pub(crate) fn namespace(maps: &MountMaps, field: &str) -> Result<OwnedFd> {
 
 /// Makes a user namespace and returns a descriptor of it; the process it took is gone by then.
 fn made(maps: &IdMaps, field: &str) -> Result<OwnedFd> {
-    let failed =
-        |errno: nix::errno::Errno| Error::os(Step::MapIds, errno as i32).object("for an idmapped mount").field(field);
+    let failed = |errno: nix::errno::Errno| {
+        Error::os(Step::MapIds, errno as i32).with_object("for an idmapped mount").with_field(field)
+    };
     let (pid, process) = sys::spawn_sleeper(nix::libc::CLONE_NEWUSER).map_err(failed)?;
     let result = (|| {
         let pid = HostPid::new(pid).ok_or_else(|| failed(nix::errno::Errno::ESRCH))?;
-        idmaps::write(pid, maps, true).map_err(|error| error.field(field))?;
+        idmaps::write(pid, maps, true).map_err(|error| error.with_field(field))?;
         Procfs::open()?.open_namespace(pid, "user")
     })();
     // The namespace lives on in its descriptor.
@@ -39,10 +40,13 @@ fn made(maps: &IdMaps, field: &str) -> Result<OwnedFd> {
 pub(crate) fn apply(tree: BorrowedFd<'_>, idmap: &IdMapped, path: &str, field: &str) -> Result<()> {
     let userns = namespace(&idmap.maps, field)?;
     sys::set_id_map(tree, userns.as_fd(), idmap.recursive).map_err(|errno| {
-        let error = Error::os(Step::BindMount, errno as i32).object(path).field(field).detail("mapping ids");
+        let error =
+            Error::os(Step::BindMount, errno as i32).with_object(path).with_field(field).with_reason("mapping ids");
         match errno {
-            nix::errno::Errno::EINVAL => error.hint("the file system or the kernel does not support idmapped mounts"),
-            nix::errno::Errno::EPERM => error.hint("it is idmapped already, or belongs to another user namespace"),
+            nix::errno::Errno::EINVAL => {
+                error.with_hint("the file system or the kernel does not support idmapped mounts")
+            }
+            nix::errno::Errno::EPERM => error.with_hint("it is idmapped already, or belongs to another user namespace"),
             _ => error,
         }
     })

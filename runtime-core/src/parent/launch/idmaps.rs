@@ -27,8 +27,8 @@ pub(crate) fn write(pid: HostPid, maps: &IdMaps, maps_ids: bool) -> Result<()> {
             return helper("newgidmap", pid, &maps.gids, "/linux/gidMappings");
         }
     }
-    put(&procfs, pid, "uid_map", &lines(&maps.uids)).map_err(|error| error.field("/linux/uidMappings"))?;
-    put(&procfs, pid, "gid_map", &lines(&maps.gids)).map_err(|error| error.field("/linux/gidMappings"))
+    put(&procfs, pid, "uid_map", &lines(&maps.uids)).map_err(|error| error.with_field("/linux/uidMappings"))?;
+    put(&procfs, pid, "gid_map", &lines(&maps.gids)).map_err(|error| error.with_field("/linux/gidMappings"))
 }
 
 /// Whether the map is of one single id, the caller's: what anyone may have.
@@ -48,7 +48,7 @@ fn lines(maps: &[IdMapping]) -> String {
 
 fn put(procfs: &Procfs, pid: HostPid, file: &str, text: &str) -> Result<()> {
     procfs.write(&format!("{pid}/{file}"), text.as_bytes()).map_err(|errno| {
-        Error::os(Step::MapIds, errno as i32).object(format!("{file} ({})", text.trim_end().replace('\n', ", ")))
+        Error::os(Step::MapIds, errno as i32).with_object(format!("{file} ({})", text.trim_end().replace('\n', ", ")))
     })
 }
 
@@ -58,22 +58,22 @@ fn helper(name: &str, pid: HostPid, maps: &[IdMapping], field: &str) -> Result<(
     for map in maps {
         command.args([map.container_id.to_string(), map.host_id.to_string(), map.size.to_string()]);
     }
-    let failed = |error: &std::io::Error| Error::io(Step::MapIds, error).object(name).field(field);
+    let failed = |error: &std::io::Error| Error::io(Step::MapIds, error).with_object(name).with_field(field);
     let mut child = command.spawn().map_err(|error| {
-        failed(&error).hint("install the package uidmap, or map only your own id (one range of size 1)")
+        failed(&error).with_hint("install the package uidmap, or map only your own id (one range of size 1)")
     })?;
     let Some(status) = end_of(&mut child).map_err(|error| failed(&error))? else {
         let waited = format!("has not ended after {} s and was killed", HELPER_DEADLINE.as_secs());
-        return Err(Error::new(Kind::Timeout, Step::MapIds).object(name).field(field).detail(waited));
+        return Err(Error::new(Kind::Timeout, Step::MapIds).with_object(name).with_field(field).with_reason(waited));
     };
     if status.success() {
         return Ok(());
     }
     Err(Error::new(Kind::System, Step::MapIds)
-        .object(name)
-        .field(field)
-        .detail(words_of(child))
-        .hint("the ranges must be listed for this user in /etc/subuid and /etc/subgid"))
+        .with_object(name)
+        .with_field(field)
+        .with_reason(words_of(child))
+        .with_hint("the ranges must be listed for this user in /etc/subuid and /etc/subgid"))
 }
 
 /// How the program ended; `None` when it had to be killed at the deadline.

@@ -12,8 +12,9 @@ use crate::plan::describe;
 
 /// Opens the namespace at `path`, of which the config's `field` says the kind.
 pub(super) fn open_namespace(path: &str, kind: NamespaceType, field: &str) -> Result<OwnedFd> {
-    let failed =
-        |errno: Errno| Error::os(Step::JoinNamespace, errno as i32).object(format!("{kind} {path}")).field(field);
+    let failed = |errno: Errno| {
+        Error::os(Step::JoinNamespace, errno as i32).with_object(format!("{kind} {path}")).with_field(field)
+    };
     let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
     match sys::namespace_type(fd.as_fd()) {
         Ok(found) if found == kind.number() => Ok(fd),

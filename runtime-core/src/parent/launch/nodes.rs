@@ -20,7 +20,9 @@ const PERMISSIONS: u32 = 0o7777;
 
 /// A detached mount of the node.
 pub(super) fn open(node: &DeviceNode) -> Result<OwnedFd> {
-    let failed = |errno: Errno| Error::os(Step::MakeDevice, errno as i32).object(node.path.as_str()).field(&node.field);
+    let failed = |errno: Errno| {
+        Error::os(Step::MakeDevice, errno as i32).with_object(node.path.as_str()).with_field(&node.field)
+    };
     let path = CString::new(node.path.as_str()).map_err(|_| failed(Errno::EINVAL))?;
     let host = fstatat(AT_FDCWD, path.as_c_str(), AtFlags::empty()).ok();
     let same = host.as_ref().is_some_and(|host| is_same_device(host, node));
@@ -30,7 +32,9 @@ pub(super) fn open(node: &DeviceNode) -> Result<OwnedFd> {
     match make(node) {
         // Before Linux 6.15 nothing that is not mounted can be cloned: the host's node has to do, with its mode and owner.
         Err(Errno::EINVAL | Errno::EPERM) if same => sys::clone_tree(&path, false, false).map_err(failed),
-        Err(errno @ Errno::EINVAL) => Err(failed(errno).hint("before Linux 6.15, make the node on the host first")),
+        Err(errno @ Errno::EINVAL) => {
+            Err(failed(errno).with_hint("before Linux 6.15, make the node on the host first"))
+        }
         other => other.map_err(failed),
     }
 }

@@ -20,9 +20,9 @@ pub(crate) fn progress(block: &InitBlock) -> (Step, String) {
 /// The error of an init whose own seccomp profile killed it at the one call that is made under it.
 pub(crate) fn killed_at_execve(block: &InitBlock) -> Error {
     Error::new(Kind::Command, Step::Execute)
-        .object(block.command())
-        .field("/linux/seccomp")
-        .detail("the seccomp profile kills the process that executes the command: it must allow execve")
+        .with_object(block.command())
+        .with_field("/linux/seccomp")
+        .with_reason("the seccomp profile kills the process that executes the command: it must allow execve")
 }
 
 /// The error of an init that ended; `None`: it had executed the command, which ended by itself.
@@ -39,18 +39,18 @@ pub(crate) fn death(block: &InitBlock, exit: Exit) -> Option<Error> {
         _ if matches!(record.op, Op::Execute) => None,
         Exit::Signal(signal) => {
             let error = Error::new(Kind::System, step)
-                .object(object)
-                .detail(format!("the container's init was killed by signal {signal}"));
+                .with_object(object)
+                .with_reason(format!("the container's init was killed by signal {signal}"));
             Some(if signal == libc::SIGKILL {
-                error.hint("by another process, or by the OOM killer: the memory limit may be too low to start")
+                error.with_hint("by another process, or by the OOM killer: the memory limit may be too low to start")
             } else {
                 error
             })
         }
         Exit::Code(code) => Some(
             Error::new(Kind::System, step)
-                .object(object)
-                .detail(format!("the container's init exited with status {code}")),
+                .with_object(object)
+                .with_reason(format!("the container's init exited with status {code}")),
         ),
     }
 }
@@ -60,7 +60,7 @@ pub(crate) fn failure(block: &InitBlock) -> Error {
     let (errno, reason) = block.report();
     match block.operation() {
         Some(record) => failed(block, &record, errno, reason, &block.detail()),
-        None => Error::os(Step::Clone, errno).object("the container's init"),
+        None => Error::os(Step::Clone, errno).with_object("the container's init"),
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn unmade(block: &InitBlock, record: &Record, unmade: &Unmade, said: 
 fn failed(block: &InitBlock, record: &Record, errno: i32, reason: u32, said: &[u8]) -> Error {
     let view = block.view();
     let field = view.text(record.field);
-    let with_field = |error: Error| if field.is_empty() { error } else { error.field(field) };
+    let with_field = |error: Error| if field.is_empty() { error } else { error.with_field(field) };
     if matches!(record.op, Op::FindProgram | Op::Execute) {
         let error = command(block, errno, reason);
         // What is wrong there is in the image, not in the config.
@@ -81,58 +81,60 @@ fn failed(block: &InitBlock, record: &Record, errno: i32, reason: u32, said: &[u
     let object = describe::object(&record.op, view);
     if matches!(record.op, Op::Fork { .. } | Op::OpenForeignProcfs { .. }) && errno == libc::ENOMEM {
         // The kernel's word for a namespace whose first process has ended (pid_namespaces(7)).
-        let error = Error::new(Kind::System, describe::step(&record.op)).object(object);
-        return with_field(error.detail("the first process of the pid namespace has ended, or there is no memory"));
+        let error = Error::new(Kind::System, describe::step(&record.op)).with_object(object);
+        return with_field(
+            error.with_reason("the first process of the pid namespace has ended, or there is no memory"),
+        );
     }
     let error = Error::os(describe::step(&record.op), errno);
-    let error = with_field(if object.is_empty() { error } else { error.object(object) });
+    let error = with_field(if object.is_empty() { error } else { error.with_object(object) });
     explain(error, said, &record.op, errno, reason)
 }
 
 fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error {
     match (op, reason) {
-        (Op::Chdir { .. }, detail::OUTSIDE) => error.detail("the directory is outside of the container's root"),
+        (Op::Chdir { .. }, detail::OUTSIDE) => error.with_reason("the directory is outside of the container's root"),
         (Op::Mount { .. } | Op::Attach { .. }, detail::SYMLINK) => {
-            error.detail("the target is a symbolic link, and it must be mounted on ordinary directory")
+            error.with_reason("the target is a symbolic link, and it must be mounted on ordinary directory")
         }
-        (_, detail::ON_PROCFS) => error.detail(
+        (_, detail::ON_PROCFS) => error.with_reason(
             "the target is inside a procfs by a link of the image, and nothing but a few monitoring files can be mounted there",
         ),
-        (Op::Mask { .. }, detail::ON_ROOT) => error.detail("it is the container's whole root"),
-        (_, detail::ON_ROOT) => error.detail("the target is the container's root by a link of the image").hint("name it /"),
+        (Op::Mask { .. }, detail::ON_ROOT) => error.with_reason("it is the container's whole root"),
+        (_, detail::ON_ROOT) => error.with_reason("the target is the container's root by a link of the image").with_hint("name it /"),
         (_, detail::PINNED) => error
-            .detail("a mount namespace is pinned below the source (a mount of nsfs)")
-            .hint("bind it without what is mounted below it, or unmount that file"),
+            .with_reason("a mount namespace is pinned below the source (a mount of nsfs)")
+            .with_hint("bind it without what is mounted below it, or unmount that file"),
         (op, _) if is_mounting(op) && sys::filtered_mount_call(errno).is_some() => filtered(error, errno),
-        (op, _) if is_mounting(op) && errno == libc::ENOSPC => error.hint("fs.mount-max limits the mounts of a namespace"),
-        (_, detail::SYMLINK) => error.detail("the target is a symbolic link, which is not allowed here"),
-        (_, detail::TARGET) => error.detail("target"),
-        (_, detail::SOURCE) => error.detail("source"),
-        (_, detail::NOT_DEVPTS) => error.detail("/dev/pts is not a devpts of the container"),
-        (_, detail::NOT_PROCFS) => error.detail("the file is not on procfs"),
-        (_, detail::COPY) => error.detail("copying what the target directory holds"),
-        (_, detail::SEND) => error.detail("sending the terminal to the console socket"),
+        (op, _) if is_mounting(op) && errno == libc::ENOSPC => error.with_hint("fs.mount-max limits the mounts of a namespace"),
+        (_, detail::SYMLINK) => error.with_reason("the target is a symbolic link, which is not allowed here"),
+        (_, detail::TARGET) => error.with_reason("target"),
+        (_, detail::SOURCE) => error.with_reason("source"),
+        (_, detail::NOT_DEVPTS) => error.with_reason("/dev/pts is not a devpts of the container"),
+        (_, detail::NOT_PROCFS) => error.with_reason("the file is not on procfs"),
+        (_, detail::COPY) => error.with_reason("copying what the target directory holds"),
+        (_, detail::SEND) => error.with_reason("sending the terminal to the console socket"),
         (_, detail::PARAMETER) => with_kernels_words(error, said),
         (Op::Bind { .. } | Op::Mount { .. } | Op::SetAttr { .. }, detail::ATTRIBUTES) => attributes(error, op, errno),
-        (Op::Mount { .. }, _) if errno == libc::EPERM => error.hint(
+        (Op::Mount { .. }, _) if errno == libc::EPERM => error.with_hint(
             "a user namespace may mount proc or sysfs only where the caller's own is fully visible, and sysfs and mqueue only with a new network or ipc namespace",
         ),
-        (Op::Mount { .. }, _) if errno == libc::ENODEV => error.detail("this kernel does not know the file system"),
-        (Op::Sync { phase: Phase::Ready, .. }, _) => error.detail("the runtime gave up"),
-        (Op::WriteProc { what: ProcFile::Label, .. }, _) => error.hint(match errno {
+        (Op::Mount { .. }, _) if errno == libc::ENODEV => error.with_reason("this kernel does not know the file system"),
+        (Op::Sync { phase: Phase::Ready, .. }, _) => error.with_reason("the runtime gave up"),
+        (Op::WriteProc { what: ProcFile::Label, .. }, _) => error.with_hint(match errno {
             libc::ENOENT => "such a profile is not loaded: apparmor_parser(8) loads one",
             libc::EINVAL => "the policy that is loaded has no such label",
             _ => "the policy that is loaded must let the runtime give this label",
         }),
-        (Op::WriteProc { .. }, _) if errno == libc::ENOENT => error.detail("this kernel does not have it"),
+        (Op::WriteProc { .. }, _) if errno == libc::ENOENT => error.with_reason("this kernel does not have it"),
         (Op::Unshare { .. }, _) => namespace_hint(error, errno),
-        (Op::Pivot, _) if errno == libc::EINVAL => error.hint("on an initramfs use --no-pivot"),
-        (Op::User { .. }, _) if errno == libc::EINVAL => error.detail("an id is not mapped in the user namespace"),
-        (Op::Scheduler { attr }, _) if errno == libc::EPERM && u64::from(attr.policy) == SchedulerPolicy::Deadline.number() => error.hint(
+        (Op::Pivot, _) if errno == libc::EINVAL => error.with_hint("on an initramfs use --no-pivot"),
+        (Op::User { .. }, _) if errno == libc::EINVAL => error.with_reason("an id is not mapped in the user namespace"),
+        (Op::Scheduler { attr }, _) if errno == libc::EPERM && u64::from(attr.policy) == SchedulerPolicy::Deadline.number() => error.with_hint(
             "SCHED_DEADLINE needs CAP_SYS_NICE and all CPUs of the system: this process scheduler can't be used together with AllowedCPUs (/linux/resources/cpu/cpus)",
         ),
-        (Op::Rlimits { .. }, _) if errno == libc::EPERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE"),
-        (Op::Seccomp { .. }, _) if errno == libc::EINVAL => error.detail("the kernel refuses the filter or a flag"),
+        (Op::Rlimits { .. }, _) if errno == libc::EPERM => error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE"),
+        (Op::Seccomp { .. }, _) if errno == libc::EINVAL => error.with_reason("the kernel refuses the filter or a flag"),
         _ => error,
     }
 }
@@ -154,7 +156,7 @@ fn is_mounting(op: &Op) -> bool {
 /// Names the call that a sandbox around this process does not let through, since the errno alone points elsewhere.
 pub(super) fn filtered(error: Error, errno: i32) -> Error {
     let Some(call) = sys::filtered_mount_call(errno) else { return error };
-    error.detail(format!("a seccomp filter around this process refuses {call}(2)")).hint(format!(
+    error.with_reason(format!("a seccomp filter around this process refuses {call}(2)")).with_hint(format!(
         "let the outer sandbox allow open_tree, move_mount, fsopen, fsconfig, fsmount and mount_setattr; a kernel before Linux 5.2 lacks {call}"
     ))
 }
@@ -162,8 +164,10 @@ pub(super) fn filtered(error: Error, errno: i32) -> Error {
 /// What to do about namespaces that cannot be made.
 pub(super) fn namespace_hint(error: Error, errno: i32) -> Error {
     match errno {
-        libc::ENOSPC | libc::EUSERS => error.hint("a limit below /proc/sys/user is reached"),
-        libc::EPERM => error.hint("this needs root, or a user namespace in the config (see `orlop spec --rootless`)"),
+        libc::ENOSPC | libc::EUSERS => error.with_hint("a limit below /proc/sys/user is reached"),
+        libc::EPERM => {
+            error.with_hint("this needs root, or a user namespace in the config (see `orlop spec --rootless`)")
+        }
         _ => error,
     }
 }
@@ -173,17 +177,17 @@ fn with_kernels_words(error: Error, text: &[u8]) -> Error {
     let text = String::from_utf8_lossy(text);
     let line = text.lines().next().unwrap_or("").trim();
     let line = line.strip_prefix("e ").or_else(|| line.strip_prefix("w ")).unwrap_or(line);
-    if line.is_empty() { error } else { error.detail(line.to_owned()) }
+    if line.is_empty() { error } else { error.with_reason(line.to_owned()) }
 }
 
 fn attributes(error: Error, op: &Op, errno: i32) -> Error {
     match errno {
-        libc::EPERM => error.detail("setting mount attributes").hint(
+        libc::EPERM => error.with_reason("setting mount attributes").with_hint(
             "flags of a mount that belongs to a more privileged user namespace are locked, and not every file system can be idmapped by everyone",
         ),
-        libc::EINVAL if matches!(op, Op::SetAttr { .. }) => error.detail("setting mount attributes"),
-        libc::EINVAL => error.detail("setting mount attributes").hint("this file system or kernel does not support idmapped mounts"),
-        _ => error.detail("setting mount attributes"),
+        libc::EINVAL if matches!(op, Op::SetAttr { .. }) => error.with_reason("setting mount attributes"),
+        libc::EINVAL => error.with_reason("setting mount attributes").with_hint("this file system or kernel does not support idmapped mounts"),
+        _ => error.with_reason("setting mount attributes"),
     }
 }
 
@@ -193,20 +197,21 @@ fn command(block: &InitBlock, errno: i32, reason: u32) -> Error {
     let error = Error::new(Kind::Command, Step::Execute);
     match reason {
         detail::NOT_FOUND if !command.contains('/') => {
-            error.object(format!("{command:?}")).detail("executable file not found in $PATH")
+            error.with_object(format!("{command:?}")).with_reason("executable file not found in $PATH")
         }
         detail::INTERPRETER => {
-            let os = Error::os(Step::Execute, errno).kind_is(Kind::Command).object(command);
+            let os = Error::os(Step::Execute, errno).with_kind(Kind::Command).with_object(command);
             match interpreter(&block.detail()) {
-                Some(interpreter) => os.hint(format!("its interpreter {interpreter} is missing in the container")),
-                None => os.hint("its interpreter or dynamic loader is missing in the container"),
+                Some(interpreter) => os.with_hint(format!("its interpreter {interpreter} is missing in the container")),
+                None => os.with_hint("its interpreter or dynamic loader is missing in the container"),
             }
         }
         // execve itself says EACCES; engines look for either.
-        _ if errno == libc::EISDIR => {
-            Error::os(Step::Execute, libc::EACCES).kind_is(Kind::Command).object(command).detail("is a directory")
-        }
-        _ => Error::os(Step::Execute, errno).kind_is(Kind::Command).object(command),
+        _ if errno == libc::EISDIR => Error::os(Step::Execute, libc::EACCES)
+            .with_kind(Kind::Command)
+            .with_object(command)
+            .with_reason("is a directory"),
+        _ => Error::os(Step::Execute, errno).with_kind(Kind::Command).with_object(command),
     }
 }
 

@@ -41,7 +41,7 @@ impl AsFd for Opened<'_> {
 
 /// Opens the resources of `plan` behind `slots`.
 pub(crate) fn open_all<'g>(plan: &Plan, slots: &[Slot], given: &Given<'g>) -> Result<Vec<Opened<'g>>> {
-    let unknown = || Error::new(Kind::System, Step::Clone).detail("the plan hands over what it does not name");
+    let unknown = || Error::new(Kind::System, Step::Clone).with_reason("the plan hands over what it does not name");
     slots
         .iter()
         .map(|slot| plan.resources.get(slot.0 as usize).ok_or_else(unknown).and_then(|one| open_one(one, given)))
@@ -49,7 +49,7 @@ pub(crate) fn open_all<'g>(plan: &Plan, slots: &[Slot], given: &Given<'g>) -> Re
 }
 
 fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
-    let missing = |what: &str| Error::new(Kind::InvalidArgument, Step::CheckArguments).detail(what.to_owned());
+    let missing = |what: &str| Error::new(Kind::InvalidArgument, Step::CheckArguments).with_reason(what.to_owned());
     match resource {
         Resource::Tree { path, recursive, nofollow, what, idmap, field } => {
             let tree = open_tree(path, *recursive, *nofollow, *what, field)?;
@@ -79,7 +79,7 @@ fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
 
 fn c_string(path: &str, step: Step) -> Result<CString> {
     CString::new(Path::new(path).as_os_str().as_bytes())
-        .map_err(|_| Error::new(Kind::InvalidConfig, step).object(path).detail("has a NUL byte"))
+        .map_err(|_| Error::new(Kind::InvalidConfig, step).with_object(path).with_reason("has a NUL byte"))
 }
 
 fn open_tree(path: &str, recursive: bool, nofollow: bool, what: TreeOf, field: &str) -> Result<OwnedFd> {
@@ -89,17 +89,19 @@ fn open_tree(path: &str, recursive: bool, nofollow: bool, what: TreeOf, field: &
         TreeOf::Null => Step::MaskPath,
     };
     sys::clone_tree(&c_string(path, step)?, recursive, nofollow).map_err(|errno| {
-        let error = Error::os(step, errno as i32).object(path);
-        let error = if field.is_empty() { error } else { error.field(field) };
+        let error = Error::os(step, errno as i32).with_object(path);
+        let error = if field.is_empty() { error } else { error.with_field(field) };
         match errno {
             Errno::EPERM | Errno::ENOSYS if sys::filtered_mount_call(errno as i32).is_some() => {
                 super::report::filtered(error, errno as i32)
             }
-            Errno::ENOSPC => error.hint("fs.mount-max limits the mounts of a namespace"),
-            Errno::EPERM => error.hint("this needs CAP_SYS_ADMIN"),
-            Errno::EMFILE => error.hint("raise the limit of open files (ulimit -n): each mount takes one for a moment"),
-            Errno::EINVAL => error.hint("mounts below it are locked or unbindable"),
-            Errno::ENOENT if what == TreeOf::Bind => error.hint("create it on the host first"),
+            Errno::ENOSPC => error.with_hint("fs.mount-max limits the mounts of a namespace"),
+            Errno::EPERM => error.with_hint("this needs CAP_SYS_ADMIN"),
+            Errno::EMFILE => {
+                error.with_hint("raise the limit of open files (ulimit -n): each mount takes one for a moment")
+            }
+            Errno::EINVAL => error.with_hint("mounts below it are locked or unbindable"),
+            Errno::ENOENT if what == TreeOf::Bind => error.with_hint("create it on the host first"),
             _ => error,
         }
     })

@@ -132,7 +132,7 @@ impl Socket {
     }
 }
 
-/// A message in the making.
+/// A message in the create.
 struct Request {
     kind: u16,
     flags: libc::c_int,

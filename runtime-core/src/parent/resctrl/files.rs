@@ -16,9 +16,10 @@ pub(super) const MOUNT: &str = "/sys/fs/resctrl";
 pub(super) fn write(path: &str, content: &str) -> Result<()> {
     let outcome = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(content.as_bytes()));
     outcome.map_err(|error| {
-        let failed = Error::io(Step::SetUpIntelRdt, &error).object(format!("write {:?} to {path}", content.trim_end()));
+        let failed =
+            Error::io(Step::SetUpIntelRdt, &error).with_object(format!("write {:?} to {path}", content.trim_end()));
         match read(&format!("{MOUNT}/info/last_cmd_status")) {
-            Ok(status) if !matches!(status.trim(), "" | "ok") => failed.detail(status.trim().replace('\n', ", ")),
+            Ok(status) if !matches!(status.trim(), "" | "ok") => failed.with_reason(status.trim().replace('\n', ", ")),
             _ => failed,
         }
     })

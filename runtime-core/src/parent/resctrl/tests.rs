@@ -76,7 +76,7 @@ fn a_container_gets_the_class_that_its_config_asks_for() {
     let record = fake.plan(&named);
     assert!(!record.owned);
     let error = create(&record, &named, pid()).unwrap_err();
-    assert_eq!(error.pointer(), Some("/linux/intelRdt/closID"));
+    assert_eq!(error.field(), Some("/linux/intelRdt/closID"));
     assert!(!fake.0.join("gold").exists());
     fake.put("gold/tasks", "");
     create(&record, &named, pid()).unwrap();
@@ -91,7 +91,7 @@ fn a_failure_leaves_no_class() {
     let record = fake.plan(&own);
     let error = create(&record, &own, pid()).unwrap_err();
     assert!(error.to_string().contains("write \"L3:0=f\" to "), "{error}");
-    assert_eq!(error.pointer(), Some("/linux/intelRdt/l3CacheSchema"));
+    assert_eq!(error.field(), Some("/linux/intelRdt/l3CacheSchema"));
     assert!(!fake.0.join("web").exists());
     remove(&record).unwrap();
 }
@@ -108,7 +108,7 @@ fn a_class_has_the_name_of_a_directory() {
             enable_monitoring: false,
         };
         assert_eq!(
-            resctrl.plan(&ContainerId::new("web").unwrap(), &config).unwrap_err().pointer(),
+            resctrl.plan(&ContainerId::new("web").unwrap(), &config).unwrap_err().field(),
             Some("/linux/intelRdt/closID")
         );
     }

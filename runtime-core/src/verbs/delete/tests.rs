@@ -359,7 +359,7 @@ fn an_update_holds_and_is_kept_or_changes_nothing() {
     for (bytes, pointer) in [(&b"{"[..], None), (br#"{"pids":{"limit":"x"}}"#, Some("/pids/limit"))] {
         let options = UpdateOptions { resources: Some(bytes.to_vec()), ..UpdateOptions::default() };
         let error = update(&scratch.runtime, &id, &options).unwrap_err();
-        assert_eq!((error.kind(), error.pointer()), (Kind::InvalidConfig, pointer));
+        assert_eq!((error.kind(), error.field()), (Kind::InvalidConfig, pointer));
     }
     let both = UpdateOptions { resources: Some(b"{}".to_vec()), pids_limit: Some(1), ..UpdateOptions::default() };
     assert_eq!(update(&scratch.runtime, &id, &both).unwrap_err().kind(), Kind::InvalidArgument);

@@ -91,7 +91,7 @@ fn execute_noting(
     let exec =
         ExecPlan { config: &config, options: &plan_options, process: &process, filter: filter.as_ref(), hook: None };
     let plan = plan_exec(&exec)?;
-    let mut executing = Executing {
+    let mut exec = Exec {
         entry: &entry,
         options,
         config: &config,
@@ -102,8 +102,8 @@ fn execute_noting(
         attach: paused,
         init_pidfd: init_pidfd.as_fd(),
     };
-    let mut child = executing.launch(process.terminal)?;
-    if let Err(error) = executing.carry_out(&mut child) {
+    let mut child = exec.launch(process.terminal)?;
+    if let Err(error) = exec.carry_out(&mut child) {
         child.kill();
         return Err(error);
     }
@@ -125,14 +125,16 @@ fn join_time_of_restore(record: &Record, config: &mut Config<'_>) {
 /// The container's init, and whether the container is paused.
 fn init_of(entry: &Entry, options: &ExecOptions) -> Result<(OwnedFd, bool)> {
     let wrong = |detail: &str| {
-        Error::new(Kind::WrongStatus, Step::FindContainer).object(entry.record.id.as_str()).detail(detail)
+        Error::new(Kind::WrongStatus, Step::FindContainer).with_object(entry.record.id.as_str()).with_reason(detail)
     };
     let facts = facts(entry)?;
     let paused = match facts.status {
         Status::Running | Status::Created => false,
         Status::Paused if options.ignore_paused => true,
         Status::Paused => {
-            return Err(wrong("cannot exec in a paused container").hint("--ignore-paused waits until it is resumed"));
+            return Err(
+                wrong("cannot exec in a paused container").with_hint("--ignore-paused waits until it is resumed")
+            );
         }
         Status::Stopped => return Err(wrong("cannot exec in a stopped container: container not running")),
         Status::Creating => {
@@ -143,11 +145,11 @@ fn init_of(entry: &Entry, options: &ExecOptions) -> Result<(OwnedFd, bool)> {
 }
 
 fn read_process(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Error::io(Step::LoadConfig, &error).object(path.display().to_string()))
+    std::fs::read(path).map_err(|error| Error::io(Step::LoadConfig, &error).with_object(path.display().to_string()))
 }
 
 fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {
-    let wrong = |detail: &str| Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).detail(detail));
+    let wrong = |detail: &str| Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).with_reason(detail));
     match (process.terminal, &options.terminal) {
         (true, Terminal::None) => wrong("a terminal is asked for, and a console socket is missing"),
         (false, Terminal::Socket(_)) => wrong("a console socket is given, and no terminal is asked for"),
@@ -178,7 +180,9 @@ fn cgroup_to_join(record: &Record, below: &[SubCgroup]) -> Result<Option<Cgroup>
         let controllers: Vec<&str> = below.controllers.iter().map(String::as_str).collect();
         let path = below.path.as_str();
         cgroup = cgroup.sub(&controllers, path).map_err(|error| match error.kind() {
-            orlop_cgroups::Kind::InvalidPath => Error::cgroup(&error).detail(format!("bad sub cgroup path {path:?}")),
+            orlop_cgroups::Kind::InvalidPath => {
+                Error::cgroup(&error).with_reason(format!("bad sub cgroup path {path:?}"))
+            }
             _ => Error::cgroup(&error),
         })?;
     }
@@ -189,12 +193,12 @@ fn cgroup_to_join(record: &Record, below: &[SubCgroup]) -> Result<Option<Cgroup>
 fn not_for_processes(cgroup: &Cgroup) -> Error {
     let path = cgroup.record().paths.get("").map_or("", String::as_str);
     Error::os(Step::Cgroup, libc::EBUSY)
-        .object(format!("adding pid of the new process to cgroups {path}"))
-        .detail("its controllers are enabled for the cgroups below it, so processes can only be in those")
-        .hint("name one of them with --cgroup")
+        .with_object(format!("adding pid of the new process to cgroups {path}"))
+        .with_reason("its controllers are enabled for the cgroups below it, so processes can only be in those")
+        .with_hint("name one of them with --cgroup")
 }
 
-struct Executing<'e> {
+struct Exec<'e> {
     entry: &'e Entry,
     options: &'e ExecOptions,
     config: &'e Config<'e>,
@@ -207,7 +211,7 @@ struct Executing<'e> {
     init_pidfd: BorrowedFd<'e>,
 }
 
-impl Executing<'_> {
+impl Exec<'_> {
     fn launch(&mut self, terminal: bool) -> Result<Init> {
         let console = if terminal { terminal_socket(&self.options.terminal)? } else { None };
         let given = Given {
@@ -258,8 +262,8 @@ impl Executing<'_> {
             Event::Waits(Sync::Ready) => {}
             _ => {
                 return Err(Error::new(Kind::System, Step::Wait)
-                    .object("the process")
-                    .detail("it went on out of turn"));
+                    .with_object("the process")
+                    .with_reason("it went on out of turn"));
             }
         }
         let pid = child.pid();

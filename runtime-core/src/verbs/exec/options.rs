@@ -113,8 +113,8 @@ impl FromStr for User {
             // (uid_t) -1 means "no change" to the kernel.
             part.parse::<u32>().ok().filter(|id| plain && *id != u32::MAX).ok_or_else(|| {
                 Error::new(Kind::InvalidArgument, Step::CheckArguments)
-                    .object(format!("user {text:?}"))
-                    .detail(format!("{part:?} is not a number from 0 to {}", u32::MAX - 1))
+                    .with_object(format!("user {text:?}"))
+                    .with_reason(format!("{part:?} is not a number from 0 to {}", u32::MAX - 1))
             })
         };
         match text.split_once(':') {
