@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::cgroup::{Cgroup, Part};
 use crate::dir::{Dir, keyed};
 use crate::error::{Error, Kind, Result};
+use crate::stats::parse::list;
 use crate::sys::{self, At, Errno, SysResult};
 
 /// The controllers that the kernels of distributions have. When a new cgroup has them all, nobody looks further: the first
@@ -302,17 +303,47 @@ pub(crate) fn fill_cpuset(first: &str, leaf: &str, new: bool, opened: &mut Vec<O
     }
     let mut dir = top.to_owned();
     for name in leaf.strip_prefix(top).unwrap_or_default().split('/').filter(|name| !name.is_empty()) {
-        dir = path(&dir, name);
-        for (file, value) in files.iter().zip(&values) {
+        let above = dir;
+        dir = path(&above, name);
+        for (file, value) in files.iter().zip(&mut values) {
             let file = path(&dir, file);
             // In a cgroup that was there before, what it has stays.
-            if new || read(&file, opened)?.trim().is_empty() {
-                write_kept(&file, value.trim(), opened)
-                    .map_err(|errno| Error::os("write", errno).on(file).of_value(value.trim()))?;
+            if !new && !read(&file, opened)?.trim().is_empty() {
+                continue;
+            }
+            let fail = |errno, value: &str| Error::os("write", errno).on(&file).of_value(value);
+            match write_kept(&file, value.trim(), opened) {
+                Ok(()) => {}
+                Err(errno @ Errno(libc::EINVAL)) => {
+                    let error = fail(errno, value.trim());
+                    *value = free_of_others(&above, name, &file, value.trim()).ok_or(error)?;
+                    write_kept(&file, value, opened).map_err(|errno| fail(errno, value))?;
+                }
+                Err(errno) => return Err(fail(errno, value.trim())),
             }
         }
     }
     Ok(())
+}
+
+/// What is left of the CPUs or memory nodes `all` of the cpuset `above` once those are taken off that cpusets beside `name` have for
+/// themselves alone: the kernel refuses what overlaps with them. None where there are no such cpusets, or nothing is left.
+fn free_of_others(above: &str, name: &str, file: &str, all: &str) -> Option<String> {
+    let file = file.rsplit('/').next()?;
+    let exclusive = if file.ends_with("cpus") { "cpu_exclusive" } else { "mem_exclusive" };
+    let exclusive = [file.strip_suffix(if file.ends_with("cpus") { "cpus" } else { "mems" })?, exclusive].concat();
+    let dir = Dir::open(above).ok()?;
+    let mut free = list(all)?;
+    let before = free.len();
+    for beside in dir.children().ok()?.iter().filter(|beside| *beside != name) {
+        let Ok(beside) = dir.child(beside) else { continue };
+        if beside.read(&exclusive).is_ok_and(|text| text.trim() == "1") {
+            let taken = list(&beside.read(file).ok()?)?;
+            free.retain(|number| !taken.contains(number));
+        }
+    }
+    let words = || free.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    (!free.is_empty() && free.len() < before).then(words)
 }
 
 /// Writes a file, and keeps it open as [`read_kept`] does.
@@ -351,5 +382,33 @@ fn delegated_files() -> String {
     match read() {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(_) => "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_alone_is_left_to_them() {
+        let top = std::env::temp_dir().join(format!("orlop-cpuset-{}", std::process::id()));
+        let make = |name: &str, cpus: &str, alone: &str| {
+            std::fs::create_dir_all(top.join(name)).unwrap();
+            std::fs::write(top.join(name).join("cpuset.cpus"), cpus).unwrap();
+            std::fs::write(top.join(name).join("cpuset.cpu_exclusive"), alone).unwrap();
+        };
+        let above = top.to_str().unwrap().to_owned();
+        let free = |all: &str| free_of_others(&above, "new", "/x/cpuset.cpus", all);
+        make("new", "", "0");
+        make("shared", "0-7\n", "0\n");
+        assert_eq!(free("0-7\n"), None);
+        make("alone", "1,4-5\n", "1\n");
+        assert_eq!(free("0-7\n").as_deref(), Some("0,2,3,6,7"));
+        assert_eq!(free("1,4\n"), None, "nothing is left");
+        make("further", "0,2-3\n", "1\n");
+        assert_eq!(free("0-7\n").as_deref(), Some("6,7"));
+        // Memory nodes have a file of their own.
+        assert_eq!(free_of_others(&above, "new", "/x/cpuset.mems", "0-1"), None);
+        std::fs::remove_dir_all(&top).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::error::{Error, Kind, Result};
+use crate::mountinfo;
 use crate::sys::{self, At};
 
 /// Where control groups are mounted unless told otherwise.
@@ -108,18 +109,15 @@ impl Layout {
     pub(crate) fn from_mountinfo(text: &str) -> Option<Self> {
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         let mut unified = None;
-        for line in text.lines() {
-            let Some((before, after)) = line.split_once(" - ") else { continue };
-            let Some(mount) = before.split(' ').nth(4).map(unescape) else { continue };
-            let mut after = after.split(' ');
-            match after.next() {
-                Some("cgroup2") => unified = unified.or(Some(mount)),
-                Some("cgroup") => {
-                    let options = after.nth(1).unwrap_or_default();
+        for mount in mountinfo::mounts(text) {
+            match mount.filesystem {
+                "cgroup2" => unified = unified.or(Some(mount.point.into_owned())),
+                "cgroup" => {
+                    let options = mount.options.split(',');
                     let controllers: Vec<String> =
-                        options.split(',').filter(|option| rank(option).is_some()).map(str::to_owned).collect();
+                        options.filter(|option| rank(option).is_some()).map(str::to_owned).collect();
                     if !controllers.is_empty() && !hierarchies.iter().any(|known| known.controllers == controllers) {
-                        hierarchies.push(Hierarchy { controllers, mount });
+                        hierarchies.push(Hierarchy { controllers, mount: mount.point.into_owned() });
                     }
                 }
                 _ => {}
@@ -237,28 +235,6 @@ fn expected(root: &str, own: &str) -> Vec<Hierarchy> {
 
 fn rank(controller: &str) -> Option<usize> {
     V1_CONTROLLERS.iter().position(|known| *known == controller)
-}
-
-/// Mount points have blanks and the like as `\040`.
-fn unescape(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\\') {
-        plain.push_str(before);
-        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match (code, after.get(3..)) {
-            (Some(code), Some(after)) => {
-                plain.push(char::from(code));
-                rest = after;
-            }
-            _ => {
-                plain.push('\\');
-                rest = after;
-            }
-        }
-    }
-    plain.push_str(rest);
-    plain
 }
 
 /// The hierarchy mounted at a directory of this name, if it is one a container joins.

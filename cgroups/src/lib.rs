@@ -131,10 +131,14 @@ mod error;
 mod events;
 mod freeze;
 mod freezers;
-#[cfg(test)]
-mod garbage;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layout;
 mod life;
+pub mod mountinfo;
+#[cfg(test)]
+mod parsers_never_panic;
 mod path;
 mod present;
 mod record;

@@ -1,6 +1,6 @@
 //! What a container uses, in the shape of `runc events --stats`.
 
-mod parse;
+pub(crate) mod parse;
 mod v1;
 mod v2;
 
@@ -291,7 +291,7 @@ pub struct MiscStats {
 }
 
 /// All readers of statistics at once, for the test that gives them garbage.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn parse_all(text: &str) {
     parse::number(text);
     parse::key_values(text).for_each(drop);

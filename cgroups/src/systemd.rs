@@ -383,12 +383,12 @@ fn stop_unit(manager: &mut dyn Manager, unit: &Unit) -> Result<()> {
 }
 
 /// The readers and makers of this driver, for the test that gives them garbage.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn properties_of(resources: &Resources<'_>) -> Result<Vec<Property>> {
     properties::properties(resources, true, 257)
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn decode_bus(bytes: &[u8]) {
     bus::decode_all(bytes);
 }

@@ -84,6 +84,9 @@
 
 mod base;
 pub mod config;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod parent;
 mod plan;
 mod state;

@@ -83,7 +83,7 @@ pub(super) fn blkio(text: &str) -> Vec<BlkioEntry> {
 }
 
 /// `0-2,7` as numbers.
-pub(super) fn list(text: &str) -> Option<Vec<u16>> {
+pub(crate) fn list(text: &str) -> Option<Vec<u16>> {
     let mut all = Vec::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
         match part.split_once('-') {

@@ -398,7 +398,7 @@ fn decode(bytes: &[u8]) -> Option<Message> {
     Some(message)
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn decode_all(bytes: &[u8]) {
     size(bytes);
     drop(decode(bytes));

@@ -31,6 +31,12 @@ const CASES: &[Case] = &[
         ]),
         Ok(&["memory.swap.max=1048576", "memory.max=1048576", "memory.low=524288"]),
     ),
+    // No swap at all.
+    (
+        r#"{"memory":{"limit":1048576,"swap":1048576}}"#,
+        Ok(&["memory.limit_in_bytes=1048576", "memory.memsw.limit_in_bytes=1048576"]),
+        Ok(&["memory.swap.max=0", "memory.max=1048576"]),
+    ),
     (
         r#"{"memory":{"limit":-1}}"#,
         Ok(&["memory.limit_in_bytes=-1", "memory.memsw.limit_in_bytes=-1"]),

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use orlop_cgroups::Event;
+use orlop_cgroups::{Event, Layout};
 
-use crate::environment::{has_controller, skip};
+use crate::environment::{has_controller, needs, skip};
 use crate::process::{shell, until};
-use crate::sandbox::{Sandbox, layouts};
+use crate::sandbox::{Sandbox, layouts, unique};
 
 #[test]
 fn a_memory_hog_is_killed_and_reported() {
@@ -159,5 +159,37 @@ fn reads_from_a_disk_are_throttled() {
             .sum();
         // BFQ counts only what it served itself.
         assert!(bytes > 0, "{name}: {bytes} bytes counted");
+    }
+}
+
+#[test]
+fn cpus_that_a_neighbour_has_alone_are_left_to_it() {
+    needs!(V1, Root);
+    const TEST: &str = "cpus_that_a_neighbour_has_alone_are_left_to_it";
+    let Some(cpuset) = Layout::detect().unwrap().hierarchy("cpuset").map(|one| one.mount.clone()) else {
+        skip(TEST, "no cpuset hierarchy");
+        return;
+    };
+    let all = std::fs::read_to_string(format!("{cpuset}/cpuset.cpus")).unwrap();
+    let Some(last) = all.trim().rsplit([',', '-']).next().filter(|last| *last != all.trim()) else {
+        skip(TEST, "one CPU");
+        return;
+    };
+    let neighbour = format!("{cpuset}/{}", unique());
+    std::fs::create_dir(&neighbour).unwrap();
+    std::fs::write(format!("{neighbour}/cpuset.cpus"), last).unwrap();
+    let alone = std::fs::write(format!("{neighbour}/cpuset.cpu_exclusive"), "1");
+    let outcome = alone.map(|()| {
+        let sandbox = Sandbox::try_at(&Layout::detect().unwrap(), &format!("/{}", unique()));
+        sandbox.map(|sandbox| sandbox.read("cpuset", "cpuset.cpus"))
+    });
+    std::fs::remove_dir(&neighbour).unwrap();
+    match outcome {
+        // Other cpusets on this host have that CPU too.
+        Err(error) => skip(TEST, &format!("no CPU can be had alone here: {error}")),
+        Ok(cpus) => {
+            let cpus = cpus.unwrap();
+            assert!(!cpus.is_empty() && !cpus.split([',', '-']).any(|cpu| cpu == last), "{cpus} of {all}");
+        }
     }
 }

@@ -24,3 +24,13 @@ pub(crate) use message::{Field, Notify, Options, Request, Value};
 pub use options::{CgroupMode, CriuOptions, NetworkLock};
 pub(crate) use request::{common, config_file, namespace_key};
 pub(crate) use targets::{has_target, make_target, resolve};
+
+/// Reads whatever CRIU, or a directory of its images, might say.
+#[cfg(fuzzing)]
+pub(crate) fn decode_all(bytes: &[u8]) {
+    message::decode(bytes);
+    images::decode_descriptors(bytes);
+    for error in log::errors(&String::from_utf8_lossy(bytes)) {
+        let _ = log::remedy(&error);
+    }
+}

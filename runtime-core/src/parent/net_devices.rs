@@ -10,6 +10,9 @@ use crate::base::procfs::Procfs;
 use crate::base::{Error, HostPid, Kind, Result, Step, sys};
 use netlink::{Address, Link, Socket};
 
+#[cfg(fuzzing)]
+pub(crate) use netlink::decode_all;
+
 const NETWORK: u64 = 0x4000_0000;
 
 /// Moves each device (its name, and its name in the container) into the network namespace of `pid`.

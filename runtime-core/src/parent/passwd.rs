@@ -73,7 +73,7 @@ fn read_home(found: OwnedFd, uid: u32) -> Option<String> {
 }
 
 /// The sixth field of the first line whose third is `uid` (passwd(5)).
-fn home_field(passwd: &str, uid: u32) -> Option<String> {
+pub(crate) fn home_field(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':').skip(2);
         let matches = fields.next()?.parse::<u32>().ok()? == uid;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
+use orlop_cgroups::mountinfo;
 
 use crate::base::procfs::Procfs;
 use crate::base::{Error, Result, Step};
@@ -62,35 +63,18 @@ pub(crate) fn revealing() -> Result<Vec<String>> {
     // By number: the handle follows no link, and `self` is one.
     let path = CString::new(format!("{}/mountinfo", std::process::id())).map_err(|_| failed(Errno::EINVAL))?;
     let bytes = Procfs::open()?.read(&path).map_err(failed)?;
-    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(revealing_mount).collect())
+    Ok(revealing_in(&String::from_utf8_lossy(&bytes)))
 }
 
-/// The mount point of one line of mountinfo (proc(5)), if it shows a whole procfs or sysfs.
-fn revealing_mount(line: &str) -> Option<String> {
-    let (mount, filesystem) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(3);
-    let (root, point) = (fields.next()?, fields.next()?);
-    let kind = filesystem.split(' ').next()?;
-    (root == "/" && matches!(kind, "proc" | "sysfs")).then(|| unescape(point))
-}
-
-/// mountinfo writes blanks and backslashes as three octal digits.
-fn unescape(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\\') {
-        plain.push_str(before);
-        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        plain.push(code.map_or('\\', char::from));
-        rest = if code.is_some() { after.get(3..).unwrap_or_default() } else { after };
-    }
-    plain.push_str(rest);
-    plain
+/// The mount points in the text of a mountinfo file that show a whole procfs or sysfs.
+fn revealing_in(text: &str) -> Vec<String> {
+    let whole = |mount: &mountinfo::Mount<'_>| mount.root == "/" && matches!(mount.filesystem, "proc" | "sysfs");
+    mountinfo::mounts(text).filter(whole).map(|mount| mount.point.into_owned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::revealing_mount;
+    use super::revealing_in;
 
     #[test]
     fn whole_procfs_and_sysfs_are_found_in_mountinfo() {
@@ -102,7 +86,7 @@ mod tests {
             ("26 1 8:1 / /proc-like rw - ext4 /dev/sda1 rw", None),
             ("", None),
         ] {
-            assert_eq!(revealing_mount(line).as_deref(), expected, "{line}");
+            assert_eq!(revealing_in(line).first().map(String::as_str), expected, "{line}");
         }
     }
 }

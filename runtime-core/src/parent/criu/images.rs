@@ -278,6 +278,14 @@ pub(crate) fn log_directory(path: Option<&Path>, step: Step) -> Result<Option<Di
     path.map(|path| Directory::open_for_work(path, step)).transpose()
 }
 
+/// Reads the descriptors of a checkpoint: what is taken are pipes.
+#[cfg(fuzzing)]
+pub(super) fn decode_descriptors(bytes: &[u8]) {
+    if let Ok(all) = parse_descriptors(bytes) {
+        assert!(all.iter().flatten().all(|one| is_pipe(one)), "{all:?}");
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests look at the file system as a user would")]
 mod tests {

@@ -30,7 +30,7 @@ pub(crate) fn explain(error: Error, directory: BorrowedFd<'_>, path: &Path, name
 }
 
 /// What helps against an error that many meet.
-fn remedy(said: &str) -> Option<&'static str> {
+pub(super) fn remedy(said: &str) -> Option<&'static str> {
     const KNOWN: [(&str, &str); 4] = [
         ("tables-restore\", ...) failed: No such file", "install iptables, or use --network-lock nftables or skip"),
         ("onnected TCP socket", "use --tcp-established, or --tcp-close for restore"),

@@ -300,6 +300,14 @@ fn version(bytes: &[u8]) -> Result<u32, Malformed> {
     Ok(major * 10_000 + minor * 100 + sublevel)
 }
 
+/// Reads an answer, if it is one.
+#[cfg(fuzzing)]
+pub(super) fn decode(bytes: &[u8]) {
+    if let Ok(response) = Response::decode(bytes) {
+        assert!(!format!("{response:?}").is_empty());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

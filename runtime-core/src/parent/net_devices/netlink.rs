@@ -260,6 +260,16 @@ fn parse_address(message: &[u8], index: u32) -> Option<Address> {
     Some(Address { family, prefix, flags, attributes: attributes.collect() })
 }
 
+/// Reads all that answers are read for.
+#[cfg(fuzzing)]
+pub(crate) fn decode_all(datagram: &[u8]) {
+    for message in messages(datagram) {
+        let _ = error_of(message);
+        drop(parse_link(message));
+        drop(parse_address(message, word(message, HEADER + 4).unwrap_or(0)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use orlop::config::{self, CheckOptions};
+use orlop::{ValidateOptions, validate_config};
 
 fuzz_target!(|bytes: &[u8]| {
     let loaded = config::load(bytes);
@@ -13,7 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
     if let Err(error) = checked {
         let message = error.to_string();
         assert!(error.pointer().is_some() || message.starts_with("load config: "), "{message}");
+        assert!(!message.contains('\n'), "{message}");
     }
-    let _ = config::load_process(bytes).and_then(|process| config::check_process(&process));
-    let _ = config::load_resources(bytes);
+    for finding in validate_config(bytes, &ValidateOptions { strict: true, ..ValidateOptions::default() }) {
+        assert!(!finding.message.is_empty());
+    }
 });

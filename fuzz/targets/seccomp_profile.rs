@@ -11,6 +11,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(profile) = report::read(text) else { return };
     let mut options = Options::default();
     options.native = Some(ARCHITECTURES[data.len() % ARCHITECTURES.len()]);
+    drop(orlop_seccomp::advise(&profile));
     let filter = match compile(&profile, &options) {
         Ok(filter) => filter,
         Err(error) => {

@@ -1,14 +1,14 @@
 //! Compiler against emulator: a profile and calls made of the input; the filter answers as the profile says.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use orlop_seccomp::{ARCHITECTURES, Call, Options, compile};
 use model::Model;
+use orlop_seccomp::{ARCHITECTURES, Call, Options, compile};
 use random::{Random, Shape, arguments, profile};
 use std::sync::LazyLock;
 
-#[path = "../../tests/support/model.rs"]
+#[path = "../../seccomp/tests/support/model.rs"]
 mod model;
-#[path = "../../tests/support/random.rs"]
+#[path = "../../seccomp/tests/support/random.rs"]
 mod random;
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
