@@ -70,13 +70,13 @@ impl Reference {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
-    /// The shortest way to write it, as Docker shows it: without `docker.io/library/`.
+    /// The shortest way to write it, as Docker shows it: without `docker.io/library/`, unless it would then be another name.
     #[must_use]
     pub fn familiar(&self) -> String {
         let text = self.to_string();
-        let short = text.strip_prefix("docker.io/").unwrap_or(&text);
-        let shorter = short.strip_prefix("library/").filter(|rest| short != text && !rest.contains('/'));
-        shorter.unwrap_or(short).to_owned()
+        let shorter = ["docker.io/library/", "docker.io/"].iter().filter_map(|prefix| text.strip_prefix(prefix));
+        let same = |short: &&str| short.parse().ok().as_ref() == Some(self);
+        shorter.into_iter().find(same).map_or_else(|| text.clone(), str::to_owned)
     }
 }
 
