@@ -9,10 +9,10 @@ use serde_json::json;
 
 pub(crate) const CASES: &[Case] = cases![
     mount_point_is_not_made_in_a_read_only_source,
-    read_only_root_without_proc_is_read_only,
+    read_only_root_without_proc_is_read_only.not_runc("needs a /proc in the container"),
     slave_root_sees_what_the_host_unmounts.not_runc("since runc 1.5").not_crun("not compared"),
     without_a_mount_namespace_the_hosts_propagation_stays.not_runc("leaves a mount behind").not_crun("not compared"),
-    modes_of_new_file_systems,
+    modes_of_new_file_systems.not_runc("takes the mode of the directory that it covers"),
     read_only_root_on_a_restricted_file_system_in_a_user_namespace,
     bind_is_told_by_its_options_alone.not_crun("takes the type for an option"),
     access_time_options_of_binds_are_no_error.not_crun("not compared").not_runc("some are unknown to it"),
