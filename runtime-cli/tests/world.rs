@@ -216,7 +216,9 @@ fn a_signal_ends_a_run_whose_container_is_still_being_made() {
         for (name, status) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
             fs::remove_file(&begun).ok();
             let (mut ours, theirs) = std::io::pipe().unwrap();
-            let mut child = scratch.called("exec", "run orlop-cancel").stderr(theirs).spawn().unwrap();
+            // A shell that runs the tests in the background ignores some of them.
+            let before = "exec env --default-signal=TERM,INT,HUP";
+            let mut child = scratch.called(before, "run orlop-cancel").stderr(theirs).spawn().unwrap();
             let end = Instant::now() + PATIENCE;
             while !begun.is_file() {
                 assert!(Instant::now() < end, "the hook does not begin");
@@ -240,11 +242,7 @@ fn a_signal_ends_a_run_whose_container_is_still_being_made() {
         config["hooks"]["prestart"] =
             serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", "kill -HUP $PPID"] }]);
     });
-    assert_eq!(
-        scratch.run("exec env --ignore-signal=HUP", "run orlop-cancel").0,
-        Some(129),
-        "it reaches the container"
-    );
+    assert_eq!(scratch.run("exec env --ignore-signal=HUP", "run orlop-cancel").0, Some(0), "it cancels nothing");
 }
 
 #[test]

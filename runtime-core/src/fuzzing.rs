@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use orlop_init::wire;
 
 use crate::base::{ContainerId, Kind};
-use crate::parent::launch::{BLOCK_FILE, InitBlock};
+use crate::parent::launch::{BLOCK_FILE, InitBlock, failure, killed_at_execve};
 use crate::state::Record;
 
 /// The bytes of a state file: what is read is written, and read the same; what is not is refused by name.
@@ -63,7 +63,14 @@ pub fn shared_block(bytes: &[u8]) {
     fs::write(DIR.join(BLOCK_FILE), &block).expect("a file");
     let dir = fs::File::open(&*DIR).expect("the directory");
     match InitBlock::open(dir.as_fd()) {
-        Ok(block) => block.look_at_all(),
+        // All of it, as `start` and reports do.
+        Ok(block) => {
+            let _ =
+                (block.failed(), block.take_forked(), block.awaits_listener(), block.listener(), block.waiting_mount());
+            let _ = (block.report(), block.detail(), block.command());
+            drop(failure(&block));
+            drop(killed_at_execve(&block));
+        }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }

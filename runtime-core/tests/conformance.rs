@@ -114,7 +114,7 @@ fn flags() -> BTreeSet<String> {
         let pairs = [("verbs/launch.rs", ["create", "run"]), ("verbs/criu.rs", ["checkpoint", "restore"])];
         let both = pairs.into_iter().filter(|(file, _)| path.ends_with(file)).flat_map(|(_, commands)| commands);
         let shared = both.map(|command| (command.to_owned(), text.as_str()));
-        let own = text.split("Command(").skip(1).filter_map(|block| Some((command_name(block)?, block)));
+        let own = text.split("command! {").skip(1).filter_map(|block| Some((command_name(block)?, block)));
         for (command, block) in own.chain(shared) {
             flags.extend(block.lines().filter_map(flag_of).map(|flag| format!("{command} {flag}")));
         }
@@ -124,14 +124,14 @@ fn flags() -> BTreeSet<String> {
 
 /// The name in the first line of a block: `"create: ID`.
 fn command_name(block: &str) -> Option<String> {
-    let line = block.trim_start_matches("concat!(").trim_start().strip_prefix('"')?;
+    let line = block.trim_start().strip_prefix('"')?;
     let name = line.split_once(':')?.0;
     name.chars().all(|c| c.is_ascii_lowercase() || c == ' ').then(|| name.to_owned())
 }
 
-/// The long flag of a line of a block: `-b, --bundle DIR | …`.
+/// The long flag of a line of a block: `BUNDLE = "-b, --bundle DIR | …`.
 fn flag_of(line: &str) -> Option<String> {
-    let line = line.trim_start_matches([' ', '"']);
+    let (_, line) = line.split_once(" = \"")?;
     if !line.starts_with('-') || !(line.contains(" | ") || line.contains(" ! ")) {
         return None;
     }

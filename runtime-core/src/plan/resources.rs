@@ -103,7 +103,7 @@ pub(crate) struct IdMaps {
 pub(crate) struct Assembly {
     /// Where the init finds it.
     pub(crate) slot: Slot,
-    /// The operations of [`Program::assembled`] that make it: the file system, then what is in it.
+    /// The operations of [`Program::assembled`](super::program::Program::assembled) that make it: the file system, then what is in it.
     pub(crate) operations: Range<usize>,
     /// What those bind.
     pub(crate) lent: Vec<Slot>,

@@ -98,8 +98,8 @@ pub(crate) struct Record {
     pub(crate) at_once: bool,
     /// Whether the config has poststop hooks, so that `delete` need not read it to know.
     pub(crate) poststop_hooks: bool,
-    /// The pipes that its standard streams were when it was made, which a restored container gets others for; see
-    /// [`crate::criu`].
+    /// The pipes that its standard streams were when it was made, which a restored container gets others for (see
+    /// `parent/criu.rs`).
     pub(crate) stdio: Vec<String>,
     /// The resources as `update` left them; `None` while those of the config hold.
     pub(crate) resources: Option<Box<orlop_cgroups::Resources<'static>>>,

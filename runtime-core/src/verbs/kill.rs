@@ -34,8 +34,8 @@ impl Default for KillOptions {
 /// what is paused.
 ///
 /// # Errors
-/// [`Kind::NotFound`] when there is no such container; [`Kind::WrongStatus`] ("container not running") when its first process has
-/// ended; [`Kind::System`] when the kernel refuses.
+/// [`Kind::NotFound`](crate::Kind::NotFound) when there is no such container; [`Kind::WrongStatus`](crate::Kind::WrongStatus) ("container not running") when its first process has
+/// ended; [`Kind::System`](crate::Kind::System) when the kernel refuses.
 pub fn kill(runtime: &Runtime, id: &ContainerId, options: &KillOptions) -> Result<()> {
     let entry = Store::find(runtime, id)?;
     let record = &entry.record;

@@ -220,17 +220,6 @@ impl InitBlock {
     }
 }
 
-#[cfg(fuzzing)]
-impl InitBlock {
-    /// Reads all of it, as `start` and reports do.
-    pub(crate) fn look_at_all(&self) {
-        let _ = (self.failed(), self.take_forked(), self.awaits_listener(), self.listener(), self.waiting_mount());
-        let _ = (self.report(), self.detail(), self.command());
-        drop(super::report::failure(self));
-        drop(super::report::killed_at_execve(self));
-    }
-}
-
 /// What was left in a place for text.
 pub(super) fn text(place: &[AtomicU8; DETAIL]) -> Vec<u8> {
     place.iter().map(|byte| byte.load(Ordering::Relaxed)).take_while(|byte| *byte != 0).collect()
