@@ -85,7 +85,8 @@ mod tests {
         flag.value.map(|value| match value {
             "DURATION" => "1s",
             "NAMESPACE" => "network",
-            "KEY=VALUE..." | "KEY=VALUE" => "A=b",
+            "KEY=VALUE" => "A=b",
+            "CAPABILITY" => "CAP_KILL",
             "ADDRESS:PORT" => "127.0.0.1:1",
             "TYPE:NAME" => "selinux:x",
             choice if choice.contains('|') => choice.split('|').next().unwrap(),
