@@ -13,10 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
     let checked = loaded.and_then(|config| config::check(&config, CheckOptions { rootless: true, no_pivot: true }));
     if let Err(error) = checked {
         let message = error.to_string();
-        assert!(error.pointer().is_some() || message.starts_with("load config: "), "{message}");
+        assert!(error.field().is_some() || message.starts_with("load config: "), "{message}");
         assert!(!message.contains('\n'), "{message}");
     }
-    for finding in validate_config(bytes, &ValidateOptions { strict: true, ..ValidateOptions::default() }) {
+    for finding in validate_config(bytes, &ValidateOptions::default().strict(true)) {
         assert!(!finding.message.is_empty());
     }
 });
