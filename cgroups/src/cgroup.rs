@@ -1,13 +1,13 @@
 //! One container's cgroup: its directories in every hierarchy, behind one type.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
-use crate::layout::{Layout, V1_CONTROLLERS};
+use crate::layout::V1_CONTROLLERS;
+use crate::part::{ENTER, Part, collect};
 use crate::path;
-use crate::record::{Driver, Record, Spec};
+use crate::record::{Driver, Record};
 use crate::sys;
 
 /// The cgroup of one container, in all hierarchies it is part of.
@@ -25,20 +25,8 @@ pub struct Cgroup {
     /// Device rules have been set by this object.
     pub(crate) filtered: std::sync::atomic::AtomicBool,
     /// Unit properties to start the scope with.
-    pub(crate) properties: Vec<crate::systemd::Property>,
+    pub(crate) properties: Vec<crate::systemd::property::Property>,
     pub(crate) owner: Option<crate::record::Owner>,
-}
-
-/// One hierarchy's directory of a cgroup.
-#[derive(Debug)]
-pub(crate) struct Part {
-    /// v1 controllers; none for the v2 tree.
-    pub(crate) controllers: Vec<String>,
-    pub(crate) path: String,
-    dir: OnceLock<Dir>,
-    tasks: OnceLock<OwnedFd>,
-    /// Files read and written while the cgroup was made. They are closed with it, or by [`Cgroup::release`], not one by one.
-    pub(crate) opened: Vec<OwnedFd>,
 }
 
 /// How a new process gets into the cgroup.
@@ -55,142 +43,7 @@ pub struct Join<'a> {
     pub attach: bool,
 }
 
-/// What an engine looks for where a process cannot be put into a cgroup.
-const ENTER: &str = "adding pid of the new process to";
-
-impl Part {
-    pub(crate) fn new(controllers: Vec<String>, path: String) -> Self {
-        Self { controllers, path, dir: OnceLock::new(), tasks: OnceLock::new(), opened: Vec::new() }
-    }
-
-    pub(crate) fn is_unified(&self) -> bool {
-        self.controllers.is_empty()
-    }
-
-    pub(crate) fn has(&self, controller: &str) -> bool {
-        self.controllers.iter().any(|name| name == controller)
-    }
-
-    pub(crate) fn dir(&self) -> Result<&Dir> {
-        if let Some(dir) = self.dir.get() {
-            return Ok(dir);
-        }
-        let dir = Dir::open(&self.path)?;
-        Ok(self.dir.get_or_init(|| dir))
-    }
-
-    /// The directory, or none when the cgroup is gone.
-    pub(crate) fn dir_if_there(&self) -> Result<Option<&Dir>> {
-        match self.dir() {
-            Ok(dir) => Ok(Some(dir)),
-            Err(error) if error.kind() == Kind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(crate) fn tasks(&self) -> Result<BorrowedFd<'_>> {
-        if let Some(tasks) = self.tasks.get() {
-            return Ok(tasks.as_fd());
-        }
-        let path = [&self.path, "/tasks"].concat();
-        let tasks =
-            sys::open(sys::At::Absolute, &path, libc::O_WRONLY).map_err(|errno| Error::os(ENTER, errno).on(path))?;
-        Ok(self.tasks.get_or_init(|| tasks).as_fd())
-    }
-
-    /// The directory, for a process that is to be born in it.
-    fn entrance(&self) -> Result<BorrowedFd<'_>> {
-        let failed = |error: Error| match error.errno() {
-            Some(errno) => Error::os(ENTER, sys::Errno(errno)).on(self.path.as_str()),
-            None => error,
-        };
-        self.dir().map(AsFd::as_fd).map_err(failed)
-    }
-}
-
 impl Cgroup {
-    /// Works out where the cgroup of `spec` will be, and makes nothing. Write the record to disk before [`create`](Self::create),
-    /// and a crash in between leaves nothing that cannot be cleaned up.
-    ///
-    /// It reads `/proc/self/cgroup` when the path is relative, and asks the user's systemd for its cgroup when rootless under
-    /// systemd; otherwise it makes no system call.
-    ///
-    /// # Errors
-    /// [`Kind::InvalidPath`] for a malformed path, [`Kind::Bus`] when the user's manager does not answer.
-    pub fn plan(layout: &Layout, spec: &Spec<'_>) -> Result<Record> {
-        Record::plan(layout, spec)
-    }
-
-    /// Makes the cgroup of a planned record. Under systemd nothing is made before [`attach`](Self::attach).
-    ///
-    /// On failure what was made is removed again.
-    ///
-    /// # Errors
-    /// [`Kind::Busy`] when there is such a cgroup with processes in it, [`Kind::Frozen`] and [`Kind::Threaded`] when it could not
-    /// be joined, [`Kind::NotDelegated`] when it must not be made.
-    pub fn create(record: Record, spec: &Spec<'_>) -> Result<Self> {
-        let mut cgroup = Self::create_unified(record, spec)?;
-        match cgroup.create_v1().and_then(|()| cgroup.fill_cpuset()) {
-            Ok(()) => Ok(cgroup),
-            Err(error) => {
-                crate::create::undo(&cgroup.record.made);
-                Err(error)
-            }
-        }
-    }
-
-    /// The first part of [`create`](Self::create): the cgroup of v2, into which a process is cloned. [`create_v1`](Self::create_v1)
-    /// and [`fill_cpuset`](Self::fill_cpuset) make the rest while that process is at work already.
-    ///
-    /// # Errors
-    /// As [`create`](Self::create).
-    pub fn create_unified(record: Record, spec: &Spec<'_>) -> Result<Self> {
-        let mut cgroup = Self::open(record);
-        cgroup.fresh = true;
-        cgroup.owner = spec.owner;
-        match cgroup.record.driver {
-            Driver::Cgroupfs => crate::create::make(&mut cgroup, Part::is_unified)?,
-            Driver::Systemd => {
-                cgroup.properties.clone_from(&spec.properties);
-                crate::systemd::check_vacant(&cgroup)?;
-            }
-        }
-        Ok(cgroup)
-    }
-
-    /// The second part of [`create`](Self::create): the directories in the hierarchies of v1, where there are any. On failure those
-    /// that it made are removed again; what [`create_unified`](Self::create_unified) made stays for [`remove`](Self::remove).
-    ///
-    /// # Errors
-    /// As [`create`](Self::create).
-    pub fn create_v1(&mut self) -> Result<()> {
-        match self.record.driver {
-            Driver::Cgroupfs if self.parts.iter().any(|part| !part.is_unified()) => {
-                let made = crate::create::make(self, |part| !part.is_unified());
-                if made.is_err() {
-                    // What is there may be another's: who cleans up must neither kill in it nor remove it.
-                    self.parts.retain(Part::is_unified);
-                    self.record.paths.retain(|name, _| name.is_empty());
-                }
-                made
-            }
-            Driver::Cgroupfs | Driver::Systemd => Ok(()),
-        }
-    }
-
-    /// The last part of [`create`](Self::create): gives a new cpuset of v1 the CPUs and memory nodes of its parent, without which no
-    /// process can enter it. The kernel compares them with those of every cpuset beside it, and checks the bandwidth of all deadline
-    /// tasks: beside a thousand others this takes longer than all directories together.
-    ///
-    /// # Errors
-    /// [`Kind::System`].
-    pub fn fill_cpuset(&mut self) -> Result<()> {
-        match (self.unfilled.take(), self.parts.iter_mut().find(|part| part.has("cpuset"))) {
-            (Some((first, new)), Some(part)) => crate::create::fill_cpuset(&first, &part.path, new, &mut part.opened),
-            _ => Ok(()),
-        }
-    }
-
     /// The directory of v2 to pass to clone3(2) with `CLONE_INTO_CGROUP`; none on v1, and where systemd makes the cgroup.
     ///
     /// # Errors
@@ -229,11 +82,7 @@ impl Cgroup {
 
     /// Closes all that is open of it. What is needed again is opened again.
     pub fn release(&mut self) {
-        for part in &mut self.parts {
-            part.dir.take();
-            part.tasks.take();
-            part.opened = Vec::new();
-        }
+        self.parts.iter_mut().for_each(Part::release);
     }
 
     /// What to keep in the state file.
@@ -338,37 +187,6 @@ impl Cgroup {
             record.unit = None;
         }
         Ok(Self::open(record))
-    }
-
-    /// Moves a process (all its threads) into the cgroup. Under systemd, a new cgroup is made around it.
-    ///
-    /// This is the slow way in; see [`Join`].
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`] when the process or the cgroup is gone; under systemd also [`Kind::Bus`] and [`Kind::Timeout`].
-    pub fn attach(&mut self, pid: i32) -> Result<()> {
-        if self.record.unit.is_some() {
-            crate::systemd::attach(self, pid)?;
-        } else {
-            self.move_into(pid, |_| true)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the payload cgroup of the record below this one, and moves a process of this one into it; without one, nothing. What
-    /// the cgroup has of controllers is handed down, and the payload belongs to the owner that the spec named.
-    ///
-    /// To be called once the process has its cgroup namespace, which then begins at this cgroup.
-    ///
-    /// # Errors
-    /// [`Kind::System`] when it cannot be made or entered.
-    pub fn enter_payload(&self, pid: i32) -> Result<()> {
-        let (Some(_), Some(mount)) = (&self.record.payload, &self.record.unified_mount) else { return Ok(()) };
-        let payload = self.payload()?;
-        crate::create::make_path(payload.main_path(), &mut Vec::new())?;
-        payload.move_into(pid, Part::is_unified)?;
-        crate::create::enable(mount, payload.main_path(), |_| true)?;
-        crate::create::delegate(&payload)
     }
 
     /// The payload cgroup of the record, or this one where there is none.
@@ -485,22 +303,4 @@ impl Cgroup {
         let Some(dir) = part.dir_if_there()? else { return Ok(None) };
         Ok(dir.read_if_there(file)?.and_then(|text| crate::dir::keyed(&text, "oom_kill")))
     }
-}
-
-/// Adds the processes of a cgroup and all below it.
-pub(crate) fn collect(dir: &Dir, all: &mut Vec<i32>) -> Result<()> {
-    match dir.processes() {
-        Ok(found) => all.extend(found),
-        // Removed while we look.
-        Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    for name in dir.children()? {
-        match dir.child(&name) {
-            Ok(child) => collect(&child, all)?,
-            Err(error) if error.kind() == Kind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

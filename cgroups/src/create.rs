@@ -2,9 +2,10 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::cgroup::{Cgroup, Part};
+use crate::cgroup::Cgroup;
 use crate::dir::{Dir, keyed};
 use crate::error::{Error, Kind, Result};
+use crate::part::Part;
 use crate::stats::parse::list;
 use crate::sys::{self, At, Errno, SysResult};
 
@@ -160,7 +161,7 @@ fn make_unified(part: &mut Part, mount: &str, made: &mut Vec<String>) -> Result<
     let controllers = text("cgroup.controllers")?;
     if !new && keyed(&events, "populated") == Some(1) {
         let mut all = Vec::new();
-        crate::cgroup::collect(dir, &mut all)?;
+        crate::part::collect(dir, &mut all)?;
         return Err(occupied(&path, all.len()));
     }
     if keyed(&events, "frozen") == Some(1) {
@@ -260,7 +261,7 @@ fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<bool> {
     }
     if !new {
         let mut all = Vec::new();
-        crate::cgroup::collect(part.dir()?, &mut all)?;
+        crate::part::collect(part.dir()?, &mut all)?;
         if !all.is_empty() {
             return Err(occupied(&part.path, all.len()));
         }

@@ -3,9 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crate::cgroup::{Cgroup, Part};
+use crate::cgroup::Cgroup;
 use crate::dir::{Dir, keyed};
 use crate::error::{Error, Kind, Result};
+use crate::part::Part;
 use crate::sys::{self, Errno, Wait};
 
 /// How long a freeze may take before it is given up and undone.

@@ -76,3 +76,13 @@ impl Freezers {
         path.get(above.len() + 1..)
     }
 }
+
+impl Record {
+    /// As [`Freezers::is_paused`], of one container.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn is_paused(&self) -> Result<bool> {
+        Freezers::default().is_paused(self)
+    }
+}

@@ -136,10 +136,13 @@ mod freezers;
 pub mod fuzzing;
 mod layout;
 mod life;
+mod making;
 pub mod mountinfo;
 #[cfg(test)]
 mod parsers_never_panic;
+mod part;
 mod path;
+mod plan;
 mod present;
 mod record;
 mod resources;
@@ -156,8 +159,9 @@ pub use freeze::FREEZE_TIMEOUT;
 pub use freezers::Freezers;
 pub use layout::{DEFAULT_ROOT, Hierarchy, Layout, Version};
 pub use life::REMOVE_TIMEOUT;
+pub use plan::Spec;
 pub use present::{Present, ProcessCgroups};
-pub use record::{Driver, Owner, Record, Spec, Unit};
+pub use record::{Driver, Owner, Record, Unit};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources, ThrottleDevice,
     WeightDevice,

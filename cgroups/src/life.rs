@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cgroup::{Cgroup, Part, collect};
+use crate::cgroup::Cgroup;
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::EventsFile;
+use crate::part::{Part, collect};
 use crate::sys::{self, At, Errno};
 
 /// How long removal waits for dying processes to be gone.

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::cgroup::{Cgroup, Part};
+use crate::cgroup::Cgroup;
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
 use crate::layout::{DEFAULT_ROOT, Layout};
+use crate::part::Part;
 use crate::path;
 use crate::record::{Driver, Record};
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::cgroup::{Cgroup, Part};
+use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result};
+use crate::part::Part;
 use crate::path;
 use crate::present::ProcessCgroups;
 use crate::record::{Driver, Record};

@@ -2,9 +2,9 @@
 
 use super::parse::{blkio, file_number, key_values, list, rdma};
 use super::{BlkioEntry, HugetlbStats, MemoryEntry, Stats};
-use crate::cgroup::Part;
 use crate::dir::Dir;
 use crate::error::Result;
+use crate::part::Part;
 use crate::sys;
 
 pub(super) fn read(part: &Part, dir: &Dir, stats: &mut Stats) -> Result<()> {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::Property;
+use super::property::Property;
 use super::quota::per_second;
 use super::value::Value;
 use crate::convert::{SwapMax, cpu_weight, swap_max};
