@@ -58,7 +58,6 @@ impl Executor<'_> {
             let number = place.load(Ordering::Relaxed);
             if number > 0 {
                 sys::write(Fd(number - 1), b"0", 1)?;
-                close(Fd(number - 1))?;
             }
         }
         Ok(())

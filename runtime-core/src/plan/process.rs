@@ -150,8 +150,12 @@ impl Builder<'_> {
         let filter = execution.filter.map(|filter| (filter, self.filter_place(filter, execution)));
         let here = |place: FilterPlace| filter.filter(|(_, planned)| *planned == place).map(|(filter, _)| filter);
         self.plan_identity(execution, filter);
+        // Before others can see this process: it opens the command's file for a moment.
+        let listen_pid = self.plan_command(execution)?;
         self.plan_entry(execution);
-        self.plan_command(execution)?;
+        if let Some(at) = listen_pid {
+            self.push(Op::ListenPid { at });
+        }
         self.push(Op::Sync { phase: Phase::Ready });
         if let Some(filter) = here(FilterPlace::BeforeStart) {
             self.plan.listener_before_start = filter.notify;
@@ -329,17 +333,18 @@ impl Builder<'_> {
         self.push_from(format_args!("{}/capabilities", execution.pointer), op);
     }
 
-    fn plan_command(&mut self, execution: &Execution<'_>) -> Result<()> {
+    /// Returns where in the environment the process's own number goes.
+    fn plan_command(&mut self, execution: &Execution<'_>) -> Result<Option<Str>> {
         let process = execution.process;
         let pointer = execution.pointer;
         if let Some(hook) = execution.hook {
             self.plan_hook_command(execution, hook);
-            return Ok(());
+            return Ok(None);
         }
         let Some(command) = process.args.first() else {
             return Err(self.field_error(format!("{pointer}/args"), "is empty: there is nothing to execute"));
         };
-        self.plan_environment(execution);
+        let listen_pid = self.plan_environment(execution);
         let program = &mut self.plan.program;
         for argument in &process.args {
             let argument = program.str(argument.as_str());
@@ -358,7 +363,7 @@ impl Builder<'_> {
             }
         }
         self.push_from(format_args!("{pointer}/args/0"), Op::FindProgram);
-        Ok(())
+        Ok(listen_pid)
     }
 
     /// A hook without an environment of its own has the command's, as with runc.
@@ -369,7 +374,7 @@ impl Builder<'_> {
         self.push_hook_program(hook, &hook.env);
     }
 
-    fn plan_environment(&mut self, execution: &Execution<'_>) {
+    fn plan_environment(&mut self, execution: &Execution<'_>) -> Option<Str> {
         let env = &execution.process.env;
         // The last of several values counts, whatever the C library of the container makes of duplicates.
         let mut last = BTreeMap::new();
@@ -399,8 +404,9 @@ impl Builder<'_> {
             let text = self.plan.program.parts(&[NAME, &[0; 20]]);
             self.plan.program.envp.push(text);
             let skipped = u32::try_from(NAME.len()).unwrap_or(0);
-            self.push(Op::ListenPid { at: Str { at: text.at + skipped, len: text.len - skipped } });
+            return Some(Str { at: text.at + skipped, len: text.len - skipped });
         }
+        None
     }
 
     fn plan_final_affinity(&mut self, execution: &Execution<'_>) -> Result<()> {
