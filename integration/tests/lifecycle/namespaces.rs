@@ -20,7 +20,7 @@ pub(crate) const CASES: &[Case] = cases![
     joining_a_pid_namespace,
     joining_a_pid_namespace_with_a_limit_of_one,
     joining_a_user_namespace.not_runc("since runc 1.2"),
-    joining_a_user_namespace_with_an_oom_score,
+    joining_a_user_namespace_with_an_oom_score.not_runc("since runc 1.2"),
     joining_a_namespace_that_the_user_namespace_does_not_own.not_runc("since runc 1.3").not_crun("not compared"),
     joining_a_missing_path_is_an_error,
     joining_a_path_of_another_type_is_an_error,
