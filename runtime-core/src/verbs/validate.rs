@@ -235,9 +235,10 @@ mod tests {
             println!("SKIP strict_asks_the_host_too: this machine has resctrl mounted");
             return;
         }
+        // A caller without rights is told of more than this.
         let strict = strict.unwrap();
-        assert_eq!(strict.len(), 1, "{strict:?}");
-        assert_eq!(strict[0].pointer.as_deref(), Some("/linux/intelRdt"));
+        let pointers: Vec<_> = strict.iter().map(|finding| finding.pointer.as_deref()).collect();
+        assert!(pointers.contains(&Some("/linux/intelRdt")), "{strict:?}");
     }
 
     #[test]
