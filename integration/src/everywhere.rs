@@ -2,10 +2,14 @@
 //! made to fail. Whatever it does then, it must neither hang nor leave anything that one `delete --force` does not take away.
 //!
 //! `ORLOP_CRASH_POINTS` sets the number of points of each command (default 12, with one errno at each; `all` for every system call
-//! with every errno).
+//! with every errno). The points are shared out among `ORLOP_TEST_WORKERS` processes, by default two for each processor, since most of
+//! the time of a point is spent in waiting for the kernel. Each row of points becomes a row of a table at the end of the run.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::time::Instant;
 
+use crate::figures::Row;
 use crate::tracer::{Act, Point, Trace, Whose, can_inject};
 use crate::{Cmd, Container, Output, Sandbox, leak};
 
@@ -19,7 +23,7 @@ const START_UP: &[u64] = &[9, 10, 11, 12, 25, 158, 218, 273, 334];
 /// What is done to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
-    /// SIGKILL to the command.
+    /// SIGKILL to the command, at one of its own calls.
     Kill,
     /// SIGKILL to a child of the command, as it makes a call of its own.
     KillChild,
@@ -32,6 +36,8 @@ pub enum Disturbance {
 /// A command with its surroundings: how a container is brought where the command applies to it, and the command.
 #[derive(Clone, Copy)]
 pub struct Disturbed<'f> {
+    /// What it is called in the table.
+    pub name: &'static str,
     /// Brings a new container to where the command applies.
     pub prepare: &'f dyn Fn(&Container<'_>),
     /// The command.
@@ -57,6 +63,13 @@ fn points(calls: u64) -> Vec<u64> {
     (0..count).map(|n| n * calls / count).collect()
 }
 
+/// How many processes share the points of a row.
+#[must_use]
+pub fn workers() -> usize {
+    let wish = std::env::var("ORLOP_TEST_WORKERS").ok().and_then(|text| text.parse().ok());
+    wish.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from) * 2).max(1)
+}
+
 /// What the host has in the case's own mount namespace, besides what the leak check looks at.
 #[derive(Debug, PartialEq, Eq)]
 struct Host {
@@ -71,7 +84,8 @@ impl Host {
         let read = |path: &str| std::fs::read_dir(path).expect(path).flatten();
         let is_ours = |path: &PathBuf| {
             let name = path.file_name().expect("a name").to_string_lossy();
-            name.starts_with("command-") || name.starts_with("bundle-") || name == "state" || name == "double"
+            ["command-", "bundle-", "worker-"].iter().any(|start| name.starts_with(start))
+                || ["state", "double", "images"].contains(&name.as_ref())
         };
         let mut case: Vec<PathBuf> = read(&t.dir.display().to_string()).map(|entry| entry.path()).collect();
         case.retain(|path| !is_ours(path));
@@ -100,10 +114,16 @@ pub fn nothing_left(t: &Sandbox, what: &str) {
 /// When it does not.
 #[track_caller]
 pub fn deleted(c: &Container<'_>, what: &str) {
+    gone(c, what);
+    std::fs::remove_dir_all(&c.bundle).expect("the bundle goes");
+}
+
+/// The same, with the bundle kept for the next container.
+#[track_caller]
+fn gone(c: &Container<'_>, what: &str) {
     let out = c.delete_force();
     assert_eq!(out.code, 0, "delete --force after {what}: {}", out.stderr);
     nothing_left(c.sandbox, what);
-    std::fs::remove_dir_all(&c.bundle).expect("the bundle goes");
 }
 
 /// Whether a command ended as it may when one of its calls failed: by an exit code, or, in its start-up code alone, by a signal.
@@ -111,33 +131,66 @@ fn ended_well(out: &Output, trace: &Trace) -> bool {
     out.code < 1000 || trace.number.is_some_and(|number| START_UP.contains(&number))
 }
 
-/// A container per point, since a killed create may have left one under the name.
-fn fresh<'a>(t: &'a Sandbox, n: usize) -> Container<'a> {
-    let c = t.container(&format!("c{n}"));
-    c.args(&["/probe", "pause"]);
-    c
+/// What a worker found.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Tally {
+    /// Points that the command had, in this run of it.
+    reached: u64,
+    /// Points after its end: it makes fewer calls at one time than at another.
+    missed: u64,
+    failures: Vec<String>,
 }
 
 impl Disturbed<'_> {
-    /// Does `disturbance` at points spread over the command's calls, on a new container each time.
+    /// Does `disturbance` at points spread over the command's calls.
     ///
     /// # Panics
-    /// When the command hangs, dies of it, fails without a word, or leaves what `delete --force` does not take away.
+    /// At the end, when the command hung at a point, died of it, failed without a word, or left what `delete --force` does not take
+    /// away.
     pub fn everywhere(&self, t: &Sandbox, disturbance: Disturbance) {
         if disturbance == Disturbance::Fail {
             t.need(can_inject(), "calls can be made to fail on x86-64 only");
         }
+        let begun = Instant::now();
+        let (calls, points) = self.plan(t, disturbance);
+        let host = Host::now(t);
+        let workers = workers().min(points.len());
+        let tallies = t.in_parallel(workers, |own, n| {
+            self.share(own, disturbance, &mut points.iter().skip(n).step_by(workers).copied())
+        });
+        assert_eq!(Host::now(t), host, "the host has changed");
+        let sum = |count: fn(&Tally) -> u64| tallies.iter().map(count).sum::<u64>();
+        let failures: Vec<&String> = tallies.iter().flat_map(|tally| &tally.failures).collect();
+        let numbers = [
+            ("calls", calls),
+            ("points", points.len() as u64),
+            ("reached", sum(|tally| tally.reached)),
+            ("after its end", sum(|tally| tally.missed)),
+            ("failures", failures.len() as u64),
+            ("seconds", begun.elapsed().as_secs()),
+        ];
+        t.figures(&Row::new("disturbed", &format!("{}: {}", self.name, disturbance.words()), &numbers));
+        assert_eq!(sum(|tally| tally.reached + tally.missed), points.len() as u64, "points were left out");
+        for failure in failures.iter().take(20) {
+            eprintln!("{failure}");
+        }
+        assert!(failures.is_empty(), "{} failures in {} points", failures.len(), points.len());
+    }
+
+    /// How many calls the command makes, undisturbed, and the points to try.
+    fn plan(&self, t: &Sandbox, disturbance: Disturbance) -> (u64, Vec<Point>) {
         let whose = match disturbance {
             Disturbance::Kill | Disturbance::KillInit => Whose::Own,
             Disturbance::KillChild => Whose::Children,
             Disturbance::Fail => Whose::All,
         };
-        let c = fresh(t, 0);
+        let c = t.container("watched");
+        c.args(&["/probe", "pause"]);
         (self.prepare)(&c);
         let (_, trace) = (self.command)(&c).trace(Point::watch(whose));
         deleted(&c, "an undisturbed run");
-        let host = Host::now(t);
-        let mut count = 0;
+        assert!(trace.calls > 0, "no call of {whose:?} was seen");
+        let mut all_points = Vec::new();
         for (n, at) in points(trace.calls).into_iter().enumerate() {
             let sampled = [ERRNOS[n % ERRNOS.len()]];
             let errnos: &[i32] = match disturbance {
@@ -145,31 +198,79 @@ impl Disturbed<'_> {
                 Disturbance::Fail => &sampled,
                 _ => &[0],
             };
-            for errno in errnos {
-                count += 1;
-                self.once(t, disturbance, Point { at, act: Act::Fail(*errno), whose }, count);
-            }
+            all_points.extend(errnos.iter().map(|errno| Point { at, act: Act::Fail(*errno), whose }));
         }
-        assert_eq!(Host::now(t), host, "the host has changed");
-        println!("{disturbance:?}: {} calls, {count} points", trace.calls);
+        (trace.calls, all_points)
     }
 
-    fn once(&self, t: &Sandbox, disturbance: Disturbance, point: Point, count: usize) {
-        let c = fresh(t, count);
-        (self.prepare)(&c);
+    /// One worker's share of the points, one after the other with the same bundle, and a new one after a failure.
+    fn share(&self, t: &Sandbox, disturbance: Disturbance, points: &mut dyn Iterator<Item = Point>) -> Tally {
+        let mut tally = Tally::default();
+        let mut count = 0;
+        loop {
+            let c = t.container(&format!("c{count}"));
+            count += 1;
+            let host = Host::now(t);
+            loop {
+                let Some(point) = points.next() else { return tally };
+                let once = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                    let reached = self.once(&c, disturbance, point);
+                    assert_eq!(Host::now(t), host, "the host has changed at {point:?}");
+                    reached
+                }));
+                t.forget_commands();
+                match once {
+                    Ok(true) => tally.reached += 1,
+                    Ok(false) => tally.missed += 1,
+                    Err(panic) => {
+                        tally.reached += 1;
+                        tally.failures.push(message(panic.as_ref()));
+                        leak::clean(&t.tag);
+                        let _gone_or_not = std::fs::remove_dir_all(t.root.join(&c.id));
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the command came to that point.
+    fn once(&self, c: &Container<'_>, disturbance: Disturbance, point: Point) -> bool {
+        c.args(&["/probe", "pause"]);
+        (self.prepare)(c);
         let act = match disturbance {
             Disturbance::Kill => Act::Kill,
             Disturbance::KillChild => Act::KillCaller,
             Disturbance::KillInit => Act::KillOther(c.pid()),
             Disturbance::Fail => point.act,
         };
-        let (out, trace) = (self.command)(&c).trace(Point { act, ..point });
-        let what =
-            format!("{act:?} at call {} (number {:?}), exit {}: {}", point.at, trace.number, out.code, out.stderr);
+        let (out, trace) = (self.command)(c).trace(Point { act, ..point });
+        let what = format!(
+            "{}: {act:?} at call {} (number {:?}), exit {}: {}",
+            self.name, point.at, trace.number, out.code, out.stderr
+        );
         if disturbance != Disturbance::Kill {
             assert!(ended_well(&out, &trace), "{what}");
             assert!(out.code == 0 || !out.stderr.is_empty() || out.code >= 128, "fails without a word: {what}");
         }
-        deleted(&c, &what);
+        gone(c, &what);
+        trace.number.is_some()
     }
+}
+
+impl Disturbance {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Kill => "SIGKILL",
+            Self::KillChild => "SIGKILL to its child",
+            Self::KillInit => "SIGKILL to the init",
+            Self::Fail => "failing calls",
+        }
+    }
+}
+
+/// What a panic says.
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::process;
+use crate::process::{self, living_descendants};
 
 /// The cgroup hierarchies mounted here, v1 and v2.
 #[must_use]
@@ -47,12 +47,6 @@ pub fn cgroups(tag: &str) -> Vec<PathBuf> {
 pub fn mounts(tag: &str) -> Vec<String> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     text.lines().filter(|line| line.contains(tag)).map(str::to_owned).collect()
-}
-
-/// The processes below this one that are not zombies.
-fn living_descendants() -> Vec<process::Process> {
-    let own = i32::try_from(std::process::id()).expect("a pid");
-    process::descendants(own).into_iter().filter(|p| !matches!(p.state, 'Z' | 'X')).collect()
 }
 
 /// What is left of the case `tag`, waiting up to two seconds for ends that are under way.

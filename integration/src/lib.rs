@@ -14,7 +14,9 @@
 pub mod command;
 pub mod console;
 pub mod container;
+pub mod double;
 pub mod everywhere;
+pub mod figures;
 pub mod leak;
 pub mod process;
 pub mod runner;

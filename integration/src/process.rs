@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 /// One process as /proc/PID/stat tells it.
@@ -15,11 +16,11 @@ pub struct Process {
     pub parent: i32,
     /// `R`, `S`, `D`, `Z` and so on.
     pub state: char,
-    /// Its command name and arguments.
+    /// Its command name, and its arguments where [`descendants`] found it.
     pub command: String,
 }
 
-/// Reads /proc/PID/stat; `None` when there is no such process.
+/// Reads /proc/PID/stat, with the command's name alone; `None` when there is no such process.
 #[must_use]
 pub fn read(pid: i32) -> Option<Process> {
     let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
@@ -29,9 +30,15 @@ pub fn read(pid: i32) -> Option<Process> {
     let mut words = right.split(' ');
     let state = words.next()?.chars().next()?;
     let parent = words.next()?.parse().ok()?;
-    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-    Some(Process { pid, parent, state, command: format!("{name} [{}]", arguments.trim_end()) })
+    Some(Process { pid, parent, state, command: name.to_owned() })
+}
+
+impl Process {
+    fn with_arguments(self) -> Self {
+        let arguments = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        Self { command: format!("{} [{}]", self.command, arguments.trim_end()), ..self }
+    }
 }
 
 /// Whether `pid` is there and not a zombie.
@@ -56,13 +63,28 @@ pub fn descendants(ancestor: i32) -> Vec<Process> {
         }
         parent == ancestor
     };
-    all.values().filter(|process| is_below(process)).cloned().collect()
+    all.values().filter(|process| is_below(process)).cloned().map(Process::with_arguments).collect()
+}
+
+/// Whether this process has no child. As a subreaper it then has no descendant either.
+fn has_no_child() -> bool {
+    waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) == Err(Errno::ECHILD)
+}
+
+/// The descendants of this process, which is a subreaper, that are not zombies.
+#[must_use]
+pub fn living_descendants() -> Vec<Process> {
+    if has_no_child() {
+        return Vec::new();
+    }
+    let own = i32::try_from(std::process::id()).expect("a pid");
+    descendants(own).into_iter().filter(|p| !matches!(p.state, 'Z' | 'X')).collect()
 }
 
 /// Sends SIGKILL to `pid`; that it is gone already is fine.
 pub fn kill_hard(pid: i32) {
     match kill(Pid::from_raw(pid), Signal::SIGKILL) {
-        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => panic!("kill {pid}: {errno}"),
     }
 }
@@ -87,6 +109,10 @@ pub fn reap() -> usize {
 ///
 /// A pid namespace's first process does not end before every other process of it was collected by its parent.
 pub fn reap_orphans() {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    if matches!(waitid(Id::All, flags), Ok(WaitStatus::StillAlive) | Err(_)) {
+        return;
+    }
     let own = i32::try_from(std::process::id()).expect("a pid");
     let expected = crate::command::expected_children();
     for process in descendants(own) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use crate::sandbox::SKIPPED;
+use crate::sandbox::{FIGURES, SKIPPED};
 use crate::{Flavor, Sandbox, Subject, leak, process, sys};
 
 /// One case.
@@ -135,6 +135,11 @@ impl Options {
 /// Runs the groups of cases that the arguments select and reports; the whole of a test program's `main`.
 #[must_use]
 pub fn run(program: &str, groups: &[(&str, &[Case])]) -> ExitCode {
+    // A test program itself stands in CRIU's place, started as `criu swrk FD`.
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() == Some("swrk") {
+        return crate::double::serve(args.next().and_then(|number| number.parse().ok()).expect("a descriptor"));
+    }
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => {
@@ -180,6 +185,7 @@ pub fn run(program: &str, groups: &[(&str, &[Case])]) -> ExitCode {
             }
         }
     }
+    crate::figures::print(&run.base.join(FIGURES));
     let at_end = run.finish();
     if !at_end.is_empty() {
         println!("left by the whole run: {at_end:#?}");

@@ -6,7 +6,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::wait::{WaitStatus, waitpid};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::figures::{self, Row};
 use crate::{Cmd, Container, Flavor, Subject, leak, process, sys};
+
+/// The file in the run's directory that figures are written to.
+pub(crate) const FIGURES: &str = "figures.jsonl";
 
 /// The exit code by which a forked case tells that it was skipped.
 pub(crate) const SKIPPED: i32 = 77;
@@ -90,6 +98,75 @@ impl Sandbox {
     #[must_use]
     pub fn is(&self, flavor: Flavor) -> bool {
         self.subject.flavor == flavor
+    }
+
+    /// Adds a row to a table that is printed at the end of the run.
+    pub fn figures(&self, row: &Row) {
+        figures::add(&self.cache.with_file_name(FIGURES), row);
+    }
+
+    /// Does `work` in `count` processes at once, each with its number and a sandbox of its own within this one, and gives what they
+    /// found, in their order.
+    ///
+    /// # Panics
+    /// When one of them ends without a result.
+    pub fn in_parallel<R: Serialize + DeserializeOwned>(
+        &self,
+        count: usize,
+        work: impl Fn(&Sandbox, usize) -> R,
+    ) -> Vec<R> {
+        let file = |n: usize| self.dir.join(format!("worker-{n}.json"));
+        let workers: Vec<_> = (0..count)
+            .map(|n| match sys::fork() {
+                Some(worker) => worker,
+                None => self.work(n, &file(n), &work),
+            })
+            .collect();
+        let ends: Vec<WaitStatus> = workers.iter().map(|worker| waitpid(*worker, None).expect("waitpid")).collect();
+        if ends.iter().any(|end| matches!(end, WaitStatus::Exited(_, SKIPPED))) {
+            sys::exit_now(SKIPPED);
+        }
+        for (n, end) in ends.iter().enumerate() {
+            assert!(matches!(end, WaitStatus::Exited(_, 0)), "worker {n} ended by {end:?}");
+        }
+        (0..count).map(|n| serde_json::from_slice(&fs::read(file(n)).expect("result")).expect("JSON")).collect()
+    }
+
+    /// What a process of [`Self::in_parallel`] does.
+    fn work<R: Serialize>(&self, n: usize, result: &Path, work: &impl Fn(&Sandbox, usize) -> R) -> ! {
+        sys::die_with_parent();
+        sys::become_subreaper();
+        let tag = format!("{}-w{n}", self.tag);
+        let dir = self.dir.join(format!("worker-{n}"));
+        fs::create_dir(&dir).expect("directory of a worker");
+        let own = Self {
+            subject: self.subject.clone(),
+            root: dir.join("state"),
+            tag,
+            dir,
+            cache: self.cache.clone(),
+            commands: Cell::new(0),
+            reason_file: self.reason_file.clone(),
+            more_roots: RefCell::default(),
+        };
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, n)));
+        let Ok(found) = done else { sys::exit_now(101) };
+        let left = leak::find(&own.tag, std::slice::from_ref(&own.root));
+        if !left.is_empty() {
+            eprintln!("worker {n} left behind: {left:#?}");
+            sys::exit_now(101);
+        }
+        fs::write(result, serde_json::to_vec(&found).expect("JSON")).expect("result of a worker");
+        sys::exit_now(0)
+    }
+
+    /// Removes the files of the commands that have ended: a case of thousands would drown in them.
+    pub fn forget_commands(&self) {
+        for entry in fs::read_dir(&self.dir).expect("the case's directory").flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b"command-") {
+                fs::remove_file(entry.path()).expect("a command's file");
+            }
+        }
     }
 
     /// A path for files that belong to the next command.

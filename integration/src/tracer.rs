@@ -66,7 +66,7 @@ impl Point {
 pub struct Trace {
     /// The command's exit code; 1000 + N when signal N ended it.
     pub code: i32,
-    /// How many system calls were entered.
+    /// How many system calls were entered: all of them, or those up to the one at which something was done.
     pub calls: u64,
     /// The number of the system call at which something was done.
     pub number: Option<u64>,
@@ -161,8 +161,8 @@ impl Tracer {
                     self.go_on(pid, None);
                 }
                 WaitStatus::PtraceEvent(pid, _, libc::PTRACE_EVENT_EXEC) if pid != self.main && is_command(pid) => {
-                    // The container's command is not what is tested, and as the first process of a pid namespace it would survive its
-                    // own fatal signals under trace.
+                    // Another program is not what is tested, and as the first process of a pid namespace it would survive its own fatal
+                    // signals under trace.
                     inside.remove(&pid);
                     let _gone_already = ptrace::detach(pid, None);
                 }
@@ -216,9 +216,10 @@ impl Tracer {
         }
     }
 
-    /// Lets a tracee run to its next call. It may have been killed meanwhile.
+    /// Lets a tracee run to its next call, or without further stops when the point is past. It may have been killed meanwhile.
     fn go_on(&self, pid: Pid, signal: Option<Signal>) {
-        match ptrace::syscall(pid, signal) {
+        let is_past = self.number.is_some() && self.failing.is_none();
+        match if is_past { ptrace::cont(pid, signal) } else { ptrace::syscall(pid, signal) } {
             Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
             Err(errno) => panic!("ptrace {pid}: {errno}"),
         }
@@ -228,9 +229,10 @@ impl Tracer {
 /// The number of close(2) on x86-64, the only architecture where calls are made to fail.
 const CLOSE: u64 = 3;
 
-/// Whether a process that has just executed something is a container's command: the probe.
+/// Whether a process that has just executed something is none of the runtime's: a container's command (the probe), or CRIU.
 fn is_command(pid: Pid) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "probe")
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    ["probe", "criu"].contains(&name.trim())
 }
 
 #[cfg(target_arch = "x86_64")]

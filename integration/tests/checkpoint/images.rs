@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 
 use orlop_integration::{Case, Sandbox, cases};
 
-use crate::double::{asked, was_asked};
 use crate::restoring::{images, restore};
+use orlop_integration::double::{asked, was_asked};
 
 pub(crate) const CASES: &[Case] = cases![
     wrong_descriptors_are_refused_by_their_place.extension(),
@@ -73,7 +73,7 @@ fn restore_without_writing(c: &orlop_integration::Container<'_>) -> orlop_integr
     let images = c.sandbox.dir.join("images").display().to_string();
     let bundle = c.bundle.display().to_string();
     let cmd = c.simple_cmd("restore", &["--detach", "--image-path", &images, "--bundle", &bundle], &[]);
-    crate::double::with(c.sandbox, cmd, "good")
+    orlop_integration::double::with(c.sandbox, cmd, "good")
 }
 
 fn a_directory_without_images_is_none(t: &Sandbox) {

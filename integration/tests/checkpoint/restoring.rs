@@ -6,7 +6,7 @@ use orlop_integration::console::Receiver;
 use orlop_integration::{Case, Cmd, Container, Sandbox, cases, process};
 use serde_json::json;
 
-use crate::double::{self, asked, was_asked};
+use orlop_integration::double::{self, asked, was_asked};
 
 pub(crate) const CASES: &[Case] = cases![
     a_restored_container_is_an_ordinary_one.extension(),

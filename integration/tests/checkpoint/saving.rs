@@ -5,7 +5,7 @@ use std::fs;
 use orlop_integration::{Case, Container, Output, Sandbox, cases};
 use serde_json::json;
 
-use crate::double::{self, asked, was_asked};
+use orlop_integration::double::{self, asked, was_asked};
 
 pub(crate) const CASES: &[Case] = cases![
     a_saved_container_is_gone.extension(),

@@ -1,7 +1,7 @@
-//! Every verb, disturbed at its system calls.
+//! Every verb, disturbed at its system calls. In CRIU's place stands the double: its own calls are not the runtime's.
 
 use orlop_integration::everywhere::{Disturbance, Disturbed};
-use orlop_integration::{Case, Container, Sandbox, cases};
+use orlop_integration::{Case, Cmd, Container, Sandbox, cases, double};
 
 pub(crate) const CASES: &[Case] = cases![
     killed_during_create.not_crun("leaves its cgroup").seconds(3600),
@@ -9,33 +9,48 @@ pub(crate) const CASES: &[Case] = cases![
     killed_during_run.not_crun("leaves its cgroup").seconds(3600),
     killed_during_detached_run.seconds(3600),
     killed_during_exec.seconds(3600),
+    killed_during_detached_exec.seconds(3600),
     killed_during_update.seconds(3600),
     killed_during_pause.seconds(3600),
     killed_during_resume.seconds(3600),
     killed_during_kill.seconds(3600),
     killed_during_delete.seconds(3600),
     killed_during_forced_delete.seconds(3600),
+    killed_during_checkpoint.extension().seconds(3600),
+    killed_during_checkpoint_of_one_that_goes_on.extension().seconds(3600),
+    killed_during_restore.extension().seconds(3600),
+    killed_during_foreground_restore.extension().seconds(3600),
     child_of_create_is_killed.not_crun("leaves its cgroup").seconds(3600),
     child_of_run_is_killed.not_crun("leaves its cgroup").seconds(3600),
+    child_of_detached_run_is_killed.not_crun("leaves its cgroup").seconds(3600),
     child_of_exec_is_killed.seconds(3600),
+    child_of_detached_exec_is_killed.seconds(3600),
+    child_of_checkpoint_is_killed.extension().seconds(3600),
+    child_of_restore_is_killed.extension().seconds(3600),
     init_is_killed_during_start.seconds(3600),
     init_is_killed_during_exec.seconds(3600),
+    init_is_killed_during_detached_exec.seconds(3600),
     init_is_killed_during_update.seconds(3600),
     init_is_killed_during_pause.seconds(3600),
     init_is_killed_during_resume.seconds(3600),
     init_is_killed_during_kill.seconds(3600),
     init_is_killed_during_forced_delete.seconds(3600),
+    init_is_killed_during_checkpoint.extension().seconds(3600),
     calls_of_create_fail.not_runc("dies of a signal").not_crun("leaves its cgroup").seconds(7200),
     calls_of_start_fail.seconds(7200),
     calls_of_run_fail.not_runc("hangs").seconds(7200),
     calls_of_detached_run_fail.not_runc("hangs").seconds(7200),
     calls_of_exec_fail.not_runc("cannot be deleted afterwards").seconds(7200),
+    calls_of_detached_exec_fail.not_runc("cannot be deleted afterwards").seconds(7200),
     calls_of_update_fail.seconds(7200),
     calls_of_pause_fail.seconds(7200),
     calls_of_resume_fail.seconds(7200),
     calls_of_kill_fail.seconds(7200),
     calls_of_delete_fail.seconds(7200),
     calls_of_forced_delete_fail.seconds(7200),
+    calls_of_checkpoint_fail.extension().seconds(7200),
+    calls_of_checkpoint_of_one_that_goes_on_fail.extension().seconds(7200),
+    calls_of_restore_fail.extension().seconds(7200),
 ];
 
 fn nothing(_: &Container<'_>) {}
@@ -60,145 +75,122 @@ fn stopped(c: &Container<'_>) {
     c.sandbox.wait_gone(pid);
 }
 
-const CREATE: Disturbed<'_> = Disturbed { prepare: &nothing, command: &|c| c.create_cmd(&[]) };
-const START: Disturbed<'_> = Disturbed { prepare: &created, command: &|c| c.simple_cmd("start", &[], &[]) };
-const RUN: Disturbed<'_> = Disturbed { prepare: &nothing, command: &|c| c.args(&["/probe", "exit", "0"]).run_cmd(&[]) };
-const DETACHED_RUN: Disturbed<'_> = Disturbed { prepare: &nothing, command: &|c| c.run_cmd(&["--detach"]) };
+fn images(c: &Container<'_>) -> String {
+    c.sandbox.dir.join("images").display().to_string()
+}
+
+/// As a checkpoint leaves them.
+fn saved(c: &Container<'_>) {
+    let dir = images(c);
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(format!("{dir}/descriptors.json"), "[]").unwrap();
+}
+
+fn checkpoint(c: &Container<'_>, flags: &[&str]) -> Cmd {
+    let dir = images(c);
+    let all = [&["--image-path", &dir], flags].concat();
+    double::with(c.sandbox, c.simple_cmd("checkpoint", &all, &[]), "good")
+}
+
+fn restore(c: &Container<'_>, behaviour: &str, flags: &[&str]) -> Cmd {
+    c.write();
+    let (dir, bundle) = (images(c), c.bundle.display().to_string());
+    let all = [&["--image-path", &dir, "--bundle", &bundle], flags].concat();
+    double::with(c.sandbox, c.simple_cmd("restore", &all, &[]), behaviour)
+}
+
+const CREATE: Disturbed<'_> = Disturbed { name: "create", prepare: &nothing, command: &|c| c.create_cmd(&[]) };
+const START: Disturbed<'_> =
+    Disturbed { name: "start", prepare: &created, command: &|c| c.simple_cmd("start", &[], &[]) };
+const RUN: Disturbed<'_> =
+    Disturbed { name: "run", prepare: &nothing, command: &|c| c.args(&["/probe", "exit", "0"]).run_cmd(&[]) };
+const DETACHED_RUN: Disturbed<'_> =
+    Disturbed { name: "run --detach", prepare: &nothing, command: &|c| c.run_cmd(&["--detach"]) };
 const EXEC: Disturbed<'_> =
-    Disturbed { prepare: &running, command: &|c| c.simple_cmd("exec", &[], &["/probe", "exit", "0"]) };
+    Disturbed { name: "exec", prepare: &running, command: &|c| c.simple_cmd("exec", &[], &["/probe", "exit", "0"]) };
+const DETACHED_EXEC: Disturbed<'_> = Disturbed {
+    name: "exec --detach",
+    prepare: &running,
+    command: &|c| c.simple_cmd("exec", &["--detach"], &["/probe", "pause"]),
+};
 const UPDATE: Disturbed<'_> =
-    Disturbed { prepare: &running, command: &|c| c.simple_cmd("update", &["--pids-limit", "50"], &[]) };
-const PAUSE: Disturbed<'_> = Disturbed { prepare: &running, command: &|c| c.simple_cmd("pause", &[], &[]) };
-const RESUME: Disturbed<'_> = Disturbed { prepare: &paused, command: &|c| c.simple_cmd("resume", &[], &[]) };
-const KILL: Disturbed<'_> = Disturbed { prepare: &running, command: &|c| c.simple_cmd("kill", &[], &["KILL"]) };
-const DELETE: Disturbed<'_> = Disturbed { prepare: &stopped, command: &|c| c.simple_cmd("delete", &[], &[]) };
+    Disturbed { name: "update", prepare: &running, command: &|c| c.simple_cmd("update", &["--pids-limit", "50"], &[]) };
+const PAUSE: Disturbed<'_> =
+    Disturbed { name: "pause", prepare: &running, command: &|c| c.simple_cmd("pause", &[], &[]) };
+const RESUME: Disturbed<'_> =
+    Disturbed { name: "resume", prepare: &paused, command: &|c| c.simple_cmd("resume", &[], &[]) };
+const KILL: Disturbed<'_> =
+    Disturbed { name: "kill", prepare: &running, command: &|c| c.simple_cmd("kill", &[], &["KILL"]) };
+const DELETE: Disturbed<'_> =
+    Disturbed { name: "delete", prepare: &stopped, command: &|c| c.simple_cmd("delete", &[], &[]) };
 const FORCED_DELETE: Disturbed<'_> =
-    Disturbed { prepare: &running, command: &|c| c.simple_cmd("delete", &["--force"], &[]) };
+    Disturbed { name: "delete --force", prepare: &running, command: &|c| c.simple_cmd("delete", &["--force"], &[]) };
+const CHECKPOINT: Disturbed<'_> = Disturbed { name: "checkpoint", prepare: &running, command: &|c| checkpoint(c, &[]) };
+const CHECKPOINT_GOING_ON: Disturbed<'_> = Disturbed {
+    name: "checkpoint --leave-running",
+    prepare: &running,
+    command: &|c| checkpoint(c, &["--leave-running"]),
+};
+const RESTORE: Disturbed<'_> =
+    Disturbed { name: "restore --detach", prepare: &saved, command: &|c| restore(c, "good", &["--detach"]) };
+const FOREGROUND_RESTORE: Disturbed<'_> =
+    Disturbed { name: "restore", prepare: &saved, command: &|c| restore(c, "ends", &[]) };
 
-fn killed_during_create(t: &Sandbox) {
-    CREATE.everywhere(t, Disturbance::Kill);
+/// Functions that disturb one command in one way each.
+macro_rules! rows {
+    ($(fn $name:ident() { $verb:ident, $way:ident })*) => {
+        $(fn $name(t: &Sandbox) {
+            $verb.everywhere(t, Disturbance::$way);
+        })*
+    };
 }
 
-fn killed_during_start(t: &Sandbox) {
-    START.everywhere(t, Disturbance::Kill);
-}
-
-fn killed_during_run(t: &Sandbox) {
-    RUN.everywhere(t, Disturbance::Kill);
-}
-
-fn killed_during_detached_run(t: &Sandbox) {
-    DETACHED_RUN.everywhere(t, Disturbance::Kill);
-}
-
-fn killed_during_exec(t: &Sandbox) {
-    EXEC.everywhere(t, Disturbance::Kill);
-}
-
-fn killed_during_update(t: &Sandbox) {
-    UPDATE.everywhere(t, Disturbance::Kill);
-}
-
-fn killed_during_pause(t: &Sandbox) {
-    PAUSE.everywhere(t, Disturbance::Kill);
-}
-
-fn killed_during_resume(t: &Sandbox) {
-    RESUME.everywhere(t, Disturbance::Kill);
-}
-
-fn killed_during_kill(t: &Sandbox) {
-    KILL.everywhere(t, Disturbance::Kill);
-}
-
-fn killed_during_delete(t: &Sandbox) {
-    DELETE.everywhere(t, Disturbance::Kill);
-}
-
-fn killed_during_forced_delete(t: &Sandbox) {
-    FORCED_DELETE.everywhere(t, Disturbance::Kill);
-}
-
-fn child_of_create_is_killed(t: &Sandbox) {
-    CREATE.everywhere(t, Disturbance::KillChild);
-}
-
-fn child_of_run_is_killed(t: &Sandbox) {
-    RUN.everywhere(t, Disturbance::KillChild);
-}
-
-fn child_of_exec_is_killed(t: &Sandbox) {
-    EXEC.everywhere(t, Disturbance::KillChild);
-}
-
-fn init_is_killed_during_start(t: &Sandbox) {
-    START.everywhere(t, Disturbance::KillInit);
-}
-
-fn init_is_killed_during_exec(t: &Sandbox) {
-    EXEC.everywhere(t, Disturbance::KillInit);
-}
-
-fn init_is_killed_during_update(t: &Sandbox) {
-    UPDATE.everywhere(t, Disturbance::KillInit);
-}
-
-fn init_is_killed_during_pause(t: &Sandbox) {
-    PAUSE.everywhere(t, Disturbance::KillInit);
-}
-
-fn init_is_killed_during_resume(t: &Sandbox) {
-    RESUME.everywhere(t, Disturbance::KillInit);
-}
-
-fn init_is_killed_during_kill(t: &Sandbox) {
-    KILL.everywhere(t, Disturbance::KillInit);
-}
-
-fn init_is_killed_during_forced_delete(t: &Sandbox) {
-    FORCED_DELETE.everywhere(t, Disturbance::KillInit);
-}
-
-fn calls_of_create_fail(t: &Sandbox) {
-    CREATE.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_start_fail(t: &Sandbox) {
-    START.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_run_fail(t: &Sandbox) {
-    RUN.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_detached_run_fail(t: &Sandbox) {
-    DETACHED_RUN.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_exec_fail(t: &Sandbox) {
-    EXEC.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_update_fail(t: &Sandbox) {
-    UPDATE.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_pause_fail(t: &Sandbox) {
-    PAUSE.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_resume_fail(t: &Sandbox) {
-    RESUME.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_kill_fail(t: &Sandbox) {
-    KILL.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_delete_fail(t: &Sandbox) {
-    DELETE.everywhere(t, Disturbance::Fail);
-}
-
-fn calls_of_forced_delete_fail(t: &Sandbox) {
-    FORCED_DELETE.everywhere(t, Disturbance::Fail);
+rows! {
+    fn killed_during_create() { CREATE, Kill }
+    fn killed_during_start() { START, Kill }
+    fn killed_during_run() { RUN, Kill }
+    fn killed_during_detached_run() { DETACHED_RUN, Kill }
+    fn killed_during_exec() { EXEC, Kill }
+    fn killed_during_detached_exec() { DETACHED_EXEC, Kill }
+    fn killed_during_update() { UPDATE, Kill }
+    fn killed_during_pause() { PAUSE, Kill }
+    fn killed_during_resume() { RESUME, Kill }
+    fn killed_during_kill() { KILL, Kill }
+    fn killed_during_delete() { DELETE, Kill }
+    fn killed_during_forced_delete() { FORCED_DELETE, Kill }
+    fn killed_during_checkpoint() { CHECKPOINT, Kill }
+    fn killed_during_checkpoint_of_one_that_goes_on() { CHECKPOINT_GOING_ON, Kill }
+    fn killed_during_restore() { RESTORE, Kill }
+    fn killed_during_foreground_restore() { FOREGROUND_RESTORE, Kill }
+    fn child_of_create_is_killed() { CREATE, KillChild }
+    fn child_of_run_is_killed() { RUN, KillChild }
+    fn child_of_detached_run_is_killed() { DETACHED_RUN, KillChild }
+    fn child_of_exec_is_killed() { EXEC, KillChild }
+    fn child_of_detached_exec_is_killed() { DETACHED_EXEC, KillChild }
+    fn child_of_checkpoint_is_killed() { CHECKPOINT, KillChild }
+    fn child_of_restore_is_killed() { RESTORE, KillChild }
+    fn init_is_killed_during_start() { START, KillInit }
+    fn init_is_killed_during_exec() { EXEC, KillInit }
+    fn init_is_killed_during_detached_exec() { DETACHED_EXEC, KillInit }
+    fn init_is_killed_during_update() { UPDATE, KillInit }
+    fn init_is_killed_during_pause() { PAUSE, KillInit }
+    fn init_is_killed_during_resume() { RESUME, KillInit }
+    fn init_is_killed_during_kill() { KILL, KillInit }
+    fn init_is_killed_during_forced_delete() { FORCED_DELETE, KillInit }
+    fn init_is_killed_during_checkpoint() { CHECKPOINT, KillInit }
+    fn calls_of_create_fail() { CREATE, Fail }
+    fn calls_of_start_fail() { START, Fail }
+    fn calls_of_run_fail() { RUN, Fail }
+    fn calls_of_detached_run_fail() { DETACHED_RUN, Fail }
+    fn calls_of_exec_fail() { EXEC, Fail }
+    fn calls_of_detached_exec_fail() { DETACHED_EXEC, Fail }
+    fn calls_of_update_fail() { UPDATE, Fail }
+    fn calls_of_pause_fail() { PAUSE, Fail }
+    fn calls_of_resume_fail() { RESUME, Fail }
+    fn calls_of_kill_fail() { KILL, Fail }
+    fn calls_of_delete_fail() { DELETE, Fail }
+    fn calls_of_forced_delete_fail() { FORCED_DELETE, Fail }
+    fn calls_of_checkpoint_fail() { CHECKPOINT, Fail }
+    fn calls_of_checkpoint_of_one_that_goes_on_fail() { CHECKPOINT_GOING_ON, Fail }
+    fn calls_of_restore_fail() { RESTORE, Fail }
 }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::sys::socket::{MsgFlags, recv, send};
-use orlop_integration::{Cmd, Sandbox};
 use std::os::fd::AsRawFd;
+
+use crate::{Cmd, Sandbox};
 
 const DUMP: u64 = 1;
 const RESTORE: u64 = 2;
@@ -18,8 +19,12 @@ const NOTIFY: u64 = 6;
 const FEATURE_CHECK: u64 = 9;
 const VERSION: u64 = 10;
 
-/// A directory for the case with the double in it, under CRIU's name.
-pub(crate) fn install(t: &Sandbox) -> PathBuf {
+/// A directory for the case with the double in it, under CRIU's name: the test program itself, which [`crate::run`] turns into it.
+///
+/// # Panics
+/// When it cannot be made.
+#[must_use]
+pub fn install(t: &Sandbox) -> PathBuf {
     let bin = t.dir.join("double");
     fs::create_dir_all(&bin).unwrap();
     let criu = bin.join("criu");
@@ -30,14 +35,19 @@ pub(crate) fn install(t: &Sandbox) -> PathBuf {
 }
 
 /// The command with the double as its CRIU, which behaves in this way.
-pub(crate) fn with(t: &Sandbox, cmd: Cmd, behaviour: &str) -> Cmd {
+#[must_use]
+pub fn with(t: &Sandbox, cmd: Cmd, behaviour: &str) -> Cmd {
     let bin = install(t);
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     cmd.env("PATH", path).env("DOUBLE", behaviour).env("DOUBLE_DIR", bin)
 }
 
 /// What the last request of a kind was (`dump`, `restore`, `pre-dump`): each option's values in words.
-pub(crate) fn asked(t: &Sandbox, kind: &str) -> BTreeMap<u32, Vec<String>> {
+///
+/// # Panics
+/// When there was none.
+#[must_use]
+pub fn asked(t: &Sandbox, kind: &str) -> BTreeMap<u32, Vec<String>> {
     let text = fs::read(t.dir.join("double").join(kind)).unwrap_or_else(|_| panic!("no {kind} request was made"));
     let mut options: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for (field, value) in fields(&text) {
@@ -47,7 +57,8 @@ pub(crate) fn asked(t: &Sandbox, kind: &str) -> BTreeMap<u32, Vec<String>> {
 }
 
 /// Whether there was a request of this kind.
-pub(crate) fn was_asked(t: &Sandbox, kind: &str) -> bool {
+#[must_use]
+pub fn was_asked(t: &Sandbox, kind: &str) -> bool {
     t.dir.join("double").join(kind).exists()
 }
 
