@@ -75,7 +75,7 @@ impl Cgroup {
         }
         outcome.map_err(|error| match self.take_back(undo) {
             Ok(()) => error,
-            Err(second) => error.hint(format!("the earlier limits could not all be restored: {second}")),
+            Err(second) => error.with_hint(format!("the earlier limits could not all be restored: {second}")),
         })
     }
 
@@ -96,9 +96,9 @@ impl Cgroup {
         for (what, limit, pointer) in limits {
             if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit <= usage) {
                 return Err(Error::new(Kind::BelowUsage, "update the limits of")
-                    .on(&part.path)
-                    .field(pointer)
-                    .detail(format!("rejecting {what} limit {limit} <= usage {usage}")));
+                    .with_object(&part.path)
+                    .with_field(pointer)
+                    .with_reason(format!("rejecting {what} limit {limit} <= usage {usage}")));
             }
         }
         Ok(())
@@ -135,14 +135,14 @@ impl Cgroup {
     }
 
     fn no_cgroup(&self, pointer: &str) -> Error {
-        let error = Error::new(Kind::NotDelegated, "set a limit").field(pointer);
+        let error = Error::new(Kind::NotDelegated, "set a limit").with_field(pointer);
         if self.parts.is_empty() {
             let what = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
-            error.detail(format!("cannot set {what} limit: container could not join or create cgroup")).hint(
+            error.with_reason(format!("cannot set {what} limit: container could not join or create cgroup")).with_hint(
                 "nothing is delegated to this user; use the systemd driver with a user session, or have an administrator delegate a cgroup",
             )
         } else {
-            error.kind_is(Kind::Unsupported).detail("the controller is not mounted on this host")
+            error.with_kind(Kind::Unsupported).with_reason("the controller is not mounted on this host")
         }
     }
 
@@ -158,7 +158,9 @@ impl Cgroup {
         let mut later = Vec::new();
         for write in writes {
             match self.write_one(write, undo.as_deref_mut()) {
-                Err(error) if write.retry && (error.is(libc::EINVAL) || error.is(libc::EBUSY)) => later.push(write),
+                Err(error) if write.retry && (error.has_errno(Errno::INVAL) || error.has_errno(Errno::BUSY)) => {
+                    later.push(write)
+                }
                 other => other?,
             }
         }
@@ -250,11 +252,11 @@ impl Cgroup {
 }
 
 fn is_denied(error: &Error) -> bool {
-    error.is(libc::EPERM) || error.is(libc::EACCES) || error.is(libc::EROFS)
+    error.has_errno(Errno::PERM) || error.has_errno(Errno::ACCESS) || error.has_errno(Errno::ROFS)
 }
 
 fn is_missing(result: &std::result::Result<(), Errno>) -> bool {
-    matches!(result, Err(Errno(libc::ENOENT)))
+    matches!(result, Err(Errno::NOENT))
 }
 
 /// The lines to write to `file` to have `old` back after `new` was written. A file with a line for each device keeps the lines of
@@ -302,31 +304,33 @@ fn with_every_limit(line: &str) -> String {
 
 /// Turns a refused write into an error that says why.
 fn explain(dir: &Dir, write: &Write<'_>, file: &str, value: &str, errno: Errno) -> Error {
-    let error = dir.error("write", file, errno).of_value(value).field(write.pointer.as_ref());
+    let error = dir.error("write", file, errno).with_value(value).with_field(write.pointer.as_ref());
     let controller = write.controller();
-    match (errno.0, write.place) {
-        (libc::ENOENT | libc::EACCES | libc::EPERM, Place::Unified) if controller != "cgroup" => {
+    match (errno, write.place) {
+        (Errno::NOENT | Errno::ACCESS | Errno::PERM, Place::Unified) if controller != "cgroup" => {
             let have = dir.read_if_there("cgroup.controllers").ok().flatten().unwrap_or_default();
             if have.split_whitespace().any(|name| name == controller) {
-                return if errno.0 == libc::ENOENT {
+                return if errno == Errno::NOENT {
                     error
-                        .kind_is(Kind::Unsupported)
-                        .hint("this kernel has no such file; a newer one or another option may have")
+                        .with_kind(Kind::Unsupported)
+                        .with_hint("this kernel has no such file; a newer one or another option may have")
                 } else {
-                    error.kind_is(Kind::NotDelegated)
+                    error.with_kind(Kind::NotDelegated)
                 };
             }
             error
-                .kind_is(Kind::Unsupported)
-                .detail(format!("controller {controller:?} is not available in this cgroup (it has: {})", have.trim()))
-                .hint("the parent cgroups do not hand it down: they have processes of their own, or it is not delegated to this user")
+                .with_kind(Kind::Unsupported)
+                .with_reason(format!("controller {controller:?} is not available in this cgroup (it has: {})", have.trim()))
+                .with_hint("the parent cgroups do not hand it down: they have processes of their own, or it is not delegated to this user")
         }
-        (libc::ENOENT, Place::V1(_)) => error.kind_is(Kind::Unsupported).hint("this kernel has no such file"),
-        (libc::EBUSY, _) if file == "memory.limit_in_bytes" => match dir.read_if_there("memory.usage_in_bytes") {
-            Ok(Some(usage)) => error.kind_is(Kind::BelowUsage).detail(format!("{} bytes are in use", usage.trim())),
+        (Errno::NOENT, Place::V1(_)) => error.with_kind(Kind::Unsupported).with_hint("this kernel has no such file"),
+        (Errno::BUSY, _) if file == "memory.limit_in_bytes" => match dir.read_if_there("memory.usage_in_bytes") {
+            Ok(Some(usage)) => {
+                error.with_kind(Kind::BelowUsage).with_reason(format!("{} bytes are in use", usage.trim()))
+            }
             _ => error,
         },
-        (libc::EINVAL | libc::ERANGE | libc::EOVERFLOW, _) => error.kind_is(Kind::InvalidResources),
+        (Errno::INVAL | Errno::RANGE | Errno::OVERFLOW, _) => error.with_kind(Kind::InvalidResources),
         _ => error,
     }
 }

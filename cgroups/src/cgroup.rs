@@ -8,7 +8,7 @@ use crate::layout::V1_CONTROLLERS;
 use crate::part::{ENTER, Part, collect};
 use crate::path;
 use crate::record::{Driver, Record};
-use crate::sys;
+use crate::sys::{self, Errno, OFlags};
 
 /// The cgroup of one container, in all hierarchies it is part of.
 ///
@@ -106,9 +106,9 @@ impl Cgroup {
         }
         if !self.fresh && self.is_frozen()? {
             return Err(Error::new(Kind::Frozen, "join the cgroup")
-                .on(self.main_path())
-                .detail("it is frozen, so a process put into it would never run")
-                .hint("resume the container first"));
+                .with_object(self.main_path())
+                .with_reason("it is frozen, so a process put into it would never run")
+                .with_hint("resume the container first"));
         }
         // A user may not clone from a session into the user manager's tree: their common ancestor is root's.
         if self.record.unit.as_ref().is_some_and(|unit| unit.user) {
@@ -154,8 +154,8 @@ impl Cgroup {
         };
         if let Some(unknown) = controllers.iter().find(|name| !self.record.paths.contains_key(**name)) {
             return Err(Error::new(Kind::Unsupported, "find the sub-cgroup")
-                .on(path)
-                .detail(format!("unknown controller {unknown:?}: the container is in no hierarchy that has it")));
+                .with_object(path)
+                .with_reason(format!("unknown controller {unknown:?}: the container is in no hierarchy that has it")));
         }
         let mut record = self.record.clone();
         let mut missing = None;
@@ -165,20 +165,20 @@ impl Cgroup {
                 || controllers.iter().any(|name| part.has(name) || (part.is_unified() && name.is_empty()))
         }) {
             let below = [&part.path, inside.as_str()].concat();
-            match sys::open(sys::At::Absolute, &below, libc::O_PATH | libc::O_DIRECTORY) {
+            match sys::open(sys::At::Absolute, &below, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(_) => found += 1,
-                Err(sys::Errno(libc::ENOENT)) => {
+                Err(Errno::NOENT) => {
                     missing = missing.or(Some(below));
                     continue;
                 }
-                Err(errno) => return Err(Error::os(ENTER, errno).on(below)),
+                Err(errno) => return Err(Error::os(ENTER, errno).with_object(below)),
             }
             for path in record.paths.values_mut().filter(|path| **path == part.path) {
                 path.clone_from(&below);
             }
         }
         if let Some(missing) = missing.filter(|_| found == 0 || !controllers.is_empty()) {
-            return Err(Error::os(ENTER, sys::Errno(libc::ENOENT)).on(missing));
+            return Err(Error::os(ENTER, Errno::NOENT).with_object(missing));
         }
         record.made.clear();
         // Processes get into a user manager's tree by that manager alone.
@@ -216,12 +216,12 @@ impl Cgroup {
                 match part.dir()?.write("cgroup.procs", &pid.to_string()) {
                     Ok(()) => break,
                     // A process that is still being forked cannot be moved yet.
-                    Err(error) if error.is(libc::EINVAL) && tries < 5 => {
+                    Err(error) if error.has_errno(Errno::INVAL) && tries < 5 => {
                         tries += 1;
                         std::thread::sleep(std::time::Duration::from_millis(5));
                     }
-                    Err(error) if error.is(libc::ESRCH) => {
-                        return Err(error.kind_is(Kind::NotFound).detail("no such process"));
+                    Err(error) if error.has_errno(Errno::SRCH) => {
+                        return Err(error.with_kind(Kind::NotFound).with_reason("no such process"));
                     }
                     Err(error) => return Err(error),
                 }

@@ -7,7 +7,7 @@ use crate::dir::{Dir, keyed};
 use crate::error::{Error, Kind, Result};
 use crate::part::Part;
 use crate::stats::parse::list;
-use crate::sys::{self, At, Errno, SysResult};
+use crate::sys::{self, At, Errno, OFlags, SysResult};
 
 /// The controllers that the kernels of distributions have. When a new cgroup has them all, nobody looks further: the first
 /// container saw to it, and a controller beyond these is handed down when a limit needs it.
@@ -85,7 +85,7 @@ pub(crate) fn make_beside(cgroup: &mut Cgroup) -> Result<()> {
 }
 
 fn is_denied(error: &Error) -> bool {
-    error.is(libc::EACCES) || error.is(libc::EPERM) || error.is(libc::EROFS)
+    error.has_errno(Errno::ACCESS) || error.has_errno(Errno::PERM) || error.has_errno(Errno::ROFS)
 }
 
 fn denied(error: Error, rootless: bool) -> Error {
@@ -94,7 +94,7 @@ fn denied(error: Error, rootless: bool) -> Error {
     } else {
         "the cgroup file system is not writable for this process"
     };
-    error.kind_is(Kind::NotDelegated).detail("unable to apply cgroup configuration").hint(hint)
+    error.with_kind(Kind::NotDelegated).with_reason("unable to apply cgroup configuration").with_hint(hint)
 }
 
 pub(crate) fn undo(made: &[String]) {
@@ -106,7 +106,7 @@ pub(crate) fn undo(made: &[String]) {
 
 /// Makes a directory and whatever is missing above it. True when the directory itself is new.
 pub(crate) fn make_path(path: &str, made: &mut Vec<String>) -> Result<bool> {
-    let fail = |errno| Error::os("create the cgroup", errno).on(path);
+    let fail = |errno| Error::os("create the cgroup", errno).with_object(path);
     // A parent may be removed by another runtime between our two steps, so it is tried more than once.
     for _ in 0..4 {
         match sys::mkdir(At::Absolute, path) {
@@ -114,41 +114,43 @@ pub(crate) fn make_path(path: &str, made: &mut Vec<String>) -> Result<bool> {
                 made.push(path.to_owned());
                 return Ok(true);
             }
-            Err(Errno(libc::EEXIST)) => return Ok(false),
-            Err(Errno(libc::ENOENT)) => {
+            Err(Errno::EXIST) => return Ok(false),
+            Err(Errno::NOENT) => {
                 let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) else {
-                    return Err(fail(Errno(libc::ENOENT)));
+                    return Err(fail(Errno::NOENT));
                 };
                 make_path(parent, made)?;
             }
-            Err(errno @ Errno(libc::EOPNOTSUPP)) => return Err(threaded(fail(errno))),
-            Err(errno @ Errno(libc::EAGAIN)) => {
-                return Err(fail(errno).hint("cgroup.max.descendants or cgroup.max.depth of an ancestor is reached"));
+            Err(errno @ Errno::OPNOTSUPP) => return Err(threaded(fail(errno))),
+            Err(errno @ Errno::AGAIN) => {
+                return Err(
+                    fail(errno).with_hint("cgroup.max.descendants or cgroup.max.depth of an ancestor is reached")
+                );
             }
             Err(errno) => return Err(fail(errno)),
         }
     }
-    Err(fail(Errno(libc::ENOENT)))
+    Err(fail(Errno::NOENT))
 }
 
 fn threaded(error: Error) -> Error {
     error
-        .kind_is(Kind::Threaded)
-        .hint("an ancestor is threaded, so only threads can live below it; choose another cgroupsPath")
+        .with_kind(Kind::Threaded)
+        .with_hint("an ancestor is threaded, so only threads can live below it; choose another cgroupsPath")
 }
 
 pub(crate) fn frozen(path: &str) -> Error {
     Error::new(Kind::Frozen, "create the cgroup")
-        .on(path)
-        .detail("container's cgroup unexpectedly frozen, or one above it: a process put into it would never run")
-        .hint("thaw it, or choose another cgroupsPath")
+        .with_object(path)
+        .with_reason("container's cgroup unexpectedly frozen, or one above it: a process put into it would never run")
+        .with_hint("thaw it, or choose another cgroupsPath")
 }
 
 pub(crate) fn occupied(path: &str, count: usize) -> Error {
     Error::new(Kind::Busy, "create the cgroup")
-        .on(path)
-        .detail(format!("container's cgroup is not empty: {count} process(es) found"))
-        .hint("choose another cgroupsPath, or remove the container it belongs to")
+        .with_object(path)
+        .with_reason(format!("container's cgroup is not empty: {count} process(es) found"))
+        .with_hint("choose another cgroupsPath, or remove the container it belongs to")
 }
 
 fn make_unified(part: &mut Part, mount: &str, made: &mut Vec<String>) -> Result<()> {
@@ -174,10 +176,10 @@ fn make_unified(part: &mut Part, mount: &str, made: &mut Vec<String>) -> Result<
 
 /// The text of a short file. It is not closed yet but kept in `opened`: the clone, or the init, should not wait for that.
 fn read_kept(at: At<'_>, file: &str, opened: &mut Vec<OwnedFd>) -> SysResult<String> {
-    let fd = sys::open(at, file, libc::O_RDONLY)?;
+    let fd = sys::open(at, file, OFlags::RDONLY)?;
     let bytes = sys::read_to_end(fd.as_fd())?;
     opened.push(fd);
-    String::from_utf8(bytes).map_err(|_| Errno(libc::EILSEQ))
+    String::from_utf8(bytes).map_err(|_| Errno::ILSEQ)
 }
 
 /// Sees to it that a new cgroup, which has the controllers `have`, gets all that the host has.
@@ -187,7 +189,7 @@ fn hand_down(mount: &str, dir: &Dir, have: &str, opened: &mut Vec<OwnedFd>) -> R
         return Ok(());
     }
     let file = [mount, "/cgroup.controllers"].concat();
-    let all = read_kept(At::Absolute, &file, opened).map_err(|errno| Error::os("read", errno).on(&file))?;
+    let all = read_kept(At::Absolute, &file, opened).map_err(|errno| Error::os("read", errno).with_object(&file))?;
     if !all.split_whitespace().all(has) {
         enable(mount, dir.path(), |_| true)?;
     }
@@ -200,7 +202,9 @@ fn check_type(dir: &Dir) -> Result<()> {
     match kind.trim() {
         "" | "domain" | "domain threaded" => Ok(()),
         kind => Err(threaded(
-            Error::new(Kind::Threaded, "create the cgroup").on(dir.path()).detail(format!("its type is {kind:?}")),
+            Error::new(Kind::Threaded, "create the cgroup")
+                .with_object(dir.path())
+                .with_reason(format!("its type is {kind:?}")),
         )),
     }
 }
@@ -255,7 +259,7 @@ fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<bool> {
     let new = make_path(&part.path, made)?;
     if let Err(error) = part.tasks() {
         if error.kind() == Kind::NotFound {
-            return Err(error.kind_is(Kind::Unsupported).detail("no cgroup hierarchy is mounted there"));
+            return Err(error.with_kind(Kind::Unsupported).with_reason("no cgroup hierarchy is mounted there"));
         }
         return Err(error);
     }
@@ -277,8 +281,8 @@ fn is_frozen_v1(part: &mut Part) -> Result<bool> {
     let file = [&part.path, "/freezer.state"].concat();
     match read_kept(At::Absolute, &file, &mut part.opened) {
         Ok(state) => Ok(state.trim() != "THAWED"),
-        Err(Errno(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => Ok(false),
-        Err(errno) => Err(Error::os("read", errno).on(file)),
+        Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(Error::os("read", errno).with_object(file)),
     }
 }
 
@@ -287,7 +291,7 @@ fn is_frozen_v1(part: &mut Part) -> Result<bool> {
 pub(crate) fn fill_cpuset(first: &str, leaf: &str, new: bool, opened: &mut Vec<OwnedFd>) -> Result<()> {
     let Some((top, _)) = first.rsplit_once('/') else { return Ok(()) };
     let read = |path: &str, opened: &mut _| {
-        read_kept(At::Absolute, path, opened).map_err(|errno| Error::os("read", errno).on(path))
+        read_kept(At::Absolute, path, opened).map_err(|errno| Error::os("read", errno).with_object(path))
     };
     let path = |dir: &str, file: &str| [dir, "/", file].concat();
     // Hosts that mount the hierarchy with `noprefix` (Android) leave the prefix out.
@@ -312,10 +316,10 @@ pub(crate) fn fill_cpuset(first: &str, leaf: &str, new: bool, opened: &mut Vec<O
             if !new && !read(&file, opened)?.trim().is_empty() {
                 continue;
             }
-            let fail = |errno, value: &str| Error::os("write", errno).on(&file).of_value(value);
+            let fail = |errno, value: &str| Error::os("write", errno).with_object(&file).with_value(value);
             match write_kept(&file, value.trim(), opened) {
                 Ok(()) => {}
-                Err(errno @ Errno(libc::EINVAL)) => {
+                Err(errno @ Errno::INVAL) => {
                     let error = fail(errno, value.trim());
                     *value = free_of_others(&above, name, &file, value.trim()).ok_or(error)?;
                     write_kept(&file, value, opened).map_err(|errno| fail(errno, value))?;
@@ -349,7 +353,7 @@ fn free_of_others(above: &str, name: &str, file: &str, all: &str) -> Option<Stri
 
 /// Writes a file, and keeps it open as [`read_kept`] does.
 fn write_kept(file: &str, value: &str, opened: &mut Vec<OwnedFd>) -> SysResult<()> {
-    let fd = sys::open(At::Absolute, file, libc::O_WRONLY)?;
+    let fd = sys::open(At::Absolute, file, OFlags::WRONLY)?;
     let written = sys::write(fd.as_fd(), value.as_bytes());
     opened.push(fd);
     written
@@ -363,11 +367,11 @@ pub(crate) fn delegate(cgroup: &Cgroup) -> Result<()> {
     let dir = part.dir()?;
     let gid = owner.gid.unwrap_or(u32::MAX);
     let chown = |file: &str| sys::chown(dir.at(), file, owner.uid, gid);
-    chown("").map_err(|errno| Error::os("give the cgroup to its owner", errno).on(dir.path()))?;
+    chown("").map_err(|errno| Error::os("give the cgroup to its owner", errno).with_object(dir.path()))?;
     for file in delegated_files().lines() {
         match chown(file) {
             // The list is of all files any kernel configuration could have.
-            Ok(()) | Err(Errno(libc::ENOENT)) => {}
+            Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(dir.error("give to the cgroup's owner", file, errno)),
         }
     }
@@ -377,7 +381,7 @@ pub(crate) fn delegate(cgroup: &Cgroup) -> Result<()> {
 /// The files a delegate may write, as the kernel names them; for kernels before 4.15 the list of cgroups(7).
 fn delegated_files() -> String {
     let read = || {
-        let fd = sys::open(At::Absolute, "/sys/kernel/cgroup/delegate", libc::O_RDONLY)?;
+        let fd = sys::open(At::Absolute, "/sys/kernel/cgroup/delegate", OFlags::RDONLY)?;
         sys::read_to_end(fd.as_fd())
     };
     match read() {

@@ -1,6 +1,10 @@
-//! The one error type: what was done, on which file, with which value, because of which field, and what helps.
+//! The one error type: which step failed, on which file, with which value, because of which field, and what helps.
+//!
+//! Its accessors have the names of those of the library `orlop`.
 
 use std::fmt;
+
+use crate::sys::Errno;
 
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -45,79 +49,86 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: Kind,
-    action: &'static str,
-    path: Option<String>,
+    step: &'static str,
+    object: Option<String>,
     value: Option<String>,
-    pointer: Option<String>,
-    detail: Option<String>,
-    errno: Option<i32>,
+    field: Option<String>,
+    reason: Option<String>,
+    source: Option<Errno>,
     hint: Option<String>,
 }
 
 impl Error {
-    pub(crate) fn new(kind: Kind, action: &'static str) -> Self {
+    pub(crate) fn new(kind: Kind, step: &'static str) -> Self {
         Self(Box::new(Inner {
             kind,
-            action,
-            path: None,
+            step,
+            object: None,
             value: None,
-            pointer: None,
-            detail: None,
-            errno: None,
+            field: None,
+            reason: None,
+            source: None,
             hint: None,
         }))
     }
 
-    pub(crate) fn os(action: &'static str, errno: crate::sys::Errno) -> Self {
-        let kind = match errno.0 {
-            libc::ENOENT | libc::ENODEV => Kind::NotFound,
-            libc::EBUSY => Kind::Busy,
+    /// The kernel refused `step`.
+    pub(crate) fn os(step: &'static str, errno: Errno) -> Self {
+        let kind = match errno {
+            Errno::NOENT | Errno::NODEV => Kind::NotFound,
+            Errno::BUSY => Kind::Busy,
             _ => Kind::System,
         };
-        let mut error = Self::new(kind, action);
-        error.0.errno = Some(errno.0);
+        let mut error = Self::new(kind, step);
+        error.0.source = Some(errno);
         error
     }
 
-    pub(crate) fn resources(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(Kind::InvalidResources, "check the resources").field(pointer).detail(detail)
+    /// The field at `field` of the resources is wrong in the way `reason` says.
+    pub(crate) fn resources(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidResources, "check the resources").with_field(field).with_reason(reason)
     }
 
-    pub(crate) fn on(mut self, path: impl Into<String>) -> Self {
-        self.0.path = Some(path.into());
+    pub(crate) fn with_object(mut self, object: impl Into<String>) -> Self {
+        self.0.object = Some(object.into());
         self
     }
 
-    pub(crate) fn of_value(mut self, value: impl Into<String>) -> Self {
+    pub(crate) fn with_value(mut self, value: impl Into<String>) -> Self {
         self.0.value = Some(value.into());
         self
     }
 
-    pub(crate) fn field(mut self, pointer: impl Into<String>) -> Self {
-        let pointer = pointer.into();
-        if !pointer.is_empty() {
-            self.0.pointer = Some(pointer);
+    pub(crate) fn with_field(mut self, field: impl Into<String>) -> Self {
+        let field = field.into();
+        if !field.is_empty() {
+            self.0.field = Some(field);
         }
         self
     }
 
-    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.0.detail = Some(detail.into());
+    pub(crate) fn with_reason(mut self, reason: impl Into<String>) -> Self {
+        self.0.reason = Some(reason.into());
         self
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    pub(crate) fn kind_is(mut self, kind: Kind) -> Self {
+    pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self
     }
 
-    pub(crate) fn is(&self, errno: i32) -> bool {
-        self.0.errno == Some(errno)
+    /// The errno, for another error about the same failure.
+    pub(crate) fn cause(&self) -> Option<Errno> {
+        self.0.source
+    }
+
+    pub(crate) fn has_errno(&self, errno: Errno) -> bool {
+        self.0.source == Some(errno)
     }
 
     /// What a caller can do about it.
@@ -126,16 +137,16 @@ impl Error {
         self.0.kind
     }
 
-    /// What was being done, for example `write` or `create the cgroup`.
+    /// The step that failed, for example `write` or `create the cgroup`.
     #[must_use]
-    pub fn action(&self) -> &'static str {
-        self.0.action
+    pub fn step(&self) -> &'static str {
+        self.0.step
     }
 
-    /// The file, directory or unit it was done on.
+    /// The file, directory or unit that the step worked on.
     #[must_use]
-    pub fn path(&self) -> Option<&str> {
-        self.0.path.as_deref()
+    pub fn object(&self) -> Option<&str> {
+        self.0.object.as_deref()
     }
 
     /// The value that was written.
@@ -144,27 +155,27 @@ impl Error {
         self.0.value.as_deref()
     }
 
-    /// The field behind it as a JSON pointer relative to `linux.resources`, for example `/memory/limit`.
+    /// The field behind it, as a JSON pointer relative to `linux.resources`, for example `/memory/limit`.
     #[must_use]
-    pub fn pointer(&self) -> Option<&str> {
-        self.0.pointer.as_deref()
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
     }
 
     /// The kernel's errno number, when there is one.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
-        self.0.errno
+        self.0.source.map(Errno::raw_os_error)
     }
 
     /// What is wrong in words, where the errno alone does not say it.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
-        self.0.detail.as_deref()
+        self.0.reason.as_deref()
     }
 
     /// What would help, when it is known.
     #[must_use]
-    pub fn remedy(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 }
@@ -211,7 +222,8 @@ const TEXTS: [(i32, &str); 36] = [
     (524, "operation not supported"),
 ];
 
-pub(crate) fn errno_text(errno: i32) -> String {
+pub(crate) fn errno_text(errno: Errno) -> String {
+    let errno = errno.raw_os_error();
     let known = TEXTS.iter().find(|(number, _)| *number == errno);
     known.map_or_else(|| format!("errno {errno}"), |(_, text)| (*text).to_owned())
 }
@@ -219,20 +231,20 @@ pub(crate) fn errno_text(errno: i32) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
-        f.write_str(inner.action)?;
+        f.write_str(inner.step)?;
         if let Some(value) = &inner.value {
             write!(f, " {value:?} to")?;
         }
-        if let Some(path) = &inner.path {
-            write!(f, " {path}")?;
+        if let Some(object) = &inner.object {
+            write!(f, " {object}")?;
         }
-        if let Some(pointer) = &inner.pointer {
-            write!(f, " ({pointer})")?;
+        if let Some(field) = &inner.field {
+            write!(f, " ({field})")?;
         }
-        if let Some(detail) = &inner.detail {
-            write!(f, ": {detail}")?;
+        if let Some(reason) = &inner.reason {
+            write!(f, ": {reason}")?;
         }
-        if let Some(errno) = inner.errno {
+        if let Some(errno) = inner.source {
             write!(f, ": {}", errno_text(errno))?;
         }
         if let Some(hint) = &inner.hint {
@@ -248,24 +260,32 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// The kernel's errno, where it is the cause.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|errno| errno as _)
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::Errno;
 
     #[test]
-    fn text_names_action_value_file_field_errno_and_remedy() {
-        let error = Error::os("write", Errno(libc::EBUSY))
-            .of_value("4096")
-            .on("/sys/fs/cgroup/c/memory.max")
-            .field("/memory/limit")
-            .hint("raise it");
+    fn text_names_step_value_file_field_errno_and_hint() {
+        let error = Error::os("write", Errno::BUSY)
+            .with_value("4096")
+            .with_object("/sys/fs/cgroup/c/memory.max")
+            .with_field("/memory/limit")
+            .with_hint("raise it");
         assert_eq!(
             error.to_string(),
             "write \"4096\" to /sys/fs/cgroup/c/memory.max (/memory/limit): device or resource busy; raise it"
         );
         assert_eq!(error.kind(), Kind::Busy);
+        assert_eq!((error.step(), error.object()), ("write", Some("/sys/fs/cgroup/c/memory.max")));
+        assert_eq!((error.field(), error.hint()), (Some("/memory/limit"), Some("raise it")));
+        assert_eq!(error.errno(), Some(libc::EBUSY));
+        assert!(std::error::Error::source(&error).is_some());
     }
 }

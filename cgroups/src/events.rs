@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cgroup::Cgroup;
 use crate::dir::{Dir, keyed};
 use crate::error::{Error, Kind, Result};
-use crate::sys::{self, Errno, Wait};
+use crate::sys::{self, Errno, OFlags, Wait};
 
 /// Something that happened. Counts are how often since the last such event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Cgroup {
     /// [`Kind::NotFound`] when the cgroup is gone, [`Kind::Unsupported`] for a pressure trigger without a v2 tree or with a span the
     /// kernel refuses.
     pub fn events(&self, triggers: &[PressureTrigger]) -> Result<Events> {
-        let epoll = sys::epoll().map_err(|errno| Error::os("watch the cgroup", errno).on(self.main_path()))?;
+        let epoll = sys::epoll().map_err(|errno| Error::os("watch the cgroup", errno).with_object(self.main_path()))?;
         let mut events = Events {
             epoll,
             sources: Vec::new(),
@@ -149,7 +149,7 @@ impl Cgroup {
             Some(part) => {
                 let dir = part.dir()?;
                 let file = dir
-                    .open_file("cgroup.events", libc::O_RDONLY)
+                    .open_file("cgroup.events", OFlags::RDONLY)
                     .map_err(|errno| dir.error("open", "cgroup.events", errno))?;
                 events.add(Source::Population { file }, dir)?;
                 for (index, trigger) in triggers.iter().enumerate() {
@@ -159,8 +159,8 @@ impl Cgroup {
             None if triggers.is_empty() => {}
             None => {
                 return Err(Error::new(Kind::Unsupported, "watch the pressure of")
-                    .on(self.main_path())
-                    .detail("pressure is told in the cgroup v2 tree only, and there is none"));
+                    .with_object(self.main_path())
+                    .with_reason("pressure is told in the cgroup v2 tree only, and there is none"));
             }
         }
         Ok(events)
@@ -177,15 +177,15 @@ impl Events {
         };
         let key = u64::try_from(self.sources.len()).unwrap_or(u64::MAX);
         sys::epoll_add(self.epoll.as_fd(), fd.as_fd(), wait, key)
-            .map_err(|errno| Error::os("watch the cgroup", errno).on(dir.path()))?;
+            .map_err(|errno| Error::os("watch the cgroup", errno).with_object(dir.path()))?;
         self.sources.push(source);
         Ok(key)
     }
 
     fn add_counters(&mut self, dir: &Dir, name: &'static str, counters: &[Counter]) -> Result<Option<u64>> {
-        let file = match dir.open_file(name, libc::O_RDONLY) {
+        let file = match dir.open_file(name, OFlags::RDONLY) {
             Ok(file) => file,
-            Err(Errno(libc::ENOENT)) => return Ok(None),
+            Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(dir.error("open", name, errno)),
         };
         let text = read_again(&file).map_err(|errno| dir.error("read", name, errno))?;
@@ -195,12 +195,12 @@ impl Events {
 
     fn add_v1_oom(&mut self, dir: &Dir) -> Result<()> {
         const FILE: &str = "memory.oom_control";
-        let control = match dir.open_file(FILE, libc::O_RDONLY) {
+        let control = match dir.open_file(FILE, OFlags::RDONLY) {
             Ok(file) => file,
-            Err(Errno(libc::ENOENT)) => return Ok(()),
+            Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(dir.error("open", FILE, errno)),
         };
-        let eventfd = sys::eventfd().map_err(|errno| Error::os("watch the cgroup", errno).on(dir.path()))?;
+        let eventfd = sys::eventfd().map_err(|errno| Error::os("watch the cgroup", errno).with_object(dir.path()))?;
         dir.write("cgroup.event_control", &format!("{} {}", eventfd.as_raw_fd(), control.as_raw_fd()))?;
         let text = read_again(&control).map_err(|errno| dir.error("read", FILE, errno))?;
         let kills = keyed(&text, "oom_kill").unwrap_or(0);
@@ -216,16 +216,16 @@ impl Events {
             trigger.window.as_micros()
         );
         let fail = |errno: Errno| {
-            let error = dir.error("write", name, errno).of_value(&line);
-            match errno.0 {
-                libc::ENOENT | libc::EOPNOTSUPP => error.kind_is(Kind::Unsupported).hint("boot with psi=1"),
-                libc::EINVAL | libc::EPERM => error
-                    .kind_is(Kind::Unsupported)
-                    .hint("a window has 0.5 to 10 s, and without CAP_SYS_RESOURCE a multiple of 2 s; a stall is shorter than it"),
+            let error = dir.error("write", name, errno).with_value(&line);
+            match errno {
+                Errno::NOENT | Errno::OPNOTSUPP => error.with_kind(Kind::Unsupported).with_hint("boot with psi=1"),
+                Errno::INVAL | Errno::PERM => error
+                    .with_kind(Kind::Unsupported)
+                    .with_hint("a window has 0.5 to 10 s, and without CAP_SYS_RESOURCE a multiple of 2 s; a stall is shorter than it"),
                 _ => error,
             }
         };
-        let file = dir.open_file(name, libc::O_RDWR).map_err(fail)?;
+        let file = dir.open_file(name, OFlags::RDWR).map_err(fail)?;
         sys::write(file.as_fd(), line.as_bytes()).map_err(fail)?;
         self.add(Source::Pressure { file, index }, dir).map(drop)
     }
@@ -296,7 +296,7 @@ impl Events {
         };
         match outcome {
             Ok(()) => Ok(()),
-            Err(Errno(libc::ENODEV | libc::ENOENT)) => {
+            Err(Errno::NODEV | Errno::NOENT) => {
                 self.ready.truncate(before);
                 self.ready.push_back(Event::Gone);
                 self.gone = true;
@@ -316,7 +316,7 @@ fn v1_oom(
 ) -> std::result::Result<(), Errno> {
     let mut count = [0_u8; 8];
     match sys::read(eventfd.as_fd(), &mut count) {
-        Ok(_) | Err(Errno(libc::EAGAIN)) => {}
+        Ok(_) | Err(Errno::AGAIN) => {}
         Err(errno) => return Err(errno),
     }
     let text = read_again(control)?;

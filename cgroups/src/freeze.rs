@@ -7,7 +7,7 @@ use crate::cgroup::Cgroup;
 use crate::dir::{Dir, keyed};
 use crate::error::{Error, Kind, Result};
 use crate::part::Part;
-use crate::sys::{self, Errno, Wait};
+use crate::sys::{self, Errno, OFlags, Wait};
 
 /// How long a freeze may take before it is given up and undone.
 pub const FREEZE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ impl Cgroup {
 
     fn require_freezer(&self) -> Result<&Part> {
         self.freezer().ok_or_else(|| {
-            Error::new(Kind::Unsupported, "find the freezer").detail("the container has no cgroup with one")
+            Error::new(Kind::Unsupported, "find the freezer").with_reason("the container has no cgroup with one")
         })
     }
 
@@ -65,7 +65,7 @@ impl Cgroup {
             // Half frozen is worse than running; the first failure is what counts.
             drop(write_state(dir, part, false));
             if error.kind() == Kind::Timeout {
-                error.detail(format!("it took longer than {} s", timeout.as_secs()))
+                error.with_reason(format!("it took longer than {} s", timeout.as_secs()))
             } else {
                 error
             }
@@ -130,16 +130,19 @@ fn write_state(dir: &Dir, part: &Part, frozen: bool) -> Result<()> {
 }
 
 fn still_frozen(dir: &Dir) -> Error {
-    Error::new(Kind::Frozen, "thaw").on(dir.path()).detail("a cgroup above it is frozen").hint("thaw that one too")
+    Error::new(Kind::Frozen, "thaw")
+        .with_object(dir.path())
+        .with_reason("a cgroup above it is frozen")
+        .with_hint("thaw that one too")
 }
 
 fn timed_out(dir: &Dir) -> Error {
-    Error::new(Kind::Timeout, "freeze").on(dir.path()).hint("a process may hang in the kernel (state D)")
+    Error::new(Kind::Timeout, "freeze").with_object(dir.path()).with_hint("a process may hang in the kernel (state D)")
 }
 
 /// The freeze has come to nothing, and waiting for it would wait for ever.
 fn not_frozen(dir: &Dir, detail: &str) -> Error {
-    Error::new(Kind::NotFrozen, "freeze").on(dir.path()).detail(detail)
+    Error::new(Kind::NotFrozen, "freeze").with_object(dir.path()).with_reason(detail)
 }
 
 const THAWED_MEANWHILE: &str = "it was thawed meanwhile, as a kill does";
@@ -217,7 +220,9 @@ fn wait_thawed(dir: &Dir, end: Instant) -> Result<()> {
             _ => return Ok(()),
         }
         if dir.read_if_there("cgroup.freeze")?.is_some_and(|text| text.trim() == "1") {
-            return Err(Error::new(Kind::Frozen, "thaw").on(dir.path()).detail("it was frozen again meanwhile"));
+            return Err(Error::new(Kind::Frozen, "thaw")
+                .with_object(dir.path())
+                .with_reason("it was frozen again meanwhile"));
         }
         if Instant::now() >= end {
             return Err(still_frozen(dir));
@@ -253,7 +258,7 @@ impl<'d> EventsFile<'d> {
 
     /// None when the cgroup is gone.
     pub(crate) fn open(dir: &'d Dir) -> Result<Option<Self>> {
-        match dir.open_file(Self::NAME, libc::O_RDONLY) {
+        match dir.open_file(Self::NAME, OFlags::RDONLY) {
             Ok(file) => Ok(Some(Self { dir, file })),
             Err(errno) if is_gone(errno) => Ok(None),
             Err(errno) => Err(dir.error("read", Self::NAME, errno)),
@@ -290,7 +295,7 @@ impl<'d> EventsFile<'d> {
 }
 
 fn is_gone(errno: Errno) -> bool {
-    matches!(errno, Errno(libc::ENOENT | libc::ENODEV))
+    matches!(errno, Errno::NOENT | Errno::NODEV)
 }
 
 #[cfg(test)]

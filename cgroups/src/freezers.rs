@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::error::{Error, Result};
 use crate::record::Record;
-use crate::sys::{self, At, Errno, SysResult};
+use crate::sys::{self, At, Errno, OFlags, SysResult};
 
 /// Looks whether containers are paused, one after the other.
 ///
@@ -42,8 +42,8 @@ impl Freezers {
         let mut buffer = [0_u8; 16];
         match self.open(&path, file).and_then(|fd| sys::read(fd.as_fd(), &mut buffer)) {
             Ok(_) => Ok(Some(buffer.first() == Some(&b'1'))),
-            Err(Errno(libc::ENOENT | libc::ENODEV)) => Ok(None),
-            Err(errno) => Err(Error::os("read", errno).on(path)),
+            Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+            Err(errno) => Err(Error::os("read", errno).with_object(path)),
         }
     }
 
@@ -51,13 +51,13 @@ impl Freezers {
         if let Some(below) = self.below(path, file)
             && let Some(dir) = &self.dir
         {
-            match sys::open(At::Dir(dir.as_fd()), below, libc::O_RDONLY) {
+            match sys::open(At::Dir(dir.as_fd()), below, OFlags::RDONLY) {
                 // The directory may have been made anew since it was opened, with the container in it.
-                Err(Errno(libc::ENOENT | libc::ENODEV)) => {}
+                Err(Errno::NOENT | Errno::NODEV) => {}
                 other => return other,
             }
         }
-        sys::open(At::Absolute, path, libc::O_RDONLY)
+        sys::open(At::Absolute, path, OFlags::RDONLY)
     }
 
     /// The part of `path` below the directory that is kept, which from the second time on is the one that the container is in.
@@ -71,7 +71,7 @@ impl Freezers {
         }
         if self.dir.is_none() {
             // Nothing of it is used but its place. When it cannot be opened, the file itself says why.
-            self.dir = sys::open(At::Absolute, above, libc::O_PATH | libc::O_DIRECTORY).ok();
+            self.dir = sys::open(At::Absolute, above, OFlags::PATH | OFlags::DIRECTORY).ok();
         }
         path.get(above.len() + 1..)
     }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use crate::error::{Error, Kind, Result};
 use crate::mountinfo;
-use crate::sys::{self, At};
+use crate::sys::{self, At, OFlags};
 
 /// Where control groups are mounted unless told otherwise.
 pub const DEFAULT_ROOT: &str = "/sys/fs/cgroup";
@@ -101,7 +101,7 @@ impl Layout {
         };
         // Not at the usual place: the list of all mounts tells, but reading it is slow on a host with many.
         let text =
-            sys::open(At::Absolute, "/proc/self/mountinfo", libc::O_RDONLY).and_then(|fd| sys::read_all(fd.as_fd()));
+            sys::open(At::Absolute, "/proc/self/mountinfo", OFlags::RDONLY).and_then(|fd| sys::read_all(fd.as_fd()));
         text.ok().and_then(|text| Self::from_mountinfo(&String::from_utf8_lossy(&text))).ok_or(first)
     }
 
@@ -142,7 +142,9 @@ impl Layout {
     fn detect_in(root: &str, around_self: bool) -> Result<Self> {
         const ACTION: &str = "look for control groups at";
         let magic = sys::filesystem(root).map_err(|errno| {
-            Error::os(ACTION, errno).on(root).hint("mount cgroup2 there, or run where control groups are mounted")
+            Error::os(ACTION, errno)
+                .with_object(root)
+                .with_hint("mount cgroup2 there, or run where control groups are mounted")
         })?;
         if magic == CGROUP2_MAGIC {
             return Ok(Self::v2(root));
@@ -150,9 +152,9 @@ impl Layout {
         if let Some(found) = around_self.then(|| Self::around_self(root)).flatten() {
             return Ok(found);
         }
-        let dir = sys::open(At::Absolute, root, libc::O_RDONLY | libc::O_DIRECTORY)
-            .map_err(|errno| Error::os(ACTION, errno).on(root))?;
-        let names = sys::entries(dir.as_fd()).map_err(|errno| Error::os(ACTION, errno).on(root))?;
+        let dir = sys::open(At::Absolute, root, OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(|errno| Error::os(ACTION, errno).with_object(root))?;
+        let names = sys::entries(dir.as_fd()).map_err(|errno| Error::os(ACTION, errno).with_object(root))?;
         // Directories without a mount are left behind there by programs that expected one.
         let mut hierarchies: Vec<Hierarchy> = names
             .iter()
@@ -168,9 +170,9 @@ impl Layout {
             .filter(|path| sys::filesystem(path) == Ok(CGROUP2_MAGIC));
         if hierarchies.is_empty() && unified.is_none() {
             return Err(Error::new(Kind::Unsupported, ACTION)
-                .on(root)
-                .detail("no cgroup hierarchy is mounted there")
-                .hint("mount cgroup2 there, or run where control groups are mounted"));
+                .with_object(root)
+                .with_reason("no cgroup hierarchy is mounted there")
+                .with_hint("mount cgroup2 there, or run where control groups are mounted"));
         }
         Ok(Self::v1(hierarchies, unified))
     }

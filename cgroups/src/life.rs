@@ -44,8 +44,8 @@ impl Cgroup {
         if let Some(dir) = self.unified().map(Part::dir_if_there).transpose()?.flatten() {
             match dir.try_write("cgroup.kill", "1") {
                 Ok(()) if self.record.is_v2() => return Ok(()),
-                Ok(()) | Err(Errno(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {}
-                Err(errno) => return Err(dir.error("write", "cgroup.kill", errno).of_value("1")),
+                Ok(()) | Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(dir.error("write", "cgroup.kill", errno).with_value("1")),
             }
         }
         self.kill_each()
@@ -70,8 +70,8 @@ impl Cgroup {
             killed = now;
         }
         Err(Error::new(Kind::Busy, "kill the processes of")
-            .on(self.main_path())
-            .detail(format!("new ones are still being made after {ROUNDS} rounds")))
+            .with_object(self.main_path())
+            .with_reason(format!("new ones are still being made after {ROUNDS} rounds")))
     }
 
     fn signal_each(&self, signal: i32) -> Result<()> {
@@ -81,11 +81,10 @@ impl Cgroup {
                 continue;
             }
             match sys::kill(pid, signal) {
-                Ok(()) | Err(Errno(libc::ESRCH)) => {}
+                Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => {
-                    return Err(
-                        Error::os("send a signal to process", errno).on(format!("{pid} in {}", self.main_path()))
-                    );
+                    return Err(Error::os("send a signal to process", errno)
+                        .with_object(format!("{pid} in {}", self.main_path())));
                 }
             }
         }
@@ -174,13 +173,13 @@ fn remove_tree(path: &str, end: Instant) -> Result<()> {
     let mut pause = Duration::from_micros(100);
     loop {
         match sys::rmdir(At::Absolute, path) {
-            Ok(()) | Err(Errno(libc::ENOENT)) => return Ok(()),
-            Err(Errno(libc::EBUSY | libc::ENOTEMPTY)) => {}
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::BUSY | Errno::NOTEMPTY) => {}
             Err(errno) => {
                 // A read-only mount says EROFS for a cgroup that is not there as well.
                 return match Dir::open(path) {
                     Err(error) if error.kind() == Kind::NotFound => Ok(()),
-                    _ => Err(Error::os("remove the cgroup", errno).on(path)),
+                    _ => Err(Error::os("remove the cgroup", errno).with_object(path)),
                 };
             }
         }
@@ -203,12 +202,12 @@ fn remove_tree(path: &str, end: Instant) -> Result<()> {
 
 fn busy(dir: &Dir) -> Error {
     let mut left = Vec::new();
-    let error = Error::os("remove the cgroup", Errno(libc::EBUSY)).on(dir.path());
+    let error = Error::os("remove the cgroup", Errno::BUSY).with_object(dir.path());
     match collect(dir, &mut left) {
         Ok(()) if !left.is_empty() => {
             let names: Vec<String> = left.iter().take(10).map(ToString::to_string).collect();
             let more = if left.len() > 10 { " and more" } else { "" };
-            error.detail(format!("{} processes are in it ({}{more})", left.len(), names.join(", ")))
+            error.with_reason(format!("{} processes are in it ({}{more})", left.len(), names.join(", ")))
         }
         _ => error,
     }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
-use crate::sys;
+use crate::sys::{self, OFlags};
 
 /// One hierarchy's directory of a cgroup.
 #[derive(Debug)]
@@ -57,15 +57,15 @@ impl Part {
             return Ok(tasks.as_fd());
         }
         let path = [&self.path, "/tasks"].concat();
-        let tasks =
-            sys::open(sys::At::Absolute, &path, libc::O_WRONLY).map_err(|errno| Error::os(ENTER, errno).on(path))?;
+        let tasks = sys::open(sys::At::Absolute, &path, OFlags::WRONLY)
+            .map_err(|errno| Error::os(ENTER, errno).with_object(path))?;
         Ok(self.tasks.get_or_init(|| tasks).as_fd())
     }
 
     /// The directory, for a process that is to be born in it.
     pub(crate) fn entrance(&self) -> Result<BorrowedFd<'_>> {
-        let failed = |error: Error| match error.errno() {
-            Some(errno) => Error::os(ENTER, sys::Errno(errno)).on(self.path.as_str()),
+        let failed = |error: Error| match error.cause() {
+            Some(errno) => Error::os(ENTER, errno).with_object(self.path.as_str()),
             None => error,
         };
         self.dir().map(AsFd::as_fd).map_err(failed)

@@ -3,12 +3,13 @@
 use std::os::fd::AsFd;
 
 use crate::error::{Error, Kind, Result};
-use crate::sys::{self, At};
+use crate::sys::{self, At, OFlags};
 
 /// Checks a path below a hierarchy and puts it in plain form: no empty or `.` components, leading `/` kept. `..` is refused, since
 /// a path that leaves its place is a mistake or an attack, and cutting it silently would hide either.
 pub(crate) fn clean(path: &str, what: &'static str) -> Result<String> {
-    let refuse = |detail: &str| Err(Error::new(Kind::InvalidPath, what).on(format!("{path:?}")).detail(detail));
+    let refuse =
+        |detail: &str| Err(Error::new(Kind::InvalidPath, what).with_object(format!("{path:?}")).with_reason(detail));
     if path.contains('\0') || path.contains('\n') {
         return refuse("a cgroup path has no NUL and no line break");
     }
@@ -34,8 +35,8 @@ pub(crate) fn clean(path: &str, what: &'static str) -> Result<String> {
 pub(crate) fn expand_slice(slice: &str) -> Result<String> {
     let refuse = || {
         Err(Error::new(Kind::InvalidPath, "check the slice")
-            .on(format!("{slice:?}"))
-            .detail("a slice is named \"NAME.slice\", with single dashes inside NAME and no slash"))
+            .with_object(format!("{slice:?}"))
+            .with_reason("a slice is named \"NAME.slice\", with single dashes inside NAME and no slash"))
     };
     let Some(name) = slice.strip_suffix(".slice").filter(|name| !name.is_empty() && !name.contains('/')) else {
         return refuse();
@@ -76,8 +77,8 @@ pub(crate) fn unit_path(cgroups_path: Option<&str>, id: &str) -> Result<UnitPath
                 (Some(slice), Some(prefix), Some(name), None) => (slice, prefix, name),
                 _ => {
                     return Err(Error::new(Kind::InvalidPath, WHAT)
-                        .on(format!("{path:?}"))
-                        .detail("under systemd it has the form \"slice:prefix:name\""));
+                        .with_object(format!("{path:?}"))
+                        .with_reason("under systemd it has the form \"slice:prefix:name\""));
                 }
             }
         }
@@ -92,8 +93,8 @@ pub(crate) fn unit_path(cgroups_path: Option<&str>, id: &str) -> Result<UnitPath
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
     if name.is_empty() || unit.len() > 255 || !unit.bytes().all(valid) {
         return Err(Error::new(Kind::InvalidPath, WHAT)
-            .on(format!("{unit:?}"))
-            .detail("a unit name has letters, digits and :-_.\\@ only, and at most 255 of them"));
+            .with_object(format!("{unit:?}"))
+            .with_reason("a unit name has letters, digits and :-_.\\@ only, and at most 255 of them"));
     }
     if !slice.is_empty() {
         expand_slice(slice)?;
@@ -116,8 +117,8 @@ pub(crate) fn own_cgroup<'a>(text: &'a str, controller: &str) -> Option<&'a str>
 /// The text of `/proc/self/cgroup`.
 pub(crate) fn read_own_cgroups() -> Result<String> {
     const FILE: &str = "/proc/self/cgroup";
-    let fail = |errno| Error::os("read", errno).on(FILE);
-    let fd = sys::open(At::Absolute, FILE, libc::O_RDONLY).map_err(fail)?;
+    let fail = |errno| Error::os("read", errno).with_object(FILE);
+    let fd = sys::open(At::Absolute, FILE, OFlags::RDONLY).map_err(fail)?;
     let bytes = sys::read_to_end(fd.as_fd()).map_err(fail)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }

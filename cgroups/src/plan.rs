@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layout::{Layout, Version};
 use crate::path;
 use crate::record::{Driver, Owner, Record, Unit};
-use crate::sys::{self, At};
+use crate::sys::{self, At, OFlags};
 use crate::systemd::property::Property;
 
 /// Which cgroup a container gets.
@@ -63,8 +63,8 @@ impl Record {
         let below = |name: &str| -> Result<String> {
             if layout.version() != Version::V2 {
                 return Err(Error::new(Kind::Unsupported, WHAT)
-                    .on(name)
-                    .detail("it needs cgroup v2: control groups cannot be delegated safely on v1"));
+                    .with_object(name)
+                    .with_reason("it needs cgroup v2: control groups cannot be delegated safely on v1"));
             }
             Ok(path::clean(name, WHAT)?.trim_start_matches('/').to_owned())
         };
@@ -92,7 +92,7 @@ impl Record {
             Some(own) => {
                 let start = start(own, controller, layout.version() == Version::V2)?;
                 // A container that starts containers may see its own cgroup as the mount's root, under a path of the host's.
-                let seen = start.is_empty() || sys::open(At::Absolute, &[mount, &start].concat(), libc::O_PATH).is_ok();
+                let seen = start.is_empty() || sys::open(At::Absolute, &[mount, &start].concat(), OFlags::PATH).is_ok();
                 Ok([mount, if seen { &start } else { "" }, "/", &wanted].concat())
             }
         };
@@ -112,7 +112,7 @@ impl Record {
 
     fn plan_unit(&mut self, layout: &Layout, spec: &Spec<'_>) -> Result<()> {
         if spec.rootless && layout.version() != Version::V2 {
-            return Err(Error::new(Kind::Unsupported, "plan the systemd scope").detail(
+            return Err(Error::new(Kind::Unsupported, "plan the systemd scope").with_reason(
                 "a rootless container under systemd needs cgroup v2: v1 controllers cannot be delegated safely",
             ));
         }

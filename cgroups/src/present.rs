@@ -10,6 +10,7 @@ use crate::layout::{DEFAULT_ROOT, Layout};
 use crate::part::Part;
 use crate::path;
 use crate::record::{Driver, Record};
+use crate::sys::Errno;
 
 /// The cgroups of a process, as `/proc/PID/cgroup` tells them to the one who reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +137,7 @@ fn is_within(path: &str, mount: &str, inside: &str) -> bool {
 fn has_process(path: &str, pid: i32) -> Result<bool> {
     match Dir::open(path).and_then(|dir| dir.processes()) {
         Ok(processes) => Ok(processes.contains(&pid)),
-        Err(error) if error.kind() == Kind::NotFound || error.is(libc::ENOTDIR) => Ok(false),
+        Err(error) if error.kind() == Kind::NotFound || error.has_errno(Errno::NOTDIR) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -150,7 +151,7 @@ impl Record {
         let cgroup = Cgroup::open(self.clone());
         match cgroup.main() {
             Some(part) => part.dir_if_there().map(|dir| dir.is_some()),
-            None => Err(Error::new(Kind::NotFound, "find the cgroup").detail("the container has none of its own")),
+            None => Err(Error::new(Kind::NotFound, "find the cgroup").with_reason("the container has none of its own")),
         }
     }
 }

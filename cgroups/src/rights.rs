@@ -8,7 +8,7 @@ use crate::part::Part;
 use crate::path;
 use crate::present::ProcessCgroups;
 use crate::record::{Driver, Record};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, OFlags};
 
 /// What the caller may do in one hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Obstacle {
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, crate::error::errno_text(self.errno))
+        write!(f, "{}: {}", self.path, crate::error::errno_text(Errno::from_raw_os_error(self.errno)))
     }
 }
 
@@ -86,10 +86,10 @@ impl Rights {
     pub fn error(&self) -> Option<Error> {
         let obstacle = self.hierarchies.iter().find_map(HierarchyRights::obstacle)?;
         Some(
-            Error::os("create the cgroup", Errno(obstacle.errno))
-                .kind_is(Kind::NotDelegated)
-                .on(obstacle.path.as_str())
-                .hint("nothing is delegated to this user there; use the systemd driver with a user session, or have an administrator delegate a cgroup"),
+            Error::os("create the cgroup", Errno::from_raw_os_error(obstacle.errno))
+                .with_kind(Kind::NotDelegated)
+                .with_object(obstacle.path.as_str())
+                .with_hint("nothing is delegated to this user there; use the systemd driver with a user session, or have an administrator delegate a cgroup"),
         )
     }
 }
@@ -164,10 +164,10 @@ fn common<'p>(one: &'p str, other: &str) -> &'p str {
 fn nearest(path: &str) -> Result<String> {
     let mut path = path;
     loop {
-        match sys::open(sys::At::Absolute, path, libc::O_PATH | libc::O_DIRECTORY) {
+        match sys::open(sys::At::Absolute, path, OFlags::PATH | OFlags::DIRECTORY) {
             Ok(_) => return Ok(path.to_owned()),
-            Err(Errno(libc::ENOENT)) => {}
-            Err(errno) => return Err(Error::os("look for the cgroup", errno).on(path)),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(Error::os("look for the cgroup", errno).with_object(path)),
         }
         path = path.rsplit_once('/').map(|(above, _)| above).filter(|above| !above.is_empty()).unwrap_or("/");
     }
@@ -176,10 +176,10 @@ fn nearest(path: &str) -> Result<String> {
 fn obstacle(path: &str) -> Result<Option<Obstacle>> {
     match sys::may_write(path) {
         Ok(()) => Ok(None),
-        Err(Errno(errno @ (libc::EACCES | libc::EPERM | libc::EROFS))) => {
-            Ok(Some(Obstacle { path: path.to_owned(), errno }))
+        Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
+            Ok(Some(Obstacle { path: path.to_owned(), errno: errno.raw_os_error() }))
         }
-        Err(errno) => Err(Error::os("look at the rights on", errno).on(path)),
+        Err(errno) => Err(Error::os("look at the rights on", errno).with_object(path)),
     }
 }
 

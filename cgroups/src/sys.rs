@@ -1,17 +1,26 @@
-//! The system calls this crate makes, as safe functions. Every descriptor is close-on-exec from birth.
-#![allow(unsafe_code, reason = "system calls without a safe wrapper in the standard library")]
+//! The system calls this crate makes, in the shapes that it wants them. Every descriptor is close-on-exec from birth.
 
 pub(crate) mod bpf;
+mod kill;
 
-use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, epoll};
+use rustix::fs::{Access, AtFlags, FileType, Gid, Mode, RawDir, Uid};
+use rustix::io::retry_on_intr;
+
+pub(crate) use kill::kill;
+pub(crate) use rustix::fs::OFlags;
 /// A kernel error number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Errno(pub(crate) i32);
+pub(crate) use rustix::io::Errno;
 
 pub(crate) type SysResult<T> = Result<T, Errno>;
+
+/// What the last call through the C library has failed with.
+fn last() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
 
 /// Where a path starts: at a directory, or (for absolute paths) nowhere in particular.
 #[derive(Debug, Clone, Copy)]
@@ -20,142 +29,76 @@ pub(crate) enum At<'a> {
     Absolute,
 }
 
-impl At<'_> {
-    fn raw(self) -> RawFd {
+impl AsFd for At<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Dir(fd) => fd.as_raw_fd(),
-            Self::Absolute => libc::AT_FDCWD,
+            Self::Dir(fd) => *fd,
+            Self::Absolute => rustix::fs::CWD,
         }
     }
 }
 
-pub(crate) fn errno() -> Errno {
-    Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
-}
-
-pub(crate) fn c_string(text: &str) -> SysResult<CString> {
-    CString::new(text).map_err(|_| Errno(libc::EINVAL))
-}
-
-/// Takes ownership of a descriptor the kernel has just made.
-fn owned(fd: libc::c_long) -> SysResult<OwnedFd> {
-    let fd = RawFd::try_from(fd).map_err(|_| Errno(libc::EBADF))?;
-    if fd < 0 {
-        return Err(errno());
-    }
-    // SAFETY: the kernel returned this number from a call that makes a new descriptor, and nothing else has seen it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn check(result: libc::c_int) -> SysResult<()> {
-    if result < 0 { Err(errno()) } else { Ok(()) }
-}
-
 /// openat(2) with `O_CLOEXEC | O_NOFOLLOW`.
-pub(crate) fn open(at: At<'_>, path: &str, flags: libc::c_int) -> SysResult<OwnedFd> {
-    let path = c_string(path)?;
-    let flags = flags | libc::O_CLOEXEC | libc::O_NOFOLLOW;
-    // SAFETY: `path` is a NUL-terminated string that outlives the call; without O_CREAT no mode is read.
-    owned(libc::c_long::from(unsafe { libc::openat(at.raw(), path.as_ptr(), flags) }))
+pub(crate) fn open(at: At<'_>, path: &str, flags: OFlags) -> SysResult<OwnedFd> {
+    rustix::fs::openat(at, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// mkdirat(2) with mode 0755.
 pub(crate) fn mkdir(at: At<'_>, path: &str) -> SysResult<()> {
-    let path = c_string(path)?;
-    // SAFETY: `path` is a NUL-terminated string that outlives the call.
-    check(unsafe { libc::mkdirat(at.raw(), path.as_ptr(), 0o755) })
+    rustix::fs::mkdirat(at, path, Mode::from_raw_mode(0o755))
 }
 
 /// faccessat2(2) with the effective rights (kernel 5.8): whether the caller may write the file, or make something in the directory.
 pub(crate) fn may_write(path: &str) -> SysResult<()> {
-    let path = c_string(path)?;
-    let flags = libc::AT_EACCESS | libc::AT_SYMLINK_NOFOLLOW;
-    // SAFETY: `path` is a NUL-terminated string that outlives the call.
-    let result = unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::W_OK, flags) };
-    if result < 0 { Err(errno()) } else { Ok(()) }
+    let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::accessat(rustix::fs::CWD, path, Access::WRITE_OK, flags)
 }
 
 /// unlinkat(2) with `AT_REMOVEDIR`.
 pub(crate) fn rmdir(at: At<'_>, path: &str) -> SysResult<()> {
-    let path = c_string(path)?;
-    // SAFETY: `path` is a NUL-terminated string that outlives the call.
-    check(unsafe { libc::unlinkat(at.raw(), path.as_ptr(), libc::AT_REMOVEDIR) })
+    rustix::fs::unlinkat(at, path, AtFlags::REMOVEDIR)
 }
 
 /// fchownat(2) without following a link; an empty path means the descriptor itself.
 pub(crate) fn chown(at: At<'_>, path: &str, uid: u32, gid: u32) -> SysResult<()> {
-    let path = c_string(path)?;
-    let flags = libc::AT_SYMLINK_NOFOLLOW | if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
-    // SAFETY: `path` is a NUL-terminated string that outlives the call.
-    check(unsafe { libc::fchownat(at.raw(), path.as_ptr(), uid, gid, flags) })
+    let flags = if path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
+    // The greatest number would mean that nothing is changed.
+    let (uid, gid) = (Some(uid).filter(|uid| *uid != u32::MAX), Some(gid).filter(|gid| *gid != u32::MAX));
+    rustix::fs::chownat(at, path, uid.map(Uid::from_raw), gid.map(Gid::from_raw), flags | AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// The file system's magic number at an absolute path, by statfs(2).
 pub(crate) fn filesystem(path: &str) -> SysResult<i64> {
-    let path = c_string(path)?;
-    let mut buffer = MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: `path` is NUL-terminated and `buffer` is a whole struct statfs to write to; both outlive the call.
-    check(unsafe { libc::statfs(path.as_ptr(), buffer.as_mut_ptr()) })?;
-    // SAFETY: all-zero is a valid struct statfs, and the kernel has filled it in.
-    let buffer = unsafe { buffer.assume_init() };
-    #[allow(clippy::unnecessary_cast, reason = "the field's type differs between C libraries and architectures")]
-    Ok(buffer.f_type as i64)
+    let statfs = rustix::fs::statfs(path)?;
+    #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]
+    Ok(statfs.f_type as i64)
 }
 
 /// The number of links to an open file, by fstat(2).
 pub(crate) fn links(fd: BorrowedFd<'_>) -> SysResult<u64> {
-    let mut buffer = MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: `buffer` is a whole struct stat to write to, and outlives the call.
-    check(unsafe { libc::fstat(fd.as_raw_fd(), buffer.as_mut_ptr()) })?;
-    // SAFETY: all-zero is a valid struct stat, and the kernel has filled it in.
-    let buffer = unsafe { buffer.assume_init() };
+    let stat = rustix::fs::fstat(fd)?;
     #[allow(
         clippy::unnecessary_cast,
         clippy::useless_conversion,
         reason = "the field's type differs between architectures"
     )]
-    Ok(u64::from(buffer.st_nlink))
+    Ok(u64::from(stat.st_nlink))
 }
 
 /// read(2), again after a signal.
 pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> SysResult<usize> {
-    loop {
-        // SAFETY: `buffer` is writable for exactly the length given and outlives the call.
-        let count = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
-        match usize::try_from(count) {
-            Ok(count) => return Ok(count),
-            Err(_) if errno().0 == libc::EINTR => {}
-            Err(_) => return Err(errno()),
-        }
-    }
+    retry_on_intr(|| rustix::io::read(fd, &mut *buffer))
 }
 
 /// pread(2), again after a signal.
 pub(crate) fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> SysResult<usize> {
-    let offset = libc::off_t::try_from(offset).map_err(|_| Errno(libc::EINVAL))?;
-    loop {
-        // SAFETY: `buffer` is writable for exactly the length given and outlives the call.
-        let count = unsafe { libc::pread(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset) };
-        match usize::try_from(count) {
-            Ok(count) => return Ok(count),
-            Err(_) if errno().0 == libc::EINTR => {}
-            Err(_) => return Err(errno()),
-        }
-    }
+    retry_on_intr(|| rustix::io::pread(fd, &mut *buffer, offset))
 }
 
 /// write(2) of all bytes in one call, as cgroup files want it.
 pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> SysResult<()> {
-    loop {
-        // SAFETY: `bytes` is readable for exactly the length given and outlives the call.
-        let count = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
-        match usize::try_from(count) {
-            Ok(count) if count == bytes.len() => return Ok(()),
-            Ok(_) => return Err(Errno(libc::EIO)),
-            Err(_) if errno().0 == libc::EINTR => {}
-            Err(_) => return Err(errno()),
-        }
-    }
+    let count = retry_on_intr(|| rustix::io::write(fd, bytes))?;
+    if count == bytes.len() { Ok(()) } else { Err(Errno::IO) }
 }
 
 /// Everything in an open kernel file, from its current position.
@@ -199,46 +142,17 @@ pub(crate) struct Entry {
 /// this crate makes or a controller is named like that.
 pub(crate) fn entries(dir: BorrowedFd<'_>) -> SysResult<Vec<Entry>> {
     // The descriptor may have been listed before.
-    // SAFETY: lseek takes no pointers.
-    if unsafe { libc::lseek(dir.as_raw_fd(), 0, libc::SEEK_SET) } < 0 {
-        return Err(errno());
-    }
+    rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
+    let mut buffer = [MaybeUninit::uninit(); 8192];
+    let mut listing = RawDir::new(dir, &mut buffer);
     let mut all = Vec::new();
-    let mut buffer = vec![0_u8; 8192];
-    loop {
-        // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer`, which outlives the call.
-        let count = unsafe { libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), buffer.as_mut_ptr(), buffer.len()) };
-        let count = usize::try_from(count).map_err(|_| errno())?;
-        if count == 0 {
-            return Ok(all);
-        }
-        let mut rest = buffer.get(..count).unwrap_or_default();
-        while let Some((entry, next)) = split_dirent(rest) {
-            if let Some(entry) = entry {
-                all.push(entry);
-            }
-            rest = next;
+    while let Some(entry) = listing.next() {
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | "..")) {
+            all.push(Entry { name: name.to_owned(), is_dir: entry.file_type() == FileType::Directory });
         }
     }
-}
-
-/// Takes one `struct linux_dirent64` off: d_ino 8 bytes, d_off 8, d_reclen 2, d_type 1, then the name and a NUL.
-fn split_dirent(bytes: &[u8]) -> Option<(Option<Entry>, &[u8])> {
-    let length = usize::from(u16::from_ne_bytes(bytes.get(16..18)?.try_into().ok()?));
-    let kind = *bytes.get(18)?;
-    let name = CStr::from_bytes_until_nul(bytes.get(19..length)?).ok()?;
-    let entry = name
-        .to_str()
-        .ok()
-        .filter(|name| !matches!(*name, "." | ".."))
-        .map(|name| Entry { name: name.to_owned(), is_dir: kind == libc::DT_DIR });
-    Some((entry, bytes.get(length..)?))
-}
-
-/// kill(2).
-pub(crate) fn kill(pid: i32, signal: i32) -> SysResult<()> {
-    // SAFETY: kill takes no pointers.
-    check(unsafe { libc::kill(pid, signal) })
+    Ok(all)
 }
 
 /// What to wait for on a descriptor.
@@ -250,13 +164,19 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
-    fn of(self, fd: BorrowedFd<'_>) -> libc::pollfd {
+    fn of<'f>(self, fd: BorrowedFd<'f>) -> PollFd<'f> {
         let events = match self {
-            Self::Readable => libc::POLLIN,
-            Self::Changed => libc::POLLPRI,
+            Self::Readable => PollFlags::IN,
+            Self::Changed => PollFlags::PRI,
         };
-        libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }
+        PollFd::from_borrowed_fd(fd, events)
     }
+}
+
+/// A time to wait; what is negative never ends.
+fn timeout(milliseconds: i32) -> Option<Timespec> {
+    let milliseconds = u64::try_from(milliseconds).ok()?;
+    Timespec::try_from(std::time::Duration::from_millis(milliseconds)).ok()
 }
 
 /// poll(2) of one descriptor for at most `timeout_ms`; false when nothing happened in that time.
@@ -264,62 +184,50 @@ pub(crate) fn poll(fd: BorrowedFd<'_>, wait: Wait, timeout_ms: i32) -> SysResult
     poll_both((fd, wait), None, timeout_ms).map(|(ready, _)| ready)
 }
 
-/// poll(2) of one or two descriptors for at most `timeout_ms`: what happened on which in that time.
+/// poll(2) of one or two descriptors for at most `timeout_ms`: what happened on which in that time, nothing after a signal.
 pub(crate) fn poll_both(
     one: (BorrowedFd<'_>, Wait),
     other: Option<(BorrowedFd<'_>, Wait)>,
     timeout_ms: i32,
 ) -> SysResult<(bool, bool)> {
-    // poll passes over negative descriptors.
-    let nothing = libc::pollfd { fd: -1, events: 0, revents: 0 };
-    let mut both = [one.1.of(one.0), other.map_or(nothing, |(fd, wait)| wait.of(fd))];
-    // SAFETY: `both` holds two struct pollfd, as the count says, and outlives the call.
-    let ready = unsafe { libc::poll(both.as_mut_ptr(), 2, timeout_ms) };
-    match ready {
-        0.. => Ok((both[0].revents != 0, both[1].revents != 0)),
-        _ if errno().0 == libc::EINTR => Ok((false, false)),
-        _ => Err(errno()),
+    let mut fds = vec![one.1.of(one.0)];
+    fds.extend(other.map(|(fd, wait)| wait.of(fd)));
+    match rustix::event::poll(&mut fds, timeout(timeout_ms).as_ref()) {
+        Ok(_) => {
+            let happened = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+            Ok((happened(0), happened(1)))
+        }
+        Err(Errno::INTR) => Ok((false, false)),
+        Err(errno) => Err(errno),
     }
 }
 
 /// eventfd(2), non-blocking.
 pub(crate) fn eventfd() -> SysResult<OwnedFd> {
-    // SAFETY: eventfd takes no pointers.
-    owned(libc::c_long::from(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }))
+    use rustix::event::EventfdFlags;
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
 }
 
 /// epoll_create1(2).
 pub(crate) fn epoll() -> SysResult<OwnedFd> {
-    // SAFETY: epoll_create1 takes no pointers.
-    owned(libc::c_long::from(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }))
+    epoll::create(epoll::CreateFlags::CLOEXEC)
 }
 
 /// epoll_ctl(2) with `EPOLL_CTL_ADD`; `key` comes back from [`epoll_wait`].
 pub(crate) fn epoll_add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, wait: Wait, key: u64) -> SysResult<()> {
-    let flags = match wait {
-        Wait::Readable => libc::EPOLLIN,
-        Wait::Changed => libc::EPOLLPRI,
+    let events = match wait {
+        Wait::Readable => epoll::EventFlags::IN,
+        Wait::Changed => epoll::EventFlags::PRI,
     };
-    let mut event = libc::epoll_event { events: flags.cast_unsigned(), u64: key };
-    // SAFETY: `event` is one struct epoll_event that outlives the call; the kernel copies it.
-    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) })
+    epoll::add(epoll, fd, epoll::EventData::new_u64(key), events)
 }
 
 /// epoll_wait(2): the keys of what happened within `timeout_ms`, none after a timeout or a signal.
 pub(crate) fn epoll_wait(epoll: BorrowedFd<'_>, timeout_ms: i32) -> SysResult<Vec<u64>> {
-    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
-    // SAFETY: `events` has room for 16 entries, as the count says, and outlives the call.
-    let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), 16, timeout_ms) };
-    match usize::try_from(count) {
-        Ok(count) => Ok(events.iter().take(count).map(|event| event.u64).collect()),
-        Err(_) if errno().0 == libc::EINTR => Ok(Vec::new()),
-        Err(_) => Err(errno()),
+    let mut events = [MaybeUninit::uninit(); 16];
+    match epoll::wait(epoll, &mut events, timeout(timeout_ms).as_ref()) {
+        Ok((events, _)) => Ok(events.iter().map(|event| event.data.u64()).collect()),
+        Err(Errno::INTR) => Ok(Vec::new()),
+        Err(errno) => Err(errno),
     }
-}
-
-/// `sysconf(_SC_CLK_TCK)`: the ticks per second of times in /proc and `cpuacct.stat`.
-pub(crate) fn clock_ticks() -> u64 {
-    // SAFETY: sysconf takes no pointers.
-    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    u64::try_from(ticks).ok().filter(|ticks| (1..=1_000_000_000).contains(ticks)).unwrap_or(100)
 }

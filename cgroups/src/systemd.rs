@@ -38,7 +38,7 @@ fn manager_property(manager: &mut dyn Manager, name: &str) -> Result<String> {
         Some(Value::Variant(value)) => value.as_str().map(str::to_owned),
         _ => None,
     }
-    .ok_or_else(|| Error::new(Kind::Bus, "ask systemd").detail(format!("no property {name}")))
+    .ok_or_else(|| Error::new(Kind::Bus, "ask systemd").with_reason(format!("no property {name}")))
 }
 
 /// The leading number of a version such as `257.5-1`, `v245` or `252-rc1`; 0 when there is none.
@@ -67,8 +67,8 @@ pub(crate) fn check_vacant(cgroup: &Cgroup) -> Result<()> {
 pub(crate) fn attach(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
     let Some(unit) = cgroup.record.unit.clone() else { return Ok(()) };
     let mut manager = connect(unit.user)?;
-    let id =
-        u32::try_from(pid).map_err(|_| Error::new(Kind::NotFound, "attach the process").detail("no such process"))?;
+    let id = u32::try_from(pid)
+        .map_err(|_| Error::new(Kind::NotFound, "attach the process").with_reason("no such process"))?;
     if cgroup.fresh {
         let mut list = start_properties(&unit, id, cgroup.record.is_v2(), &cgroup.properties);
         if list.iter().any(|property| property.name == OOM_POLICY) && version(&mut manager)? < 253 {
@@ -88,7 +88,9 @@ pub(crate) fn attach(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
         Value::string(cgroup.record.below_unit()),
         Value::Array("u".to_owned(), vec![Value::Uint32(id)]),
     ];
-    manager.call("AttachProcessesToUnit", &arguments).map_err(|failure| failure.into_error().on(&unit.name))?;
+    manager
+        .call("AttachProcessesToUnit", &arguments)
+        .map_err(|failure| failure.into_error().with_object(&unit.name))?;
     cgroup.move_into(pid, |part| !part.is_unified() && !part.has("name=systemd"))
 }
 
@@ -130,9 +132,11 @@ fn start(manager: &mut dyn Manager, unit: &Unit, list: &[Property]) -> Result<()
             }
             Err(failure) => {
                 let exists = failure.is("UnitExists");
-                let error = failure.into_error().on(&unit.name);
+                let error = failure.into_error().with_object(&unit.name);
                 return Err(if exists {
-                    error.kind_is(Kind::Busy).hint("choose another cgroupsPath, or remove the container it belongs to")
+                    error
+                        .with_kind(Kind::Busy)
+                        .with_hint("choose another cgroupsPath, or remove the container it belongs to")
                 } else {
                     error
                 });
@@ -144,8 +148,8 @@ fn start(manager: &mut dyn Manager, unit: &Unit, list: &[Property]) -> Result<()
         result => {
             reset_failed(manager, &unit.name);
             Err(Error::new(Kind::Bus, "start the systemd unit")
-                .on(&unit.name)
-                .detail(format!("the job ended as {result:?}")))
+                .with_object(&unit.name)
+                .with_reason(format!("the job ended as {result:?}")))
         }
     }
 }
@@ -153,7 +157,7 @@ fn start(manager: &mut dyn Manager, unit: &Unit, list: &[Property]) -> Result<()
 /// Waits for the job that a call has returned.
 fn finish(manager: &mut dyn Manager, body: &[Value]) -> Result<String> {
     let job = body.first().and_then(Value::as_str);
-    let job = job.ok_or_else(|| Error::new(Kind::Bus, "ask systemd").detail("it named no job"))?;
+    let job = job.ok_or_else(|| Error::new(Kind::Bus, "ask systemd").with_reason("it named no job"))?;
     manager.job(job)
 }
 
@@ -177,9 +181,9 @@ fn complete(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
     }
     if cgroup.is_frozen()? {
         return Err(Error::new(Kind::Frozen, "create the cgroup")
-            .on(cgroup.main_path())
-            .detail("its slice is frozen, so the container would never run")
-            .hint("thaw the slice, or choose another"));
+            .with_object(cgroup.main_path())
+            .with_reason("its slice is frozen, so the container would never run")
+            .with_hint("thaw the slice, or choose another"));
     }
     Ok(())
 }
@@ -218,7 +222,7 @@ pub(crate) fn set_properties(cgroup: &Cgroup, resources: &Resources<'_>) -> Resu
     let outcome = manager
         .call("SetUnitProperties", &[Value::string(&unit.name), Value::Bool(true), pairs])
         .map(drop)
-        .map_err(|failure| failure.into_error().on(&unit.name));
+        .map_err(|failure| failure.into_error().with_object(&unit.name));
     if hold {
         cgroup.thaw()?;
     }
@@ -231,8 +235,8 @@ pub(crate) fn stop(cgroup: &Cgroup, timeout: Duration) -> Result<()> {
     if !cgroup.wait_empty(timeout)? {
         let count = cgroup.processes()?.len();
         return Err(Error::new(Kind::Busy, "stop the systemd unit")
-            .on(&unit.name)
-            .detail(format!("{count} processes are in it")));
+            .with_object(&unit.name)
+            .with_reason(format!("{count} processes are in it")));
     }
     let mut manager = connect(unit.user)?;
     stop_unit(&mut manager, unit)
@@ -243,7 +247,7 @@ fn stop_unit(manager: &mut dyn Manager, unit: &Unit) -> Result<()> {
         Ok(body) => finish(manager, &body).map(drop),
         // An empty scope goes by itself.
         Err(failure) if failure.is("NoSuchUnit") => Ok(()),
-        Err(failure) => Err(failure.into_error().on(&unit.name)),
+        Err(failure) => Err(failure.into_error().with_object(&unit.name)),
     };
     reset_failed(manager, &unit.name);
     outcome

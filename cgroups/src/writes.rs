@@ -138,8 +138,8 @@ impl Mounts<'_> {
 
 fn not_mounted(controller: &str, pointer: &str) -> Error {
     Error::new(Kind::Unsupported, "set a limit")
-        .field(pointer)
-        .detail(format!("controller {controller:?} is not mounted on this host"))
+        .with_field(pointer)
+        .with_reason(format!("controller {controller:?} is not mounted on this host"))
 }
 
 /// All files to write for `resources` on a host like `layout`, in order. Device rules are not among them, since they are a list of
@@ -266,7 +266,7 @@ fn size(value: Option<i64>, pointer: &'static str) -> Result<Option<i64>> {
 
 /// What cannot be done on this layout at all.
 fn refuse(pointer: impl Into<String>, detail: &str) -> Error {
-    Error::new(Kind::Unsupported, "set a limit").field(pointer).detail(detail)
+    Error::new(Kind::Unsupported, "set a limit").with_field(pointer).with_reason(detail)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Actions: their names in a profile, and the words the kernel's filters return for them.
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, Kind};
 use std::fmt;
 
 const EPERM: u32 = 1;
@@ -92,11 +92,11 @@ impl Action {
     }
 
     /// Reads an action with its errno. The error has the field alone as its pointer: `action` or `errnoRet`.
-    pub(crate) fn parse(name: &str, data: Option<u32>) -> Result<Self, (ErrorKind, String)> {
+    pub(crate) fn parse(name: &str, data: Option<u32>) -> Result<Self, (Kind, String)> {
         let limit = |limit: u32| {
             let value = data.unwrap_or(EPERM);
             u16::try_from(value).ok().filter(|_| value <= limit).ok_or_else(|| {
-                (ErrorKind::BadErrno, format!("{value} is not in the range 0 to {limit} that {name} can carry"))
+                (Kind::BadErrno, format!("{value} is not in the range 0 to {limit} that {name} can carry"))
             })
         };
         let action = match name {
@@ -108,19 +108,19 @@ impl Action {
             "SCMP_ACT_LOG" => Self::Log,
             "SCMP_ACT_NOTIFY" => Self::Notify,
             "SCMP_ACT_TRAP" => Self::Trap,
-            "" => return Err((ErrorKind::UnknownAction, "no action given".to_owned())),
-            _ => return Err((ErrorKind::UnknownAction, format!("unknown action {name:?}"))),
+            "" => return Err((Kind::UnknownAction, "no action given".to_owned())),
+            _ => return Err((Kind::UnknownAction, format!("unknown action {name:?}"))),
         };
         match data {
             None => Ok(action),
-            Some(_) => Err((ErrorKind::BadErrno, format!("{name} cannot carry an errno"))),
+            Some(_) => Err((Kind::BadErrno, format!("{name} cannot carry an errno"))),
         }
     }
 
     /// [`Self::parse`] for the default action.
     pub(crate) fn parse_default(name: &str, data: Option<u32>) -> Result<Self, Error> {
         Self::parse(name, data).map_err(|(kind, message)| {
-            let field = if kind == ErrorKind::BadErrno { "/defaultErrnoRet" } else { "/defaultAction" };
+            let field = if kind == Kind::BadErrno { "/defaultErrnoRet" } else { "/defaultAction" };
             Error::new(kind, field, message)
         })
     }
@@ -128,7 +128,7 @@ impl Action {
     /// [`Self::parse`] for a rule's action.
     pub(crate) fn parse_in_rule(rule: usize, name: &str, data: Option<u32>) -> Result<Self, Error> {
         Self::parse(name, data).map_err(|(kind, message)| {
-            let field = if kind == ErrorKind::BadErrno { "/errnoRet" } else { "/action" };
+            let field = if kind == Kind::BadErrno { "/errnoRet" } else { "/action" };
             Error::in_rule(kind, rule, field, message)
         })
     }
@@ -172,10 +172,10 @@ mod tests {
             ("SCMP_ACT_KILL", 1),
             ("SCMP_ACT_NOTIFY", 0),
         ] {
-            assert_eq!(Action::parse(name, Some(data)).unwrap_err().0, ErrorKind::BadErrno, "{name} {data}");
+            assert_eq!(Action::parse(name, Some(data)).unwrap_err().0, Kind::BadErrno, "{name} {data}");
         }
         for name in ["", "ALLOW", "SCMP_ACT_Allow", "SCMP_ACT_ALLOW "] {
-            assert_eq!(Action::parse(name, None).unwrap_err().0, ErrorKind::UnknownAction, "{name}");
+            assert_eq!(Action::parse(name, None).unwrap_err().0, Kind::UnknownAction, "{name}");
         }
     }
 }

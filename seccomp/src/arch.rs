@@ -1,4 +1,5 @@
 //! The architectures of the OCI list, and what a filter must know of each.
+use crate::error::{Error, Kind};
 use crate::tables::{self, Column};
 use std::fmt;
 use std::str::FromStr;
@@ -268,20 +269,17 @@ impl fmt::Display for Arch {
     }
 }
 
-/// A name that is none of an architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("unknown architecture")]
-pub struct UnknownArch;
-
 impl FromStr for Arch {
-    type Err = UnknownArch;
+    type Err = Error;
 
     /// Reads `SCMP_ARCH_X86_64` as well as `x86_64`, in any case.
-    fn from_str(name: &str) -> Result<Self, UnknownArch> {
+    fn from_str(name: &str) -> Result<Self, Error> {
         let short = |name: &'static str| name.strip_prefix("SCMP_ARCH_").unwrap_or(name);
         let matches =
             |arch: &Self| arch.name().eq_ignore_ascii_case(name) || short(arch.name()).eq_ignore_ascii_case(name);
-        ARCHITECTURES.into_iter().find(matches).ok_or(UnknownArch)
+        ARCHITECTURES.into_iter().find(matches).ok_or_else(|| {
+            Error::in_step(Kind::UnknownArchitecture, "read an architecture", format!("unknown architecture {name:?}"))
+        })
     }
 }
 
@@ -293,8 +291,8 @@ mod tests {
     fn names_lead_back() {
         for arch in ARCHITECTURES {
             assert_eq!(Arch::from_name(arch.name()), Some(arch));
-            assert_eq!(arch.name().parse(), Ok(arch));
-            assert_eq!(arch.name().to_lowercase().replace("scmp_arch_", "").parse(), Ok(arch));
+            assert_eq!(arch.name().parse::<Arch>().unwrap(), arch);
+            assert_eq!(arch.name().to_lowercase().replace("scmp_arch_", "").parse::<Arch>().unwrap(), arch);
         }
         assert_eq!(Arch::from_name("SCMP_ARCH_VAX"), None);
         assert_eq!(Arch::from_name(""), None);

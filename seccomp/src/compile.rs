@@ -3,7 +3,7 @@ use crate::arch::X32_BIT;
 use crate::arguments::{Block, Written};
 use crate::assemble::{Assembler, Target};
 use crate::bpf::{self, MAX_INSTRUCTIONS, SockFilter};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, Kind};
 use crate::profile::Profile;
 use crate::rules::{Cell, Resolved, Section};
 use crate::tree::{self, Run};
@@ -44,7 +44,7 @@ impl Default for Options {
 /// What is wrong with the profile, with the JSON pointer of the field.
 pub fn compile(profile: &Profile<'_>, options: &Options) -> Result<Filter, Error> {
     let native = options.native.or(const { Arch::native() }).ok_or_else(|| {
-        Error::new(ErrorKind::NoArchitecture, "", "this architecture has no seccomp filters that are known here")
+        Error::new(Kind::NoArchitecture, "", "this architecture has no seccomp filters that are known here")
     })?;
     let architectures = architectures(profile, native)?;
     let default = Action::parse_default(&profile.default_action, profile.default_errno_ret)?;
@@ -75,7 +75,7 @@ fn architectures(profile: &Profile<'_>, native: Arch) -> Result<Vec<Arch>, Error
             .and_then(|position| listed.get_mut(position))
             .ok_or_else(|| {
                 let message = format!("unknown architecture {name:?}");
-                Error::new(ErrorKind::UnknownArchitecture, format!("/architectures/{index}"), message)
+                Error::new(Kind::UnknownArchitecture, format!("/architectures/{index}"), message)
             })?;
         *position = true;
     }
@@ -84,17 +84,14 @@ fn architectures(profile: &Profile<'_>, native: Arch) -> Result<Vec<Arch>, Error
 }
 
 fn check_listener(profile: &Profile<'_>, resolved: &Resolved) -> Result<(), Error> {
-    let missing = |pointer: &str, message: &str| Err(Error::new(ErrorKind::MissingListener, pointer, message));
+    let missing = |pointer: &str, message: &str| Err(Error::new(Kind::MissingListener, pointer, message));
     if profile.listener_path.as_deref().unwrap_or("").is_empty() {
         if resolved.notify {
             let rule = profile.syscalls.iter().position(|rule| rule.action == "SCMP_ACT_NOTIFY");
             return match rule {
-                Some(rule) => Err(Error::in_rule(
-                    ErrorKind::MissingListener,
-                    rule,
-                    "/action",
-                    "SCMP_ACT_NOTIFY needs a listenerPath",
-                )),
+                Some(rule) => {
+                    Err(Error::in_rule(Kind::MissingListener, rule, "/action", "SCMP_ACT_NOTIFY needs a listenerPath"))
+                }
                 None => missing("/defaultAction", "SCMP_ACT_NOTIFY needs a listenerPath"),
             };
         }
@@ -184,7 +181,7 @@ impl<'a> Compiler<'a> {
     fn check_length(to: &Assembler) -> Result<(), Error> {
         if to.len() > MAX_INSTRUCTIONS {
             let message = format!("the profile needs more than the {MAX_INSTRUCTIONS} instructions a filter may have");
-            return Err(Error::new(ErrorKind::TooLong, "/syscalls", message));
+            return Err(Error::new(Kind::TooLong, "/syscalls", message));
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! Conditions on arguments: reading them from a rule, and the order in which rules on one call are tried.
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, Kind};
 use crate::profile::{self, Rule};
 use std::cmp::Ordering;
 
@@ -58,7 +58,7 @@ impl Condition {
     pub(crate) fn parse(rule: usize, index: usize, from: &profile::Condition<'_>) -> Result<Self, Error> {
         let argument = u8::try_from(from.index).ok().filter(|&argument| argument <= 5).ok_or_else(|| {
             let message = format!("{} is not the index of an argument: a call has six, 0 to 5", from.index);
-            Error::in_rule(ErrorKind::BadArgumentIndex, rule, &format!("/args/{index}/index"), message)
+            Error::in_rule(Kind::BadArgumentIndex, rule, &format!("/args/{index}/index"), message)
         })?;
         let operator = Operator::parse(&from.op).ok_or_else(|| {
             let message = if from.op.is_empty() {
@@ -66,7 +66,7 @@ impl Condition {
             } else {
                 format!("unknown operator {:?}", from.op)
             };
-            Error::in_rule(ErrorKind::UnknownOperator, rule, &format!("/args/{index}/op"), message)
+            Error::in_rule(Kind::UnknownOperator, rule, &format!("/args/{index}/op"), message)
         })?;
         Ok(match operator {
             Operator::MaskedEqual => Self { argument, operator, mask: from.value, value: from.value_two & from.value },

@@ -36,7 +36,7 @@ pub struct UnknownSyscall {
 
 impl UnknownSyscall {
     /// The name's place, as a JSON pointer relative to the seccomp section.
-    pub fn pointer(&self) -> String {
+    pub fn field(&self) -> String {
         format!("/syscalls/{}/names/{}", self.rule, self.position)
     }
 }

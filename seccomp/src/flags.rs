@@ -1,5 +1,5 @@
 //! The flags of `seccomp(2)`.
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, Kind};
 use crate::profile::Profile;
 use std::fmt;
 use std::ops::BitOr;
@@ -75,10 +75,10 @@ impl Flags {
         for (index, name) in profile.flags.iter().flatten().enumerate() {
             let pointer = || format!("/flags/{index}");
             let flag = Self::from_name(name)
-                .ok_or_else(|| Error::new(ErrorKind::UnknownFlag, pointer(), format!("unknown flag {name:?}")))?;
+                .ok_or_else(|| Error::new(Kind::UnknownFlag, pointer(), format!("unknown flag {name:?}")))?;
             if flag == Self::WAIT_KILLABLE_RECV && !notify {
                 let message = format!("{name} needs a rule with SCMP_ACT_NOTIFY");
-                return Err(Error::new(ErrorKind::UselessFlag, pointer(), message));
+                return Err(Error::new(Kind::UselessFlag, pointer(), message));
             }
             flags = flags | flag;
         }

@@ -86,13 +86,13 @@ mod tree;
 
 pub use action::{ACTIONS, Action};
 pub use advice::{Advice, advise, narrow_arguments};
-pub use arch::{ARCHITECTURES, Arch, UnknownArch};
+pub use arch::{ARCHITECTURES, Arch};
 pub use bpf::{MAX_INSTRUCTIONS, SockFilter};
 pub use compile::{Options, compile};
 pub use condition::OPERATORS;
 pub use disassemble::Disassembly;
 pub use emulate::{Call, Trace, evaluate, trace};
-pub use error::{Error, ErrorKind};
+pub use error::{Error, Kind};
 pub use filter::{Filter, UnknownSyscall};
 pub use flags::{FLAGS, Flags};
 pub use profile::{Condition, Profile, Rule};

@@ -15,57 +15,51 @@
 //! | `WAIT_KILLABLE_RECV` | 5.19 | leave it out: calls may then be interrupted while the agent handles them |
 //!
 //! [`supported_flags`] asks the kernel, once for all flags.
+use crate::error::{Error, Kind};
 use crate::{Action, Filter, Flags, SockFilter, sys};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// Why a filter was not loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// Neither CAP_SYS_ADMIN nor `no_new_privs` (EACCES).
-    #[error("loading a seccomp filter needs CAP_SYS_ADMIN or no_new_privs")]
-    NotPermitted,
-    /// The kernel does not know a flag or takes no such program (EINVAL).
-    #[error("the kernel takes no such seccomp filter (flags {0})")]
-    Invalid(Flags),
-    /// A filter with a listener is already loaded (EBUSY).
-    #[error("a seccomp filter with a listener is loaded already")]
-    ListenerExists,
-    /// With `TSYNC`: a thread has filters of its own. Its id if the kernel told.
-    #[error("a thread has seccomp filters of its own")]
-    OtherThread(Option<u32>),
-    /// Another errno.
-    #[error("seccomp: {0}")]
-    System(#[source] io::Error),
-}
+const STEP: &str = "load the seccomp filter";
 
 /// Loads `filter` for this thread (all threads with `TSYNC`); the listener, if it has one, is close-on-exec.
 ///
 /// From here on the calling thread is subject to it: a profile may well not allow what the caller does next.
 ///
 /// # Errors
-/// See [`LoadError`]; nothing has changed then.
-pub fn load(filter: &Filter) -> Result<Option<OwnedFd>, LoadError> {
+/// [`Kind::NotPermitted`], [`Kind::Unsupported`], [`Kind::ListenerExists`], [`Kind::OtherThread`] and [`Kind::System`]; nothing has
+/// changed then.
+pub fn load(filter: &Filter) -> Result<Option<OwnedFd>, Error> {
     install(&filter.instructions, filter.flags)
 }
 
 /// Loads any program. The kernel checks it; a flag it does not know is an error.
 ///
 /// # Errors
-/// See [`LoadError`].
-pub fn install(program: &[SockFilter], flags: Flags) -> Result<Option<OwnedFd>, LoadError> {
+/// As for [`load`].
+pub fn install(program: &[SockFilter], flags: Flags) -> Result<Option<OwnedFd>, Error> {
     match sys::set_filter(program, flags.bits()) {
         Ok(fd) if flags.contains(Flags::NEW_LISTENER) => Ok(Some(sys::own(fd))),
         Ok(0) => Ok(None),
-        Ok(thread) => Err(LoadError::OtherThread(u32::try_from(thread).ok())),
-        Err(error) => Err(match error.raw_os_error() {
-            Some(libc::EACCES) => LoadError::NotPermitted,
-            Some(libc::EINVAL) => LoadError::Invalid(flags),
-            Some(libc::EBUSY) => LoadError::ListenerExists,
-            Some(libc::ESRCH) => LoadError::OtherThread(None),
-            _ => LoadError::System(error),
-        }),
+        Ok(thread) => Err(refused(Errno::SRCH, flags).with_object(format!("thread {thread}"))),
+        Err(errno) => Err(refused(errno, flags)),
+    }
+}
+
+/// What the kernel's errno means for seccomp(2).
+fn refused(errno: Errno, flags: Flags) -> Error {
+    let error = |kind| Error::os(kind, STEP, errno);
+    match errno {
+        Errno::ACCESS => error(Kind::NotPermitted)
+            .with_reason("loading a seccomp filter needs CAP_SYS_ADMIN or no_new_privs")
+            .with_hint("see set_no_new_privileges"),
+        Errno::INVAL => error(Kind::Unsupported)
+            .with_reason(format!("the kernel takes no such seccomp filter (flags {flags})"))
+            .with_object(format!("flags {flags}")),
+        Errno::BUSY => error(Kind::ListenerExists).with_reason("a seccomp filter with a listener is loaded already"),
+        Errno::SRCH => error(Kind::OtherThread).with_reason("a thread has seccomp filters of its own"),
+        _ => error(Kind::System),
     }
 }
 
@@ -74,7 +68,7 @@ pub fn install(program: &[SockFilter], flags: Flags) -> Result<Option<OwnedFd>, 
 /// # Errors
 /// The kernel's, which has none on Linux 3.5 and later.
 pub fn set_no_new_privileges() -> io::Result<()> {
-    sys::set_no_new_privileges()
+    Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
 /// The flags the running kernel knows.

@@ -21,6 +21,7 @@
 //! to [`Response::Continue`] that rests on it protects nothing; and a process may end while its call is handled, so
 //! everything read about it by its pid counts only if [`Listener::is_valid`] says so afterwards.
 use crate::{Arch, Call, sys};
+use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -59,8 +60,7 @@ impl<S> ContainerProcessState<S> {
 /// # Errors
 /// Those of connect(2) and sendmsg(2); EAGAIN when the time is over, ENAMETOOLONG for a path above 107 bytes.
 pub fn send(path: &str, state: &[u8], listener: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-    let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-    let stream = sys::connect(path, milliseconds)?;
+    let stream = sys::connect(path, timeout)?;
     let mut sent = retry(|| sys::send_with(&stream, state, &[listener]))?;
     while let Some(rest) = state.get(sent..).filter(|rest| !rest.is_empty()) {
         sent += retry(|| sys::send_with(&stream, rest, &[]))?;
@@ -175,25 +175,18 @@ impl Listener {
     pub fn next(&self, timeout: Option<Duration>) -> io::Result<Event> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            let left = match deadline {
-                None => -1,
-                // Rounded up, so as not to spin through the last millisecond.
-                Some(deadline) => {
-                    i32::try_from(deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))
-                        .unwrap_or(i32::MAX)
-                }
-            };
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let events = retry(|| sys::poll(self.as_fd(), left))?;
-            if events & libc::POLLIN != 0 {
+            if events.contains(PollFlags::IN) {
                 match sys::receive(self.as_fd()) {
                     Ok(raw) => return Ok(Event::Call(notification(&raw))),
                     // Interrupted, or the process ended between poll and this.
                     Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ENOENT)) => {}
                     Err(error) => return Err(error),
                 }
-            } else if events & (libc::POLLHUP | libc::POLLERR) != 0 {
+            } else if events.intersects(PollFlags::HUP | PollFlags::ERR) {
                 return Ok(Event::Ended);
-            } else if left == 0 {
+            } else if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Event::TimedOut);
             }
         }

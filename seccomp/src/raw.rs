@@ -1,7 +1,7 @@
 //! Filters that somebody else compiled.
 use crate::action::Action;
 use crate::bpf::{MAX_INSTRUCTIONS, RETURN, SockFilter};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, Kind};
 use crate::filter::Filter;
 use crate::flags::Flags;
 use crate::profile::Profile;
@@ -32,7 +32,7 @@ const BRANCHES: [u16; 8] = [0x15, 0x1d, 0x25, 0x2d, 0x35, 0x3d, 0x45, 0x4d];
 /// and the agent of `profile`, whose rules do not count.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidProgram`] for what the kernel would not load as a seccomp filter, with the number of the instruction;
+/// [`Kind::InvalidProgram`] for what the kernel would not load as a seccomp filter, with the number of the instruction;
 /// otherwise as [`compile`](crate::compile()) for the flags and the agent.
 pub fn from_bytes(bytes: &[u8], profile: &Profile<'_>, options: &Options) -> Result<Filter, Error> {
     let instructions = decode(bytes)?;
@@ -48,7 +48,7 @@ pub fn from_bytes(bytes: &[u8], profile: &Profile<'_>, options: &Options) -> Res
     let listener_path = profile.listener_path.as_deref().filter(|path| !path.is_empty()).map(str::to_owned);
     if notify && listener_path.is_none() {
         return Err(Error::new(
-            ErrorKind::MissingListener,
+            Kind::MissingListener,
             "/listenerPath",
             "is missing: the program leaves calls to an agent",
         ));
@@ -65,7 +65,7 @@ pub fn from_bytes(bytes: &[u8], profile: &Profile<'_>, options: &Options) -> Res
 }
 
 fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidProgram, "", message)
+    Error::new(Kind::InvalidProgram, "", message)
 }
 
 fn decode(bytes: &[u8]) -> Result<Vec<SockFilter>, Error> {

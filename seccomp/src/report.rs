@@ -8,9 +8,10 @@
 //! println!("{}", orlop_seccomp::report::dump(&profile, &options, orlop_seccomp::report::Format::Json)?);
 //! let explained = orlop_seccomp::report::explain(&profile, &options, "write", &[])?;
 //! assert!(explained.contains("SCMP_ACT_ERRNO(1)"));
-//! # Ok::<(), orlop_seccomp::report::Error>(())
+//! # Ok::<(), orlop_seccomp::Error>(())
 //! ```
 use crate::disassemble::Disassembly;
+use crate::error::{Error, Kind};
 use crate::{Arch, Call, Filter, Options, Profile, compile, emulate};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -25,34 +26,14 @@ pub enum Format {
     Json,
 }
 
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The document is not JSON, or a field has the wrong type.
-    #[error("{0}")]
-    Json(#[source] serde_json::Error),
-    /// The document is a `config.json` without `linux.seccomp`, or has neither a default action nor rules.
-    #[error("the document holds no seccomp profile")]
-    NoProfile,
-    /// The profile cannot be compiled.
-    #[error(transparent)]
-    Profile(crate::Error),
-    /// [`explain`] was asked for a call that no architecture of the filter has.
-    #[error("{0:?} is no system call of the filter's architectures")]
-    UnknownSyscall(String),
-    /// An argument for [`explain`] that is no number.
-    #[error("{0:?} is not a number: arguments are decimal, hexadecimal after 0x, or negative")]
-    BadArgument(String),
-    /// More than six arguments for [`explain`].
-    #[error("a system call has no more than six arguments")]
-    TooManyArguments,
-}
+const READ: &str = "read the seccomp profile";
+const DUMP: &str = "dump the seccomp filter";
+const EXPLAIN: &str = "explain a system call";
 
 /// Reads a profile: a bare seccomp section, or the one of a whole `config.json`.
 ///
 /// # Errors
-/// [`Error::Json`] and [`Error::NoProfile`].
+/// [`Kind::InvalidJson`] and [`Kind::NoProfile`].
 pub fn read(document: &str) -> Result<Profile<'_>, Error> {
     #[derive(Deserialize)]
     struct Config<'a> {
@@ -64,11 +45,13 @@ pub fn read(document: &str) -> Result<Profile<'_>, Error> {
         #[serde(borrow)]
         seccomp: Option<Profile<'a>>,
     }
-    let profile = match serde_json::from_str::<Config<'_>>(document).map_err(Error::Json)?.linux {
-        Some(linux) => linux.seccomp.ok_or(Error::NoProfile)?,
-        None => serde_json::from_str(document).map_err(Error::Json)?,
+    let broken = |error| Error::json(READ, error);
+    let missing = || Error::in_step(Kind::NoProfile, READ, "the document holds no seccomp profile");
+    let profile = match serde_json::from_str::<Config<'_>>(document).map_err(broken)?.linux {
+        Some(linux) => linux.seccomp.ok_or_else(missing)?,
+        None => serde_json::from_str(document).map_err(broken)?,
     };
-    if profile.is_disabled() { Err(Error::NoProfile) } else { Ok(profile) }
+    if profile.is_disabled() { Err(missing()) } else { Ok(profile) }
 }
 
 #[derive(Serialize)]
@@ -92,9 +75,9 @@ struct Dump<'a> {
 /// The JSON object has at least `instructions` (their number), `architectures` and `program`.
 ///
 /// # Errors
-/// [`Error::Profile`]
+/// Those of [`compile`].
 pub fn dump(profile: &Profile<'_>, options: &Options, format: Format) -> Result<String, Error> {
-    let filter = compile(profile, options).map_err(Error::Profile)?;
+    let filter = compile(profile, options)?;
     let architectures: Vec<&str> = filter.architectures.iter().map(|arch| arch.name()).collect();
     let allowed = always_allowed(&filter);
     let unknown: Vec<&str> = filter.unknown_syscalls.iter().map(|unknown| unknown.name.as_str()).collect();
@@ -110,7 +93,7 @@ pub fn dump(profile: &Profile<'_>, options: &Options, format: Format) -> Result<
                 always_allowed: allowed,
                 program: filter.instructions.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect(),
             };
-            serde_json::to_string(&dump).map_err(Error::Json)
+            serde_json::to_string(&dump).map_err(|error| Error::json(DUMP, error))
         }
         Format::Text => {
             let mut text = String::new();
@@ -149,16 +132,19 @@ fn always_allowed(filter: &Filter) -> usize {
 /// `arguments` are decimal, hexadecimal (`0x…`) or negative; absent ones are 0.
 ///
 /// # Errors
-/// [`Error::Profile`], [`Error::UnknownSyscall`], [`Error::BadArgument`] and [`Error::TooManyArguments`].
+/// Those of [`compile`], [`Kind::UnknownSyscall`] and [`Kind::BadArgument`].
 pub fn explain(profile: &Profile<'_>, options: &Options, syscall: &str, arguments: &[&str]) -> Result<String, Error> {
-    let filter = compile(profile, options).map_err(Error::Profile)?;
+    let filter = compile(profile, options)?;
+    let refuse = |kind, reason: String| Error::in_step(kind, EXPLAIN, reason).with_object(syscall);
     if arguments.len() > 6 {
-        return Err(Error::TooManyArguments);
+        return Err(refuse(Kind::BadArgument, "a system call has no more than six arguments".to_owned()));
     }
-    let values = arguments
-        .iter()
-        .map(|text| number(text).ok_or_else(|| Error::BadArgument((*text).to_owned())))
-        .collect::<Result<Vec<u64>, _>>()?;
+    let not_a_number = |text: &str| {
+        let notations = "arguments are decimal, hexadecimal after 0x, or negative";
+        refuse(Kind::BadArgument, format!("{text:?} is not a number: {notations}"))
+    };
+    let values =
+        arguments.iter().map(|text| number(text).ok_or_else(|| not_a_number(text))).collect::<Result<Vec<u64>, _>>()?;
     let mut text = String::new();
     for &arch in &filter.architectures {
         let call = match number(syscall).and_then(|number| u32::try_from(number).ok()) {
@@ -169,7 +155,11 @@ pub fn explain(profile: &Profile<'_>, options: &Options, syscall: &str, argument
             line(&mut text, &filter, arch, &call);
         }
     }
-    if text.is_empty() { Err(Error::UnknownSyscall(syscall.to_owned())) } else { Ok(text) }
+    if text.is_empty() {
+        let reason = format!("{syscall:?} is no system call of the filter's architectures");
+        return Err(refuse(Kind::UnknownSyscall, reason));
+    }
+    Ok(text)
 }
 
 fn line(text: &mut String, filter: &Filter, arch: Arch, call: &Call) {
@@ -222,9 +212,11 @@ mod tests {
     fn a_whole_config_and_a_bare_section_are_the_same() {
         let config = format!(r#"{{"ociVersion": "1.2.0", "linux": {{"seccomp": {PROFILE}}}}}"#);
         assert_eq!(read(&config).unwrap(), read(PROFILE).unwrap());
-        assert!(matches!(read(r#"{"linux": {}}"#), Err(Error::NoProfile)));
-        assert!(matches!(read("{}"), Err(Error::NoProfile)));
-        assert!(matches!(read("{"), Err(Error::Json(_))));
+        for (document, kind) in
+            [(r#"{"linux": {}}"#, Kind::NoProfile), ("{}", Kind::NoProfile), ("{", Kind::InvalidJson)]
+        {
+            assert_eq!(read(document).unwrap_err().kind(), kind, "{document}");
+        }
     }
 
     #[test]
@@ -249,8 +241,9 @@ mod tests {
         let text = explain(&profile, &options(), "read", &[]).unwrap();
         assert!(text.contains("SCMP_ACT_ALLOW, always; the kernel does not run the filter for it"), "{text}");
         assert!(explain(&profile, &options(), "41", &[]).unwrap().contains("socket (41): SCMP_ACT_ERRNO(1)"));
-        assert!(matches!(explain(&profile, &options(), "nosuchcall", &[]), Err(Error::UnknownSyscall(_))));
-        assert!(matches!(explain(&profile, &options(), "read", &["x"]), Err(Error::BadArgument(_))));
-        assert!(matches!(explain(&profile, &options(), "read", &["1"; 7]), Err(Error::TooManyArguments)));
+        let wrong = |name: &str, arguments: &[&str]| explain(&profile, &options(), name, arguments).unwrap_err();
+        assert_eq!(wrong("nosuchcall", &[]).kind(), Kind::UnknownSyscall);
+        assert_eq!(wrong("read", &["x"]).kind(), Kind::BadArgument);
+        assert_eq!(wrong("read", &["1"; 7]).to_string(), "a system call has no more than six arguments");
     }
 }

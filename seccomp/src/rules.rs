@@ -1,7 +1,7 @@
 //! From rules to a table: for every architecture and system call number, what a filter decides.
 use crate::bpf::MAX_INSTRUCTIONS;
 use crate::condition::{self, Condition};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, Kind};
 use crate::profile::{Profile, Rule};
 use crate::tables::{self, NameIndex};
 use crate::{Action, Arch, Options};
@@ -131,11 +131,11 @@ impl Resolved {
     fn unknown_name(&mut self, rule: usize, position: usize, name: &str, options: &Options) -> Result<(), Error> {
         let field = || format!("/names/{position}");
         if name.is_empty() {
-            return Err(Error::in_rule(ErrorKind::MissingName, rule, &field(), "a system call without a name"));
+            return Err(Error::in_rule(Kind::MissingName, rule, &field(), "a system call without a name"));
         }
         if options.fail_unknown_syscalls {
             let message = format!("unknown system call {name:?}");
-            return Err(Error::in_rule(ErrorKind::UnknownSyscall, rule, &field(), message));
+            return Err(Error::in_rule(Kind::UnknownSyscall, rule, &field(), message));
         }
         self.unknown.push((rule, position));
         Ok(())
@@ -150,7 +150,7 @@ impl Resolved {
         // Each needs an instruction of its own.
         u16::try_from(index).ok().filter(|&index| usize::from(index) < MAX_INSTRUCTIONS).ok_or_else(|| {
             let message = format!("more than {MAX_INSTRUCTIONS} different answers, and so instructions");
-            Error::new(ErrorKind::TooLong, "/syscalls", message)
+            Error::new(Kind::TooLong, "/syscalls", message)
         })
     }
 

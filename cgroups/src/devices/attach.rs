@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::{RuleSet, program::program};
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
-use crate::sys::{self, Errno, bpf};
+use crate::sys::{self, Errno, OFlags, bpf};
 
 /// Writes the steps from what `devices.list` says to `target`, and checks the outcome.
 ///
@@ -20,9 +20,9 @@ pub(crate) fn write_v1(dir: &Dir, target: &RuleSet, fresh: bool) -> Result<()> {
             (false, [file, _]) => ("devices.deny", file),
             (true, [_, file]) => ("devices.allow", file),
         };
-        let fail = |errno| dir.error("write", name, errno).of_value(&step.line).field("/devices");
+        let fail = |errno| dir.error("write", name, errno).with_value(&step.line).with_field("/devices");
         if file.is_none() {
-            *file = Some(dir.open_file(name, libc::O_WRONLY).map_err(fail)?);
+            *file = Some(dir.open_file(name, OFlags::WRONLY).map_err(fail)?);
         }
         if let Some(file) = file {
             sys::write(file.as_fd(), step.line.as_bytes()).map_err(fail)?;
@@ -35,9 +35,11 @@ pub(crate) fn write_v1(dir: &Dir, target: &RuleSet, fresh: bool) -> Result<()> {
     let now = read_v1(dir)?;
     if now.default_allow != target.default_allow || (!target.default_allow && now != *target) {
         return Err(Error::new(Kind::System, "set the device rules of")
-            .on(dir.path())
-            .field("/devices")
-            .detail("the kernel kept other rules than those written; a parent cgroup may deny some of these devices"));
+            .with_object(dir.path())
+            .with_field("/devices")
+            .with_reason(
+                "the kernel kept other rules than those written; a parent cgroup may deny some of these devices",
+            ));
     }
     Ok(())
 }
@@ -56,7 +58,7 @@ pub(crate) struct Previous(Option<OwnedFd>);
 /// A `fresh` cgroup was made just now, so nothing can be attached to it and nobody asks.
 pub(crate) fn attach_v2(dir: &Dir, target: &RuleSet, fresh: bool) -> Result<Previous> {
     let fail = |errno| {
-        Error::os("attach the device filter to", errno).on(dir.path()).field("/devices").hint(
+        Error::os("attach the device filter to", errno).with_object(dir.path()).with_field("/devices").with_hint(
             "without it the container could use every device; it needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and a kernel \
              with CONFIG_CGROUP_BPF",
         )
@@ -71,7 +73,7 @@ pub(crate) fn attach_v2(dir: &Dir, target: &RuleSet, fresh: bool) -> Result<Prev
         match bpf::attach(dir.as_fd(), new.as_fd(), previous.as_ref().map(AsFd::as_fd)) {
             Ok(()) => return Ok(Previous(previous)),
             // No BPF_F_REPLACE before kernel 5.6: attach first, then detach, so that both are in force for a moment, never none.
-            Err(Errno(libc::EINVAL)) => old.extend(previous),
+            Err(Errno::INVAL) => old.extend(previous),
             Err(errno) => return Err(fail(errno)),
         }
     }
@@ -86,7 +88,7 @@ pub(crate) fn attach_v2(dir: &Dir, target: &RuleSet, fresh: bool) -> Result<Prev
 
 /// Attaches what was there before [`attach_v2`] in place of what is there now.
 pub(crate) fn restore_v2(dir: &Dir, previous: Previous) -> Result<()> {
-    let fail = |errno| Error::os("restore the device filter of", errno).on(dir.path()).field("/devices");
+    let fail = |errno| Error::os("restore the device filter of", errno).with_object(dir.path()).with_field("/devices");
     let now = attached(dir)?;
     match (&previous.0, now.as_slice()) {
         (Some(previous), [one]) => bpf::attach(dir.as_fd(), previous.as_fd(), Some(one.as_fd())).map_err(fail),
@@ -104,20 +106,20 @@ fn load(dir: &Dir, target: &RuleSet) -> Result<OwnedFd> {
             let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default())
                 .trim()
                 .replace('\n', " | ");
-            let error = Error::os("load the device filter for", errno).on(dir.path()).field("/devices");
-            if text.is_empty() { error } else { error.detail(text) }
+            let error = Error::os("load the device filter for", errno).with_object(dir.path()).with_field("/devices");
+            if text.is_empty() { error } else { error.with_reason(text) }
         })
     })
 }
 
 fn attached(dir: &Dir) -> Result<Vec<OwnedFd>> {
-    let fail = |errno| Error::os("list the device filters of", errno).on(dir.path()).field("/devices");
+    let fail = |errno| Error::os("list the device filters of", errno).with_object(dir.path()).with_field("/devices");
     let mut programs = Vec::new();
     for id in bpf::attached(dir.as_fd()).map_err(fail)? {
         match bpf::by_id(id) {
             Ok(program) => programs.push(program),
             // Gone meanwhile, or labelled so that it may not be touched: a further program only denies more, so it can stay.
-            Err(Errno(libc::ENOENT | libc::EACCES | libc::EPERM)) => {}
+            Err(Errno::NOENT | Errno::ACCESS | Errno::PERM) => {}
             Err(errno) => return Err(fail(errno)),
         }
     }

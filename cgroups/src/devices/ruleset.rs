@@ -315,11 +315,11 @@ mod tests {
         ];
         for (text, pointer) in table {
             let error = RuleSet::from_rules(&rules(text)).unwrap_err();
-            assert_eq!(error.pointer(), Some(pointer), "{text}: {error}");
+            assert_eq!(error.field(), Some(pointer), "{text}: {error}");
         }
         let mut empty = rules("allow c 1:3 r");
         empty[0].access = "".into();
-        assert_eq!(RuleSet::from_rules(&empty).unwrap_err().pointer(), Some("/devices/0/access"));
+        assert_eq!(RuleSet::from_rules(&empty).unwrap_err().field(), Some("/devices/0/access"));
         // What the wildcard does not give can be taken away beside it.
         assert_eq!(steps(&RuleSet::default(), &set("allow c *:* m, allow c 1:5 r, deny c 1:5 r")), ["+ c *:* m"]);
     }

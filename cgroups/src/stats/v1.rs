@@ -5,7 +5,6 @@ use super::{BlkioEntry, HugetlbStats, MemoryEntry, Stats};
 use crate::dir::Dir;
 use crate::error::Result;
 use crate::part::Part;
-use crate::sys;
 
 pub(super) fn read(part: &Part, dir: &Dir, stats: &mut Stats) -> Result<()> {
     type Reader = fn(&Dir, &mut Stats) -> Result<()>;
@@ -37,13 +36,15 @@ fn cpu(dir: &Dir, stats: &mut Stats) -> Result<()> {
     Ok(())
 }
 
+/// Times in `cpuacct.stat` are in hundredths of a second on every architecture this runs on (USER_HZ).
+const NANOSECONDS_PER_TICK: u64 = 10_000_000;
+
 fn cpuacct(dir: &Dir, stats: &mut Stats) -> Result<()> {
     let usage = &mut stats.cpu.usage;
     usage.total = file_number(dir, "cpuacct.usage")?.unwrap_or_default();
-    let ticks = sys::clock_ticks();
     if let Some(text) = dir.read_if_there("cpuacct.stat")? {
         for (key, value) in key_values(&text) {
-            let nanoseconds = value.saturating_mul(1_000_000_000 / ticks);
+            let nanoseconds = value.saturating_mul(NANOSECONDS_PER_TICK);
             match key {
                 "user" => usage.user = nanoseconds,
                 "system" => usage.kernel = nanoseconds,

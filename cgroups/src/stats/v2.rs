@@ -106,7 +106,8 @@ fn io(text: &str, blkio: &mut BlkioStats) {
 
 /// The page sizes there are files for, found by the names of the files themselves.
 pub(super) fn page_sizes(dir: &Dir, suffix: &str) -> Result<Vec<String>> {
-    let entries = sys::entries(dir.as_fd()).map_err(|errno| Error::os("list the cgroup", errno).on(dir.path()))?;
+    let entries =
+        sys::entries(dir.as_fd()).map_err(|errno| Error::os("list the cgroup", errno).with_object(dir.path()))?;
     let mut sizes: Vec<String> = entries
         .iter()
         .filter_map(|entry| entry.name.strip_prefix("hugetlb.")?.strip_suffix(suffix))

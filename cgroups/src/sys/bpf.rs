@@ -1,8 +1,9 @@
-//! bpf(2), the five commands a device filter needs.
+//! bpf(2), the five commands a device filter needs: no wrapper crate that is used here has it.
+#![allow(unsafe_code, reason = "a system call whose argument holds pointers")]
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use super::{Errno, SysResult, errno, owned};
+use super::{Errno, SysResult};
 use crate::devices::program::Insn;
 
 const PROG_LOAD: libc::c_int = 5;
@@ -65,7 +66,17 @@ unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> SysResult<libc::c_long> 
     let attr: *mut T = attr;
     // SAFETY: `attr` points to a whole T, as the size says; what it points to in turn is the caller's duty.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<T>()) };
-    if result < 0 { Err(errno()) } else { Ok(result) }
+    if result < 0 {
+        return Err(super::last());
+    }
+    Ok(result)
+}
+
+/// Takes ownership of a descriptor the kernel has just made.
+fn owned(fd: libc::c_long) -> SysResult<OwnedFd> {
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::BADF)?;
+    // SAFETY: callers pass what bpf(2) has returned for a command that makes a new descriptor, and nothing else has seen it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Loads a device filter; again a few times when a signal interrupts the verifier.
@@ -74,18 +85,18 @@ pub(crate) fn load(code: &[Insn], log: &mut [u8]) -> SysResult<OwnedFd> {
     loop {
         let mut attr = Load {
             prog_type: PROG_TYPE_CGROUP_DEVICE,
-            insn_cnt: u32::try_from(code.len()).map_err(|_| Errno(libc::E2BIG))?,
+            insn_cnt: u32::try_from(code.len()).map_err(|_| Errno::TOOBIG)?,
             insns: code.as_ptr() as u64,
             license: c"Apache-2.0".as_ptr() as u64,
             log_level: u32::from(!log.is_empty()),
-            log_size: u32::try_from(log.len()).map_err(|_| Errno(libc::E2BIG))?,
+            log_size: u32::try_from(log.len()).map_err(|_| Errno::TOOBIG)?,
             log_buf: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
         };
         // SAFETY: `insns` points to `insn_cnt` instructions, `license` to a NUL-terminated string and `log_buf` to `log_size`
         // writable bytes or nothing; all outlive the call.
         match unsafe { bpf(PROG_LOAD, &mut attr) } {
             Ok(fd) => return owned(fd),
-            Err(Errno(libc::EAGAIN)) if tries < 10 => tries += 1,
+            Err(Errno::AGAIN) if tries < 10 => tries += 1,
             Err(errno) => return Err(errno),
         }
     }

@@ -93,11 +93,13 @@ impl Connection {
         }
         let error = Error::new(Kind::Bus, "connect to systemd");
         if tried.is_empty() {
-            return Err(error.detail("neither XDG_RUNTIME_DIR nor DBUS_SESSION_BUS_ADDRESS is set").hint(NO_USER_BUS));
+            return Err(error
+                .with_reason("neither XDG_RUNTIME_DIR nor DBUS_SESSION_BUS_ADDRESS is set")
+                .with_hint(NO_USER_BUS));
         }
         let hint =
             if whose == Whose::User { NO_USER_BUS } else { "is systemd running? the cgroupfs driver does without it" };
-        Err(error.detail(tried.join("; ")).hint(hint))
+        Err(error.with_reason(tried.join("; ")).with_hint(hint))
     }
 
     /// Authenticates by the socket's own credentials, which hold in a user namespace too, and greets the daemon.
@@ -121,7 +123,7 @@ impl Connection {
     }
 
     fn broken(&self, detail: &str) -> Error {
-        Error::new(Kind::Bus, "talk to systemd").detail(detail)
+        Error::new(Kind::Bus, "talk to systemd").with_reason(detail)
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<()> {
@@ -135,12 +137,12 @@ impl Connection {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Error::new(Kind::Timeout, "talk to systemd")
-                    .detail(format!("no answer within {} s", TIMEOUT.as_secs()))
-                    .hint("systemd or the bus is overloaded"));
+                    .with_reason(format!("no answer within {} s", TIMEOUT.as_secs()))
+                    .with_hint("systemd or the bus is overloaded"));
             }
             let wait = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1);
             let ready = sys::poll(self.stream.as_fd(), Wait::Readable, wait)
-                .map_err(|errno| Error::os("talk to systemd", errno).kind_is(Kind::Bus))?;
+                .map_err(|errno| Error::os("talk to systemd", errno).with_kind(Kind::Bus))?;
             if !ready {
                 continue;
             }
@@ -286,7 +288,7 @@ impl Manager for Connection {
 impl Failure {
     pub(crate) fn into_error(self) -> Error {
         match self {
-            Self::Refused(name, text) => Error::new(Kind::Bus, "ask systemd").detail(format!("{text} ({name})")),
+            Self::Refused(name, text) => Error::new(Kind::Bus, "ask systemd").with_reason(format!("{text} ({name})")),
             Self::Bus(error) => error,
         }
     }

@@ -34,7 +34,9 @@ impl Property {
         let Some(name) = key.strip_prefix(ANNOTATION) else {
             return Ok(None);
         };
-        let refuse = |detail: String| Error::new(Kind::InvalidResources, "read the annotation").on(key).detail(detail);
+        let refuse = |detail: String| {
+            Error::new(Kind::InvalidResources, "read the annotation").with_object(key).with_reason(detail)
+        };
         if name.len() < 3 || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
             return Err(refuse(
                 "the name of a property has at least three letters, and nothing but letters".to_owned(),

@@ -97,7 +97,7 @@ fn body_without_rights() {
         }
         let sandbox = Sandbox::new(&layout);
         let error = sandbox.apply(&resources(ALLOW_NULL)).unwrap_err();
-        assert_eq!((error.pointer(), error.errno()), (Some("/devices"), Some(libc::EPERM)), "{name}: {error}");
+        assert_eq!((error.field(), error.errno()), (Some("/devices"), Some(libc::EPERM)), "{name}: {error}");
         println!("refused: {error}");
     }
 }
@@ -127,7 +127,7 @@ fn impossible_rules_are_refused_before_anything_is_set() {
         let hole = r#"{"devices":[{"allow":true,"type":"c","major":1,"access":"rw"},
             {"allow":false,"type":"c","major":1,"minor":5,"access":"w"}]}"#;
         let error = sandbox.update(&resources(hole)).unwrap_err();
-        assert_eq!(error.pointer(), Some("/devices/1"), "{name}: {error}");
+        assert_eq!(error.field(), Some("/devices/1"), "{name}: {error}");
         assert!(can(&sandbox, READ_NULL) && !can(&sandbox, READ_ZERO), "{name}");
     }
 }

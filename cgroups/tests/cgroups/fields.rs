@@ -164,7 +164,7 @@ fn check(layout: &Layout, field: &Field) -> Result<(), String> {
         // A file that this kernel has not, or a device it cannot limit: the error has to name the file.
         Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV | 524)) => {
             let text = error.to_string();
-            assert!(text.contains(error.path().unwrap()) && error.pointer().is_some(), "{text}");
+            assert!(text.contains(error.object().unwrap()) && error.field().is_some(), "{text}");
             return Err(text);
         }
         Err(error) => panic!("{json}: {error}"),
@@ -193,7 +193,7 @@ fn refused(layout: &Layout, field: &Field) -> Result<(), String> {
     let sandbox = Sandbox::new(layout);
     let error = sandbox.apply(&resources(&json)).expect_err(&json);
     assert_eq!(error.kind(), orlop_cgroups::Kind::Unsupported, "{json}: {error}");
-    assert!(error.pointer().is_some_and(|pointer| pointer.starts_with('/')), "{json}: {error}");
+    assert!(error.field().is_some_and(|pointer| pointer.starts_with('/')), "{json}: {error}");
     Ok(())
 }
 
@@ -248,7 +248,7 @@ fn values_the_kernel_refuses_name_file_value_and_field() {
             let error = sandbox.apply(&resources(json)).unwrap_err();
             let text = error.to_string();
             assert!(text.contains(file) && text.contains(&format!("{value:?}")), "{name}: {text}");
-            assert_eq!(error.pointer(), Some(pointer), "{name}: {text}");
+            assert_eq!(error.field(), Some(pointer), "{name}: {text}");
         }
     }
 }

@@ -103,7 +103,7 @@ fn without_rights_and_limits_a_rootless_container_stays_where_it_is() {
     assert!(join.clone_into.is_none() && join.tasks.is_empty() && !join.attach);
     cgroup.apply(&resources(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#)).unwrap();
     let error = cgroup.apply(&resources(r#"{"pids":{"limit":5}}"#)).unwrap_err();
-    assert_eq!((error.kind(), error.pointer()), (Kind::NotDelegated, Some("/pids/limit")), "{error}");
+    assert_eq!((error.kind(), error.field()), (Kind::NotDelegated, Some("/pids/limit")), "{error}");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_missing_controller_is_named() {
             }
             let error = sandbox.apply(&resources(json)).unwrap_err();
             assert_eq!(error.kind(), Kind::Unsupported, "{name}: {error}");
-            assert_eq!(error.pointer(), Some(pointer), "{name}");
+            assert_eq!(error.field(), Some(pointer), "{name}");
             let text = error.to_string();
             let named = text.contains(&format!("{controller:?}")) || text.contains("no cgroup v2 tree");
             assert!(named, "{name}: {text}");
@@ -144,7 +144,7 @@ fn no_bus_is_a_clear_error() {
     let error = cgroup.attach(1).unwrap_err();
     assert_eq!(error.kind(), Kind::Bus, "{error}");
     assert!(error.to_string().contains("/run/systemd/private: No such file"), "{error}");
-    assert!(error.remedy().unwrap().contains("the cgroupfs driver does without it"), "{error}");
+    assert!(error.hint().unwrap().contains("the cgroupfs driver does without it"), "{error}");
     // Nothing was made, so there is nothing that a bus would be needed for.
     cgroup.remove().unwrap();
 }

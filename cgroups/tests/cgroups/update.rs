@@ -42,7 +42,7 @@ fn a_failed_update_changes_nothing() {
         let json = r#"{"memory":{"limit":33554432,"swap":33554432},"pids":{"limit":7},
             "cpu":{"shares":2048,"quota":70000,"period":50000,"cpus":"4000"}}"#;
         let error = sandbox.update(&resources(json)).unwrap_err();
-        assert_eq!(error.pointer(), Some("/cpu/cpus"), "{name}: {error}");
+        assert_eq!(error.field(), Some("/cpu/cpus"), "{name}: {error}");
         assert_eq!(state(&sandbox), before, "{name}");
         // And a good one does all of it.
         sandbox.update(&resources(&json.replace("4000", "0"))).unwrap();
@@ -96,7 +96,7 @@ fn a_limit_below_usage_is_refused_when_asked() {
         let error = sandbox
             .update(&resources(r#"{"memory":{"limit":4194304,"swap":4194304,"checkBeforeUpdate":true}}"#))
             .unwrap_err();
-        assert_eq!((error.kind(), error.pointer()), (Kind::BelowUsage, Some("/memory/swap")), "{name}: {error}");
+        assert_eq!((error.kind(), error.field()), (Kind::BelowUsage, Some("/memory/swap")), "{name}: {error}");
         assert_eq!(sandbox.stats().unwrap().memory.usage.limit, 268_435_456, "{name}");
         assert!(child.is_running(), "{name}");
     }

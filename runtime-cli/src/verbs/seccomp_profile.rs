@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Read;
 
-use orlop::seccomp::report::Error;
+use orlop::seccomp::Error;
 
 use crate::failure::Failure;
 

@@ -198,8 +198,8 @@ pub(crate) fn compile_seccomp(config: &Config<'_>) -> Result<Option<orlop_seccom
         config.annotations.get(config::SECCOMP_FAIL_UNKNOWN).is_some_and(|value| value.as_str() != "0");
     let filter = orlop_seccomp::compile(profile, &options).map_err(|error| {
         Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
-            .with_field(format!("/linux/seccomp{}", error.pointer()))
-            .with_reason(error.message().to_owned())
+            .with_field(format!("/linux/seccomp{}", error.field().unwrap_or_default()))
+            .with_reason(error.reason().unwrap_or_default())
     })?;
     if filter.notify && filter.listener_path.is_none() {
         return Err(Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
@@ -221,9 +221,9 @@ fn read_seccomp(
     let annotation = || format!("/annotations/{}", config::SECCOMP_BPF_DATA);
     let bytes = config::base64::decode(text).ok_or_else(|| refuse(annotation(), "is not base64".into()))?;
     orlop_seccomp::from_bytes(&bytes, profile, options).map_err(|error| {
-        let own = error.kind() == orlop_seccomp::ErrorKind::InvalidProgram;
-        let field = if own { annotation() } else { format!("/linux/seccomp{}", error.pointer()) };
-        refuse(field, error.message().to_owned())
+        let own = error.kind() == orlop_seccomp::Kind::InvalidProgram;
+        let field = if own { annotation() } else { format!("/linux/seccomp{}", error.field().unwrap_or_default()) };
+        refuse(field, error.reason().unwrap_or_default().to_owned())
     })
 }
 

@@ -162,7 +162,7 @@ fn decide(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Resul
     // Every runtime leaves names out that no architecture has; who plans shall see which. `create` says nothing of them.
     let filter = compile_seccomp(&config)?;
     for unknown in filter.iter().flat_map(|filter| &filter.unknown_syscalls) {
-        let warning = format!("config /linux/seccomp{}: unknown system call {:?}", unknown.pointer(), unknown.name);
+        let warning = format!("config /linux/seccomp{}: unknown system call {:?}", unknown.field(), unknown.name);
         prepared.warnings.push(warning);
     }
     let (mut cgroup_paths, writes) = match &prepared.cgroup {

@@ -129,8 +129,8 @@ fn check_seccomp(config: &Config<'_>, strict: bool, findings: &mut Vec<Finding>)
     }
     if let Err(wrong) = orlop_seccomp::compile(profile, &orlop_seccomp::Options::default()) {
         let fault = Error::new(Kind::InvalidConfig, Step::CompileSeccomp)
-            .with_field(format!("/linux/seccomp{}", wrong.pointer()))
-            .with_reason(wrong.message());
+            .with_field(format!("/linux/seccomp{}", wrong.field().unwrap_or_default()))
+            .with_reason(wrong.reason().unwrap_or_default());
         findings.push(error(&fault));
     }
     let advised = if strict { orlop_seccomp::advise(profile) } else { Vec::new() };

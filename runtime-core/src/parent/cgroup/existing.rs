@@ -28,22 +28,22 @@ impl Error {
             Some(errno) => Self::os(Step::Cgroup, errno).with_kind(kind),
             None => Self::new(kind, Step::Cgroup),
         };
-        let mut object = error.action().to_owned();
+        let mut object = error.step().to_owned();
         if let Some(value) = error.value() {
             object.push_str(&format!(" {value:?} to"));
         }
-        if let Some(path) = error.path() {
+        if let Some(path) = error.object() {
             object.push_str(&format!(" {path}"));
         }
         made = made.with_object(object);
-        if let Some(pointer) = error.pointer() {
-            made = made.with_field(format!("/linux/resources{pointer}"));
+        if let Some(field) = error.field() {
+            made = made.with_field(format!("/linux/resources{field}"));
         }
         if let Some(reason) = error.reason() {
             made = made.with_reason(reason);
         }
-        if let Some(remedy) = error.remedy() {
-            made = made.with_hint(remedy);
+        if let Some(hint) = error.hint() {
+            made = made.with_hint(hint);
         }
         made
     }
