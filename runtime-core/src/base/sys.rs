@@ -6,7 +6,6 @@
 
 pub(crate) mod lock;
 pub(crate) mod pidfd;
-mod processors;
 pub(crate) mod socket;
 mod spawn;
 
@@ -17,7 +16,6 @@ use nix::errno::Errno;
 use orlop_init::wire::Header;
 use orlop_init::{Block, NotABlock};
 
-pub(crate) use processors::Processors;
 pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, spawn, spawn_sleeper};
 
 type Result<T> = std::result::Result<T, Errno>;

@@ -95,7 +95,6 @@ impl Launch<'_> {
         let (block, block_fd) = InitBlock::write(self.plan, &connection, self.block_dir)?;
         let program = program().map_err(|errno| failed(errno).with_object("the init's memfd"))?;
         let number = std::ffi::CString::new(block_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
-        let processors = self.plan.sets_affinity.then(sys::Processors::of_this_thread).flatten();
         let spawned = sys::spawn(&Spawn {
             namespaces: self.plan.clone_flags,
             cgroup: self.clone_into,
@@ -104,7 +103,6 @@ impl Launch<'_> {
             environment: &[],
             before: &[],
             inherit: &[theirs.as_raw_fd(), block_fd.as_raw_fd()],
-            apart: processors.as_ref(),
             stdio: self.stdio.map(|streams| streams.each_ref().map(AsFd::as_fd)),
         });
         let (pid, pidfd) = spawned.map_err(|failed| clone_error(failed.errno, self.plan.clone_flags))?;

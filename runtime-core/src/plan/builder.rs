@@ -29,8 +29,6 @@ pub(crate) struct Plan {
     pub(crate) id_maps: Option<IdMaps>,
     /// The first fd that the command does not inherit.
     pub(crate) first_private_fd: u32,
-    /// Whether the init sets its affinity, whatever it has been started with.
-    pub(crate) sets_affinity: bool,
     /// The init's `oom_score_adj`, which the runtime writes before it hands anything over, and the field behind it.
     pub(crate) oom_score_adj: Option<(i32, String)>,
     /// Whether the seccomp filter has a listener.

@@ -114,7 +114,6 @@ impl Builder<'_> {
         if !self.options.host.rootless {
             let mask = self.plan.program.list(&[u8::MAX; 1024]);
             self.push(Op::Affinity { mask });
-            self.plan.sets_affinity = true;
         }
     }
 

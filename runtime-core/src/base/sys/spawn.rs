@@ -6,8 +6,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-use super::processors::Processors;
-
 /// What the new process is to be.
 #[derive(Debug)]
 pub(crate) struct Spawn<'s> {
@@ -25,8 +23,6 @@ pub(crate) struct Spawn<'s> {
     pub(crate) before: &'s [Before<'s>],
     /// Descriptors that it inherits under their own numbers.
     pub(crate) inherit: &'s [RawFd],
-    /// The caller's processors, for a process that goes to work where the caller is not.
-    pub(crate) apart: Option<&'s Processors>,
     /// Its standard streams; `None`: the caller's.
     pub(crate) stdio: Option<[BorrowedFd<'s>; 3]>,
 }
@@ -256,9 +252,6 @@ extern "C" fn child(context: *mut Context<'_>) -> ! {
 /// Executes the program; returns only with an errno.
 fn execute(context: &mut Context<'_>) -> i32 {
     let spawn = context.spawn;
-    if let Some(processors) = spawn.apart {
-        processors.leave();
-    }
     for step in spawn.before {
         let failed = prepare(*step);
         if failed != 0 {

@@ -143,7 +143,6 @@ impl Criu {
             environment: &environment,
             before: &before,
             inherit: &inherit,
-            apart: None,
             stdio,
         });
         let (pid, pidfd) = spawned.map_err(|problem| self.not_started(problem, &before))?;

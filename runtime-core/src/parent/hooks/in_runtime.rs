@@ -36,7 +36,6 @@ impl Spawn for InRuntime<'_> {
             environment: &environment.iter().map(CString::as_c_str).collect::<Vec<&CStr>>(),
             before: &before,
             inherit: &[],
-            apart: None,
             stdio: Some(stdio.each_ref().map(AsFd::as_fd)),
         });
         let failed = |errno: nix::errno::Errno| Error::os(Step::RunHook, errno as i32);
