@@ -3,7 +3,6 @@
 //! Pure: config, options and facts about the host go in, a [`Plan`] comes out. It is what `launch` carries out, what
 //! `orlop plan` prints, and what the index in a failed init's report points back into.
 
-mod assemblies;
 mod builder;
 mod cgroup_mounts;
 pub(crate) mod describe;
@@ -25,7 +24,7 @@ pub(crate) use exec::{ExecPlan, plan_exec};
 pub(crate) use hook::plan_hook;
 pub(crate) use options::{CgroupMounts, Hierarchy, Host, JoinCgroup, PlanOptions};
 pub(crate) use process::{gives_home, kills_execve};
-pub(crate) use resources::{Assembly, DeviceNode, HostWrite, IdMapped, IdMaps, MountMaps, Resource, TreeOf};
+pub(crate) use resources::{DeviceNode, HostWrite, IdMapped, IdMaps, MountMaps, Resource, TreeOf};
 
 use builder::Builder;
 use program::Program;
@@ -55,6 +54,5 @@ pub(crate) fn plan(
     builder.plan_namespaces()?;
     builder.plan_rootfs()?;
     builder.plan_process(filter)?;
-    builder.plan_assemblies();
-    Ok(builder.finish())
+    Ok(builder.plan)
 }

@@ -51,10 +51,6 @@ impl Executor<'_> {
                 None => return Ok(()),
             },
         };
-        if self.assembling.is_some() {
-            // The tree is lent.
-            return place.attach(tree);
-        }
         Self::spare_procfs(place, tree, flags)?;
         let covers_root = self.covers_root(place, target)?;
         let mount = match place.attach(tree) {

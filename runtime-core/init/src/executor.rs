@@ -29,8 +29,6 @@ pub(crate) struct Executor<'b> {
     pub(crate) root: Fd,
     /// Where it is attached, by the host's path.
     pub(crate) root_at: Str,
-    /// The one directory in which everything is made: the root of a file system that is put together before it is attached.
-    pub(crate) assembling: Option<Fd>,
     /// The container's end of its terminal.
     pub(crate) console: Option<Fd>,
     /// The directory in which the operation before this one made something.
@@ -48,21 +46,14 @@ pub(crate) struct Executor<'b> {
 }
 
 impl<'b> Executor<'b> {
-    /// For the operations of the block itself.
     pub(crate) fn new(block: Block<'b>) -> Self {
         let header = block.header();
-        Self::with(block, block.list(header.slots), &header.detail)
-    }
-
-    /// With descriptors and a place for text of the caller's.
-    pub(crate) fn with(block: Block<'b>, slots: &'b [AtomicI32], detail: &'b [AtomicU8; DETAIL]) -> Self {
         Self {
             block,
-            slots,
-            detail,
+            slots: block.list(header.slots),
+            detail: &header.detail,
             root: Fd(-1),
             root_at: Str::NONE,
-            assembling: None,
             console: None,
             parent: None,
             empty_dir: None,

@@ -10,17 +10,15 @@ use crate::abi::{
 use crate::executor::Executor;
 use crate::failure::Failure;
 use crate::sys::{self, CStr, Errno, Fd, close};
-use crate::wire::{self, Phase, Slot, Str, detail};
+use crate::wire::{self, Phase, Str, detail};
 
 impl Executor<'_> {
-    /// Takes what the runtime has opened for these slots; each place keeps a number plus 1.
-    pub(crate) fn receive(&self, slots: &[Slot], tasks: bool) -> Result<(), Failure> {
-        let header = self.block.header();
-        let tasks = if tasks { self.block.list(header.tasks) } else { &[] };
-        let all = self.block.list(header.slots);
-        let mut places = slots.iter().map(|slot| all.get(slot.0 as usize)).chain(tasks.iter().map(Some));
+    /// Takes what the runtime has opened; each place keeps a number plus 1.
+    pub(crate) fn receive(&self) -> Result<(), Failure> {
+        let tasks = self.block.list(self.block.header().tasks);
+        let mut places = self.slots.iter().chain(tasks);
         self.receive_each(|number| {
-            places.next().flatten().ok_or(Errno(EPROTO))?.store(number + 1, Ordering::Relaxed);
+            places.next().ok_or(Errno(EPROTO))?.store(number + 1, Ordering::Relaxed);
             Ok(())
         })
     }

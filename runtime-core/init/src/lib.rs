@@ -6,7 +6,7 @@
 //! that made the container is never reachable from within it.
 //!
 //! This crate has two users: the build script of the library `orlop` compiles `main.rs` into the program, and the library itself links
-//! the crate for [`wire`], [`Block`] and [`assemble`].
+//! the crate for [`wire`] and [`Block`].
 #![no_std]
 #![allow(
     unsafe_code,
@@ -22,7 +22,6 @@
 compile_error!("Orlop runs on 64-bit Linux only");
 
 mod abi;
-mod assembly;
 mod bind;
 mod block;
 mod classic;
@@ -40,6 +39,5 @@ mod run;
 mod sys;
 pub mod wire;
 
-pub use assembly::{Unmade, assemble};
 pub use block::{Block, NotABlock};
 pub use run::run;

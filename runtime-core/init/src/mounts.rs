@@ -252,18 +252,6 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Attaches a copy of what the runtime has put together: the kernel lists mounts in the order in which they were made, which is to
-    /// be that of the config. What was received is closed with all other descriptors, since the kernel waits when it goes.
-    pub(crate) fn attach(&mut self, tree: Slot, target: Str, flags: u32) -> Result<(), Failure> {
-        let mut name = [0u8; 256];
-        let place = self.directory(target, flags, &mut name)?;
-        self.receive(&[tree], false)?;
-        let copy = clone_tree(self.slot(tree), CStr::EMPTY, AT_RECURSIVE)?;
-        place.attach(copy)?;
-        close(copy)?;
-        place.leave()
-    }
-
     /// Gives the root of a new mount its security label.
     fn label_root(&self, mount: Fd, label: &Param) -> Result<(), Failure> {
         let root = sys::openat2(mount, CStr::new(b".\0"), O_DIRECTORY, 0, 0)?;
@@ -323,8 +311,6 @@ impl Executor<'_> {
         let (major, minor) = number;
         let dev = u64::from(minor & 0xff) | u64::from(major & 0xfff) << 8 | u64::from(minor & !0xff) << 12;
         match sys::mknodat(parent, name, mode, dev) {
-            // The runtime, which assembles, has a umask; the init has none.
-            Ok(_) if self.assembling.is_some() => drop(sys::fchmodat(parent, name, mode & 0o7777)?),
             Ok(_) => {}
             Err(Errno(EEXIST)) => {
                 let there = sys::statx(parent, name)?;

@@ -45,9 +45,6 @@ impl Executor<'_> {
         let cut = text.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let directory = Str { at: path.at, len: cut as u32 };
         let last = text.get(cut..).unwrap_or(&[]);
-        if let Some(dir) = self.assembling {
-            return Ok((dir, resolve::terminated(last, name).with_reason(detail::TARGET)?));
-        }
         let known = self.parent.filter(|parent| self.starts(parent.path) == self.starts(directory));
         if let Some(parent) = known.filter(|_| resolve::is_name(last)) {
             let name = resolve::terminated(last, name).with_reason(detail::TARGET)?;
@@ -96,7 +93,7 @@ impl Executor<'_> {
             let (dir, name) = self.parent(target, name)?;
             match sys::mkdirat(dir, name, 0o755) {
                 Ok(_) => return Ok(Some(Place::In(dir, name))),
-                Err(Errno(EEXIST)) if self.assembling.is_none() => {}
+                Err(Errno(EEXIST)) => {}
                 Err(errno) => return Err(Failure::new(errno, detail::TARGET)),
             }
         }

@@ -74,7 +74,7 @@ impl Executor<'_> {
             self.forget_parent()?;
         }
         match *op {
-            Op::Receive { slots } => self.receive(block.list(slots), true),
+            Op::Receive => self.receive(),
             Op::JoinCgroups => self.join_cgroups(),
             Op::JoinLate => self.join_late(),
             Op::NotDumpable => {
@@ -106,7 +106,6 @@ impl Executor<'_> {
             Op::Mount { target, fstype, source, params, attr, flags, after } => {
                 self.mount(target, fstype, source, params, attr, flags, after)
             }
-            Op::Attach { tree, target, flags, .. } => self.attach(tree, target, flags),
             Op::Bind { tree, source, target, flags, attrs } => self.bind(tree, source, target, flags, attrs),
             Op::SetAttr { target, attrs, flags } => self.set_attr(target, attrs, flags),
             Op::MakeDir { path, mode } => self.make_dir(path, mode),
@@ -255,7 +254,7 @@ impl Executor<'_> {
 
 /// Whether the directory in which this one makes an entry is kept for the next: every other operation might cover it.
 fn makes_an_entry(op: &Op) -> bool {
-    matches!(op, Op::Mount { .. } | Op::Attach { .. } | Op::Bind { .. } | Op::Device { .. } | Op::Symlink { .. })
+    matches!(op, Op::Mount { .. } | Op::Bind { .. } | Op::Device { .. } | Op::Symlink { .. })
 }
 
 fn done(result: sys::Result<usize>) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 /// [`Header::magic`].
 pub const MAGIC: u32 = u32::from_ne_bytes(*b"orlp");
 /// [`Header::version`]: one more with each change of what this file says.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The name of the init's process, until it executes the command.
 pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
@@ -248,9 +248,9 @@ pub const MAKE_FIRST: u32 = 1 << 8;
 #[repr(C, u32)]
 #[allow(missing_docs, reason = "the fields are the parameters of the call that the variant names")]
 pub enum Op {
-    /// Receives these descriptors and those of [`Header::tasks`] through the socket: the runtime opens and makes them while this process
-    /// is at work on what needs none.
-    Receive { slots: List<Slot> },
+    /// Receives the descriptors of [`Header::slots`] and of [`Header::tasks`] through the socket: the runtime opens and makes them
+    /// while this process is at work on what needs none.
+    Receive,
     /// Writes `0` into each of [`Header::tasks`]: a single-threaded process that moves itself takes no lock that waits for RCU.
     JoinCgroups,
     /// Receives the `tasks` files of hierarchies that can be entered only now that the runtime has set their limits, and writes `0`
@@ -294,8 +294,6 @@ pub enum Op {
     CurrentRoot,
     /// Mounts a new file system.
     Mount { target: Str, fstype: Str, source: Str, params: List<Param>, attr: u64, flags: u32, after: List<Attr> },
-    /// Receives a file system that the runtime has put together meanwhile (by [`crate::assemble`]), and attaches it.
-    Attach { tree: Slot, target: Str, fstype: Str, flags: u32 },
     /// Bind mounts a detached tree, or a host path.
     Bind { tree: Slot, source: Str, target: Str, flags: u32, attrs: List<Attr> },
     /// Changes the attributes of the mount at a path.
@@ -494,7 +492,7 @@ pub struct Header {
     pub die_with_parent: u32,
     /// The operations.
     pub ops: List<Record>,
-    /// File descriptors by [`Slot`], each plus 1; 0 before [`Op::Receive`] or [`Op::Attach`]. Written by the program.
+    /// File descriptors by [`Slot`], each plus 1; 0 before [`Op::Receive`]. Written by the program.
     pub slots: List<AtomicI32>,
     /// Those of [`Op::JoinCgroups`], likewise; places may be left over.
     pub tasks: List<AtomicI32>,

@@ -255,18 +255,6 @@ impl MappedBlock {
         // SAFETY: as in `into_block`, by which it has passed, and it is borrowed from the mapping.
         unsafe { Block::checked_before(self.mapping.base, self.mapping.size) }
     }
-
-    /// Carries operations of the block out on a new file system, whose detached mount is returned.
-    pub(crate) fn assemble(
-        &self,
-        operations: &[orlop_init::wire::Record],
-        slots: &[std::sync::atomic::AtomicI32],
-        detail: &[std::sync::atomic::AtomicU8; orlop_init::wire::DETAIL],
-    ) -> std::result::Result<OwnedFd, orlop_init::Unmade> {
-        let number = orlop_init::assemble(self.block(), operations, slots, detail)?;
-        // SAFETY: just made for us.
-        Ok(unsafe { OwnedFd::from_raw_fd(number) })
-    }
 }
 
 impl Drop for Mapping {

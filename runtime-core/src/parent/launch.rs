@@ -2,7 +2,6 @@
 //!
 //! Every wait watches the child's pidfd and has a deadline.
 
-mod assembly;
 mod block;
 mod idmapped;
 mod idmaps;
@@ -173,34 +172,24 @@ impl Init {
         (self.pid, self.pidfd)
     }
 
-    /// Opens what the plan names, and sends it to the init, with the `tasks` files that it is to write; then what it takes longer to
-    /// make, one by one, while the init goes on.
+    /// Opens what the plan names, and sends it to the init, with the `tasks` files that it is to write.
     ///
     /// # Errors
-    /// What cannot be opened or made, with its config field. The init is left waiting.
+    /// What cannot be opened, with its config field. The init is left waiting.
     pub(crate) fn hand_over(&self, plan: &Plan, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<()> {
         self.set_oom_score_adj(plan)?;
-        let opened = resources::open_all(plan, &plan.handed, given)?;
+        let opened = resources::open_all(plan, given)?;
         let numbers: Vec<RawFd> =
             opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
         let mut chunks = numbers.chunks(wire::DESCRIPTORS).peekable();
         loop {
             let chunk = chunks.next().unwrap_or_default();
             let more = chunks.peek().is_some();
-            if !self.send_descriptors(chunk, if more { wire::MORE } else { wire::LAST })? {
+            let taken = self.send_descriptors(chunk, if more { wire::MORE } else { wire::LAST })?;
+            if !taken || !more {
                 return Ok(());
             }
-            if !more {
-                break;
-            }
         }
-        for assembly in &plan.assemblies {
-            let made = assembly::make(plan, assembly, &self.block)?;
-            if !self.send_descriptors(&[made.as_raw_fd()], wire::LAST)? {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// While the init's files below /proc are still the caller's own: they no longer are once it cannot be traced.

@@ -4,7 +4,7 @@ use orlop_init::wire::{Op, Phase, Slot, Str};
 
 use super::options::PlanOptions;
 use super::program::Program;
-use super::resources::{Assembly, IdMaps, MappedMount, Resource};
+use super::resources::{IdMaps, MappedMount, Resource};
 use crate::base::Error;
 use crate::config::{Config, Namespace, NamespaceType};
 
@@ -17,10 +17,6 @@ pub(crate) struct Plan {
     pub(crate) program: Program,
     /// What is opened for it, by slot.
     pub(crate) resources: Vec<Resource>,
-    /// Those of them that are handed over at once.
-    pub(crate) handed: Vec<Slot>,
-    /// What is put together after that, and handed over one by one.
-    pub(crate) assemblies: Vec<Assembly>,
     /// The mounts whose ids the runtime maps while the init waits.
     pub(crate) mapped_mounts: Vec<MappedMount>,
     /// Whether the init enters some hierarchies of v1 only after its mounts.
@@ -68,21 +64,6 @@ impl Builder<'_> {
     pub(super) fn slot(&mut self, resource: Resource) -> Slot {
         self.plan.resources.push(resource);
         Slot(u32::try_from(self.plan.resources.len() - 1).unwrap_or(u32::MAX))
-    }
-
-    /// The plan, once all that it opens is known.
-    pub(super) fn finish(mut self) -> Plan {
-        let plan = &mut self.plan;
-        let all = 0..u32::try_from(plan.resources.len()).unwrap_or(u32::MAX);
-        let later = |slot: &Slot| plan.assemblies.iter().any(|one| one.slot == *slot || one.lent.contains(slot));
-        plan.handed = all.map(Slot).filter(|slot| !later(slot)).collect();
-        let slots = plan.program.list(&plan.handed);
-        for record in &mut plan.program.ops {
-            if let Op::Receive { slots: handed } = &mut record.op {
-                *handed = slots;
-            }
-        }
-        self.plan
     }
 
     /// The private procfs handle, opened once.

@@ -10,7 +10,7 @@ pub(crate) fn step(op: &Op) -> Step {
     match op {
         Op::JoinCgroups | Op::JoinLate | Op::Sync { phase: Phase::Attach } => Step::Cgroup,
         Op::Setns { .. } | Op::Unshare { .. } | Op::OpenForeignProcfs { .. } => Step::JoinNamespace,
-        Op::Receive { .. }
+        Op::Receive
         | Op::NotDumpable
         | Op::CloseReceived { .. }
         | Op::Fork { .. }
@@ -24,7 +24,7 @@ pub(crate) fn step(op: &Op) -> Step {
         Op::NewKeyring => Step::JoinKeyring,
         Op::Propagation { .. } | Op::RootPropagation { .. } => Step::SetPropagation,
         Op::Rootfs { .. } => Step::OpenRootfs,
-        Op::Mount { .. } | Op::Attach { .. } => Step::Mount,
+        Op::Mount { .. } => Step::Mount,
         Op::Bind { .. } => Step::BindMount,
         Op::SetAttr { .. } => Step::ReadonlyRootfs,
         Op::MakeDir { .. } => Step::MakeMountTarget,
@@ -72,9 +72,9 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
         Op::NotDumpable => "cannot be traced from here on".into(),
         Op::CloseReceived { .. } => "close what leads to the host".into(),
         Op::JoinLate => "enter hierarchies of v1 that are limited by now".into(),
-        Op::Receive { .. } => "receive what the runtime opens".into(),
+        Op::Receive => "receive what the runtime opens".into(),
         Op::Rootfs { path, .. } => text(*path),
-        Op::Mount { target, fstype, .. } | Op::Attach { target, fstype, .. } => {
+        Op::Mount { target, fstype, .. } => {
             format!("{} on {}", text(*fstype), text(*target))
         }
         Op::Bind { source, target, .. } => format!("{} on {}", text(*source), text(*target)),

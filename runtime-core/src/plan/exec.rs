@@ -1,6 +1,6 @@
 //! The plan of an `exec`: join what the container has, then the same as for its init.
 
-use orlop_init::wire::{List, Op, Slot};
+use orlop_init::wire::{Op, Slot};
 
 use super::builder::{Builder, Plan};
 use super::options::PlanOptions;
@@ -51,12 +51,12 @@ pub(crate) fn plan_exec(exec: &ExecPlan<'_>) -> Result<Plan> {
         hook: exec.hook,
     };
     builder.plan_execution(&execution)?;
-    Ok(builder.finish())
+    Ok(builder.plan)
 }
 
 impl Builder<'_> {
     fn plan_joining(&mut self, exec: &ExecPlan<'_>) -> Result<()> {
-        self.push(Op::Receive { slots: List::default() });
+        self.push(Op::Receive);
         let affinity = exec.process.exec_cpu_affinity.as_ref().filter(|_| exec.hook.is_none());
         if let Some(initial) = affinity.and_then(|affinity| affinity.initial.as_ref()) {
             let field = "/execCPUAffinity/initial";

@@ -1,6 +1,6 @@
 //! The plan of a hook that runs inside a container's namespaces.
 
-use orlop_init::wire::{List, Op, Slot};
+use orlop_init::wire::{Op, Slot};
 
 use super::builder::{Builder, Plan};
 use super::options::{Host, PlanOptions};
@@ -23,7 +23,7 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>,
         empty: Vec::new(),
         late_readonly: Vec::new(),
     };
-    builder.push(Op::Receive { slots: List::default() });
+    builder.push(Op::Receive);
     builder.push(Op::NotDumpable);
     builder.plan_join_of_hook();
     if builder.in_userns() {
@@ -48,7 +48,7 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>,
     // Of the runtime's environment nothing belongs into a container.
     builder.push_hook_program(hook, if hook.env.is_empty() { &path } else { &hook.env });
     builder.push(Op::Execute);
-    builder.finish()
+    builder.plan
 }
 
 impl Builder<'_> {

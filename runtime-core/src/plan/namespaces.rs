@@ -1,6 +1,6 @@
 //! Which namespaces are made by the clone, which by the init, and in which order existing ones are joined.
 
-use orlop_init::wire::{FOREIGN_PROCFS, List, Op, Phase, Slot};
+use orlop_init::wire::{FOREIGN_PROCFS, Op, Phase, Slot};
 
 use super::builder::Builder;
 use super::options::JoinCgroup;
@@ -40,7 +40,7 @@ impl Builder<'_> {
             // What the runtime opens next may lie in the cgroup that systemd makes only now.
             self.push(Op::Sync { phase: Phase::Attach });
         }
-        self.push(Op::Receive { slots: List::default() });
+        self.push(Op::Receive);
         self.push_cgroup_join();
         if let Some(process) = &self.config.process {
             self.plan_labels(process, "/process")?;

@@ -76,8 +76,6 @@ pub(crate) struct Host {
     pub(crate) apparmor: bool,
     /// SELinux does.
     pub(crate) selinux: bool,
-    /// Mounts can be attached to what is not attached itself (Linux 6.15).
-    pub(crate) assembles: bool,
 }
 
 /// How the process gets into its control groups, besides being born into one.

@@ -13,8 +13,6 @@ pub(crate) const DATA_AT: usize = size_of::<Header>().next_multiple_of(16);
 pub(crate) struct Program {
     /// What is done.
     pub(crate) ops: Vec<Record>,
-    /// What the runtime itself carries out meanwhile.
-    pub(crate) assembled: Vec<Record>,
     /// Strings and arrays; offsets count from [`DATA_AT`] bytes before.
     pub(crate) data: Vec<u8>,
     /// Candidates for the command.

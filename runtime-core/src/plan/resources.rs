@@ -1,12 +1,8 @@
 //! What the launch opens for the init, and what the runtime itself writes.
 
-use std::ops::Range;
-
-use orlop_init::wire::Slot;
-
 use crate::config::{IdMapping, NamespaceType};
 
-/// What the launch opens and hands over to the init; a [`Slot`] is an index into the plan's list of these.
+/// What the launch opens and hands over to the init; a [`Slot`](orlop_init::wire::Slot) is an index into the plan's list of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Resource {
     /// A detached copy of a directory tree or file of the host.
@@ -15,8 +11,6 @@ pub(crate) enum Resource {
     Device(DeviceNode),
     /// A verified handle on procfs.
     Proc,
-    /// A file system that is put together while the init is at work (see [`Assembly`]).
-    Assembly,
     /// A namespace.
     Namespace { path: String, kind: NamespaceType, field: String },
     /// A user namespace whose mappings an idmapped mount takes.
@@ -96,15 +90,4 @@ pub(crate) struct HostWrite {
 pub(crate) struct IdMaps {
     pub(crate) uids: Vec<IdMapping>,
     pub(crate) gids: Vec<IdMapping>,
-}
-
-/// A file system that is put together by the runtime.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Assembly {
-    /// Where the init finds it.
-    pub(crate) slot: Slot,
-    /// The operations of [`Program::assembled`](super::program::Program::assembled) that make it: the file system, then what is in it.
-    pub(crate) operations: Range<usize>,
-    /// What those bind.
-    pub(crate) lent: Vec<Slot>,
 }

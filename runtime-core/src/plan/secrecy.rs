@@ -56,7 +56,7 @@ fn slots(op: &Op) -> Vec<Slot> {
     match op {
         Op::Setns { fd, .. } | Op::OpenForeignProcfs { namespace: fd, .. } => vec![*fd],
         Op::TimeOffsets { proc, .. } | Op::WriteProc { proc, .. } => vec![*proc],
-        Op::Rootfs { tree, .. } | Op::Attach { tree, .. } | Op::Bind { tree, .. } => vec![*tree],
+        Op::Rootfs { tree, .. } | Op::Bind { tree, .. } => vec![*tree],
         Op::Mask { null, .. } => vec![*null],
         Op::EnterRoot { dir } => vec![*dir],
         Op::Console { socket, .. } => vec![*socket],

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use orlop_init::wire::{Op, Record as Operated};
 use serde::Serialize;
 
 use crate::base::{ContainerId, Result, Runtime};
@@ -96,23 +95,11 @@ pub fn plan(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Res
 
 fn of_init(plan: &Plan) -> impl Iterator<Item = Operation> {
     let view = plan.program.view();
-    let told = move |by: &'static str, record: &Operated| Operation {
-        by,
+    plan.program.ops.iter().map(move |record| Operation {
+        by: "init",
         step: describe::step(&record.op).words(),
         object: describe::object(&record.op, view),
         field: view.text(record.field).to_owned(),
-    };
-    plan.program.ops.iter().flat_map(move |record| {
-        let assembled = match record.op {
-            Op::Attach { tree, .. } => plan.assemblies.iter().find(|assembly| assembly.slot == tree),
-            _ => None,
-        };
-        let operations = assembled.and_then(|assembly| plan.program.assembled.get(assembly.operations.clone()));
-        operations
-            .unwrap_or_default()
-            .iter()
-            .map(move |record| told("runtime", record))
-            .chain(std::iter::once(told("init", record)))
     })
 }
 
@@ -131,12 +118,7 @@ fn opening(resource: &Resource) -> Option<Operation> {
         Resource::IdMap { maps: MountMaps::Joined { path, .. }, field } => {
             (format!("the user namespace {path} for an id-mapped mount"), field.clone())
         }
-        Resource::Assembly
-        | Resource::Proc
-        | Resource::ConsoleSocket
-        | Resource::StartFifo
-        | Resource::InitPidfd
-        | Resource::InitRoot => {
+        Resource::Proc | Resource::ConsoleSocket | Resource::StartFifo | Resource::InitPidfd | Resource::InitRoot => {
             return None;
         }
     };

@@ -184,17 +184,6 @@ impl InitBlock {
         self.mapped.block().record(self.header().progress.load(Ordering::Relaxed) as usize)
     }
 
-    /// Carries operations that refer to the block out on a new file system of this process's; `detail` is what [`Self::detail`] is for
-    /// the init's.
-    pub(crate) fn assemble(
-        &self,
-        operations: &[Record],
-        slots: &[AtomicI32],
-        detail: &[AtomicU8; DETAIL],
-    ) -> std::result::Result<OwnedFd, orlop_init::Unmade> {
-        self.mapped.assemble(operations, slots, detail)
-    }
-
     /// The reported errno and reason.
     pub(crate) fn report(&self) -> (i32, u32) {
         let header = self.header();

@@ -1,6 +1,5 @@
 //! What an init reported by number, turned back into an error with step, object, config field and cause.
 
-use orlop_init::Unmade;
 use orlop_init::wire::{Op, Phase, ProcFile, Record, detail};
 
 use super::block::InitBlock;
@@ -64,11 +63,6 @@ pub(crate) fn failure(block: &InitBlock) -> Error {
     }
 }
 
-/// The error of what the runtime could not put together; `record` is the operation that failed.
-pub(super) fn unmade(block: &InitBlock, record: &Record, unmade: &Unmade, said: &[u8]) -> Error {
-    failed(block, record, unmade.errno, unmade.reason, said)
-}
-
 fn failed(block: &InitBlock, record: &Record, errno: i32, reason: u32, said: &[u8]) -> Error {
     let view = block.view();
     let field = view.text(record.field);
@@ -94,7 +88,7 @@ fn failed(block: &InitBlock, record: &Record, errno: i32, reason: u32, said: &[u
 fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error {
     match (op, reason) {
         (Op::Chdir { .. }, detail::OUTSIDE) => error.with_reason("the directory is outside of the container's root"),
-        (Op::Mount { .. } | Op::Attach { .. }, detail::SYMLINK) => {
+        (Op::Mount { .. }, detail::SYMLINK) => {
             error.with_reason("the target is a symbolic link, and it must be mounted on ordinary directory")
         }
         (_, detail::ON_PROCFS) => error.with_reason(
@@ -144,7 +138,6 @@ fn is_mounting(op: &Op) -> bool {
         op,
         Op::Rootfs { .. }
             | Op::Mount { .. }
-            | Op::Attach { .. }
             | Op::Bind { .. }
             | Op::SetAttr { .. }
             | Op::Mask { .. }

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
-use orlop_init::wire::Slot;
 
 use super::namespaces::open_namespace;
 use crate::base::procfs::Procfs;
@@ -39,13 +38,9 @@ impl AsFd for Opened<'_> {
     }
 }
 
-/// Opens the resources of `plan` behind `slots`.
-pub(crate) fn open_all<'g>(plan: &Plan, slots: &[Slot], given: &Given<'g>) -> Result<Vec<Opened<'g>>> {
-    let unknown = || Error::new(Kind::System, Step::Clone).with_reason("the plan hands over what it does not name");
-    slots
-        .iter()
-        .map(|slot| plan.resources.get(slot.0 as usize).ok_or_else(unknown).and_then(|one| open_one(one, given)))
-        .collect()
+/// Opens the resources of `plan`, in their order.
+pub(crate) fn open_all<'g>(plan: &Plan, given: &Given<'g>) -> Result<Vec<Opened<'g>>> {
+    plan.resources.iter().map(|resource| open_one(resource, given)).collect()
 }
 
 fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
@@ -59,7 +54,6 @@ fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
             Ok(Opened::Own(tree))
         }
         Resource::Device(node) => super::nodes::open(node).map(Opened::Own),
-        Resource::Assembly => Err(missing("an assembly is made and not opened")),
         Resource::Proc => Ok(Opened::Own(Procfs::open()?.into_fd())),
         Resource::Namespace { path, kind, field } => open_namespace(path, *kind, field).map(Opened::Own),
         Resource::IdMap { maps, field } => super::idmapped::namespace(maps, field).map(Opened::Own),
