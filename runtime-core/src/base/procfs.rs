@@ -18,14 +18,14 @@ use orlop_cgroups::ProcessCgroups;
 use crate::base::error::{Error, Result};
 use crate::base::id::HostPid;
 use crate::base::step::Step;
-use crate::base::sys;
+use crate::base::sys::{self, ResolveFlags};
 
 /// The inode of a procfs's root (`PROC_ROOT_INO` of linux/proc_fs.h): a bind mount of a directory below it has another.
 const PROC_ROOT_INODE: u64 = 1;
 
-const BENEATH: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_XDEV | libc::RESOLVE_NO_MAGICLINKS;
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_XDEV).union(ResolveFlags::NO_MAGICLINKS);
 /// The same, and through no link at all.
-const CONFINED: u64 = BENEATH | libc::RESOLVE_NO_SYMLINKS;
+const CONFINED: ResolveFlags = BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
 /// The root of a procfs.
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl Procfs {
         self.open_resolved(path, flags, CONFINED)
     }
 
-    fn open_resolved(&self, path: &CStr, flags: OFlag, resolve: u64) -> nix::Result<OwnedFd> {
-        sys::openat2(self.root.as_fd(), path, (flags | OFlag::O_NOFOLLOW).bits(), resolve)
+    fn open_resolved(&self, path: &CStr, flags: OFlag, resolve: ResolveFlags) -> nix::Result<OwnedFd> {
+        sys::openat2(self.root.as_fd(), path, flags | OFlag::O_NOFOLLOW, resolve)
     }
 
     /// Opens the root directory of the process `pid` (O_PATH).
@@ -127,7 +127,7 @@ impl Procfs {
     }
 
     /// A namespace is a magic link, which the confined lookup rightly refuses: only its directory is looked up so.
-    fn namespace(&self, directory: &str, name: &str, resolve: u64) -> Result<OwnedFd> {
+    fn namespace(&self, directory: &str, name: &str, resolve: ResolveFlags) -> Result<OwnedFd> {
         let open = || {
             let path = CString::new(directory).map_err(|_| Errno::EINVAL)?;
             let links = self.open_resolved(&path, OFlag::O_PATH | OFlag::O_DIRECTORY, resolve)?;

@@ -1,92 +1,74 @@
-//! System calls that nix does not wrap, with safe defaults: close-on-exec always, errors as [`Errno`].
+//! System calls that nix does not wrap, through rustix or, where it has not got them either, by hand. With safe defaults:
+//! close-on-exec always, errors as [`Errno`].
 #![allow(
     unsafe_code,
     reason = "the only module of this crate that talks to the kernel without nix; each use argues its case"
 )]
 
+mod errno;
 pub(crate) mod lock;
 pub(crate) mod pidfd;
 pub(crate) mod socket;
 mod spawn;
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use errno::errno;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use orlop_init::wire::Header;
 use orlop_init::{Block, NotABlock};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags, memfd_create};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsmount, fsopen, open_tree,
+};
+use rustix::process::PidfdGetfdFlags;
 
+pub(crate) use rustix::fs::ResolveFlags;
 pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, spawn, spawn_sleeper};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// Takes ownership of the descriptor that a system call returned.
-fn owned(result: libc::c_long) -> Result<OwnedFd> {
-    let fd = Errno::result(result)?;
-    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// `memfd_create(2)`: executable where `executable`, and sealable.
 pub(crate) fn memfd(name: &CStr, executable: bool) -> Result<OwnedFd> {
-    /// Since Linux 6.3; before, every memfd was executable.
-    const MFD_EXEC: libc::c_uint = 0x10;
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    let create = |flags: libc::c_uint| {
-        // SAFETY: the name is NUL-terminated.
-        owned(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) })
-    };
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     if executable {
-        match create(flags | MFD_EXEC) {
-            Err(Errno::EINVAL) => {}
-            other => return other,
+        // Since Linux 6.3; before, every memfd was executable.
+        match memfd_create(name, flags | MemfdFlags::EXEC) {
+            Err(rustix::io::Errno::INVAL) => {}
+            other => return other.map_err(errno),
         }
     }
-    create(flags)
+    memfd_create(name, flags).map_err(errno)
 }
 
-/// Adds `seals` (`F_SEAL_*`) to a memfd.
-pub(crate) fn add_seals(fd: BorrowedFd<'_>, seals: libc::c_int) -> Result<()> {
-    // SAFETY: F_ADD_SEALS takes an int.
-    Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(drop)
+/// Seals a memfd: from now on neither its content nor its size changes.
+pub(crate) fn seal(fd: BorrowedFd<'_>) -> Result<()> {
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(fd, seals).map_err(errno)
 }
 
 /// `open_tree(2)` with OPEN_TREE_CLONE (Linux 5.2): a detached copy of the mount that holds `path`, seen from `path` on.
 pub(crate) fn clone_tree(path: &CStr, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
-    const OPEN_TREE_CLONE: libc::c_int = 1;
-    let mut flags = OPEN_TREE_CLONE | libc::O_CLOEXEC;
-    if recursive {
-        flags |= libc::AT_RECURSIVE;
-    }
-    if nofollow {
-        flags |= libc::AT_SYMLINK_NOFOLLOW;
-    }
-    // SAFETY: the path is NUL-terminated.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, nofollow);
+    open_tree(rustix::fs::CWD, path, flags).map_err(errno)
 }
 
 /// `open_tree(2)` as [`clone_tree`], of a file below `dir`, which may itself be a detached mount of this process's (Linux 6.15).
 pub(crate) fn clone_tree_at(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
-    const OPEN_TREE_CLONE: libc::c_int = 1;
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_SYMLINK_NOFOLLOW;
-    // SAFETY: the path is NUL-terminated.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    open_tree(dir, path, flags).map_err(errno)
 }
 
 /// A tmpfs that is mounted nowhere, for device nodes: `fsopen(2)`, `fsconfig(2)`, `fsmount(2)` (Linux 5.2).
 pub(crate) fn detached_tmpfs() -> Result<OwnedFd> {
-    const FSOPEN_CLOEXEC: libc::c_uint = 1;
-    const FSMOUNT_CLOEXEC: libc::c_uint = 1;
-    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
-    const NOSUID_NOEXEC: libc::c_uint = 0x2 | 0x8;
-    // SAFETY: the name is NUL-terminated.
-    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) })?;
-    let (fd, null) = (context.as_raw_fd(), std::ptr::null::<libc::c_char>());
-    // SAFETY: this command takes neither key nor value.
-    Errno::result(unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, null, null, 0) })?;
-    // SAFETY: takes numbers only.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, fd, FSMOUNT_CLOEXEC, NOSUID_NOEXEC) })
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(errno)?;
+    fsconfig_create(&context).map_err(errno)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(errno)
 }
 
 /// `mount_setattr(2)` with MOUNT_ATTR_IDMAP (Linux 5.12) on a detached mount.
@@ -100,41 +82,20 @@ pub(crate) fn set_id_map(tree: BorrowedFd<'_>, userns: BorrowedFd<'_>, recursive
     Errno::result(result).map(drop)
 }
 
-/// `pidfd_open(2)` (Linux 5.3).
-pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd> {
-    // SAFETY: takes two numbers.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
-}
-
 /// `pidfd_getfd(2)` (Linux 5.6): a duplicate of the descriptor `number` of another process.
 pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
-    // SAFETY: takes three numbers.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })
-}
-
-/// `setns(2)` of the calling thread.
-pub(crate) fn setns(fd: BorrowedFd<'_>, flags: u64) -> Result<()> {
-    let flags = libc::c_int::try_from(flags).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: takes two numbers.
-    Errno::result(unsafe { libc::setns(fd.as_raw_fd(), flags) }).map(drop)
+    rustix::process::pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty()).map_err(errno)
 }
 
 /// `openat2(2)` (Linux 5.6), close-on-exec.
-pub(crate) fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, resolve: u64) -> Result<OwnedFd> {
-    let how = [u64::from((flags | libc::O_CLOEXEC).cast_unsigned()), 0, resolve];
-    // SAFETY: the path is NUL-terminated, and struct open_how is three 64-bit words.
-    owned(unsafe { libc::syscall(libc::SYS_openat2, dir.as_raw_fd(), path.as_ptr(), how.as_ptr(), size_of_val(&how)) })
+pub(crate) fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: OFlag, resolve: ResolveFlags) -> Result<OwnedFd> {
+    let flags = OFlags::from_bits_retain(flags.bits().cast_unsigned()) | OFlags::CLOEXEC;
+    rustix::fs::openat2(dir, path, flags, rustix::fs::Mode::empty(), resolve).map_err(errno)
 }
 
 /// The effective capabilities of this thread (capget(2)); none where they cannot be told.
 pub(crate) fn effective_capabilities() -> u64 {
-    const VERSION_3: u32 = 0x2008_0522;
-    let mut header = [VERSION_3, 0];
-    let mut data = [0u32; 6];
-    // SAFETY: version 3 reads a header of two words and writes six words of data, which both live through the call.
-    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()) };
-    let [low, _, _, high, ..] = data;
-    if result == 0 { u64::from(low) | u64::from(high) << 32 } else { 0 }
+    rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits())
 }
 
 /// The kind of namespace behind `fd`, as its CLONE_NEW* flag (`NS_GET_NSTYPE` of ioctl_ns(2), Linux 4.11).

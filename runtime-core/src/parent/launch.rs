@@ -154,7 +154,7 @@ fn program() -> std::result::Result<OwnedFd, Errno> {
         let written = nix::unistd::write(&fd, rest)?;
         rest = rest.get(written..).unwrap_or(&[]);
     }
-    sys::add_seals(fd.as_fd(), libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL)?;
+    sys::seal(fd.as_fd())?;
     Ok(fd)
 }
 
@@ -415,7 +415,7 @@ impl Init {
     fn follow_fork(&mut self) -> Result<bool> {
         let Some(next) = self.block.take_forked().and_then(HostPid::new) else { return Ok(false) };
         let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
-        let pidfd = sys::pidfd_open(next.get()).map_err(failed)?;
+        let pidfd = sys::pidfd::open(next).map_err(failed)?;
         // The number comes from a block that the init can write, and an init may be traced by who has the right to trace everything: no other
         // process than a child of ours is taken for it.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;

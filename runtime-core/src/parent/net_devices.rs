@@ -5,15 +5,14 @@ mod netlink;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
 
 use crate::base::procfs::Procfs;
-use crate::base::{Error, HostPid, Kind, Result, Step, sys};
+use crate::base::{Error, HostPid, Kind, Result, Step};
 use netlink::{Address, Link, Socket};
 
 #[cfg(fuzzing)]
 pub(crate) use netlink::decode_all;
-
-const NETWORK: u64 = 0x4000_0000;
 
 /// Moves each device (its name, and its name in the container) into the network namespace of `pid`.
 ///
@@ -68,10 +67,10 @@ struct Moved<'d> {
 
 /// A netlink socket belongs for ever to the namespace that its thread was in when it was opened.
 fn socket_in(target: BorrowedFd<'_>, own: BorrowedFd<'_>) -> nix::Result<Socket> {
-    sys::setns(target, NETWORK)?;
+    setns(target, CloneFlags::CLONE_NEWNET)?;
     let socket = Socket::open();
     // A thread that may enter another namespace may enter its own again; anywhere else it must not go on.
-    if sys::setns(own, NETWORK).is_err() {
+    if setns(own, CloneFlags::CLONE_NEWNET).is_err() {
         std::process::abort();
     }
     socket

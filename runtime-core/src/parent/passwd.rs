@@ -11,12 +11,11 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::base::procfs::Procfs;
-use crate::base::sys;
+use crate::base::sys::{self, ResolveFlags};
 use crate::config::Config;
 use crate::config::mount_options::MountOptions;
 
-/// RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS of openat2(2).
-const IN_ROOT: u64 = 0x10 | 0x02;
+const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 /// No more of a file that the image may have made as large as it likes.
 const MAX_SIZE: u64 = 1 << 20;
 
@@ -54,7 +53,7 @@ fn find(path: &Path) -> Option<OwnedFd> {
 
 /// A path that the image or a volume decides where it leads: never out of `directory`.
 fn find_below(directory: BorrowedFd<'_>, path: &CStr) -> Option<OwnedFd> {
-    sys::openat2(directory, path, libc::O_PATH, IN_ROOT).ok()
+    sys::openat2(directory, path, OFlag::O_PATH, IN_ROOT).ok()
 }
 
 /// Opens what was found only if it is a regular file: a FIFO would hold this process, and a device may act on being opened.

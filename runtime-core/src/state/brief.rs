@@ -5,13 +5,15 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use serde::Deserialize;
 
 use super::files::{EXEC_FIFO, STATE_FILE, has_file, read_into};
 use super::record::{self, InitProcess, Phase};
 use super::store::{Entry, Store};
-use crate::base::{ContainerId, Error, HostPid, Result, Step, sys};
+use crate::base::sys::{self, ResolveFlags};
+use crate::base::{ContainerId, Error, HostPid, Result, Step};
 
 /// A container as it is described to others.
 #[derive(Debug)]
@@ -87,8 +89,8 @@ impl Store {
         let mut read = || -> Option<Brief<'_>> {
             let path = CString::new(format!("{id}/{STATE_FILE}")).ok()?;
             // No id is `..` or has a slash, so that without links there is no way out.
-            let (flags, resolve) = (libc::O_RDONLY | libc::O_NONBLOCK, libc::RESOLVE_NO_SYMLINKS);
-            let file = sys::openat2(self.root.as_fd(), &path, flags, resolve).ok()?;
+            let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+            let file = sys::openat2(self.root.as_fd(), &path, flags, ResolveFlags::NO_SYMLINKS).ok()?;
             let mut file = File::from(file);
             let wire: Wire = serde_json::from_slice(read_into(&mut file, buffer).ok()?).ok()?;
             let right = wire.orlop_state == record::FORMAT && wire.id == id.as_str();

@@ -1,8 +1,11 @@
 //! The lock of a directory.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use rustix::fs::{FlockOperation, flock};
+
+use super::errno::errno;
 
 /// A directory with an exclusive `flock(2)` on it, as long as this lives.
 #[derive(Debug)]
@@ -11,10 +14,9 @@ pub(crate) struct Lock(OwnedFd);
 impl Lock {
     /// Takes the lock if nobody has it; else the directory comes back with [`Errno::EWOULDBLOCK`].
     pub(crate) fn try_take(directory: OwnedFd) -> Result<Self, (OwnedFd, Errno)> {
-        // SAFETY: the fd is owned, so it is open; the call touches no memory of this program.
-        match Errno::result(unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-            Ok(_) => Ok(Self(directory)),
-            Err(errno) => Err((directory, errno)),
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self(directory)),
+            Err(failed) => Err((directory, errno(failed))),
         }
     }
 }
@@ -29,7 +31,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Said aloud, since a child between clone and exec has a copy of the fd, which would keep the lock beyond the close. Should
         // it fail, that close is what remains.
-        // SAFETY: the fd is owned, so it is open; the call touches no memory of this program.
-        unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) };
+        let released = flock(&self.0, FlockOperation::Unlock);
+        debug_assert!(released.is_ok());
     }
 }

@@ -1,13 +1,15 @@
 //! Process file descriptors: a process named once and for all, however often its pid is used again.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::fstatfs;
+use rustix::process::PidfdFlags;
 
+use super::errno::errno;
 use crate::base::id::HostPid;
 
 /// The file system type of pidfds since Linux 6.9 (`PID_FS_MAGIC` of linux/magic.h); before, they share one anonymous inode.
@@ -15,14 +17,11 @@ const PID_FS_MAGIC: i64 = 0x5049_4446;
 
 /// `pidfd_open(2)`, Linux 5.3. The fd is close-on-exec by itself.
 pub(crate) fn open(pid: HostPid) -> nix::Result<OwnedFd> {
-    // SAFETY: two integers go in; nothing of this program's memory is involved.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get(), 0) };
-    let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just made this fd for us and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let pid = rustix::process::Pid::from_raw(pid.get()).ok_or(Errno::ESRCH)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(errno)
 }
 
-/// `pidfd_send_signal(2)`, Linux 5.1. Signal 0 only asks.
+/// `pidfd_send_signal(2)`, Linux 5.1. Signal 0 only asks, which rustix cannot say, nor a real-time signal.
 pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()> {
     let info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: the fd is open as long as it is borrowed, and a null siginfo is what the call documents for "as kill(2)".

@@ -7,26 +7,26 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
+use crate::base::Result;
 use crate::base::procfs::Procfs;
-use crate::base::{Result, sys};
+use crate::base::sys::{self, ResolveFlags};
 use crate::config::paths::clean;
 
-/// `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS` of linux/openat2.h.
-const IN_ROOT: u64 = 0x10 | 0x02;
+const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
 /// How often a lookup is repeated that a rename elsewhere got in the way of (openat2(2), EAGAIN).
 const ATTEMPTS: u32 = 128;
 
-fn open(root: BorrowedFd<'_>, path: &str, flags: libc::c_int) -> nix::Result<OwnedFd> {
-    open_resolved(root, path, flags | libc::O_PATH)
+fn open(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+    open_resolved(root, path, flags | OFlag::O_PATH)
 }
 
 /// Opens a directory inside `root` for reading.
 pub(super) fn open_directory(root: BorrowedFd<'_>, path: &str) -> nix::Result<OwnedFd> {
-    open_resolved(root, path, libc::O_RDONLY | libc::O_DIRECTORY)
+    open_resolved(root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
 }
 
-fn open_resolved(root: BorrowedFd<'_>, path: &str, flags: libc::c_int) -> nix::Result<OwnedFd> {
+fn open_resolved(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
     let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
     for _ in 0..ATTEMPTS {
         match sys::openat2(root, &path, flags, IN_ROOT) {
@@ -42,7 +42,7 @@ pub(crate) fn resolve(procfs: &Procfs, root: BorrowedFd<'_>, path: &str) -> Resu
     let path = clean(path);
     let mut there = path.as_str();
     loop {
-        match open(root, there, 0) {
+        match open(root, there, OFlag::empty()) {
             Ok(found) => {
                 let top = procfs.path_of(root)?;
                 let found = procfs.path_of(found.as_fd())?;
@@ -60,7 +60,7 @@ pub(crate) fn resolve(procfs: &Procfs, root: BorrowedFd<'_>, path: &str) -> Resu
 
 /// Whether what a mount goes on is there.
 pub(crate) fn has_target(root: BorrowedFd<'_>, path: &str) -> nix::Result<bool> {
-    match open(root, &clean(path), 0) {
+    match open(root, &clean(path), OFlag::empty()) {
         Ok(_) => Ok(true),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(false),
         Err(errno) => Err(errno),
@@ -70,12 +70,12 @@ pub(crate) fn has_target(root: BorrowedFd<'_>, path: &str) -> nix::Result<bool> 
 /// Makes what a mount goes on, with the directories above it, where it is missing.
 pub(crate) fn make_target(root: BorrowedFd<'_>, path: &str, directory: bool) -> nix::Result<()> {
     let path = clean(path);
-    match open(root, &path, 0) {
+    match open(root, &path, OFlag::empty()) {
         Ok(_) => return Ok(()),
         Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno),
     }
-    let mut parent = open(root, "/", libc::O_DIRECTORY)?;
+    let mut parent = open(root, "/", OFlag::O_DIRECTORY)?;
     let mut done = String::new();
     let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
     while let Some(name) = names.next() {
@@ -85,12 +85,12 @@ pub(crate) fn make_target(root: BorrowedFd<'_>, path: &str, directory: bool) -> 
             let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_WRONLY;
             return openat(&parent, name, flags, Mode::from_bits_truncate(0o644)).map(drop);
         }
-        match open(root, &done, libc::O_DIRECTORY) {
+        match open(root, &done, OFlag::O_DIRECTORY) {
             Ok(next) => parent = next,
             Err(Errno::ENOENT) => {
                 // A link that leads nowhere is in the way: nothing is made behind it.
                 mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
-                parent = open(root, &done, libc::O_DIRECTORY)?;
+                parent = open(root, &done, OFlag::O_DIRECTORY)?;
             }
             Err(errno) => return Err(errno),
         }

@@ -6,8 +6,10 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use crate::base::procfs::Procfs;
-use crate::base::sys::{self, pidfd};
+use crate::base::sys::pidfd;
 use crate::base::{Error, HostPid, Kind, Result, Step};
 use crate::config::IdMapping;
 use crate::plan::IdMaps;
@@ -78,7 +80,7 @@ fn helper(name: &str, pid: HostPid, maps: &[IdMapping], field: &str) -> Result<(
 
 /// How the program ended; `None` when it had to be killed at the deadline.
 fn end_of(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
-    let pidfd = sys::pidfd_open(i32::try_from(child.id()).unwrap_or(0))?;
+    let pidfd = pidfd::open(i32::try_from(child.id()).ok().and_then(HostPid::new).ok_or(Errno::ESRCH)?)?;
     let ended = pidfd::wait_until(pidfd.as_fd(), Instant::now() + HELPER_DEADLINE)?;
     if !ended {
         child.kill()?;
