@@ -13,6 +13,7 @@ mod locked;
 mod record;
 mod store;
 mod timestamp;
+mod wire;
 
 pub(crate) use brief::Brief;
 pub(crate) use files::EXEC_FIFO;

@@ -8,12 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::files::{EXEC_FIFO, STATE_FILE, has_file, read_into};
-use super::record::{self, InitProcess, Phase};
+use super::record::{InitProcess, Phase};
 use super::store::{Entry, Store};
+use super::wire::Wire;
 use crate::base::sys::{self, ResolveFlags};
-use crate::base::{ContainerId, Error, HostPid, Result, Step};
+use crate::base::{ContainerId, Error, Result, Step};
 
 /// A container as it is described to others.
 #[derive(Debug)]
@@ -42,31 +44,8 @@ pub(crate) struct Brief<'s> {
     pub(crate) cgroup: Option<orlop_cgroups::Record>,
 }
 
-/// The state file, as far as it is read.
-#[derive(Deserialize)]
-struct Wire {
-    orlop_state: u32,
-    id: String,
-    phase: Phase,
-    #[serde(default)]
-    init_process_pid: i32,
-    #[serde(default)]
-    init_process_start: u64,
-    #[serde(default)]
-    init_process_pidfd_inode: u64,
-    created: String,
-    oci_version: String,
-    bundle: String,
-    rootfs: String,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-    #[serde(default)]
-    at_once: bool,
-    #[serde(default)]
-    cgroup: Option<Cgroup>,
-}
-
-#[derive(Deserialize)]
+/// What of the control groups says whether they are frozen.
+#[derive(Deserialize, Default)]
 struct Cgroup {
     #[serde(default)]
     paths: Paths,
@@ -92,17 +71,15 @@ impl Store {
             let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
             let file = sys::openat2(self.root.as_fd(), &path, flags, ResolveFlags::NO_SYMLINKS).ok()?;
             let mut file = File::from(file);
-            let wire: Wire = serde_json::from_slice(read_into(&mut file, buffer).ok()?).ok()?;
-            let right = wire.orlop_state == record::FORMAT && wire.id == id.as_str();
-            right.then(|| self.brief_of_wire(id, wire, file.into()))
+            let wire = Wire::read(read_into(&mut file, buffer).ok()?, id).ok()?;
+            Some(self.brief_of_wire(id, wire, file.into()))
         };
         // What is missing or wrong is told by the one who reads it all.
         read().map_or_else(|| self.load(id).map(|entry| self.brief_of_entry(entry)), Ok)
     }
 
-    fn brief_of_wire(&self, id: &ContainerId, wire: Wire, source: OwnedFd) -> Brief<'_> {
-        let init = HostPid::new(wire.init_process_pid)
-            .map(|pid| InitProcess::recorded(pid, wire.init_process_pidfd_inode, wire.init_process_start));
+    fn brief_of_wire(&self, id: &ContainerId, wire: Wire<Cgroup, IgnoredAny>, source: OwnedFd) -> Brief<'_> {
+        let init = wire.init();
         let cgroup = wire.cgroup.map(|cgroup| {
             let paths = [("freezer", cgroup.paths.freezer), ("", cgroup.paths.unified)];
             let paths = paths.into_iter().filter_map(|(name, path)| Some((name.to_owned(), path?))).collect();
