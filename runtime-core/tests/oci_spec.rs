@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxSchedulerFlag, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxSchedulerFlag, Spec};
 use orlop::config::{self, Config};
 
 /// The lines of a config's debug form, sorted: the crate does not keep the order of maps.
@@ -32,6 +32,26 @@ fn both_read_the_same_from_every_engines_config() {
         count += 1;
     }
     assert!(count > 30, "only {count} files were read");
+}
+
+#[test]
+fn both_read_the_same_from_our_default_configs() {
+    for rootless in [None, Some((1000, 1000))] {
+        for cgroup_namespace in [false, true] {
+            let text = config::default_config(config::DefaultConfig { rootless, cgroup_namespace });
+            let spec: Spec = serde_json::from_str(&text).unwrap();
+            let theirs = Config::try_from(&spec).unwrap();
+            assert_eq!(lines(&theirs), lines(&config::load(text.as_bytes()).unwrap()));
+            // Values said once more, by its own accessors.
+            let process = spec.process().as_ref().unwrap();
+            assert_eq!(process.args().as_ref().unwrap(), &["sh"]);
+            assert_eq!(process.no_new_privileges(), Some(true));
+            let namespaces = spec.linux().as_ref().unwrap().namespaces().as_ref().unwrap();
+            let has = |wanted| namespaces.iter().any(|namespace| namespace.typ() == wanted);
+            assert_eq!(has(LinuxNamespaceType::User), rootless.is_some());
+            assert_eq!(has(LinuxNamespaceType::Cgroup), cgroup_namespace);
+        }
+    }
 }
 
 #[test]

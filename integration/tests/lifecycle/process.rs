@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = cases![
     capability_sets_of_an_ordinary_user,
     no_capabilities_at_all,
     all_five_capability_sets,
+    other_readers_see_what_the_config_says,
     oom_score,
     oom_score_is_left_when_not_set,
     realtime_and_deadline_schedulers.not_runc("since runc 1.2").not_crun("not in Debian's crun"),
@@ -200,6 +201,55 @@ fn all_five_capability_sets(t: &Sandbox) {
     assert_eq!(set(&facts, "CapAmb"), 1 << 13);
     assert_eq!(set(&facts, "CapPrm"), 1 << 13, "an ordinary user keeps only the ambient ones over execve");
     assert_eq!(set(&facts, "CapEff"), 1 << 13);
+}
+
+/// The crates `procfs` and `caps` say what the kernel knows of a container's process, by names and readers of their own.
+fn other_readers_see_what_the_config_says(t: &Sandbox) {
+    let c = t.container("a");
+    let (bounding, permitted) = (["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_SYS_CHROOT"], ["CAP_CHOWN", "CAP_KILL"]);
+    c.set(
+        "/process/capabilities",
+        json!({"bounding": bounding, "permitted": permitted, "effective": permitted, "inheritable": ["CAP_KILL"], "ambient": []}),
+    );
+    c.set("/process/user", json!({"uid": 0, "gid": 7, "umask": 0o27, "additionalGids": [9, 8]}));
+    c.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 99}]));
+    c.set("/process/oomScoreAdj", json!(123)).set("/process/noNewPrivileges", json!(true));
+    let pid = c.run_paused();
+    let process = procfs::process::Process::new(pid).unwrap();
+    let status = process.status().unwrap();
+    let mask = |names: &[&str]| {
+        names.iter().map(|name| name.parse::<caps::Capability>().unwrap().bitmask()).fold(0, |all, one| all | one)
+    };
+    // With no_new_privs execve gives root's program nothing that it had not.
+    let permitted = mask(&permitted);
+    assert_eq!((status.capbnd, status.capprm, status.capeff), (Some(mask(&bounding)), permitted, permitted));
+    assert_eq!((status.capinh, status.capamb), (mask(&["CAP_KILL"]), Some(0)));
+    for (set, of_status) in [
+        (caps::CapSet::Permitted, status.capprm),
+        (caps::CapSet::Effective, status.capeff),
+        (caps::CapSet::Inheritable, status.capinh),
+    ] {
+        let asked = caps::read(Some(pid), set).unwrap();
+        assert_eq!(asked.iter().map(caps::Capability::bitmask).fold(0, |all, one| all | one), of_status, "{set:?}");
+    }
+    let mut groups = status.groups.clone();
+    groups.sort_unstable();
+    assert_eq!((status.ruid, status.egid, groups), (0, 7, vec![8, 9]));
+    assert_eq!((status.umask, status.nonewprivs), (Some(0o27), Some(1)));
+    assert_eq!(process.oom_score_adj().unwrap(), 123);
+    let files = process.limits().unwrap().max_open_files;
+    let number = |limit| match limit {
+        procfs::process::LimitValue::Value(value) => value,
+        procfs::process::LimitValue::Unlimited => u64::MAX,
+    };
+    assert_eq!((number(files.soft_limit), number(files.hard_limit)), (77, 99));
+    let (inside, outside) =
+        (process.namespaces().unwrap(), procfs::process::Process::myself().unwrap().namespaces().unwrap());
+    for name in ["pid", "mnt", "uts", "ipc"] {
+        let name = std::ffi::OsStr::new(name);
+        assert_ne!(inside.0[name].identifier, outside.0[name].identifier, "{name:?}");
+    }
+    c.end();
 }
 
 fn oom_score(t: &Sandbox) {
