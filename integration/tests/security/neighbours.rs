@@ -1,12 +1,16 @@
 //! Hostile neighbours: a container looks at every process that the runtime brings into a namespace of its, by every way the kernel
 //! offers, while containers are made and commands executed beside it.
 //!
-//! `ORLOP_NEIGHBOUR_ROUNDS` sets how many containers or commands each set gets (default 12; a release is tested with 2000). Each set
-//! prints a line of what was met and what was opened (`--show-output` shows them).
+//! `ORLOP_NEIGHBOUR_TOTAL` sets how many containers are created, and how many commands executed, in all sets together (default 12 in
+//! each set; a release is tested with 20000). The sets of a case run at the same time, as many as there are `ORLOP_TEST_WORKERS`. A
+//! table at the end says what was made, met and opened in each.
 
 use std::fs;
+use std::time::Instant;
 
-use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use orlop_integration::everywhere::workers;
+use orlop_integration::figures::Row;
+use orlop_integration::{Case, Cmd, Container, Flavor, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -30,8 +34,13 @@ pub(crate) const CASES: &[Case] = cases![
     without_root_beside_a_neighbour.not_runc("its init can be opened by some of these neighbours").seconds(7200),
 ];
 
-fn rounds() -> usize {
-    std::env::var("ORLOP_NEIGHBOUR_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+/// The sets in which containers are created, and those in which commands are executed; two are in both.
+const SETS: [usize; 2] = [14, 9];
+
+/// How many rounds each set gets when all of them together are to have as many as are asked for.
+fn rounds(sets: usize) -> usize {
+    let total: Option<usize> = std::env::var("ORLOP_NEIGHBOUR_TOTAL").ok().and_then(|text| text.parse().ok());
+    total.map_or(12, |total| total.div_ceil(sets))
 }
 
 /// What Docker gives a container.
@@ -74,6 +83,11 @@ const POWERFUL: Who = Who {
 };
 
 impl Who {
+    /// A part of a file's name that no other has.
+    fn file(&self) -> String {
+        format!("{}{}{}", self.docker, self.more.len(), self.nested)
+    }
+
     fn capabilities(&self) -> Vec<&'static str> {
         let docker = if self.docker { DOCKER } else { &[] };
         docker.iter().chain(self.more).copied().collect()
@@ -139,178 +153,232 @@ fn wait_ready(t: &Sandbox, c: &Container<'_>) {
     t.wait_until("the neighbour watches", || c.rootfs().join("ready").is_file());
 }
 
+/// One set: who is beside whom, and how often.
+struct Set {
+    name: String,
+    creates: usize,
+    executions: usize,
+    allowed: Allowed,
+    begun: Instant,
+}
+
+impl Set {
+    fn new(name: String, allowed: Allowed) -> Self {
+        Self { name, creates: 0, executions: 0, allowed, begun: Instant::now() }
+    }
+}
+
+/// What no neighbour may find, whatever its rights.
+const OF_THE_HOST: [&str; 7] = [
+    "host procfs",
+    "core_pattern opened for writing",
+    "control group",
+    "host root",
+    "host mount namespace",
+    "namespace",
+    "other descriptor",
+];
+
 /// Ends the watch and judges what was found.
 #[track_caller]
-fn judge(t: &Sandbox, c: &Container<'_>, set: &str, made: usize, allowed: Allowed) {
+fn judge(t: &Sandbox, c: &Container<'_>, set: &Set) {
     fs::write(c.rootfs().join("stop"), "").unwrap();
     let report = c.rootfs().join("report");
     t.wait_until("the neighbour's report", || report.is_file());
     let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
     let count = |what: &str| report["counts"][what].as_u64().unwrap_or(0);
+    // How a descriptor was had is counted besides what it led to.
     let innocent = ["looks", "processes", "met before their command"];
-    let found: Vec<String> = report["counts"]
+    let found: Vec<(&String, u64)> = report["counts"]
         .as_object()
         .unwrap()
         .iter()
         .filter(|(what, _)| !innocent.contains(&what.as_str()))
-        .map(|(what, count)| format!("{what} {count}"))
+        .map(|(what, count)| (what, count.as_u64().unwrap_or(0)))
         .collect();
-    let opened = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
-    println!(
-        "neighbour: {set}: {made} made, {} seen, {} met before their command, {} looks; opened: {opened}; capabilities gained: {}",
-        count("processes"),
-        count("met before their command"),
-        count("looks"),
-        report["gained"].as_str().unwrap()
-    );
-    assert!(count("met before their command") > 0, "{set}: nobody was met, so nothing was shown");
-    let of_the_host = [
-        "host procfs",
-        "core_pattern opened for writing",
-        "control group",
-        "host root",
-        "host mount namespace",
-        "namespace",
-        "other descriptor",
+    let attached = count("ptrace attach");
+    let host: u64 = OF_THE_HOST.iter().map(|what| count(what)).sum();
+    let ways = ["fd opened", "pidfd_getfd", "ptrace attach"];
+    let opened: u64 = found.iter().filter(|(what, _)| !ways.contains(&what.as_str())).map(|(_, count)| count).sum();
+    let numbers = [
+        ("creates", set.creates as u64),
+        ("execs", set.executions as u64),
+        ("seen", count("processes")),
+        ("met before their command", count("met before their command")),
+        ("looks", count("looks")),
+        ("opened", opened),
+        ("of the host", host),
+        ("attached", attached),
+        ("rights gained", u64::from(report["gained"] != "0")),
+        ("seconds", set.begun.elapsed().as_secs()),
     ];
-    for what in of_the_host {
-        assert_eq!(count(what), 0, "{set}: {what}: {report:#}");
-    }
-    assert_eq!(report["gained"], "0", "{set}: rights of the runtime: {report:#}");
-    if allowed == Allowed::Nothing {
-        assert!(found.is_empty(), "{set}: opened {opened}: {report:#}");
-    }
+    t.figures(&Row::new("neighbours", &set.name, &numbers));
+    println!("{}: {found:?}, capabilities gained: {}", set.name, report["gained"]);
+    let name = &set.name;
+    assert!(count("met before their command") > 0, "{name}: nobody was met, so nothing was shown");
+    assert_eq!(host, 0, "{name}: something of the host: {report:#}");
+    assert_eq!(report["gained"], "0", "{name}: rights of the runtime: {report:#}");
+    assert!(set.allowed == Allowed::Tracing || found.is_empty(), "{name}: {found:?}: {report:#}");
+}
+
+/// Does `one` for each of `sets`, some at a time.
+fn at_once<S: Copy>(t: &Sandbox, sets: &[S], one: impl Fn(&Sandbox, S)) {
+    let workers = workers().min(sets.len());
+    let done = t.in_parallel(workers, |own, n| sets.iter().skip(n).step_by(workers).map(|set| one(own, *set)).count());
+    assert_eq!(done.iter().sum::<usize>(), sets.len());
+}
+
+/// Containers that are made, and commands that are executed, at the same time beside one neighbour.
+const TOGETHER: usize = 4;
+
+/// Victims that are made at the same time, each as `change` wants it.
+fn victims<'a>(t: &'a Sandbox, change: impl Fn(&Container<'a>)) -> Vec<Container<'a>> {
+    let all: Vec<_> = (0..TOGETHER).map(|n| victim(t, &format!("victim-{n}"))).collect();
+    all.iter().for_each(change);
+    all
+}
+
+/// Starts all commands, and waits until all have succeeded.
+fn all_ok(commands: Vec<Cmd>) {
+    let running: Vec<_> = commands.into_iter().map(|command| command.deadline(120).spawn()).collect();
+    running.into_iter().for_each(|one| drop(one.wait().ok()));
 }
 
 /// Makes containers beside the neighbour: most are run, every fourth is created and waits a moment before its start.
-fn create_beside(victim: &Container<'_>, command: &dyn Fn(orlop_integration::Cmd) -> orlop_integration::Cmd) -> usize {
-    for round in 0..rounds() {
-        if round % 4 == 3 {
-            command(victim.create_cmd(&[])).run().ok();
+fn create_beside(victims: &[Container<'_>], command: &dyn Fn(Cmd) -> Cmd) -> usize {
+    let count = rounds(SETS[0]).div_ceil(TOGETHER);
+    for round in 0..count {
+        let each = |one: &dyn Fn(&Container<'_>) -> Cmd| all_ok(victims.iter().map(|c| command(one(c))).collect());
+        if round % 4 == 2 {
+            each(&|c| c.create_cmd(&[]));
             std::thread::sleep(std::time::Duration::from_millis(5));
-            command(victim.simple_cmd("start", &[], &[])).run().ok();
-            command(victim.simple_cmd("delete", &["--force"], &[])).run().ok();
+            each(&|c| c.simple_cmd("start", &[], &[]));
+            each(&|c| c.simple_cmd("delete", &["--force"], &[]));
         } else {
-            command(victim.run_cmd(&[])).run().ok();
+            each(&|c| c.run_cmd(&[]));
         }
+        victims[0].sandbox.forget_commands();
     }
-    rounds()
+    count * TOGETHER
 }
 
-fn execute_beside(c: &Container<'_>, command: &dyn Fn(orlop_integration::Cmd) -> orlop_integration::Cmd) -> usize {
-    for _ in 0..rounds() {
-        command(c.simple_cmd("exec", &[], &["/neighbour", "exit"])).run().ok();
+fn execute_beside(c: &Container<'_>, command: &dyn Fn(Cmd) -> Cmd) -> usize {
+    let count = rounds(SETS[1]).div_ceil(TOGETHER);
+    for _ in 0..count {
+        let one = || command(c.simple_cmd("exec", &[], &["/neighbour", "exit"]));
+        all_ok((0..TOGETHER).map(|_| one()).collect());
+        c.sandbox.forget_commands();
     }
-    rounds()
+    count * TOGETHER
 }
 
-fn as_root(command: orlop_integration::Cmd) -> orlop_integration::Cmd {
+fn as_root(command: Cmd) -> Cmd {
     command
 }
 
-fn created_in_pid_namespace(t: &Sandbox, who: Who, allowed: Allowed, n: usize) {
-    let a = neighbour(t, &format!("a{n}"), who);
-    a.run_detached().ok();
-    wait_ready(t, &a);
-    let b = victim(t, &format!("b{n}"));
-    b.join("pid", &format!("/proc/{}/ns/pid", a.pid()));
-    let made = create_beside(&b, &as_root);
-    judge(t, &a, &format!("create, shared pid namespace, {}", who.name), made, allowed);
-    a.delete_force().ok();
+fn created_in_pid_namespace(t: &Sandbox, whos: &[Who], allowed: Allowed) {
+    at_once(t, whos, |t, who| {
+        let mut set = Set::new(format!("create, shared pid namespace, {}", who.name), allowed);
+        let a = neighbour(t, &format!("a-{}", who.file()), who);
+        a.run_detached().ok();
+        wait_ready(t, &a);
+        let pids = format!("/proc/{}/ns/pid", a.pid());
+        let victims = victims(t, |b| {
+            b.join("pid", &pids);
+        });
+        set.creates = create_beside(&victims, &as_root);
+        judge(t, &a, &set);
+        a.delete_force().ok();
+    });
 }
 
 fn created_in_the_pid_namespace_of_a_neighbour(t: &Sandbox) {
-    for (n, who) in [PLAIN, DOCKERS, NESTED].into_iter().enumerate() {
-        created_in_pid_namespace(t, who, Allowed::Nothing, n);
-    }
+    created_in_pid_namespace(t, &[PLAIN, DOCKERS, NESTED], Allowed::Nothing);
 }
 
 fn created_in_the_pid_namespace_of_one_that_may_trace(t: &Sandbox) {
-    for (n, who) in [TRACER, POWERFUL].into_iter().enumerate() {
-        created_in_pid_namespace(t, who, Allowed::Tracing, n);
-    }
+    created_in_pid_namespace(t, &[TRACER, POWERFUL], Allowed::Tracing);
 }
 
 fn created_beside_a_neighbour_in_the_hosts_pid_namespace(t: &Sandbox) {
-    for (n, (who, own)) in [(PLAIN, true), (DOCKERS, true), (DOCKERS, false), (NESTED, true)].into_iter().enumerate() {
-        let a = neighbour(t, &format!("a{n}"), who);
+    at_once(t, &[(PLAIN, true), (DOCKERS, true), (DOCKERS, false), (NESTED, true)], |t, (who, own)| {
+        let pids = if own { "its own" } else { "the host's" };
+        let name = format!("create, {pids} pid namespace, neighbour in the host's, {}", who.name);
+        let mut set = Set::new(name, Allowed::Nothing);
+        let a = neighbour(t, &format!("a-{}-{own}", who.file()), who);
         see_the_host(&a);
         a.run_detached().ok();
         wait_ready(t, &a);
-        let b = victim(t, &format!("b{n}"));
-        if !own {
-            b.share("pid");
-        }
-        let made = create_beside(&b, &as_root);
-        let pids = if own { "its own" } else { "the host's" };
-        judge(
-            t,
-            &a,
-            &format!("create, {pids} pid namespace, neighbour in the host's, {}", who.name),
-            made,
-            Allowed::Nothing,
-        );
+        let victims = victims(t, |b| {
+            if !own {
+                b.share("pid");
+            }
+        });
+        set.creates = create_beside(&victims, &as_root);
+        judge(t, &a, &set);
         a.delete_force().ok();
-    }
+    });
 }
 
 /// With a user namespace of its own, no capability of the neighbour reaches a process that was not made in it.
 fn created_in_the_user_namespace_of_a_neighbour(t: &Sandbox) {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
-    for (n, who) in [DOCKERS, POWERFUL].into_iter().enumerate() {
-        let a = neighbour(t, &format!("a{n}"), who);
+    at_once(t, &[DOCKERS, POWERFUL], |t, who| {
+        let mut set = Set::new(format!("create, shared pid and user namespace, {}", who.name), Allowed::Nothing);
+        let a = neighbour(t, &format!("a-{}", who.file()), who);
         a.map_users(100_000, 65_536);
         a.run_detached().ok();
         wait_ready(t, &a);
-        let b = victim(t, &format!("b{n}"));
-        b.give_rootfs_to(100_000);
         let pid = a.pid();
-        for (kind, file) in [("pid", "pid"), ("user", "user")] {
-            b.join(kind, &format!("/proc/{pid}/ns/{file}"));
-        }
-        if t.is(Flavor::Runc) {
-            // Before 1.2 it wants the map of a namespace that it joins.
-            let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
-            b.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-        }
-        let made = create_beside(&b, &as_root);
-        judge(t, &a, &format!("create, shared pid and user namespace, {}", who.name), made, Allowed::Nothing);
+        let victims = victims(t, |b| {
+            b.give_rootfs_to(100_000);
+            for kind in ["pid", "user"] {
+                b.join(kind, &format!("/proc/{pid}/ns/{kind}"));
+            }
+            if t.is(Flavor::Runc) {
+                // Before 1.2 it wants the map of a namespace that it joins.
+                let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+                b.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+            }
+        });
+        set.creates = create_beside(&victims, &as_root);
+        judge(t, &a, &set);
         a.delete_force().ok();
-    }
+    });
 }
 
-fn executed(t: &Sandbox, who: Who, allowed: Allowed, n: usize) {
-    let a = neighbour(t, &format!("a{n}"), who);
-    a.run_detached().ok();
-    wait_ready(t, &a);
-    let made = execute_beside(&a, &as_root);
-    judge(t, &a, &format!("exec, {}", who.name), made, allowed);
-    a.delete_force().ok();
+fn executed(t: &Sandbox, whos: &[Who], allowed: Allowed) {
+    at_once(t, whos, |t, who| {
+        let mut set = Set::new(format!("exec, {}", who.name), allowed);
+        let a = neighbour(t, &format!("a-{}", who.file()), who);
+        a.run_detached().ok();
+        wait_ready(t, &a);
+        set.executions = execute_beside(&a, &as_root);
+        judge(t, &a, &set);
+        a.delete_force().ok();
+    });
 }
 
 fn executed_beside_a_neighbour(t: &Sandbox) {
-    for (n, who) in [PLAIN, DOCKERS, NESTED].into_iter().enumerate() {
-        executed(t, who, Allowed::Nothing, n);
-    }
+    executed(t, &[PLAIN, DOCKERS, NESTED], Allowed::Nothing);
 }
 
 fn executed_beside_a_neighbour_that_may_trace(t: &Sandbox) {
-    for (n, who) in [TRACER, POWERFUL].into_iter().enumerate() {
-        executed(t, who, Allowed::Tracing, n);
-    }
+    executed(t, &[TRACER, POWERFUL], Allowed::Tracing);
 }
 
 fn executed_beside_a_neighbour_in_a_user_namespace(t: &Sandbox) {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
-    for (n, who) in [DOCKERS, POWERFUL].into_iter().enumerate() {
-        let a = neighbour(t, &format!("a{n}"), who);
+    at_once(t, &[DOCKERS, POWERFUL], |t, who| {
+        let mut set = Set::new(format!("exec, user namespace, {}", who.name), Allowed::Nothing);
+        let a = neighbour(t, &format!("a-{}", who.file()), who);
         a.map_users(100_000, 65_536);
         a.run_detached().ok();
         wait_ready(t, &a);
-        let made = execute_beside(&a, &as_root);
-        judge(t, &a, &format!("exec, user namespace, {}", who.name), made, Allowed::Nothing);
+        set.executions = execute_beside(&a, &as_root);
+        judge(t, &a, &set);
         a.delete_force().ok();
-    }
+    });
 }
 
 const USER: u32 = 54_321;
@@ -344,13 +412,16 @@ fn for_a_user(c: &Container<'_>) {
 
 fn without_root_beside_a_neighbour(t: &Sandbox) {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
-    std::os::unix::fs::chown(&t.dir, Some(USER), Some(USER)).unwrap();
-    let runtime = t.dir.join("xdg");
-    fs::create_dir(&runtime).unwrap();
-    std::os::unix::fs::chown(&runtime, Some(USER), Some(USER)).unwrap();
-    let as_user = |command: orlop_integration::Cmd| command.env("XDG_RUNTIME_DIR", &runtime).user(USER, USER);
-    for (n, (who, host)) in [(DOCKERS, false), (POWERFUL, false), (POWERFUL, true)].into_iter().enumerate() {
-        let a = neighbour(t, &format!("a{n}"), who);
+    at_once(t, &[(DOCKERS, false), (POWERFUL, false), (POWERFUL, true)], |t, (who, host)| {
+        let place = if host { "the host's pid namespace" } else { "user namespaces of one user, and exec" };
+        let mut set = Set::new(format!("without root, create, {place}, {}", who.name), Allowed::Nothing);
+        // A directory that the user can reach through, and another for its runtime's state.
+        std::os::unix::fs::chown(&t.dir, Some(USER), Some(USER)).unwrap();
+        let runtime = t.dir.join(format!("xdg-{host}"));
+        fs::create_dir(&runtime).unwrap();
+        std::os::unix::fs::chown(&runtime, Some(USER), Some(USER)).unwrap();
+        let as_user = |command: Cmd| command.env("XDG_RUNTIME_DIR", &runtime).user(USER, USER);
+        let a = neighbour(t, &format!("a-{}-{host}", who.file()), who);
         for_a_user(&a);
         if host {
             see_the_host(&a);
@@ -365,12 +436,12 @@ fn without_root_beside_a_neighbour(t: &Sandbox) {
         }
         as_user(a.run_cmd(&["--detach"])).run().ok();
         wait_ready(t, &a);
-        let b = victim(t, &format!("b{n}"));
-        for_a_user(&b);
-        let mut made = if host { 0 } else { execute_beside(&a, &as_user) };
-        made += create_beside(&b, &as_user);
-        let place = if host { "the host's pid namespace" } else { "user namespaces of one user, and exec" };
-        judge(t, &a, &format!("without root, create, {place}, {}", who.name), made, Allowed::Nothing);
+        let victims = victims(t, for_a_user);
+        if !host {
+            set.executions = execute_beside(&a, &as_user);
+        }
+        set.creates = create_beside(&victims, &as_user);
+        judge(t, &a, &set);
         as_user(a.simple_cmd("delete", &["--force"], &[])).run().ok();
-    }
+    });
 }
