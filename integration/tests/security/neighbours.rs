@@ -17,7 +17,10 @@ pub(crate) const CASES: &[Case] = cases![
     created_in_the_pid_namespace_of_a_neighbour
         .not_runc("its init can be opened by some of these neighbours")
         .seconds(7200),
-    created_in_the_pid_namespace_of_one_that_may_trace.not_runc("its root can be had through /proc").seconds(7200),
+    created_in_the_pid_namespace_of_one_that_may_trace
+        .not_runc("its root can be had through /proc")
+        .not_crun("its root can be had through /proc")
+        .seconds(7200),
     created_beside_a_neighbour_in_the_hosts_pid_namespace
         .not_runc("its init can be opened by some of these neighbours")
         .seconds(7200),
@@ -27,6 +30,7 @@ pub(crate) const CASES: &[Case] = cases![
     executed_beside_a_neighbour.not_runc("its init can be opened by some of these neighbours").seconds(7200),
     executed_beside_a_neighbour_that_may_trace
         .not_runc("its init can be opened by some of these neighbours")
+        .not_crun("files of the host can be had through /proc")
         .seconds(7200),
     executed_beside_a_neighbour_in_a_user_namespace
         .not_runc("its init can be opened by some of these neighbours")
