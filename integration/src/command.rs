@@ -224,10 +224,23 @@ impl Cmd {
     /// # Panics
     /// As [`Self::run`].
     #[must_use]
-    pub fn trace(mut self, point: tracer::Point) -> (Output, tracer::Trace) {
+    pub fn trace(self, point: tracer::Point) -> (Output, tracer::Trace) {
+        self.trace_beside(point, None)
+    }
+
+    /// The same, with another command for [`tracer::Act::Beside`].
+    ///
+    /// # Panics
+    /// As [`Self::run`].
+    #[must_use]
+    pub fn trace_beside(mut self, point: tracer::Point, beside: Option<Self>) -> (Output, tracer::Trace) {
         self.prepare();
         let result = self.files.with_extension("trace");
-        let tracer = tracer::run(self.command, point, &result);
+        let beside = beside.map(|mut other| {
+            other.prepare();
+            other.command
+        });
+        let tracer = tracer::run(self.command, point, beside, &result);
         let until = Instant::now() + self.deadline;
         loop {
             match waitpid(tracer, Some(WaitPidFlag::WNOHANG)).expect("waitpid") {

@@ -29,6 +29,8 @@ pub enum Disturbance {
     KillChild,
     /// SIGKILL to the container's first process, which is there already.
     KillInit,
+    /// `kill KILL` is run to its end while the command is held at one of its own calls.
+    KillVerb,
     /// Calls of the command and its children fail.
     Fail,
 }
@@ -180,7 +182,7 @@ impl Disturbed<'_> {
     /// How many calls the command makes, undisturbed, and the points to try.
     fn plan(&self, t: &Sandbox, disturbance: Disturbance) -> (u64, Vec<Point>) {
         let whose = match disturbance {
-            Disturbance::Kill | Disturbance::KillInit => Whose::Own,
+            Disturbance::Kill | Disturbance::KillInit | Disturbance::KillVerb => Whose::Own,
             Disturbance::KillChild => Whose::Children,
             Disturbance::Fail => Whose::All,
         };
@@ -199,18 +201,17 @@ impl Disturbed<'_> {
         (calls, all_points)
     }
 
-    /// How many calls the command makes: the middle of three counts, since one that waits for the kernel may look again and again.
+    /// How many calls the command makes: the fewest of three counts, since one that waits for the kernel looks again and again.
     fn watch(&self, t: &Sandbox, whose: Whose) -> u64 {
         let c = t.container("watched");
-        let mut counts = [0; 3].map(|_: u64| {
+        let counts = [0; 3].map(|_: u64| {
             c.args(&["/probe", "pause"]);
             (self.prepare)(&c);
             let (_, trace) = (self.command)(&c).trace(Point::watch(whose));
             gone(&c, "an undisturbed run");
             trace.calls
         });
-        counts.sort_unstable();
-        counts[1]
+        counts.into_iter().min().unwrap_or(0)
     }
 
     /// One worker's share of the points, one after the other with the same bundle, and a new one after a failure.
@@ -252,9 +253,12 @@ impl Disturbed<'_> {
             Disturbance::Kill => Act::Kill,
             Disturbance::KillChild => Act::KillCaller,
             Disturbance::KillInit => Act::KillOther(c.pid()),
+            Disturbance::KillVerb => Act::Beside,
             Disturbance::Fail => point.act,
         };
-        let (out, trace) = (self.command)(c).trace(Point { act, ..point });
+        let beside = (disturbance == Disturbance::KillVerb).then(|| c.simple_cmd("kill", &[], &["KILL"]));
+        let begun = Instant::now();
+        let (out, trace) = (self.command)(c).trace_beside(Point { act, ..point }, beside);
         let what = format!(
             "{}: {act:?} at call {} (number {:?}), exit {}: {}",
             self.name, point.at, trace.number, out.code, out.stderr
@@ -263,6 +267,12 @@ impl Disturbed<'_> {
             assert!(ended_well(&out, &trace), "{what}");
             assert!(out.code == 0 || !out.stderr.is_empty() || out.code >= 128, "fails without a word: {what}");
         }
+        // No wait of the runtime's own ran into its deadline, which is 10 s.
+        assert!(
+            disturbance != Disturbance::KillVerb || begun.elapsed().as_secs() < 8,
+            "took {:?}: {what}",
+            begun.elapsed()
+        );
         gone(c, &what);
         trace.number.is_some()
     }
@@ -274,6 +284,7 @@ impl Disturbance {
             Self::Kill => "SIGKILL",
             Self::KillChild => "SIGKILL to its child",
             Self::KillInit => "SIGKILL to the init",
+            Self::KillVerb => "beside kill",
             Self::Fail => "failing calls",
         }
     }

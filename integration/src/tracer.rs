@@ -27,6 +27,8 @@ pub enum Act {
     KillOther(i32),
     /// The call is not made and returns this errno; close alone is made, as the kernel does it.
     Fail(i32),
+    /// Another command is run to its end while the caller is held, before the call is made.
+    Beside,
     /// Counts the instructions of the command's own process in user space, one by one.
     Count,
 }
@@ -70,6 +72,8 @@ pub struct Trace {
     pub calls: u64,
     /// The number of the system call at which something was done.
     pub number: Option<u64>,
+    /// The numbers of all calls, for [`Act::Watch`].
+    pub numbers: Vec<u64>,
     /// How many instructions were executed, for [`Act::Count`].
     pub instructions: u64,
 }
@@ -81,14 +85,23 @@ pub const fn can_inject() -> bool {
 }
 
 /// Runs `command` as a child under trace, in a process that ends afterwards; writes what was seen to `result`.
-pub(crate) fn run(mut command: Command, point: Point, result: &Path) -> Pid {
+pub(crate) fn run(mut command: Command, point: Point, beside: Option<Command>, result: &Path) -> Pid {
     let Some(tracer) = sys::fork() else {
         sys::trace_from_start(&mut command);
         #[allow(clippy::zombie_processes, reason = "the tracer waits for it as a tracee, by its number")]
         let child = command.spawn().expect("the traced command");
         let main = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-        let trace =
-            Tracer { main, point, calls: 0, number: None, known: BTreeSet::from([main]), failing: None }.follow();
+        let trace = Tracer {
+            main,
+            point,
+            beside,
+            calls: 0,
+            number: None,
+            numbers: Vec::new(),
+            known: BTreeSet::from([main]),
+            failing: None,
+        }
+        .follow();
         std::fs::write(result, serde_json::to_vec(&trace).expect("JSON")).expect("result of the trace");
         sys::exit_now(0);
     };
@@ -98,8 +111,10 @@ pub(crate) fn run(mut command: Command, point: Point, result: &Path) -> Pid {
 struct Tracer {
     main: Pid,
     point: Point,
+    beside: Option<Command>,
     calls: u64,
     number: Option<u64>,
+    numbers: Vec<u64>,
     known: BTreeSet<Pid>,
     /// Tasks inside a call, as the kernel reports entry and exit alike; the one whose call is to fail.
     failing: Option<Pid>,
@@ -179,7 +194,7 @@ impl Tracer {
     }
 
     fn trace(&self, code: i32) -> Trace {
-        Trace { code, calls: self.calls, number: self.number, instructions: 0 }
+        Trace { code, calls: self.calls, number: self.number, numbers: self.numbers.clone(), instructions: 0 }
     }
 
     fn enter(&mut self, pid: Pid) {
@@ -188,6 +203,9 @@ impl Tracer {
         }
         let here = self.calls == self.point.at && self.number.is_none();
         self.calls += 1;
+        if self.point.act == Act::Watch {
+            self.numbers.push(call_number(pid));
+        }
         if !here || matches!(self.point.act, Act::Watch | Act::Count) {
             return;
         }
@@ -197,6 +215,10 @@ impl Tracer {
             Act::Kill => process::kill_hard(self.main.as_raw()),
             Act::KillCaller => process::kill_hard(pid.as_raw()),
             Act::KillOther(other) => process::kill_hard(other),
+            Act::Beside => {
+                let command = self.beside.as_mut().expect("the other command");
+                let _how_it_ended = command.status().expect("the other command");
+            }
             Act::Fail(_) => {
                 // close(2) gives the descriptor back whatever it returns.
                 if self.number != Some(CLOSE) {

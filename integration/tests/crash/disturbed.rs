@@ -36,6 +36,12 @@ pub(crate) const CASES: &[Case] = cases![
     init_is_killed_during_kill.seconds(3600),
     init_is_killed_during_forced_delete.seconds(3600),
     init_is_killed_during_checkpoint.extension().seconds(3600),
+    start_beside_kill.seconds(3600),
+    exec_beside_kill.seconds(3600),
+    update_beside_kill.seconds(3600),
+    pause_beside_kill.not_runc("stays paused").seconds(3600),
+    resume_beside_kill.seconds(3600),
+    checkpoint_beside_kill.extension().seconds(3600),
     calls_of_create_fail.not_runc("dies of a signal").not_crun("leaves its cgroup").seconds(7200),
     calls_of_start_fail.seconds(7200),
     calls_of_run_fail.not_runc("hangs").seconds(7200),
@@ -178,6 +184,12 @@ rows! {
     fn init_is_killed_during_kill() { KILL, KillInit }
     fn init_is_killed_during_forced_delete() { FORCED_DELETE, KillInit }
     fn init_is_killed_during_checkpoint() { CHECKPOINT, KillInit }
+    fn start_beside_kill() { START, KillVerb }
+    fn exec_beside_kill() { EXEC, KillVerb }
+    fn update_beside_kill() { UPDATE, KillVerb }
+    fn pause_beside_kill() { PAUSE, KillVerb }
+    fn resume_beside_kill() { RESUME, KillVerb }
+    fn checkpoint_beside_kill() { CHECKPOINT, KillVerb }
     fn calls_of_create_fail() { CREATE, Fail }
     fn calls_of_start_fail() { START, Fail }
     fn calls_of_run_fail() { RUN, Fail }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use orlop_integration::tracer::{Act, Point, Whose, can_inject};
 use orlop_integration::{Case, Container, Sandbox, cases, process};
 use serde_json::json;
 
@@ -12,6 +13,10 @@ pub(crate) const CASES: &[Case] = cases![
     cve_2024_45310_symlink_exchange_below_a_destination.seconds(3000).not_runc("CVE-2024-45310"),
     cve_2025_52881_symlink_exchange_on_masked_paths.seconds(3000),
     file_that_is_copied_up_is_exchanged_for_a_fifo.seconds(3000).not_runc("hangs on the fifo"),
+    file_that_is_copied_up_becomes_a_fifo_as_it_is_opened
+        .not_runc("hangs on the fifo")
+        .not_crun("not compared")
+        .seconds(300),
     cve_2016_9962_entering_processes_are_closed.seconds(600),
 ];
 
@@ -129,6 +134,42 @@ fn file_that_is_copied_up_is_exchanged_for_a_fifo(t: &Sandbox) {
         fs::remove_dir_all(&c.bundle).unwrap();
     }
     attacker.end();
+}
+
+/// The same without luck: the file becomes a FIFO, or a device, at each of the calls by which the container's first process opens
+/// something.
+fn file_that_is_copied_up_becomes_a_fifo_as_it_is_opened(t: &Sandbox) {
+    t.need(can_inject(), "system calls are told apart on x86-64 only");
+    let image = |name: &str| {
+        let c = t.container(name);
+        fs::create_dir(c.rootfs().join("copied")).unwrap();
+        fs::write(c.rootfs().join("copied/file"), "text\n").unwrap();
+        c.mount("tmpfs", "copy", "/copied", &["tmpcopyup"]).args(&["/probe", "exit", "0"]);
+        c
+    };
+    let (out, trace) = image("watched").run_cmd(&[]).trace(Point::watch(Whose::Children));
+    drop(out.ok());
+    let opens = |number: &u64| {
+        [libc::SYS_open, libc::SYS_openat, libc::SYS_openat2].iter().any(|open| open.cast_unsigned() == *number)
+    };
+    let points: Vec<u64> = (0..).zip(&trace.numbers).filter(|(_, number)| opens(number)).map(|(at, _)| at).collect();
+    let mut became = 0;
+    for (n, at) in points.iter().enumerate() {
+        let c = image(&format!("c{n}"));
+        let place = c.rootfs().join("copied/file").display().to_string();
+        let other = t.dir.join("fifo").display().to_string();
+        nix::unistd::mkfifo(other.as_str(), nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+        let exchange = t.program("/bin/mv", &["--no-target-directory", &other, &place]);
+        let point = Point { at: *at, act: Act::Beside, whose: Whose::Children };
+        let (out, trace) = c.run_cmd(&[]).deadline(8).trace_beside(point, Some(exchange));
+        assert!(trace.number.is_some(), "the point was not reached: {trace:?}");
+        // Too late, in time for a refusal, or so early that the FIFO itself is copied.
+        let refused = out.code == 1 && out.stderr.contains("copying what the target directory holds");
+        became += usize::from(refused);
+        assert!(refused || out.code == 0, "open {at}: {out:?}");
+        fs::remove_dir_all(&c.bundle).unwrap();
+    }
+    assert!(became > 0, "it was never the open of the file: {} points", points.len());
 }
 
 fn cve_2016_9962_entering_processes_are_closed(t: &Sandbox) {

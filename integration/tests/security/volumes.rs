@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = cases![
     passwd_of_a_volume_is_a_link_to_the_hosts.not_runc("not compared: its init follows it inside"),
     passwd_of_a_volume_is_a_fifo.not_runc("hangs").not_crun("not compared"),
     passwd_of_a_volume_is_a_device.not_crun("not compared"),
+    a_device_given_as_passwd_is_never_opened.not_runc("its init opens it").not_crun("not compared"),
     passwd_of_a_volume_is_huge.not_runc("an error: token too long").not_crun("not compared"),
     passwd_that_is_bound_is_read.not_crun("not compared"),
     passwd_that_is_bound_is_a_fifo.not_runc("hangs").not_crun("not compared"),
@@ -82,6 +83,58 @@ fn passwd_of_a_volume_is_a_device(t: &Sandbox) {
         fs::remove_file(place).unwrap();
         fs::remove_dir_all(&c.bundle).unwrap();
     }
+}
+
+/// A terminal, which tells its master when the last one who had it open has closed it, and says nothing before.
+struct Bell {
+    master: nix::pty::PtyMaster,
+    path: String,
+}
+
+impl Bell {
+    fn new() -> Self {
+        let master = nix::pty::posix_openpt(nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+        nix::pty::grantpt(&master).unwrap();
+        nix::pty::unlockpt(&master).unwrap();
+        let path = nix::pty::ptsname_r(&master).unwrap();
+        Self { master, path }
+    }
+
+    /// Whether it was ever opened.
+    fn has_rung(&self) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        let mut descriptors = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, PollTimeout::ZERO).unwrap();
+        descriptors[0].revents().unwrap().contains(PollFlags::POLLHUP)
+    }
+}
+
+/// Bound on the file itself, and in a volume that is bound on /etc; at create, start (whose hook's HOME is looked up) and exec.
+fn a_device_given_as_passwd_is_never_opened(t: &Sandbox) {
+    let bell = Bell::new();
+    let volume = volume(t);
+    fs::write(volume.join("passwd"), "").unwrap();
+    let bind = |source: &str, target: &Path| {
+        nix::mount::mount(Some(source), target, None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>).unwrap();
+    };
+    bind(&bell.path, &volume.join("passwd"));
+    let hook = json!([{ "path": "/probe", "args": ["probe", "exit", "0"] }]);
+    let direct = t.container("direct");
+    direct.mount("bind", &bell.path, "/etc/passwd", &["bind"]);
+    let inside = t.container("inside");
+    inside.mount("bind", &volume.display().to_string(), "/etc", &["rbind"]);
+    for c in [direct, inside] {
+        c.set("/hooks/startContainer", hook.clone());
+        c.run_paused();
+        assert!(!bell.has_rung(), "{}: opened by run", c.id);
+        c.exec(&[], &["/probe", "exit", "0"]).ok();
+        assert!(!bell.has_rung(), "{}: opened by exec", c.id);
+        c.end();
+    }
+    drop(fs::File::open(&bell.path).unwrap());
+    assert!(bell.has_rung(), "an open is not seen, so nothing was shown");
+    nix::mount::umount(&volume.join("passwd")).unwrap();
 }
 
 fn passwd_of_a_volume_is_huge(t: &Sandbox) {
