@@ -1,6 +1,6 @@
 //! Access to /proc through one handle that is known to be procfs, and never through a path below it that could lead elsewhere.
 //!
-//! A mount or a link that somebody put below /proc has turned many a runtime's write into another one's damage (CVE-2019-16884,
+//! Runtimes have written to the wrong file because an attacker had put a mount or a link below /proc (CVE-2019-16884,
 //! CVE-2025-52881). The handle is checked to be the root of a procfs; every lookup below it stays on that very mount and follows
 //! no link.
 

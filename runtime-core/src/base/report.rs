@@ -1,4 +1,4 @@
-//! What a caller should know although the operation succeeded.
+//! Warnings and notes of an operation that succeeded.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! What this process may do: facts of the kernel, and not its user's number. Root of a user namespace is uid 0 too, and has none of the
-//! rights that belong to the host.
+//! What this process may do. The kernel is asked, not the user's number: root of a user namespace is uid 0 too, but has no rights on
+//! the host.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,4 @@
-//! What a config that could be read must hold beyond its types: the rules of runtime-spec, of the kernel, and of runc's validator.
+//! The checks that go beyond types: the rules of runtime-spec, of the kernel, and of runc's validator.
 //!
 //! Nothing here asks the host: what depends on it is checked where the plan is made. The one exception is whether a joined network
 //! namespace is the caller's own, because only then may network sysctls not be set.

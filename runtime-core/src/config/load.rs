@@ -1,4 +1,4 @@
-//! Reading a config: once into the model, and only when that fails a second time to say exactly where and why.
+//! Reads a config into the model. Only if that fails, reads it a second time to say exactly where and why.
 
 use std::cell::Cell;
 

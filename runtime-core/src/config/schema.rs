@@ -1,5 +1,5 @@
-//! The shape of a config as text, for the paths that may be slow: saying exactly where a file is wrong, and which fields in it
-//! nobody knows.
+//! The shape of a config as text, for the paths that may be slow: saying exactly where a file is wrong, and which of its fields
+//! are unknown.
 //!
 //! `schema.txt` lists the objects, separated by blank lines: the object's name, then a line per field with the field's type:
 //! `string`, `bool`, `u32` and so on, the name of another object, or `=Set` for a closed set of [`super::names`].

@@ -1,4 +1,4 @@
-//! The seccomp agent: who answers the calls that a profile leaves to user space.
+//! The seccomp agent, which answers the calls that a profile leaves to user space.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What every making of a container is told, by `create`, `run` or `restore`.
+//! The options that `create`, `run` and `restore` have in common.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! A plan, and a plan in the create.
+//! A plan, and the builder that makes it.
 
 use orlop_init::wire::{Op, Phase, Slot, Str};
 

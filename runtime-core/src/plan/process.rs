@@ -1,4 +1,4 @@
-//! Who the command is, what it may do and use, and its execution: the same for a container's init and for `exec`.
+//! The command's identity, rights, limits and execution: the same for a container's init and for `exec`.
 
 use std::collections::BTreeMap;
 

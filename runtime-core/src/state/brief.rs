@@ -1,4 +1,4 @@
-//! What `state` and `list` tell of a container: the few words of its state file that they need, read past all others.
+//! The summary that `state` and `list` show: the few fields of the state file that they need. All others are skipped.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

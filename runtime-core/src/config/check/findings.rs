@@ -1,4 +1,4 @@
-//! What the checks are told, and what they find.
+//! The input of the checks, and their findings.
 
 use std::fmt;
 

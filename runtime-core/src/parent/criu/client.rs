@@ -1,4 +1,4 @@
-//! Start CRIU and talking to it.
+//! Starts CRIU and talks to it.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

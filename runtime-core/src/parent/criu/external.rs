@@ -1,4 +1,4 @@
-//! Mounts that come from outside the container: CRIU leaves them out of its images and is told where they are to be had again.
+//! Mounts that come from outside the container. CRIU leaves them out of its images, and is told at restore where to find them.
 
 use std::path::Path;
 

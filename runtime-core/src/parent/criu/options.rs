@@ -1,4 +1,4 @@
-//! What `checkpoint` and `restore` are told of CRIU.
+//! The options of `checkpoint` and `restore` that concern CRIU.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Start a hook in the runtime's own namespaces.
+//! Starts a hook in the runtime's own namespaces.
 //!
 //! `std::process::Command` leaves the caller's signal mask to the child, and a caller that waits for signals by a signalfd has all of
 //! them blocked: a hook must not start so.

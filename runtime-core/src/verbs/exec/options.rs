@@ -1,4 +1,4 @@
-//! What `exec` is told.
+//! The options of `exec`.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
