@@ -59,6 +59,7 @@ pub(crate) fn make(cgroup: &mut Cgroup, wanted: fn(&Part) -> bool) -> Result<()>
 }
 
 /// Completes a v2 cgroup that systemd has made.
+#[cfg(feature = "systemd")]
 pub(crate) fn adopt(cgroup: &Cgroup) -> Result<()> {
     if let (Some(part), Some(mount)) = (cgroup.unified(), &cgroup.record.unified_mount) {
         let dir = part.dir()?;
@@ -68,6 +69,7 @@ pub(crate) fn adopt(cgroup: &Cgroup) -> Result<()> {
 }
 
 /// Makes the v1 directories beside those that systemd has made.
+#[cfg(feature = "systemd")]
 pub(crate) fn make_beside(cgroup: &mut Cgroup) -> Result<()> {
     let mut made = Vec::new();
     for part in cgroup.parts.iter().filter(|part| !part.is_unified() && !part.has("name=systemd")) {

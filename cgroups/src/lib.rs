@@ -139,6 +139,7 @@ mod life;
 mod making;
 pub mod mountinfo;
 #[cfg(test)]
+#[cfg(feature = "systemd")]
 mod parsers_never_panic;
 mod part;
 mod path;
@@ -149,6 +150,7 @@ mod resources;
 mod rights;
 pub mod stats;
 mod sys;
+#[cfg_attr(not(feature = "systemd"), path = "no_systemd.rs")]
 mod systemd;
 mod writes;
 

@@ -111,6 +111,8 @@ impl Record {
     }
 
     fn plan_unit(&mut self, layout: &Layout, spec: &Spec<'_>) -> Result<()> {
+        #[cfg(not(feature = "systemd"))]
+        crate::systemd::check_built()?;
         if spec.rootless && layout.version() != Version::V2 {
             return Err(Error::new(Kind::Unsupported, "plan the systemd scope").with_reason(
                 "a rootless container under systemd needs cgroup v2: v1 controllers cannot be delegated safely",
@@ -190,6 +192,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "systemd")]
     fn systemd_paths_follow_the_slice() {
         let spec = Spec { id: "c1", cgroups_path: Some("a-b.slice:x:c1"), driver: Driver::Systemd, ..Spec::default() };
         let record = Record::plan(&Layout::v2("/cg"), &spec).unwrap();
@@ -200,6 +203,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "systemd")]
     fn cgroups_below_the_scope_and_the_container() {
         let spec = Spec {
             id: "c1",

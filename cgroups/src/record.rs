@@ -77,6 +77,7 @@ impl Record {
     }
 
     /// Where the container's cgroup in the v2 tree lies below its unit: `/` for the unit's own.
+    #[cfg(feature = "systemd")]
     pub(crate) fn below_unit(&self) -> &str {
         let path = self.paths.get("").map_or("", String::as_str);
         let unit = self.unit.as_ref().map_or("", |unit| unit.name.as_str());

@@ -72,6 +72,7 @@ impl<'a> Write<'a> {
     }
 
     /// Makes an idle cgroup of v2 an ordinary one; older kernels have none that are idle.
+    #[cfg(feature = "systemd")]
     pub(crate) fn not_idle() -> Self {
         Self::new(Place::Unified, "cpu.idle", "0", "/cpu/idle").or(Absent::Ignore)
     }

@@ -18,7 +18,7 @@ pub(crate) struct Verb {
     pub(crate) run: Run,
 }
 
-/// All commands in the order of the help.
+/// All commands in the order of the help; those that are not in this build are passed over.
 const NAMES: &str = "create start run exec kill delete state list ps pause resume update events spec features \
                      try plan validate gc seccomp.dump seccomp.explain checkpoint restore completion man version";
 
@@ -62,7 +62,9 @@ pub(crate) fn find(first: &str, second: Option<&str>) -> Option<Verb> {
         ("gc", _) => (verbs::gc::COMMAND, verbs::gc::run),
         ("seccomp", Some("dump")) => (verbs::seccomp_dump::COMMAND, verbs::seccomp_dump::run),
         ("seccomp", Some("explain")) => (verbs::seccomp_explain::COMMAND, verbs::seccomp_explain::run),
+        #[cfg(feature = "criu")]
         ("checkpoint", _) => (verbs::checkpoint::COMMAND, verbs::checkpoint::run),
+        #[cfg(feature = "criu")]
         ("restore", _) => (verbs::restore::COMMAND, verbs::restore::run),
         ("completion", _) => (verbs::completion::COMMAND, verbs::completion::run),
         ("man", _) => (verbs::man::COMMAND, verbs::man::run),

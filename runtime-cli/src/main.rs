@@ -80,6 +80,9 @@ fn lookup<'w, 'a>(words: &'w [&'a OsStr]) -> Result<(Verb, &'w [&'a OsStr]), Fai
         let count = verb.command.name().split(' ').count();
         return Ok((verb, words.get(count..).unwrap_or_default()));
     }
+    if !cfg!(feature = "criu") && matches!(first, "checkpoint" | "restore") {
+        return Err(Failure::usage(format!("{first}: this orlop was built without the feature criu")));
+    }
     let followers: Vec<&str> =
         commands::all().filter_map(|c| c.name().strip_prefix(first)?.strip_prefix(' ')).collect();
     if !followers.is_empty() {

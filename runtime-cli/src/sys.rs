@@ -93,6 +93,7 @@ pub(crate) fn set_read_only(path: &Path) -> nix::Result<()> {
 }
 
 /// Takes over a descriptor that the caller has passed by number, if it is open for writing.
+#[cfg(feature = "criu")]
 pub(crate) fn take_writable(number: std::os::fd::RawFd) -> nix::Result<OwnedFd> {
     // SAFETY: F_GETFL takes no argument; a number that is no descriptor is EBADF.
     let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFL) })?;

@@ -1,8 +1,10 @@
 //! The commands: each file holds its block of the table and carries it out.
 
+#[cfg(feature = "criu")]
 pub(crate) mod checkpoint;
 pub(crate) mod completion;
 pub(crate) mod create;
+#[cfg(feature = "criu")]
 mod criu;
 pub(crate) mod delete;
 pub(crate) mod events;
@@ -17,6 +19,7 @@ mod matching;
 pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod ps;
+#[cfg(feature = "criu")]
 pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod run;

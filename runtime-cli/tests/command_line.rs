@@ -291,3 +291,15 @@ fn warnings_come_before_the_error_when_the_command_fails() {
         assert!(lines[2].starts_with("orlop: error: create x: "), "{err}");
     }
 }
+
+#[test]
+#[cfg(not(feature = "criu"))]
+fn without_the_feature_checkpoint_and_restore_are_refused_by_name() {
+    for line in [["checkpoint", "--leave-running", "x"], ["restore", "--detach", "x"], ["help", "restore", ""]] {
+        let (code, _, errors) = run(&line);
+        assert_eq!(code, 1, "{line:?}");
+        assert!(errors.contains("built without the feature criu"), "{line:?}: {errors}");
+    }
+    let (_, help, _) = run(&["--help"]);
+    assert!(help.contains("  exec ") && !help.contains("checkpoint"), "{help}");
+}

@@ -18,10 +18,12 @@ mod schema;
 mod text;
 mod watch;
 
+#[cfg(feature = "criu")]
+pub(crate) use annotations::CRIU_CONFIG;
 pub use annotations::{ANNOTATIONS, AnnotationSupport, annotation};
 pub(crate) use annotations::{
-    CRIU_CONFIG, DELEGATE_CGROUP, KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_BPF_DATA,
-    SECCOMP_FAIL_UNKNOWN, SYSTEMD_SUBGROUP, TIMENS_OFFSET, time_offsets,
+    DELEGATE_CGROUP, KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_BPF_DATA, SECCOMP_FAIL_UNKNOWN,
+    SYSTEMD_SUBGROUP, TIMENS_OFFSET, time_offsets,
 };
 pub use capabilities::{CAPABILITIES, Capability, CapabilitySet, capability_number};
 pub(crate) use check::check_all;

@@ -81,6 +81,11 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//! `criu` (checkpoint and restore) and `systemd` (scopes made by systemd) are on by default. Without `criu` its verbs and options are
+//! not there; without `systemd` a cgroup of its kind is refused by name. `oci-spec`, which is off, adds conversions from the types of
+//! the crate of that name.
 
 mod base;
 pub mod config;
@@ -100,10 +105,12 @@ pub use base::{
     Step, Warning,
 };
 pub use config::Capability;
+#[cfg(feature = "criu")]
 pub use parent::criu::{CgroupMode, CriuOptions, NetworkLock};
 pub use parent::options::{CreateOptions, Terminal};
 pub use parent::resctrl::IntelRdtStats;
 pub use state::rfc3339;
+#[cfg(feature = "criu")]
 pub use verbs::checkpoint::{CheckpointOptions, PageServer, checkpoint};
 pub use verbs::container::Container;
 pub use verbs::create::create;
@@ -120,6 +127,7 @@ pub use verbs::list::{Listing, list};
 pub use verbs::pause::{pause, resume};
 pub use verbs::plan::{Operation, Planned, plan};
 pub use verbs::ps::ps;
+#[cfg(feature = "criu")]
 pub use verbs::restore::{RestoreOptions, restore};
 pub use verbs::run::run;
 pub use verbs::spec::{SpecOptions, spec};

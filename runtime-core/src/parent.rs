@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod cgroup;
+#[cfg(feature = "criu")]
 pub(crate) mod criu;
 pub(crate) mod facts;
 pub(crate) mod handover;

@@ -1,5 +1,6 @@
 //! The verbs: one file and one public function each.
 
+#[cfg(feature = "criu")]
 pub(crate) mod checkpoint;
 pub(crate) mod container;
 pub(crate) mod create;
@@ -15,6 +16,7 @@ pub(crate) mod list;
 pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod ps;
+#[cfg(feature = "criu")]
 pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod spec;

@@ -8,6 +8,7 @@
 mod errno;
 pub(crate) mod lock;
 pub(crate) mod pidfd;
+#[cfg(feature = "criu")]
 pub(crate) mod socket;
 mod spawn;
 
@@ -26,7 +27,9 @@ use rustix::mount::{
 use rustix::process::PidfdGetfdFlags;
 
 pub(crate) use rustix::fs::ResolveFlags;
-pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, spawn, spawn_sleeper};
+#[cfg(feature = "criu")]
+pub(crate) use spawn::NotSpawned;
+pub(crate) use spawn::{Before, Program, Spawn, spawn, spawn_sleeper};
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -18,7 +18,7 @@ mod targets;
 pub(crate) use client::{Conversation, Criu, Notified, Place};
 pub(crate) use credentials::Rights;
 pub(crate) use external::{Mounts, refuse_confusable, refuse_lost};
-pub(crate) use images::{Directory, Images, log_directory, piped_stdio};
+pub(crate) use images::{Directory, Images, log_directory};
 pub(crate) use log::explain;
 pub(crate) use message::{Field, Notify, Options, Request, Value};
 pub use options::{CgroupMode, CriuOptions, NetworkLock};

@@ -39,6 +39,7 @@ pub(crate) fn move_all<'d>(devices: impl Iterator<Item = (&'d str, &'d str)>, pi
 }
 
 /// Brings up the loopback device of the network namespace of `pid`, as it is in every new container.
+#[cfg(feature = "criu")]
 pub(crate) fn set_up_loopback(pid: HostPid) -> Result<()> {
     let procfs = Procfs::open()?;
     let own = procfs.open_own_namespace("net")?;

@@ -10,14 +10,14 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, setsockopt, socket, sockopt,
 };
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::statfs::fstatfs;
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::base::sys;
 use crate::base::{Error, HostPid, Result, Step};
 use crate::config::Config;
-use crate::parent::criu;
 use crate::parent::options::{CreateOptions, Terminal};
 use crate::state::EXEC_FIFO;
 
@@ -86,9 +86,28 @@ pub(crate) fn stdio(config: &Config<'_>, options: &CreateOptions) -> Vec<String>
         return Vec::new();
     }
     match &options.stdio {
-        Some(streams) => criu::piped_stdio(streams.each_ref().map(AsFd::as_fd)),
-        None => criu::piped_stdio(sys::standard_streams()),
+        Some(streams) => piped_stdio(streams.each_ref().map(AsFd::as_fd)),
+        None => piped_stdio(sys::standard_streams()),
     }
+}
+
+/// The pipes among the standard streams, as a checkpoint names them; other streams are empty strings, and without a pipe the
+/// list is empty.
+fn piped_stdio(streams: [BorrowedFd<'_>; 3]) -> Vec<String> {
+    /// `PIPEFS_MAGIC` of linux/magic.h: a named pipe is a file of another file system.
+    const PIPEFS: i64 = 0x5049_5045;
+    let pipe = |stream: &BorrowedFd<'_>| {
+        // The type of the field differs between C libraries.
+        #[allow(clippy::unnecessary_cast, reason = "it is i64 with one C library and u64 with another")]
+        let kind = fstatfs(stream).map(|found| found.filesystem_type().0 as i64);
+        match (kind, fstat(stream)) {
+            (Ok(PIPEFS), Ok(status)) => format!("pipe:[{}]", status.st_ino),
+            // A stream that is closed is none.
+            _ => String::new(),
+        }
+    };
+    let streams: Vec<String> = streams.iter().map(pipe).collect();
+    if streams.iter().all(String::is_empty) { Vec::new() } else { streams }
 }
 
 /// Sends a pidfd over the Unix socket at `path`.
@@ -131,4 +150,19 @@ pub(crate) fn write_pid_file(path: &Path, pid: HostPid) -> Result<()> {
         .write_all(pid.to_string().as_bytes())
         .map_err(|error| Error::io(Step::WritePidFile, &error).with_object(path.display().to_string()))?;
     nix::fcntl::renameat(&directory, hidden, &directory, name).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipes_are_told_from_other_streams() {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let inode = fstat(&read).unwrap().st_ino;
+        let found = piped_stdio([null.as_fd(), write.as_fd(), null.as_fd()]);
+        assert_eq!(found, ["".to_owned(), format!("pipe:[{inode}]"), String::new()]);
+        assert!(piped_stdio([null.as_fd(), null.as_fd(), null.as_fd()]).is_empty());
+    }
 }

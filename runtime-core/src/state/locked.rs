@@ -111,6 +111,7 @@ impl Locked {
     }
 
     /// Removes an empty directory in the container's.
+    #[cfg(feature = "criu")]
     pub(crate) fn remove_directory(&self, name: &str) -> Result<()> {
         unlinkat(self.dir(), name, UnlinkatFlags::RemoveDir)
             .map_err(|errno| Error::os(Step::RemoveState, errno as i32).with_object(format!("{name} of {}", self.id)))

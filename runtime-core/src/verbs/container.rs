@@ -2,6 +2,7 @@
 
 use crate::base::{ContainerId, HostPid, Process, Report, Result, Runtime};
 use crate::parent::options::CreateOptions;
+#[cfg(feature = "criu")]
 use crate::verbs::checkpoint::{CheckpointOptions, checkpoint};
 use crate::verbs::create::create;
 use crate::verbs::delete::{DeleteOptions, delete};
@@ -10,6 +11,7 @@ use crate::verbs::exec::{ExecOptions, exec};
 use crate::verbs::kill::{KillOptions, kill};
 use crate::verbs::pause::{pause, resume};
 use crate::verbs::ps::ps;
+#[cfg(feature = "criu")]
 use crate::verbs::restore::{RestoreOptions, restore};
 use crate::verbs::run::run;
 use crate::verbs::start::{StartOptions, start};
@@ -63,6 +65,7 @@ impl Container {
     ///
     /// # Errors
     /// As the function.
+    #[cfg(feature = "criu")]
     pub fn restore(&self, options: RestoreOptions) -> Result<Process> {
         restore(&self.runtime, &self.id, options)
     }
@@ -151,6 +154,7 @@ impl Container {
     ///
     /// # Errors
     /// As the function.
+    #[cfg(feature = "criu")]
     pub fn checkpoint(&self, options: CheckpointOptions) -> Result<Report> {
         checkpoint(&self.runtime, &self.id, options)
     }

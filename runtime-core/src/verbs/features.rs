@@ -138,7 +138,13 @@ pub fn features() -> Features {
         linux: LinuxFeatures {
             namespaces: names::<NamespaceType>(),
             capabilities: CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect(),
-            cgroup: CgroupFeatures { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
+            cgroup: CgroupFeatures {
+                v1: true,
+                v2: true,
+                systemd: cfg!(feature = "systemd"),
+                systemd_user: cfg!(feature = "systemd"),
+                rdma: true,
+            },
             seccomp: SeccompFeatures {
                 enabled: true,
                 actions: sorted(&orlop_seccomp::ACTIONS),
@@ -160,7 +166,7 @@ pub fn features() -> Features {
         annotations: BTreeMap::from([
             ("io.github.orlop.version", env!("CARGO_PKG_VERSION")),
             // containerd and CRI-O know checkpoint support by this name.
-            ("org.opencontainers.runc.checkpoint.enabled", "true"),
+            ("org.opencontainers.runc.checkpoint.enabled", if cfg!(feature = "criu") { "true" } else { "false" }),
         ]),
         potentially_unsafe_config_annotations: honoured.map(|(name, _)| *name).collect(),
     }

@@ -48,11 +48,14 @@ pub(crate) enum Before<'s> {
     /// Enter this directory.
     ChangeDirectory(&'s CStr),
     /// Enter the cgroup of this v1 `tasks` file.
+    #[cfg(feature = "criu")]
     JoinTasks(BorrowedFd<'s>),
     /// Let nothing that is mounted in the namespace reach others, though what others mount may reach it: what is bound has the same
     /// master then as in the caller's namespace. The namespace must be its own.
+    #[cfg(feature = "criu")]
     SlaveMounts,
     /// Bind the tree at one path on another.
+    #[cfg(feature = "criu")]
     Bind(&'s CStr, &'s CStr),
 }
 
@@ -290,6 +293,7 @@ fn execute(context: &mut Context<'_>) -> i32 {
 
 /// Does one thing of [`Before`]; returns its errno, or 0.
 fn prepare(step: Before<'_>) -> i32 {
+    #[cfg(feature = "criu")]
     let none = std::ptr::null::<libc::c_char>();
     let result = match step {
         Before::UnblockSignals => {
@@ -304,12 +308,15 @@ fn prepare(step: Before<'_>) -> i32 {
         // SAFETY: the path ends with NUL.
         Before::ChangeDirectory(path) => unsafe { libc::syscall(libc::SYS_chdir, path.as_ptr()) },
         // SAFETY: writes one byte of a constant.
+        #[cfg(feature = "criu")]
         Before::JoinTasks(tasks) => unsafe { libc::syscall(libc::SYS_write, tasks.as_raw_fd(), c"0".as_ptr(), 1) },
+        #[cfg(feature = "criu")]
         Before::SlaveMounts => {
             let flags = libc::MS_REC | libc::MS_SLAVE;
             // SAFETY: the target is a constant; the other strings may be null when a mount is only changed.
             unsafe { libc::syscall(libc::SYS_mount, none, c"/".as_ptr(), none, flags, none) }
         }
+        #[cfg(feature = "criu")]
         Before::Bind(source, target) => {
             let flags = libc::MS_REC | libc::MS_BIND;
             // SAFETY: both paths end with NUL; type and data may be null for a bind mount.

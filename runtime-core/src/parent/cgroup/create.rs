@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use orlop_cgroups::{Cgroup, DeviceRule, Driver, Join, Layout, Owner, Property, Resources, Spec, Version};
+use orlop_cgroups::{Cgroup, DeviceRule, Driver, Layout, Owner, Property, Resources, Spec, Version};
 
 use crate::base::{CgroupDriver, ContainerId, Error, HostPid, Result, Runtime};
 use crate::config::mount_options::MountOptions;
@@ -174,6 +174,7 @@ fn wants_cgroup_mount(config: &Config<'_>) -> bool {
 }
 
 /// What mounts of type `cgroup` show a container that is there.
+#[cfg(feature = "criu")]
 pub(crate) fn cgroup_mounts(record: Option<&orlop_cgroups::Record>, config: &Config<'_>) -> Result<CgroupMounts> {
     match record {
         Some(record) if wants_cgroup_mount(config) => {
@@ -281,7 +282,8 @@ impl ContainerCgroup {
     }
 
     /// How a process gets in by itself, once all is made.
-    pub(crate) fn join(&self) -> Result<Join<'_>> {
+    #[cfg(feature = "criu")]
+    pub(crate) fn join(&self) -> Result<orlop_cgroups::Join<'_>> {
         self.cgroup.join().map_err(|error| Error::cgroup(&error))
     }
 
@@ -301,6 +303,7 @@ impl ContainerCgroup {
             .map_err(|error| Error::cgroup(&error).with_field(format!("/annotations/{DELEGATE_CGROUP}")))
     }
 
+    #[cfg(feature = "criu")]
     pub(crate) fn processes(&self) -> Result<Vec<i32>> {
         self.cgroup.processes().map_err(|error| Error::cgroup(&error))
     }

@@ -12,7 +12,6 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat};
-use nix::sys::statfs::fstatfs;
 use nix::unistd::fchown;
 
 use crate::base::procfs::Procfs;
@@ -254,25 +253,6 @@ fn is_pipe(text: &str) -> bool {
     number.is_some_and(|number| (1..=20).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The pipes among the standard streams, as [`DESCRIPTORS`] holds them; other streams are empty strings, and without a pipe the
-/// list is empty.
-pub(crate) fn piped_stdio(streams: [BorrowedFd<'_>; 3]) -> Vec<String> {
-    /// `PIPEFS_MAGIC` of linux/magic.h: a named pipe is a file of another file system.
-    const PIPEFS: i64 = 0x5049_5045;
-    let pipe = |stream: &BorrowedFd<'_>| {
-        // The type of the field differs between C libraries.
-        #[allow(clippy::unnecessary_cast, reason = "it is i64 with one C library and u64 with another")]
-        let kind = fstatfs(stream).map(|found| found.filesystem_type().0 as i64);
-        match (kind, fstat(stream)) {
-            (Ok(PIPEFS), Ok(status)) => format!("pipe:[{}]", status.st_ino),
-            // A stream that is closed is none.
-            _ => String::new(),
-        }
-    };
-    let streams: Vec<String> = streams.iter().map(pipe).collect();
-    if streams.iter().all(String::is_empty) { Vec::new() } else { streams }
-}
-
 /// The directory of CRIU's log, where it is not that of the images.
 pub(crate) fn log_directory(path: Option<&Path>, step: Step) -> Result<Option<Directory>> {
     path.map(|path| Directory::open_for_work(path, step)).transpose()
@@ -315,16 +295,6 @@ mod tests {
                 "{json}"
             );
         }
-    }
-
-    #[test]
-    fn pipes_are_told_from_other_streams() {
-        let (read, write) = nix::unistd::pipe().unwrap();
-        let null = File::open("/dev/null").unwrap();
-        let inode = fstat(&read).unwrap().st_ino;
-        let found = piped_stdio([null.as_fd(), write.as_fd(), null.as_fd()]);
-        assert_eq!(found, ["".to_owned(), format!("pipe:[{inode}]"), String::new()]);
-        assert!(piped_stdio([null.as_fd(), null.as_fd(), null.as_fd()]).is_empty());
     }
 
     #[test]
