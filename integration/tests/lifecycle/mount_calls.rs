@@ -88,7 +88,7 @@ fn overlay_whose_options_are_longer_than_255_bytes(t: &Sandbox) {
 
 fn overlay_whose_options_are_longer_than_a_page(t: &Sandbox) {
     let c = t.container("a");
-    let dir = deep(t, "store", 150);
+    let dir = deep(t, "store", 120);
     let lower = layers(&dir, 40);
     assert!(lower.len() > 4096);
     c.mount("overlay", "overlay", "/data", &[&format!("lowerdir={lower}"), "ro"]).sh("ls /data | wc -l");
