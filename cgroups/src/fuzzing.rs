@@ -1,4 +1,4 @@
-//! Doors for the fuzz targets (folder `fuzz`) to readers that are nobody else's business. Only there with `--cfg fuzzing`.
+//! Entry points for the fuzz targets (folder `fuzz`) to private readers. Compiled only with `--cfg fuzzing`.
 
 use crate::devices::RuleSet;
 use crate::layout::Layout;

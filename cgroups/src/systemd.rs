@@ -1,18 +1,17 @@
 //! The systemd driver: a transient scope (or slice) for each container, made and changed over the bus.
 
 mod bus;
+mod dbus;
 mod properties;
 pub(crate) mod property;
 mod quota;
-mod text;
-mod value;
 
 use std::time::Duration;
 
 use self::bus::{Connection, Failure, Manager, Whose};
+use self::dbus::value::Value;
 use self::property::OOM_POLICY;
 pub use self::property::Property;
-use self::value::Value;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result};
 use crate::part::Part;

@@ -1,4 +1,4 @@
-//! A small D-Bus client: method calls to systemd's manager, and the one signal that tells a job's end.
+//! The connection to systemd over D-Bus: method calls to systemd's manager, and the one signal that tells a job's end.
 //!
 //! Where it can it talks to the manager directly, over its private socket, and not through the bus daemon: that is one process
 //! less to wait for, and the daemon of a busy host is slow. All requests go out in as few writes as possible.
@@ -8,7 +8,8 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::value::{Reader, Value, pad, write};
+use super::dbus::message::{self, Message, MethodCall};
+use super::dbus::value::Value;
 use crate::error::{Error, Kind, Result};
 use crate::sys::{self, Wait};
 
@@ -19,11 +20,6 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const BUS: &str = "org.freedesktop.DBus";
-
-const METHOD_CALL: u8 = 1;
-const METHOD_RETURN: u8 = 2;
-const ERROR: u8 = 3;
-const SIGNAL: u8 = 4;
 
 /// The largest message the D-Bus specification allows.
 const LARGEST: usize = 128 << 20;
@@ -62,15 +58,6 @@ pub(crate) struct Connection {
     received: Vec<u8>,
     /// Jobs that ended before anyone asked.
     ended: Vec<(String, String)>,
-}
-
-/// A received message.
-struct Message {
-    kind: u8,
-    reply_to: u32,
-    member: String,
-    error: String,
-    body: Vec<Value>,
 }
 
 impl Connection {
@@ -182,41 +169,18 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> u32 {
         self.serial += 1;
-        let mut body = Vec::new();
-        let mut signature = String::new();
-        for argument in arguments {
-            write(&mut body, argument);
-            signature.push_str(&argument.signature());
-        }
-        let field = |code: u8, value: Value| Value::Struct(vec![Value::Byte(code), Value::variant(value)]);
-        let mut fields = vec![
-            field(1, Value::ObjectPath(path.to_owned())),
-            field(2, Value::string(interface)),
-            field(3, Value::string(member)),
-        ];
-        if self.via_daemon {
-            fields.push(field(6, Value::string(destination)));
-        }
-        if !signature.is_empty() {
-            fields.push(field(8, Value::Signature(signature)));
-        }
-        let mut message = vec![b'l', METHOD_CALL, 0, 1];
-        message.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-        message.extend(self.serial.to_le_bytes());
-        write(&mut message, &Value::Array("(yv)".to_owned(), fields));
-        pad(&mut message, 8);
-        out.extend(message);
-        out.extend(body);
+        let destination = Some(destination).filter(|_| self.via_daemon);
+        MethodCall { destination, path, interface, member, arguments }.encode(self.serial, out);
         self.serial
     }
 
     fn receive(&mut self, end: Instant) -> Result<Message> {
         loop {
-            match size(&self.received) {
+            match message::size(&self.received) {
                 Some(size) if size > LARGEST => return Err(self.broken("a message is too large")),
                 Some(size) if self.received.len() >= size => {
                     let bytes: Vec<u8> = self.received.drain(..size).collect();
-                    return decode(&bytes).ok_or_else(|| self.broken("a message is malformed"));
+                    return message::decode(&bytes).ok_or_else(|| self.broken("a message is malformed"));
                 }
                 _ => self.fill(end)?,
             }
@@ -225,7 +189,7 @@ impl Connection {
 
     /// Keeps a job's end for later.
     fn note(&mut self, message: &Message) {
-        if message.kind == SIGNAL && message.member == "JobRemoved" {
+        if message.kind == message::SIGNAL && message.member == "JobRemoved" {
             // JobRemoved(u id, o job, s unit, s result)
             if let [_, job, _, result] = message.body.as_slice()
                 && let (Some(job), Some(result)) = (job.as_str(), result.as_str())
@@ -243,8 +207,8 @@ impl Connection {
                 continue;
             }
             match message.kind {
-                METHOD_RETURN => return Ok(message.body),
-                ERROR => {
+                message::METHOD_RETURN => return Ok(message.body),
+                message::ERROR => {
                     let text = message.body.first().and_then(Value::as_str).unwrap_or_default().to_owned();
                     return Err(Failure::Refused(message.error, text));
                 }
@@ -361,54 +325,17 @@ fn connect(path: &str) -> std::io::Result<UnixStream> {
     }
 }
 
-/// The size of the message that starts in `bytes`, once its fixed header of 16 bytes is there.
-fn size(bytes: &[u8]) -> Option<usize> {
-    let header = bytes.get(..16)?;
-    let mut reader = Reader::new(header.get(4..)?, header.first() == Some(&b'B'));
-    let body = usize::try_from(reader.u32()?).ok()?;
-    let _serial = reader.u32()?;
-    let fields = usize::try_from(reader.u32()?).ok()?;
-    fields.checked_add(16)?.next_multiple_of(8).checked_add(body)
-}
-
-fn decode(bytes: &[u8]) -> Option<Message> {
-    let big_endian = bytes.first()? == &b'B';
-    let kind = *bytes.get(1)?;
-    let body_size = usize::try_from(Reader::new(bytes.get(4..)?, big_endian).u32()?).ok()?;
-    // The array of fields starts at offset 12, so alignment has to be counted from the message's start.
-    let mut reader = Reader::new(bytes, big_endian);
-    for _ in 0..3 {
-        reader.u32()?;
-    }
-    let mut message = Message { kind, reply_to: 0, member: String::new(), error: String::new(), body: Vec::new() };
-    let mut signature = String::new();
-    if let Value::Array(_, fields) = reader.value("a(yv)")? {
-        for field in fields {
-            let Value::Struct(two) = field else { return None };
-            let [Value::Byte(code), Value::Variant(value)] = two.as_slice() else { return None };
-            match (code, value.as_ref()) {
-                (3, value) => value.as_str()?.clone_into(&mut message.member),
-                (4, value) => value.as_str()?.clone_into(&mut message.error),
-                (5, Value::Uint32(serial)) => message.reply_to = *serial,
-                (8, value) => value.as_str()?.clone_into(&mut signature),
-                _ => {}
-            }
-        }
-    }
-    let body = bytes.get(bytes.len().checked_sub(body_size)?..)?;
-    message.body = Reader::new(body, big_endian).values(&signature)?;
-    Some(message)
-}
-
 #[cfg(any(test, fuzzing))]
 pub(super) fn decode_all(bytes: &[u8]) {
-    size(bytes);
-    drop(decode(bytes));
+    message::size(bytes);
+    drop(message::decode(bytes));
     drop(unix_path(&String::from_utf8_lossy(bytes)));
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::dbus::message::{ERROR, METHOD_RETURN, SIGNAL, decode, size};
+    use super::super::dbus::value::{pad, write};
     use super::*;
 
     #[test]

@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::dbus::value::Value;
 use super::property::Property;
 use super::quota::per_second;
-use super::value::Value;
 use crate::convert::{SwapMax, cpu_weight, swap_max};
 use crate::devices::{DeviceKind, RuleSet};
 use crate::error::{Error, Result};

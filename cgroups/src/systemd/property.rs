@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::text;
-use super::value::Value;
+use super::dbus::text;
+use super::dbus::value::Value;
 use crate::error::{Error, Kind, Result};
 use crate::resources::Resources;
 
