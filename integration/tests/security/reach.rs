@@ -32,6 +32,8 @@ pub(crate) const CASES: &[Case] = cases![
     seccomp_basic_verdicts,
     seccomp_of_exec,
     devices_of_the_host_are_closed,
+    default_config_masks_what_measures_or_changes_the_host.extension(),
+    cve_2025_24965_handlers_are_refused.extension(),
     no_core_file_of_the_runtime,
     a_keyring_that_another_container_names_is_not_joined.not_runc("cannot start then"),
     exec_environment_does_not_reach_the_runtime,
@@ -409,4 +411,27 @@ fn setuid_programs_gain_nothing(t: &Sandbox) {
     fs::set_permissions(&place, fs::Permissions::from_mode(0o4755)).unwrap();
     c.set("/process/user", json!({"uid": 1000, "gid": 1000})).args(&["/su", "facts"]);
     assert_eq!(c.run().ok().json()["euid"], 1000, "noNewPrivileges");
+}
+
+fn default_config_masks_what_measures_or_changes_the_host(t: &Sandbox) {
+    for (name, flags) in [("a", &[][..]), ("rootless", &["--rootless"][..])] {
+        let c = t.container(name);
+        let bundle = c.bundle.display().to_string();
+        t.bare(&[&["spec", "--bundle", &bundle], flags].concat()).run().ok();
+        let spec: Value = serde_json::from_slice(&fs::read(c.bundle.join("config.json")).unwrap()).unwrap();
+        let masked = spec["linux"]["maskedPaths"].as_array().unwrap();
+        for path in ["/sys/devices/virtual/powercap", "/sys/kernel/security", "/proc/interrupts", "/proc/kcore"] {
+            assert!(masked.contains(&json!(path)), "{name}: {path} is not among {masked:?}");
+        }
+    }
+}
+
+fn cve_2025_24965_handlers_are_refused(t: &Sandbox) {
+    let c = t.container("a");
+    let before = fs::read_dir(c.rootfs()).unwrap().count();
+    for (name, value) in [("run.oci.handler", "krun"), ("krun.cpus", "1"), ("module.wasm.image/variant", "compat")] {
+        c.set("/annotations", json!({ name: value }));
+        c.run().fails().says(&name.replace('/', "~1")).says("handler");
+    }
+    assert_eq!(fs::read_dir(c.rootfs()).unwrap().count(), before, "a file was made");
 }
