@@ -68,18 +68,41 @@ impl Create<'_> {
         &self.prepared.plan
     }
 
+    /// The runtime's side of the order. The init's is the plan, and the two run beside each other: the init waits only for what it is
+    /// handed, and at the words that are answered here. `late` are the hierarchies of v1 that it enters after its mounts.
     fn carry_out(&mut self, waits: bool) -> Result<()> {
+        let late = self.plan().joins_late;
+        // Early, before there is a process: what it is born into.
         self.make_cgroup()?;
-        if self.prepared.notify_dir.is_some() {
-            sockets::make_notify_directory(self.claim.locked()?.dir())?;
+        self.make_notify_directory()?;
+        self.start_init(waits)?;
+        // The init makes its network namespace. Meanwhile: what it is to be handed.
+        self.complete_cgroup()?;
+        if !late {
+            self.settle_cgroup()?;
         }
-        self.launch(waits)?;
+        self.attach_to_scope()?;
+        self.hand_over(waits, late)?;
+        // The init joins and mounts. Meanwhile: what must be there by the time it is ready.
+        if late {
+            self.settle_cgroup()?;
+            self.hand_over_late_tasks()?;
+        }
+        self.write_ahead()?;
+        // Late, at the init's words: hooks, then tight limits, pid file and state.
+        self.serve_until_ready()?;
+        self.pass_on_listener(waits)?;
+        // For one that waits nothing is left that could fail before `start`; any other lets go when the command has taken over.
+        if waits { Ok(()) } else { self.next().map(drop) }
+    }
+
+    fn serve_until_ready(&mut self) -> Result<()> {
         loop {
             match self.next()? {
                 Event::Waits(Sync::Namespaces) => self.run_early_hooks()?,
                 Event::Waits(Sync::Ready) => {
                     self.ready()?;
-                    break;
+                    return self.init()?.answer();
                 }
                 // Answered by the launch itself, or said only before or after this loop.
                 Event::Waits(Sync::MapIds | Sync::MapMount | Sync::Attach) | Event::Disconnected => {
@@ -88,17 +111,6 @@ impl Create<'_> {
             }
             self.init()?.answer()?;
         }
-        self.init()?.answer()?;
-        if self.plan().seccomp_listener && (!waits || self.plan().listener_before_start) {
-            let listener = self.init()?.take_listener()?;
-            self.send_listener(&listener, if waits { Status::Creating } else { Status::Running })?;
-        }
-        if waits {
-            // Nothing is left for it that could fail before `start`.
-            return Ok(());
-        }
-        // It lets go when the command has taken over.
-        self.next().map(drop)
     }
 
     fn next(&mut self) -> Result<Event> {
@@ -117,7 +129,14 @@ impl Create<'_> {
         Ok(())
     }
 
-    fn launch(&mut self, waits: bool) -> Result<()> {
+    fn make_notify_directory(&self) -> Result<()> {
+        match self.prepared.notify_dir {
+            Some(_) => sockets::make_notify_directory(self.claim.locked()?.dir()),
+            None => Ok(()),
+        }
+    }
+
+    fn start_init(&mut self, waits: bool) -> Result<()> {
         let dir = self.claim.locked()?.dir();
         let cgroup = self.cgroup.as_ref();
         let launch = Launch {
@@ -131,18 +150,23 @@ impl Create<'_> {
             die_with_parent: true,
         };
         self.init = Some(launch.start()?);
-        self.supply(waits)
+        Ok(())
     }
 
-    /// Makes and opens what the init waits for, while it is at work on what needs none of it.
-    fn supply(&mut self, waits: bool) -> Result<()> {
-        let (late, rootless) = (self.plan().joins_late, self.prepared.host.cgroups_optional);
-        if let Some(cgroup) = &mut self.cgroup {
-            cgroup.complete()?;
-            if !late {
-                cgroup.settle(self.config, rootless)?;
-            }
+    fn complete_cgroup(&mut self) -> Result<()> {
+        self.cgroup.as_mut().map_or(Ok(()), ContainerCgroup::complete)
+    }
+
+    /// Sets what must be set before a process enters, and the limits that cannot get in the way of the init.
+    fn settle_cgroup(&mut self) -> Result<()> {
+        match &mut self.cgroup {
+            Some(cgroup) => cgroup.settle(self.config, self.prepared.host.cgroups_optional),
+            None => Ok(()),
         }
+    }
+
+    /// Opens what the plan names and hands it to the init, with the `tasks` files that it is to write now.
+    fn hand_over(&self, waits: bool, late: bool) -> Result<()> {
         let console = sockets::console(self.config, self.options)?;
         let fifo = if waits { Some(sockets::make_start_fifo(self.claim.locked()?.dir())?) } else { None };
         let given = Given {
@@ -150,14 +174,18 @@ impl Create<'_> {
             fifo: fifo.as_ref().map(AsFd::as_fd),
             ..Given::default()
         };
-        self.attach()?;
         let (mut tasks, limited) = self.cgroup.as_ref().map(ContainerCgroup::tasks).transpose()?.unwrap_or_default();
         if !late {
             tasks.extend(limited);
         }
-        self.init()?.hand_over(self.plan(), &given, &tasks)?;
-        self.let_join(late)?;
-        self.write_ahead()
+        self.init()?.hand_over(self.plan(), &given, &tasks)
+    }
+
+    fn hand_over_late_tasks(&self) -> Result<()> {
+        match &self.cgroup {
+            Some(cgroup) => self.init()?.send(&cgroup.tasks()?.1),
+            None => Ok(()),
+        }
     }
 
     /// What needs to be done only by the time the container is there: the init has mounts to make now, and this process nothing else
@@ -176,18 +204,8 @@ impl Create<'_> {
         Ok(())
     }
 
-    /// Lets the init into the hierarchies that it enters last.
-    fn let_join(&mut self, late: bool) -> Result<()> {
-        if let (true, Some(cgroup)) = (late, &mut self.cgroup) {
-            cgroup.settle(self.config, self.prepared.host.cgroups_optional)?;
-            let init = self.init.as_ref().ok_or_else(no_init)?;
-            init.send(&cgroup.tasks()?.1)?;
-        }
-        Ok(())
-    }
-
     /// Has systemd make the cgroup around the init, which waits for that.
-    fn attach(&mut self) -> Result<()> {
+    fn attach_to_scope(&mut self) -> Result<()> {
         if !self.cgroup.as_ref().is_some_and(ContainerCgroup::is_systemds) {
             return Ok(());
         }
@@ -274,6 +292,15 @@ impl Create<'_> {
             (Some(record), Some(config)) => resctrl::create(record, config, pid),
             _ => Ok(()),
         }
+    }
+
+    /// Where the listener is there before `start` is called, its agent gets it now.
+    fn pass_on_listener(&self, waits: bool) -> Result<()> {
+        if !self.plan().seccomp_listener || (waits && !self.plan().listener_before_start) {
+            return Ok(());
+        }
+        let listener = self.init()?.take_listener()?;
+        self.send_listener(&listener, if waits { Status::Creating } else { Status::Running })
     }
 
     fn send_listener(&self, listener: &OwnedFd, status: Status) -> Result<()> {
