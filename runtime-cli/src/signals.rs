@@ -24,8 +24,9 @@ static TELL: AtomicI32 = AtomicI32::new(-1);
 #[derive(Debug)]
 pub(crate) struct Signals {
     fd: SignalFd,
-    /// Kept open: the library polls the other end.
-    _tell: OwnedFd,
+    /// Both ends, kept open: the library polls the reading one, and closes its own when the command runs. A handler that writes after
+    /// that, with nobody to read, would get this process a SIGPIPE, and the container after it.
+    _pipe: (OwnedFd, OwnedFd),
 }
 
 /// What a signal asks of the event loop.
@@ -54,7 +55,8 @@ impl Signals {
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None).map_err(failed)?;
         let fd =
             SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)?;
-        Ok((Self { fd, _tell: tell }, cancel))
+        let reader = cancel.try_clone().map_err(|error| Failure::io("prepare for signals", &error))?;
+        Ok((Self { fd, _pipe: (reader, tell) }, cancel))
     }
 
     /// From now on every signal belongs to the container. Returns the one that came too late to cancel anything.
