@@ -42,6 +42,18 @@ pub fn with(t: &Sandbox, cmd: Cmd, behaviour: &str) -> Cmd {
     cmd.env("PATH", path).env("DOUBLE", behaviour).env("DOUBLE_DIR", bin)
 }
 
+/// A command that kills the process that the double restored last, if there is one.
+#[must_use]
+pub fn kill_restored(t: &Sandbox) -> Cmd {
+    let file = t.dir.join("double/restored").display().to_string();
+    t.program("/bin/sh", &["-c", "test ! -e \"$0\" || kill -KILL \"$(cat \"$0\")\"", &file])
+}
+
+/// Forgets the process that was restored last: its number may become another's.
+pub fn forget_restored(t: &Sandbox) {
+    let _none_before_the_first = fs::remove_file(t.dir.join("double/restored"));
+}
+
 /// What the last request of a kind was (`dump`, `restore`, `pre-dump`): each option's values in words.
 ///
 /// # Panics
@@ -303,6 +315,9 @@ impl Server {
     fn restore(&self, options: &Options) -> ExitCode {
         let pid = if self.is("no-process") { None } else { Some(child(self.behaviour.as_str())) };
         let pid = if self.is("wrong-process") { Some(0) } else { pid };
+        if let Some(pid) = pid.filter(|pid| *pid > 1) {
+            fs::write(self.dir.join("restored"), pid.to_string()).unwrap();
+        }
         // The root is there, in a mount namespace of its own.
         fs::write(self.dir.join("root"), fs::read_to_string(Path::new(&options.root).join("etc/passwd")).unwrap())
             .unwrap();

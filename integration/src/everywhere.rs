@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::figures::Row;
 use crate::tracer::{Act, Point, Trace, Whose, can_inject};
-use crate::{Cmd, Container, Output, Sandbox, leak};
+use crate::{Cmd, Container, Output, Sandbox, double, leak};
 
 /// What a system call is made to fail with.
 pub const ERRNOS: [i32; 7] =
@@ -29,6 +29,8 @@ pub enum Disturbance {
     KillChild,
     /// SIGKILL to the container's first process, which is there already.
     KillInit,
+    /// SIGKILL to the process that the double has restored, once there is one.
+    KillRestored,
     /// `kill KILL` is run to its end while the command is held at one of its own calls.
     KillVerb,
     /// Calls of the command and its children fail.
@@ -182,7 +184,7 @@ impl Disturbed<'_> {
     /// How many calls the command makes, undisturbed, and the points to try.
     fn plan(&self, t: &Sandbox, disturbance: Disturbance) -> (u64, Vec<Point>) {
         let whose = match disturbance {
-            Disturbance::Kill | Disturbance::KillInit | Disturbance::KillVerb => Whose::Own,
+            Disturbance::Kill | Disturbance::KillInit | Disturbance::KillRestored | Disturbance::KillVerb => Whose::Own,
             Disturbance::KillChild => Whose::Children,
             Disturbance::Fail => Whose::All,
         };
@@ -253,10 +255,14 @@ impl Disturbed<'_> {
             Disturbance::Kill => Act::Kill,
             Disturbance::KillChild => Act::KillCaller,
             Disturbance::KillInit => Act::KillOther(c.pid()),
-            Disturbance::KillVerb => Act::Beside,
+            Disturbance::KillRestored | Disturbance::KillVerb => Act::Beside,
             Disturbance::Fail => point.act,
         };
-        let beside = (disturbance == Disturbance::KillVerb).then(|| c.simple_cmd("kill", &[], &["KILL"]));
+        let beside = match disturbance {
+            Disturbance::KillVerb => Some(c.simple_cmd("kill", &[], &["KILL"])),
+            Disturbance::KillRestored => Some(double::kill_restored(c.sandbox)),
+            _ => None,
+        };
         let begun = Instant::now();
         let (out, trace) = (self.command)(c).trace_beside(Point { act, ..point }, beside);
         let what = format!(
@@ -284,6 +290,7 @@ impl Disturbance {
             Self::Kill => "SIGKILL",
             Self::KillChild => "SIGKILL to its child",
             Self::KillInit => "SIGKILL to the init",
+            Self::KillRestored => "SIGKILL to the restored",
             Self::KillVerb => "beside kill",
             Self::Fail => "failing calls",
         }

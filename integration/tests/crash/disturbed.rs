@@ -36,6 +36,7 @@ pub(crate) const CASES: &[Case] = cases![
     init_is_killed_during_kill.seconds(3600),
     init_is_killed_during_forced_delete.seconds(3600),
     init_is_killed_during_checkpoint.extension().seconds(3600),
+    restored_process_is_killed_during_restore.extension().seconds(3600),
     start_beside_kill.seconds(3600),
     exec_beside_kill.seconds(3600),
     update_beside_kill.seconds(3600),
@@ -87,6 +88,7 @@ fn images(c: &Container<'_>) -> String {
 
 /// As a checkpoint leaves them.
 fn saved(c: &Container<'_>) {
+    double::forget_restored(c.sandbox);
     let dir = images(c);
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(format!("{dir}/descriptors.json"), "[]").unwrap();
@@ -184,6 +186,7 @@ rows! {
     fn init_is_killed_during_kill() { KILL, KillInit }
     fn init_is_killed_during_forced_delete() { FORCED_DELETE, KillInit }
     fn init_is_killed_during_checkpoint() { CHECKPOINT, KillInit }
+    fn restored_process_is_killed_during_restore() { RESTORE, KillRestored }
     fn start_beside_kill() { START, KillVerb }
     fn exec_beside_kill() { EXEC, KillVerb }
     fn update_beside_kill() { UPDATE, KillVerb }
