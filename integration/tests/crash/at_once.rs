@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use orlop_integration::everywhere::nothing_left;
+use orlop_integration::figures::Row;
 use orlop_integration::{Case, Cmd, Container, Flavor, Sandbox, cases};
 
 pub(crate) const CASES: &[Case] =
@@ -87,7 +88,12 @@ fn eight_callers_over_the_same_containers(t: &Sandbox) {
             }
             let out = one.wait();
             assert!(out.code < 1000 && !out.stderr.contains("panicked"), "{verb}: {out:?}");
-            assert!(out.code == 0 || !out.stderr.is_empty(), "{verb}: fails without a word: {out:?}");
+            // What was executed may be killed with its container.
+            let with_its_container = verb == "exec" && out.code == 128 + libc::SIGKILL;
+            assert!(
+                out.code == 0 || !out.stderr.is_empty() || with_its_container,
+                "{verb}: fails without a word: {out:?}"
+            );
             for wrong in ["does not end", "out of memory", "out of turn"] {
                 assert!(!out.stderr.contains(wrong), "{verb}: {out:?}");
             }
@@ -105,7 +111,10 @@ fn eight_callers_over_the_same_containers(t: &Sandbox) {
         assert_eq!(out.code, 0, "delete --force at the end: {}", out.stderr);
     }
     nothing_left(t, "many callers");
-    eprintln!("{begun} operations: {outcomes:?}");
+    for verb in VERBS.iter().collect::<std::collections::BTreeSet<_>>() {
+        let count = |success| outcomes.get(&(*verb, success)).copied().unwrap_or(0) as u64;
+        t.figures(&Row::new("at once", verb, &[("succeeded", count(true)), ("refused", count(false))]));
+    }
     for verb in ["create", "start", "exec", "pause", "resume", "run", "update"] {
         // Few operations may not bring every container to where a verb applies.
         assert!(begun < 400 || outcomes.contains_key(&(verb, true)), "{verb} never succeeded: {outcomes:?}");
