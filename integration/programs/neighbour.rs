@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fmt::Write as _;
 use std::fs;
+use std::time::{Duration, Instant};
 
 unsafe extern "C" {
     fn syscall(number: i64, ...) -> i64;
@@ -57,6 +58,9 @@ const AT_FDCWD: i64 = -100;
 const O_PATH: i64 = 0o10_000_000;
 const O_RDWR: i64 = 2;
 const CLONE_NEWUSER: i64 = 0x1000_0000;
+
+/// How long a process may take to map the command that it executes.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Descriptors are tried up to here; the container's command has 0 to 2 alone.
 const DESCRIPTORS: std::ops::Range<i64> = 3..24;
@@ -218,9 +222,17 @@ impl Neighbour {
     }
 
     /// Whether the memory that this handle holds is not the command's. While a process executes the command, the new memory is there
-    /// a moment before anything is mapped in it: hence the patience.
+    /// a moment before anything is mapped in it: hence the patience, which must last until a busy machine lets that process go on.
     fn is_runtimes(pid: i64, memory: &Handle) -> bool {
-        for round in 0..100 {
+        // One that still runs the runtime's program cannot have had other memory before.
+        if Self::is_runtime(pid) {
+            return true;
+        }
+        let begun = Instant::now();
+        for round in 0_u64.. {
+            if begun.elapsed() > PATIENCE {
+                break;
+            }
             match memory.read_at::<32>(MARK.as_ptr() as i64) {
                 Some((bytes, 32)) if bytes == MARK => return false,
                 // Nobody's memory any more: let go by an end, or by executing the command.
