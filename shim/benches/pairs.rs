@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use client::{Events, SHIM, Shim, Stdio3, bundle};
+use client::{Events, Shim, Stdio3, bundle, shim_program};
 use orlop_integration::{Case, Sandbox, cases};
 
 const CASES: &[Case] = cases![in_turns.seconds(600)];
@@ -54,7 +54,7 @@ fn in_turns(t: &Sandbox) {
     let _events = Events::serve(&t.dir.join("events.sock"));
     let mut times = Times::new();
     for turn in 0..turns {
-        one(t, &mut times, "ours", Path::new(SHIM), "", turn);
+        one(t, &mut times, "ours", &shim_program(), "", turn);
         one(t, &mut times, "peer", Path::new(&peer), &runtime, turn);
     }
     for step in ["shim start", "create + start", "exec + start", "delete"] {

@@ -18,6 +18,7 @@ use crate::proto::event::Event;
 use crate::proto::{Message, encode};
 use crate::publish::Publisher;
 use crate::socket::{Socket, is_same_user};
+use crate::sys;
 use crate::task::{Caller, Process, Task};
 use crate::ttrpc::{self, Answer, Code, Failure, Incoming};
 
@@ -25,6 +26,8 @@ use crate::ttrpc::{self, Answer, Code, Failure, Incoming};
 const MOST_CONNECTIONS: usize = 1024;
 /// How long a shim stays that has no container and that nobody is connected to: its containerd is gone.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
+/// How long nothing must have happened until the program's pages are given back: most pods do nothing most of the time.
+const REST: Duration = Duration::from_secs(2);
 /// How long the last events may take to be told, and the programs that take output to end.
 const FAREWELL: Duration = Duration::from_secs(14);
 
@@ -59,6 +62,8 @@ pub(crate) struct Shim {
     /// Until when the end is put off for what is still to be told.
     stopping: Option<Instant>,
     idle_since: Option<Instant>,
+    /// When it has had nothing to do for long enough.
+    rest: Option<Instant>,
 }
 
 impl Shim {
@@ -102,6 +107,7 @@ impl Shim {
             next_key: 1,
             stopping: None,
             idle_since: None,
+            rest: None,
         })
     }
 
@@ -112,10 +118,15 @@ impl Shim {
     pub(crate) fn run(&mut self) -> io::Result<()> {
         while !self.is_over() {
             let tokens = self.poller.wait(self.patience())?;
+            if !tokens.is_empty() {
+                self.rest = Some(Instant::now() + REST);
+            }
             for token in tokens {
                 self.ready(token);
             }
-            self.tick(Instant::now());
+            let now = Instant::now();
+            self.tick(now);
+            self.take_rest(now);
         }
         Ok(())
     }
@@ -145,7 +156,7 @@ impl Shim {
     fn patience(&self) -> Option<u16> {
         let idle = self.idle_since.map(|since| since + LONGEST_IDLE);
         let dues = self.deadlines.iter().map(|(at, _)| *at);
-        let first = dues.chain(self.publisher.due()).chain(self.stopping).chain(idle).min()?;
+        let first = dues.chain(self.publisher.due()).chain(self.stopping).chain(idle).chain(self.rest).min()?;
         let left = first.saturating_duration_since(Instant::now());
         Some(u16::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u16::MAX))
     }
@@ -165,6 +176,14 @@ impl Shim {
         if self.idle_since.is_some_and(|since| now >= since + LONGEST_IDLE) {
             self.log.info("no container and no connection: the shim ends");
             self.stop();
+        }
+    }
+
+    /// Gives back what it does not need while it has nothing to do.
+    fn take_rest(&mut self, now: Instant) {
+        if self.rest.is_some_and(|at| at <= now) {
+            self.rest = None;
+            sys::release_program();
         }
     }
 

@@ -87,6 +87,33 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Resu
     Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) }).map(drop)
 }
 
+/// Gives back the pages of the program's file that this process has mapped and never writes to: a page that is used again is taken
+/// from the file's cache, which all shims share.
+pub(crate) fn release_program() {
+    // SAFETY: takes numbers.
+    let [headers, count] = [libc::AT_PHDR, libc::AT_PHNUM].map(|kind| unsafe { libc::getauxval(kind) });
+    // SAFETY: takes a number.
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
+    if headers == 0 || page == 0 {
+        return;
+    }
+    let (start, count) = (headers as *const libc::Elf64_Phdr, usize::try_from(count).unwrap_or(0));
+    // SAFETY: the kernel says that the program has so many headers there, and they are never written.
+    let segments = unsafe { std::slice::from_raw_parts(start, count) };
+    let Some(own) = segments.iter().find(|segment| segment.p_type == libc::PT_PHDR) else { return };
+    let moved = headers.wrapping_sub(own.p_vaddr);
+    for segment in
+        segments.iter().filter(|segment| segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_W == 0)
+    {
+        let from = moved.wrapping_add(segment.p_vaddr);
+        let first = from - from % page;
+        let length = usize::try_from(from + segment.p_memsz - first).unwrap_or(0);
+        // SAFETY: the pages are a private mapping of the program's file that is never written to, this code among them: the
+        // kernel reads what it finds missing from the file again, which it keeps from being written to.
+        let _stays_mapped = unsafe { libc::madvise(first as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+    }
+}
+
 nix::ioctl_write_ptr_bad!(tiocswinsz, libc::TIOCSWINSZ, libc::winsize);
 
 /// Sets the size of the terminal behind a master.

@@ -23,7 +23,12 @@ use crate::ttrpc::{Decoder, Incoming, Request, Status, request, response};
 /// The state root of the case is `DIR/state`, and the shim's is one directory for each namespace.
 const NAMESPACE: &str = "state";
 const PATIENCE: Duration = Duration::from_secs(20);
-pub const SHIM: &str = env!("CARGO_BIN_EXE_containerd-shim-orlop-v2");
+
+/// The shim under test: the one that `ORLOP_SHIM` names, else this package's.
+pub fn shim_program() -> PathBuf {
+    let named = std::env::var_os("ORLOP_SHIM").filter(|value| !value.is_empty());
+    named.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_containerd-shim-orlop-v2")), PathBuf::from)
+}
 
 /// The events that came, as topic and type with the bytes of the event.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +136,7 @@ pub fn call_binary(
     input: &[u8],
     environment: &[(&str, &str)],
 ) -> (bool, Vec<u8>) {
-    let mut child = Command::new(SHIM)
+    let mut child = Command::new(shim_program())
         .args(["-namespace", NAMESPACE, "-address", "/run/c.sock", "-publish-binary", "/bin/false", "-id", id])
         .args((action == "delete").then_some(["-bundle"]).into_iter().flatten())
         .args((action == "delete").then_some(bundle))

@@ -20,11 +20,13 @@ mod proto;
 mod ttrpc;
 
 mod client;
+mod memory;
 
 use std::fs;
 use std::time::Duration;
 
 use client::{Events, Fifo, Shim, Stdio3, bundle, call_binary, params, process, wait_until};
+use memory::Memory;
 use orlop_integration::{Case, Sandbox, cases, process as processes};
 use proto::event::{TaskDelete, TaskExit};
 use proto::metrics::{v1, v2};
@@ -55,11 +57,10 @@ const CASES: &[Case] = cases![
     delete_cleans_up_after_a_killed_shim,
     want_of_memory_is_told_before_the_end,
     a_shared_pid_namespace_leaves_nobody,
-    nothing_grows.seconds(300),
 ];
 
 fn main() -> std::process::ExitCode {
-    orlop_integration::run("task", &[("task", CASES)])
+    orlop_integration::run("task", &[("task", CASES), ("memory", memory::CASES)])
 }
 
 fn a_container_lives_and_its_events_are_told_in_order(t: &Sandbox) {
@@ -221,14 +222,14 @@ fn a_slow_reader_slows_its_own_container_only(t: &Sandbox) {
     shim.start_task(&id_b, "").unwrap();
     let pid = shim.pid("");
     let ticks = || processes_cpu(pid);
-    let (memory, before) = (private_kib(pid), ticks());
+    let (memory, before) = (Memory::of(pid).private, ticks());
     for _ in 0..20 {
         assert_eq!(shim.state(&id_a, "").unwrap().status, 2, "it waits for its reader");
         assert_eq!(shim.state(&id_b, "").unwrap().status, 2);
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(ticks() - before < 10, "the shim is busy with nothing");
-    assert!(private_kib(pid) < memory + 64, "a slow reader costs memory");
+    assert!(Memory::of(pid).private < memory + 64, "a slow reader costs memory");
     let all = out.read_all();
     assert_eq!(all.len(), 64 * 65536);
     assert_eq!(shim.wait(&id_a, ""), 0);
@@ -522,46 +523,6 @@ fn a_shared_pid_namespace_leaves_nobody(t: &Sandbox) {
     wait_until("the orphans' end", || processes::descendants(own).is_empty());
     shim.delete(&id, "").unwrap();
     shim.shut_down();
-}
-
-/// Rounds of create, start, exec, delete change neither descriptors nor memory. `ORLOP_SHIM_ROUNDS` asks for more rounds.
-fn nothing_grows(t: &Sandbox) {
-    let rounds: usize = std::env::var("ORLOP_SHIM_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
-    let c = t.container("a");
-    c.args(&["sleep", "1000"]);
-    let (bundle, id) = (bundle(&c), t.id("a"));
-    let mut out = Fifo::output(t, "out");
-    let mut shim = Shim::start(t, &bundle, &id);
-    let pid = shim.pid("");
-    let mut measured = Vec::new();
-    for round in 0..rounds {
-        shim.create(&bundle, &id, Stdio3 { stdout: Some(&out), ..Stdio3::default() }).unwrap();
-        shim.start_task(&id, "").unwrap();
-        shim.exec(&id, "e", &["true"], Stdio3 { stdout: Some(&out), ..Stdio3::default() }).unwrap();
-        shim.start_task(&id, "e").unwrap();
-        assert_eq!(shim.wait(&id, "e"), 0);
-        shim.delete(&id, "e").unwrap();
-        shim.end(&id);
-        out.read_all();
-        if round == rounds / 4 || round + 1 == rounds {
-            let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-            measured.push((descriptors, private_kib(pid)));
-        }
-    }
-    let [(few, small), (many, large)] = measured[..] else { panic!("{measured:?}") };
-    assert_eq!(few, many, "descriptors");
-    assert!(large <= small + 64, "private memory grew from {small} to {large} KiB in {rounds} rounds");
-    shim.shut_down();
-}
-
-/// The private memory of a process.
-fn private_kib(pid: i32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let of = |key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
-    of("Private_Clean:") + of("Private_Dirty:")
 }
 
 /// The processor time of a process, in ticks of 10 ms.
