@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::arguments::Arguments;
+use crate::idmap::Layers;
 use crate::lifecycle::{OPTIONS_FILE, PID_FILE};
 use crate::proto::encode;
 use crate::proto::task::DeleteResponse;
@@ -42,6 +43,7 @@ pub(crate) fn delete(given: &Arguments) -> Result<ExitCode, String> {
         Ok(further) => warnings.extend(further),
         Err(failure) => warnings.push(failure.message),
     }
+    Layers::clean(&bundle.join("rootfs"));
     if let Err(failure) = rootfs::unmount_all(&bundle.join("rootfs")) {
         warnings.push(failure.message);
     }

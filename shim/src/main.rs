@@ -2,7 +2,7 @@
 //! ttrpc connections, pidfds, FIFOs, terminals and cgroup events.
 //!
 //! From the top: `start`, `delete` and `info` are what containerd calls the program for; `shim` is the loop, `calls`, `lifecycle`,
-//! `streams` and `oom` the task service on it; `task` what is known; `stdio`, `copy`, `driver`, `rootfs`, `publish`, `jobs` the means; `runtime` all that
+//! `streams` and `oom` the task service on it; `task` what is known; `stdio`, `copy`, `driver`, `rootfs`, `idmap`, `publish`, `jobs` the means; `runtime` all that
 //! is known of the library; `proto` and `ttrpc` the protocol; `socket`, `poller`, `connection`, `log`, `sys` the base.
 
 #[macro_use]
@@ -15,6 +15,7 @@ mod connection;
 mod copy;
 mod delete;
 mod driver;
+mod idmap;
 mod info;
 mod jobs;
 mod lifecycle;

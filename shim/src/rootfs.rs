@@ -11,6 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, fchdir};
 
+use crate::idmap::{self, IdMaps, Layers};
 use crate::proto::Mount;
 use crate::ttrpc::{Code, Failure};
 
@@ -50,7 +51,7 @@ const FLAGS: [(&str, MsFlags, bool); 28] = [
 ];
 
 /// Options that are for a program in between, and for which there is none here.
-const FOREIGN: [&str; 3] = ["loop", "uidmap=", "gidmap="];
+const FOREIGN: [&str; 1] = ["loop"];
 
 /// Mounts all, one after the other, on `target` or below it. Undoes what was done when one fails.
 ///
@@ -105,6 +106,7 @@ pub(crate) fn unmount_all(target: &Path) -> Result<(), Failure> {
 struct Options {
     flags: MsFlagsBits,
     propagation: Option<MsFlagsBits>,
+    ids: Option<IdMaps>,
     data: Vec<String>,
 }
 
@@ -113,7 +115,16 @@ type MsFlagsBits = libc::c_ulong;
 
 fn sort(options: &[String]) -> Result<Options, String> {
     let mut sorted = Options::default();
+    let (mut uids, mut gids) = (None, None);
     for option in options {
+        if let Some(value) = option.strip_prefix("uidmap=") {
+            uids = Some(value);
+            continue;
+        }
+        if let Some(value) = option.strip_prefix("gidmap=") {
+            gids = Some(value);
+            continue;
+        }
         if FOREIGN.iter().any(|foreign| option.starts_with(foreign)) || option.to_ascii_lowercase().starts_with("x-") {
             return Err(format!("the mount option {option} is not supported by this shim"));
         }
@@ -130,6 +141,12 @@ fn sort(options: &[String]) -> Result<Options, String> {
             sorted.flags &= !bits;
         }
     }
+    sorted.ids = match (uids, gids) {
+        (None, None) => None,
+        (Some(uids), Some(gids)) => Some(IdMaps::parse(uids, gids)?),
+        (Some(_), None) => return Err("the mount option uidmap needs gidmap beside it".to_owned()),
+        (None, Some(_)) => return Err("the mount option gidmap needs uidmap beside it".to_owned()),
+    };
     Ok(sorted)
 }
 
@@ -147,7 +164,15 @@ fn mount_one(one: &Mount, root: &Path) -> Result<(), Failure> {
     let is_bind = flags.contains(MsFlags::MS_BIND);
     let nothing = None::<&str>;
     let first = if is_bind { flags & (MsFlags::MS_BIND | MsFlags::MS_REC) } else { flags };
-    let (data, from) = shorten(&options.data);
+    // The layers need other owners only until the overlay is mounted.
+    let (layers, data) = match &options.ids {
+        Some(maps) if one.kind == "overlay" => {
+            let (layers, data) = map_layers(&options.data, root, maps).map_err(|reason| named(&reason))?;
+            (Some(layers), data)
+        }
+        _ => (None, options.data),
+    };
+    let (data, from) = shorten(&data);
     if data.len() > LONGEST_DATA {
         return Err(named(&format!("its options have {} bytes, and the kernel takes {LONGEST_DATA}", data.len())));
     }
@@ -161,11 +186,33 @@ fn mount_one(one: &Mount, root: &Path) -> Result<(), Failure> {
         let again = rest | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
         mount(nothing, &target, nothing, again, nothing).map_err(|errno| named(&errno.desc()))?;
     }
+    match &options.ids {
+        Some(maps) if layers.is_none() => {
+            idmap::remap(&target, maps, flags.contains(MsFlags::MS_REC)).map_err(|reason| named(&reason))?;
+        }
+        _ => drop(layers),
+    }
     if let Some(propagation) = options.propagation {
         let flags = MsFlags::from_bits_retain(propagation);
         mount(nothing, &target, nothing, flags, nothing).map_err(|errno| named(&errno.desc()))?;
     }
     Ok(())
+}
+
+/// The options of an overlay whose lower layers others own, for as long as what is returned with them is there. The upper layer is
+/// the container's own, and has its owners already.
+fn map_layers(options: &[String], root: &Path, maps: &IdMaps) -> Result<(Layers, Vec<String>), String> {
+    let lower = options.iter().find_map(|option| option.strip_prefix("lowerdir="));
+    let lower = lower.ok_or("an overlay with uidmap and gidmap needs lowerdir")?;
+    let common =
+        common_directory(lower).ok_or("the layers of an overlay with uidmap and gidmap have no directory in common")?;
+    let layers = Layers::mount(Path::new(common), root, maps)?;
+    let mapped: Vec<String> = lower.split(':').map(|layer| layers.layer(layer, common)).collect::<Result<_, _>>()?;
+    let options = options.iter().map(|option| match option.strip_prefix("lowerdir=") {
+        Some(_) => format!("lowerdir={}", mapped.join(":")),
+        None => option.clone(),
+    });
+    Ok((layers, options.collect()))
 }
 
 /// A place in the root: whatever the name, it does not leave it.
@@ -236,8 +283,14 @@ mod tests {
         assert_eq!(sorted.flags, (MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_RDONLY).bits());
         assert_eq!(sorted.propagation, Some((MsFlags::MS_PRIVATE | MsFlags::MS_REC).bits()));
         assert_eq!(sorted.data, ["index=off", "lowerdir=/a:/b"]);
-        for foreign in ["loop", "uidmap=0:1000:1", "X-containerd.mkdir.path=/x"] {
+        for foreign in ["loop", "X-containerd.mkdir.path=/x"] {
             assert!(sort(&texts(&[foreign])).unwrap_err().contains(foreign));
+        }
+        let mapped = sort(&texts(&["uidmap=0:1000:1", "ro", "gidmap=0:1000:1"])).unwrap();
+        assert_eq!((mapped.ids, mapped.data.len()), (Some(IdMaps::parse("0:1000:1", "0:1000:1").unwrap()), 0));
+        for alone in ["uidmap", "gidmap"] {
+            let error = sort(&texts(&[&format!("{alone}=0:1000:1")])).unwrap_err();
+            assert!(error.contains(&format!("option {alone} needs")), "{error}");
         }
     }
 

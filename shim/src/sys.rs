@@ -2,8 +2,11 @@
 #![allow(unsafe_code, reason = "system calls that no safe wrapper exists for")]
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
+use nix::NixPath;
 use nix::errno::Errno;
+use nix::unistd::{Pid, getpid, getppid};
 
 /// Which process goes on after [`fork`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +115,93 @@ pub(crate) fn release_program() {
         // kernel reads what it finds missing from the file again, which it keeps from being written to.
         let _stays_mapped = unsafe { libc::madvise(first as *mut libc::c_void, length, libc::MADV_DONTNEED) };
     }
+}
+
+/// A process in a user namespace of its own, without maps, that waits until it is killed; its pid and pidfd.
+///
+/// # Errors
+/// The errno of clone(2).
+pub(crate) fn spawn_in_user_namespace() -> nix::Result<(Pid, OwnedFd)> {
+    let parent = getpid();
+    let mut pidfd: libc::c_int = -1;
+    let flags = libc::CLONE_NEWUSER | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let place = &raw mut pidfd;
+    // SAFETY: without CLONE_VM the child has a copy of the memory, as after fork(2), and makes system calls only. The kernel
+    // writes the pidfd into the parent's variable, which lives on.
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, place, 0, 0) })?;
+    if pid == 0 {
+        wait_to_be_killed(parent);
+    }
+    let pid = i32::try_from(pid).map_err(|_| Errno::ESRCH)?;
+    // SAFETY: the call has just made this descriptor.
+    Ok((Pid::from_raw(pid), unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// Ends with the parent, should that come first.
+fn wait_to_be_killed(parent: Pid) -> ! {
+    // SAFETY: takes numbers.
+    let with_parent = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    while with_parent == 0 && getppid() == parent {
+        // SAFETY: takes nothing.
+        unsafe { libc::pause() };
+    }
+    // SAFETY: takes a number, and runs nothing of the parent's at the end.
+    unsafe { libc::_exit(1) }
+}
+
+/// open_tree(2), Linux 5.2: a detached copy of the mount that `path` is on, from there on.
+///
+/// # Errors
+/// The errno of the call.
+pub(crate) fn clone_mount(path: &Path, recursive: bool) -> nix::Result<OwnedFd> {
+    const OPEN_TREE_CLONE: libc::c_uint = 1;
+    let recursive = if recursive { libc::AT_RECURSIVE.cast_unsigned() } else { 0 };
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned() | recursive;
+    let fd = path.with_nix_path(|path| {
+        // SAFETY: the path is a string that lives as long as the call.
+        Errno::result(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+    })??;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the call has just made this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// mount_setattr(2), Linux 5.12: has a detached mount show its files' owners through the maps of a user namespace.
+///
+/// # Errors
+/// The errno of the call.
+pub(crate) fn map_ids(
+    tree: BorrowedFd<'_>,
+    namespace: BorrowedFd<'_>,
+    recursive: bool,
+    read_only: bool,
+) -> nix::Result<()> {
+    const READ_ONLY: u64 = 1;
+    const ID_MAP: u64 = 0x0010_0000;
+    let set = ID_MAP | if read_only { READ_ONLY } else { 0 };
+    let namespace = u64::try_from(namespace.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    // What is set, what is cleared, the propagation, and the user namespace.
+    let attributes: [u64; 4] = [set, 0, 0, namespace];
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let (tree, size) = (tree.as_raw_fd(), size_of_val(&attributes));
+    // SAFETY: the kernel reads an empty string and `size` bytes, both of which live as long as the call.
+    let done = unsafe { libc::syscall(libc::SYS_mount_setattr, tree, c"".as_ptr(), flags, attributes.as_ptr(), size) };
+    Errno::result(done).map(drop)
+}
+
+/// move_mount(2), Linux 5.2: puts a detached mount in its place.
+///
+/// # Errors
+/// The errno of the call.
+pub(crate) fn attach_mount(tree: BorrowedFd<'_>, target: &Path) -> nix::Result<()> {
+    const FROM_EMPTY_PATH: libc::c_uint = 4;
+    let (tree, empty) = (tree.as_raw_fd(), c"".as_ptr());
+    target.with_nix_path(|target| {
+        let (here, target) = (libc::AT_FDCWD, target.as_ptr());
+        // SAFETY: both paths are strings that live as long as the call.
+        Errno::result(unsafe { libc::syscall(libc::SYS_move_mount, tree, empty, here, target, FROM_EMPTY_PATH) })
+    })??;
+    Ok(())
 }
 
 nix::ioctl_write_ptr_bad!(tiocswinsz, libc::TIOCSWINSZ, libc::winsize);

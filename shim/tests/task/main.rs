@@ -53,6 +53,7 @@ const CASES: &[Case] = cases![
     errors_name_what_is_wrong,
     hooks_do_not_hold_up_others,
     the_root_file_system_is_mounted_and_unmounted,
+    the_root_file_system_gets_other_owners,
     both_versions_and_both_ways_to_start,
     delete_cleans_up_after_a_killed_shim,
     want_of_memory_is_told_before_the_end,
@@ -429,6 +430,51 @@ fn the_root_file_system_is_mounted_and_unmounted(t: &Sandbox) {
     let error = shim.call::<Empty>("Create", &asked).unwrap_err();
     assert!(error.message.contains("/no/such/place"), "{}", error.message);
     assert!(!mounted());
+    shim.shut_down();
+}
+
+/// uidmap and gidmap, which containerd gives to snapshots of containers with user namespaces.
+fn the_root_file_system_gets_other_owners(t: &Sandbox) {
+    use std::os::unix::fs::MetadataExt;
+    const MAPS: [&str; 2] = ["uidmap=0:100000:65536", "gidmap=0:200000:65536"];
+    let c = t.container("a");
+    c.args(&["true"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let layers = t.dir.join("layers");
+    fs::create_dir(&layers).unwrap();
+    fs::rename(bundle.join("rootfs"), layers.join("image")).unwrap();
+    for name in ["below", "upper", "work"] {
+        fs::create_dir(layers.join(name)).unwrap();
+    }
+    fs::write(layers.join("below/file"), "").unwrap();
+    let (at, owned) =
+        (layers.display(), |path: &str| fs::metadata(bundle.join(path)).map(|facts| (facts.uid(), facts.gid())));
+    let overlay =
+        [format!("lowerdir={at}/image:{at}/below"), format!("upperdir={at}/upper"), format!("workdir={at}/work")];
+    let bind = ["rbind".to_owned(), "rw".to_owned()];
+    let mut shim = Shim::start(t, &bundle, &id);
+    for (kind, given, file) in [("bind", &bind[..], "rootfs/bin/busybox"), ("overlay", &overlay, "rootfs/file")] {
+        let mut asked = shim.create_request(&bundle, &id);
+        let source = if kind == "bind" { layers.join("image").display().to_string() } else { kind.to_owned() };
+        let options = |maps: &[&str]| given.iter().cloned().chain(maps.iter().map(|map| (*map).to_owned())).collect();
+        let mount = Mount { kind: kind.to_owned(), source, target: String::new(), options: options(&MAPS) };
+        asked.rootfs = vec![Mount { options: options(&MAPS[..1]), ..mount.clone() }];
+        let error = shim.call::<Empty>("Create", &asked).unwrap_err();
+        assert!(error.message.contains("option uidmap needs gidmap"), "{}", error.message);
+        asked.rootfs = vec![mount];
+        if let Err(error) = shim.call::<Empty>("Create", &asked) {
+            let reason = "the file system or the kernel does not support idmapped mounts";
+            t.need(!error.message.contains(reason), reason);
+            panic!("{}", error.message);
+        }
+        assert_eq!(owned(file).unwrap(), (100_000, 200_000), "{kind}");
+        assert!(bundle.join("idmapped").symlink_metadata().is_err(), "the layers stay mounted");
+        shim.start_task(&id, "").unwrap();
+        assert_eq!(shim.wait(&id, ""), 0);
+        shim.delete(&id, "").unwrap();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&bundle.display().to_string()), "{mounts}");
+    }
     shim.shut_down();
 }
 
