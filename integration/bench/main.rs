@@ -6,7 +6,9 @@
 //!   --rounds N            how often each operation is timed (default 20)
 //!   --scale N             containers beside which the last is timed (default 1000; 0 leaves this part out)
 //!   --parallel N          containers started by 1, 2 and 8 callers at once (default 200; 0 leaves this part out)
-//!   --part NAME           times, costs, memory, limits, scale or parallel; may be repeated (default: all)
+//!   --part NAME           times, processor, costs, memory, limits, scale or parallel; may be repeated (default: all)
+//!   --layout NAME         host (default), or v2: cgroup v2 alone, with the controllers that no v1 hierarchy holds
+//!   --load N              busy loops that run beside all parts (default 0)
 //!   --json FILE           writes all figures there too
 //!   --guard FILE          only compares system calls, page faults and instructions of the first runtime with FILE; fails beyond its tolerance
 //!   --write-guard FILE    writes such a file
@@ -27,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use orlop_integration::Subject;
-use stopwatch::Stopwatch;
+use stopwatch::{Layout, Load, Stopwatch};
 
 /// A runtime to measure.
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ struct Options {
     scale: usize,
     parallel: usize,
     parts: Vec<String>,
+    layout: Layout,
+    load: usize,
     json: Option<PathBuf>,
     guard: Option<PathBuf>,
     write_guard: Option<PathBuf>,
@@ -57,6 +61,8 @@ impl Options {
             scale: 1000,
             parallel: 200,
             parts: Vec::new(),
+            layout: Layout::Host,
+            load: 0,
             json: None,
             guard: None,
             write_guard: None,
@@ -75,6 +81,14 @@ impl Options {
                 "--scale" => options.scale = number(value()?)?,
                 "--parallel" => options.parallel = number(value()?)?,
                 "--part" => options.parts.push(value()?),
+                "--layout" => {
+                    options.layout = match value()?.as_str() {
+                        "host" => Layout::Host,
+                        "v2" => Layout::V2,
+                        other => return Err(format!("--layout takes host or v2, not {other}")),
+                    }
+                }
+                "--load" => options.load = number(value()?)?,
                 "--json" => options.json = Some(value()?.into()),
                 "--guard" => options.guard = Some(value()?.into()),
                 "--write-guard" => options.write_guard = Some(value()?.into()),
@@ -110,8 +124,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let bench = stopwatch::Bench::new();
+    let bench = stopwatch::Bench::new(options.layout);
+    let load = Load::start(&bench, options.load);
     let code = run(&bench, &options);
+    drop(load);
     bench.finish();
     code
 }
@@ -128,6 +144,9 @@ fn run(bench: &stopwatch::Bench, options: &Options) -> ExitCode {
     let mut report = report::Report::new(&options.peers);
     if options.wants("times") {
         parts::times(&watch, options, &mut report);
+    }
+    if options.wants("processor") {
+        parts::processor(&watch, options, &mut report);
     }
     if options.wants("costs") {
         costs::all(&watch, options, &mut report);

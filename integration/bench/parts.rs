@@ -13,6 +13,9 @@ use crate::{Options, Peer};
 
 /// Each operation of a container's life, `rounds` times for each runtime in turn.
 pub(crate) fn times(watch: &Stopwatch<'_>, options: &Options, report: &mut Report) {
+    if !options.layout.limits_pids() {
+        println!("SKIP update: no controller pids in cgroup v2 here");
+    }
     for round in 0..options.rounds {
         floor(watch, report);
         for n in 0..options.peers.len() {
@@ -60,13 +63,76 @@ fn life(watch: &Stopwatch<'_>, peer: &Peer, report: &mut Report) {
     report.time("list of 1", peer, &watch.time(peer, &["list"]));
     report.time("exec", peer, &watch.time(peer, &["exec", &name, "/bin/true", "nothing"]));
     report.milliseconds("8 execs at once, each", peer, execs_at_once(watch, peer, &name));
-    report.time("update", peer, &watch.time(peer, &["update", "--pids-limit", "100", &name]));
+    if watch.bench.layout.limits_pids() {
+        report.time("update", peer, &watch.time(peer, &["update", "--pids-limit", "100", &name]));
+    }
     report.time("kill", peer, &watch.time(peer, &["kill", &name, "KILL"]));
     wait_for_end(pid);
     let delete = watch.time(peer, &["delete", &name]);
     report.time("delete", peer, &delete);
     let sum = create.milliseconds + start.milliseconds + delete.milliseconds;
     report.milliseconds("create + start + delete", peer, sum);
+}
+
+/// Processor time of everything that a container's life takes: per process (the runtime's and the container's) and of the whole machine,
+/// with what the kernel does later. The second means something on a machine that does nothing else.
+pub(crate) fn processor(watch: &Stopwatch<'_>, options: &Options, report: &mut Report) {
+    const LIVES: u32 = 25;
+    for round in 0..options.rounds.div_ceil(4) {
+        for n in 0..options.peers.len() {
+            let peer = &options.peers[(n + round) % options.peers.len()];
+            let lives: Vec<(String, String)> = (0..LIVES)
+                .map(|_| {
+                    let name = watch.name();
+                    (bundles::write(watch, Kind::Plain, &name), name)
+                })
+                .collect();
+            let (own, machine) = (processor_time(), machine_time());
+            for (bundle, name) in &lives {
+                command(watch, peer, &["create", "--bundle", bundle, name]);
+                let pid = watch.pid(peer, name);
+                command(watch, peer, &["start", name]);
+                wait_for_end(pid);
+                command(watch, peer, &["delete", name]);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let label = "create + state + start + delete: CPU";
+            report.milliseconds(
+                &format!("{label} of all processes"),
+                peer,
+                (processor_time() - own) / f64::from(LIVES),
+            );
+            let machine = (machine_time() - machine) / f64::from(LIVES);
+            report.milliseconds(&format!("{label} of the machine"), peer, machine);
+        }
+    }
+}
+
+fn command(watch: &Stopwatch<'_>, peer: &Peer, words: &[&str]) {
+    let mut command = Command::new(&peer.path);
+    command.args(["--root", &watch.root(peer)]).args(words).stdin(Stdio::null()).stdout(Stdio::null());
+    assert!(command.status().expect("start").success(), "{} {words:?}", peer.name);
+}
+
+/// Of all children that have been waited for, in milliseconds: this process adopts what a runtime leaves.
+fn processor_time() -> f64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).expect("getrusage");
+    let milliseconds = |time: nix::sys::time::TimeVal| time_in_milliseconds(time.tv_sec(), time.tv_usec());
+    milliseconds(usage.user_time()) + milliseconds(usage.system_time())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn time_in_milliseconds(seconds: i64, microseconds: i64) -> f64 {
+    seconds as f64 * 1e3 + microseconds as f64 / 1e3
+}
+
+/// All time that the processors were not idle, in milliseconds (`cpu` of /proc/stat, in hundredths of a second).
+fn machine_time() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
+    let line = text.lines().next().expect("the line of all processors");
+    let ticks: Vec<f64> = line.split_whitespace().skip(1).map(|word| word.parse().expect("a number")).collect();
+    // user, nice, system; then idle and iowait; irq, softirq.
+    (ticks[..3].iter().sum::<f64>() + ticks[5] + ticks[6]) * 10.0
 }
 
 fn wait_for_end(pid: i32) {

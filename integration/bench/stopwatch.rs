@@ -11,22 +11,51 @@ use orlop_integration::leak;
 
 use crate::Peer;
 
+/// Which control groups the runtimes find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// What the machine has, without a `unified` hierarchy beside v1: crun does not work with one.
+    Host,
+    /// cgroup v2 alone, with the controllers that no v1 hierarchy holds.
+    V2,
+}
+
+impl Layout {
+    /// Whether the number of processes can be limited in it.
+    pub(crate) fn limits_pids(self) -> bool {
+        let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
+        self == Self::Host || controllers.is_ok_and(|text| text.split_whitespace().any(|name| name == "pids"))
+    }
+
+    /// In a mount namespace of our own.
+    fn mount(self) {
+        let none = None::<&str>;
+        match self {
+            Self::Host if Path::new("/sys/fs/cgroup/unified").is_dir() => {
+                umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).expect("umount unified");
+            }
+            Self::Host => {}
+            Self::V2 => mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), none)
+                .expect("mount cgroup2 alone"),
+        }
+    }
+}
+
 /// The benchmarks' directory, and the tag that all names carry.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) dir: PathBuf,
     pub(crate) tag: String,
+    pub(crate) layout: Layout,
 }
 
 impl Bench {
     /// Enters a mount namespace of its own and makes the directory and the root file system.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(layout: Layout) -> Self {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("unshare: the benchmarks need root");
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make / private");
-        if Path::new("/sys/fs/cgroup/unified").is_dir() {
-            umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).expect("umount unified");
-        }
+        layout.mount();
         orlop_integration::process::become_subreaper();
         let tag = format!("orlopbench-{}", std::process::id());
         let dir = std::env::temp_dir().join(&tag);
@@ -54,7 +83,7 @@ impl Bench {
             leak::clean(&hook_tag);
             let _ = fs::remove_dir_all(&hook_dir);
         }));
-        Self { dir, tag }
+        Self { dir, tag, layout }
     }
 
     /// Takes away what is left.
@@ -65,6 +94,26 @@ impl Bench {
         }
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("cannot remove {}: {error}", self.dir.display());
+        }
+    }
+}
+
+/// Busy loops beside the measurements, ended with this value or with this process.
+#[derive(Debug)]
+pub(crate) struct Load(Vec<std::process::Child>);
+
+impl Load {
+    pub(crate) fn start(bench: &Bench, count: usize) -> Self {
+        let one = |_| Command::new(bench.dir.join("floor")).arg("burn").spawn().expect("a busy loop");
+        Self((0..count).map(one).collect())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! - `floor nothing`: starts and ends.
 //! - `floor container ROOTFS COUNT`: makes containers as `runc spec` describes them with nothing but the system calls that this takes:
-//!   control groups in every v1 hierarchy, five namespaces, all mounts and devices, masks, pivot, limits, capabilities, execve. Prints the
-//!   nanoseconds of each.
+//!   control groups in every v1 hierarchy, or in cgroup v2 where that alone is mounted, with a device program; five namespaces, all mounts
+//!   and devices, masks, pivot, limits, capabilities, execve. Prints the nanoseconds of each.
+//! - `floor burn`: keeps one processor busy until its parent ends.
 //! - `floor measure RESULT PROGRAM ARGUMENT…`: starts the program from this small process, so that neither the time nor the peak of memory
 //!   has a part of a bigger parent in it, and writes `ns user_us system_us minor_faults major_faults peak_kib status` to RESULT.
 //!
@@ -47,6 +48,7 @@ mod nr {
     pub(crate) const SETSID: i64 = 112;
     pub(crate) const CLONE3: i64 = 435;
     pub(crate) const CLOSE_RANGE: i64 = 436;
+    pub(crate) const BPF: i64 = 321;
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -72,6 +74,7 @@ mod nr {
     pub(crate) const SETSID: i64 = 157;
     pub(crate) const CLONE3: i64 = 435;
     pub(crate) const CLOSE_RANGE: i64 = 436;
+    pub(crate) const BPF: i64 = 280;
 }
 
 const AT_FDCWD: i64 = -100;
@@ -129,45 +132,37 @@ fn cover(source: &CStr, target: &CStr, kind: &CStr, flags: i64, again: i64) {
     }
 }
 
-/// The v1 hierarchies, by the directories below /sys/fs/cgroup.
+/// The container's cgroups: one in each v1 hierarchy, or one of v2.
 struct Group {
     directories: Vec<CString>,
     names: Vec<CString>,
+    v2: bool,
 }
 
 impl Group {
     fn find(name: &str) -> Self {
-        let (mut directories, mut names) = (Vec::new(), Vec::new());
-        for line in std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo").lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let place = left.split(' ').nth(4).unwrap_or_default();
-            if right.starts_with("cgroup ") {
-                directories.push(CString::new(format!("{place}/{name}")).unwrap());
-                names.push(CString::new(place.rsplit('/').next().unwrap_or_default()).unwrap());
-            }
-        }
-        Self { directories, names }
-    }
-
-    fn make(&self) -> Vec<i64> {
-        let open = |path: &CString| {
-            must("mkdir of a cgroup", nr::MKDIRAT, [AT_FDCWD, text(path), 0o755, 0, 0]);
-            for (file, all) in [("cpuset.cpus", true), ("cpuset.mems", true), ("tasks", false)] {
-                if all && path.to_bytes().starts_with(b"/sys/fs/cgroup/cpuset/") {
-                    // The kernel leaves a new v1 cpuset empty; a task can join only when both are set.
-                    let from = format!("/sys/fs/cgroup/cpuset/{file}");
-                    std::fs::write(format!("{}/{file}", path.to_str().unwrap()), std::fs::read(from).unwrap())
-                        .expect(file);
-                }
-            }
-            let tasks = CString::new(format!("{}/tasks", path.to_str().unwrap())).unwrap();
-            must("open tasks", nr::OPENAT, [AT_FDCWD, text(&tasks), 1 | 0o2_000_000, 0, 0])
+        let text = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        let places = |kind: &str| -> Vec<&str> {
+            let lines = text.lines().filter_map(|line| line.split_once(" - "));
+            let lines = lines.filter(|(_, right)| right.split(' ').next() == Some(kind));
+            lines.filter_map(|(left, _)| left.split(' ').nth(4)).collect()
         };
-        self.directories.iter().map(open).collect()
+        // A mount that covers the v1 hierarchies makes the layout v2.
+        let v2 = places("cgroup2").contains(&"/sys/fs/cgroup");
+        let places = if v2 { vec!["/sys/fs/cgroup"] } else { places("cgroup") };
+        let last = |place: &&str| CString::new(place.rsplit('/').next().unwrap_or_default()).unwrap();
+        let names = places.iter().map(last).collect();
+        let directories = places.iter().map(|place| CString::new(format!("{place}/{name}")).unwrap()).collect();
+        Self { directories, names, v2 }
     }
 
-    fn remove(&self, tasks: Vec<i64>) {
-        for fd in tasks {
+    /// Makes the cgroups; gives what the child joins by: v1's `tasks` files, or the directory of v2.
+    fn make(&self) -> Vec<i64> {
+        self.directories.iter().map(|path| if self.v2 { make_v2(path) } else { make_v1(path) }).collect()
+    }
+
+    fn remove(&self, opened: Vec<i64>) {
+        for fd in opened {
             call(nr::CLOSE, [fd, 0, 0, 0, 0]);
         }
         for path in &self.directories {
@@ -179,24 +174,57 @@ impl Group {
     }
 }
 
+fn make_v1(path: &CString) -> i64 {
+    must("mkdir of a cgroup", nr::MKDIRAT, [AT_FDCWD, text(path), 0o755, 0, 0]);
+    if path.to_bytes().starts_with(b"/sys/fs/cgroup/cpuset/") {
+        // The kernel leaves a new v1 cpuset empty; a task can join only when both are set.
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let from = format!("/sys/fs/cgroup/cpuset/{file}");
+            std::fs::write(format!("{}/{file}", path.to_str().unwrap()), std::fs::read(from).unwrap()).expect(file);
+        }
+    }
+    let tasks = CString::new(format!("{}/tasks", path.to_str().unwrap())).unwrap();
+    must("open tasks", nr::OPENAT, [AT_FDCWD, text(&tasks), 1 | 0o2_000_000, 0, 0])
+}
+
+/// The cgroup, with a device program of two instructions: what loading and attaching take, whatever its rules.
+fn make_v2(path: &CString) -> i64 {
+    must("mkdir of a cgroup", nr::MKDIRAT, [AT_FDCWD, text(path), 0o755, 0, 0]);
+    let directory = must("open the cgroup", nr::OPENAT, [AT_FDCWD, text(path), 0o2_200_000, 0, 0]);
+    // r0 = 1; exit
+    let program: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
+    // union bpf_attr of BPF_PROG_LOAD: type BPF_PROG_TYPE_CGROUP_DEVICE and the number of instructions; these; the licence.
+    let load: [u64; 9] = [15 | 2 << 32, at(&program) as u64, text(c"GPL") as u64, 0, 0, 0, 0, 0, 0];
+    let fd = must("load a device program", nr::BPF, [5, at(&load), 72, 0, 0]);
+    // union bpf_attr of BPF_PROG_ATTACH: cgroup and program; type BPF_CGROUP_DEVICE, no flags.
+    let attach: [u64; 2] = [directory as u64 | (fd as u64) << 32, 6];
+    must("attach the device program", nr::BPF, [8, at(&attach), 16, 0, 0]);
+    call(nr::CLOSE, [fd, 0, 0, 0, 0]);
+    directory
+}
+
 fn container(rootfs: &CStr, number: i64) -> i64 {
     // The benchmarks' tag, so that they find what an interrupted run leaves.
     let tag = std::env::var("ORLOP_TAG").unwrap_or_else(|_| "orlop".into());
     let name = format!("{tag}-floor-{}-{number}", std::process::id());
     let group = Group::find(&name);
     let begun = now();
-    let tasks = group.make();
-    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
-    let flags: u64 = 0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0002_0000;
-    let arguments: [u64; 8] = [flags, 0, 0, 0, 17, 0, 0, 0];
-    let child = must("clone3", nr::CLONE3, [at(&arguments), 64, 0, 0, 0]);
+    let opened = group.make();
+    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup.
+    let mut arguments: [u64; 11] =
+        [0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0002_0000, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0];
+    if group.v2 {
+        arguments[0] |= 0x2_0000_0000;
+        arguments[10] = opened[0] as u64;
+    }
+    let child = must("clone3", nr::CLONE3, [at(&arguments), 88, 0, 0, 0]);
     if child == 0 {
-        enter(rootfs, &group, &tasks);
+        enter(rootfs, &group, if group.v2 { &[] } else { &opened });
     }
     let mut status = 0_i32;
     must("wait4", nr::WAIT4, [child, (&raw mut status) as i64, 0, 0, 0]);
     assert_eq!(status, 0, "the command in the container");
-    group.remove(tasks);
+    group.remove(opened);
     now() - begun
 }
 
@@ -277,6 +305,12 @@ fn enter(rootfs: &CStr, group: &Group, tasks: &[i64]) -> ! {
 }
 
 fn cgroup_mounts(group: &Group) {
+    if group.v2 {
+        let target = c"sys/fs/cgroup";
+        mount(&group.directories[0], target, c"", MS_BIND | MS_REC, c"");
+        let flags = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC | MS_NODEV;
+        return mount(&group.directories[0], target, c"", flags, c"");
+    }
     mount(c"tmpfs", c"sys/fs/cgroup", c"tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, c"mode=755");
     for (name, source) in group.names.iter().zip(&group.directories) {
         let target = CString::new(format!("sys/fs/cgroup/{}", name.to_str().unwrap())).unwrap();
@@ -286,6 +320,16 @@ fn cgroup_mounts(group: &Group) {
         mount(source, &target, c"", flags, c"");
     }
     mount(c"tmpfs", c"sys/fs/cgroup", c"tmpfs", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC | MS_NODEV, c"mode=755");
+}
+
+/// Works until the parent that started this is gone.
+fn burn() {
+    // SIGKILL at the parent's end.
+    must("PR_SET_PDEATHSIG", nr::PRCTL, [1, 9, 0, 0, 0]);
+    let mut value = 0_u64;
+    loop {
+        value = std::hint::black_box(value.wrapping_mul(31).wrapping_add(7));
+    }
 }
 
 /// Runs a program and writes what it took.
@@ -318,6 +362,7 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] | ["nothing"] => {}
+        ["burn"] => burn(),
         ["container", rootfs, count] => {
             let rootfs = CString::new(*rootfs).unwrap();
             let times: Vec<i64> = (0..count.parse().expect("a count")).map(|n| container(&rootfs, n)).collect();
