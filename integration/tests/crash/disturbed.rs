@@ -1,9 +1,11 @@
 //! Every verb, disturbed at its system calls. In CRIU's place stands the double: its own calls are not the runtime's.
 
-use orlop_integration::everywhere::{Disturbance, Disturbed};
+use orlop_integration::everywhere::{Disturbance, Disturbed, deleted};
+use orlop_integration::tracer::{Act, Point, Whose, can_inject};
 use orlop_integration::{Case, Cmd, Container, Sandbox, cases, double};
 
 pub(crate) const CASES: &[Case] = cases![
+    a_restore_that_enters_no_namespace_says_so.extension(),
     killed_during_create.not_crun("leaves its cgroup").seconds(3600),
     killed_during_start.seconds(3600),
     killed_during_run.not_crun("leaves its cgroup").seconds(3600),
@@ -143,6 +145,24 @@ const RESTORE: Disturbed<'_> =
     Disturbed { name: "restore --detach", prepare: &saved, command: &|c| restore(c, "good", &["--detach"]) };
 const FOREGROUND_RESTORE: Disturbed<'_> =
     Disturbed { name: "restore", prepare: &saved, command: &|c| restore(c, "ends", &[]) };
+
+/// Whichever namespace it is: an error, never an end in the middle because the way back is closed.
+fn a_restore_that_enters_no_namespace_says_so(t: &Sandbox) {
+    t.need(can_inject(), "calls can be made to fail on x86-64 only");
+    let watched = t.container("watched");
+    saved(&watched);
+    let (_, trace) = restore(&watched, "good", &["--detach"]).trace(Point::watch(Whose::All));
+    deleted(&watched, "an undisturbed restore");
+    let entered = (0..).zip(&trace.numbers).filter(|(_, number)| **number == libc::SYS_setns.cast_unsigned());
+    for (at, _) in entered {
+        let c = t.container(&format!("c{at}"));
+        saved(&c);
+        let point = Point { at, act: Act::Fail(libc::EPERM), whose: Whose::All };
+        let (out, _) = restore(&c, "good", &["--detach"]).trace(point);
+        assert!(out.code < 1000 && (out.code == 0 || !out.stderr.is_empty()), "call {at}: {out:?}");
+        deleted(&c, "a restore that enters no namespace");
+    }
+}
 
 /// Functions that disturb one command in one way each.
 macro_rules! rows {

@@ -29,7 +29,7 @@ use rustix::process::PidfdGetfdFlags;
 pub(crate) use rustix::fs::ResolveFlags;
 #[cfg(feature = "criu")]
 pub(crate) use spawn::NotSpawned;
-pub(crate) use spawn::{Before, Program, Spawn, spawn, spawn_sleeper};
+pub(crate) use spawn::{Before, Program, Spawn, netlink_socket_in, spawn, spawn_sleeper};
 
 type Result<T> = std::result::Result<T, Errno>;
 

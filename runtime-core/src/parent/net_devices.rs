@@ -2,10 +2,9 @@
 
 mod netlink;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
 
 use crate::base::procfs::Procfs;
 use crate::base::{Error, HostPid, Kind, Result, Step};
@@ -25,7 +24,7 @@ pub(crate) fn move_all<'d>(devices: impl Iterator<Item = (&'d str, &'d str)>, pi
     let target = procfs.open_namespace(pid, "net")?;
     let failed = |errno: Errno| Error::os(Step::SetUpNetwork, errno as i32).with_object("open netlink sockets");
     let host = Socket::open().map_err(failed)?;
-    let container = socket_in(target.as_fd(), own.as_fd()).map_err(failed)?;
+    let container = Socket::open_in(target.as_fd()).map_err(failed)?;
     let mut host = Side { socket: host, namespace: own };
     let mut container = Side { socket: container, namespace: target };
     let mut moved = Vec::new();
@@ -42,10 +41,9 @@ pub(crate) fn move_all<'d>(devices: impl Iterator<Item = (&'d str, &'d str)>, pi
 #[cfg(feature = "criu")]
 pub(crate) fn set_up_loopback(pid: HostPid) -> Result<()> {
     let procfs = Procfs::open()?;
-    let own = procfs.open_own_namespace("net")?;
     let target = procfs.open_namespace(pid, "net")?;
     let up = || {
-        let mut socket = socket_in(target.as_fd(), own.as_fd())?;
+        let mut socket = Socket::open_in(target.as_fd())?;
         let loopback = socket.link("lo")?;
         socket.set_up(loopback.index)
     };
@@ -64,17 +62,6 @@ struct Moved<'d> {
     index: u32,
     was_up: bool,
     addresses: Vec<Address>,
-}
-
-/// A netlink socket belongs for ever to the namespace that its thread was in when it was opened.
-fn socket_in(target: BorrowedFd<'_>, own: BorrowedFd<'_>) -> nix::Result<Socket> {
-    setns(target, CloneFlags::CLONE_NEWNET)?;
-    let socket = Socket::open();
-    // A thread that may enter another namespace may enter its own again; anywhere else it must not go on.
-    if setns(own, CloneFlags::CLONE_NEWNET).is_err() {
-        std::process::abort();
-    }
-    socket
 }
 
 fn move_one<'d>(host: &mut Side, container: &mut Side, name: &'d str, wanted: &str) -> Result<Moved<'d>> {

@@ -2,7 +2,7 @@
 //! the caller's memory and a stack of its own, calls nothing but the kernel, and the calling thread waits until it has executed.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
@@ -396,4 +396,69 @@ pub(crate) fn spawn_sleeper(namespaces: libc::c_int) -> Result<(i32, OwnedFd), E
     // SAFETY: CLONE_PIDFD has put a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok((i32::try_from(pid).unwrap_or(-1), pidfd))
+}
+
+/// A routing netlink socket that belongs to another network namespace.
+///
+/// It is opened by a process that shares nothing with this one but its descriptors, and that ends in the namespace it has entered: a
+/// thread that enters one itself may not be let back, and could then neither go on nor clean up.
+///
+/// # Errors
+/// The errno of the call that failed; ECHILD when the process was killed.
+pub(crate) fn netlink_socket_in(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    // The place of the socket, which the process puts there.
+    let place = nix::fcntl::fcntl(namespace, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: F_DUPFD_CLOEXEC gave a new descriptor.
+    let place = unsafe { OwnedFd::from_raw_fd(place) };
+    let mut pidfd: RawFd = -1;
+    let args = CloneArgs {
+        flags: u64::from((libc::CLONE_PIDFD | libc::CLONE_FILES).cast_unsigned()) | CLONE_CLEAR_SIGHAND,
+        pidfd: std::ptr::from_mut(&mut pidfd) as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: without CLONE_VM the child has a copy of this thread's stack, and calls nothing but the kernel.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    if pid == 0 {
+        let status = open_netlink(namespace.as_raw_fd(), place.as_raw_fd());
+        // SAFETY: `_exit` has no precondition.
+        unsafe { libc::_exit(status) };
+    }
+    Errno::result(pid)?;
+    // SAFETY: CLONE_PIDFD has put a new descriptor there.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    match wait_for_clone(pidfd.as_fd())? {
+        0 => Ok(place),
+        errno => Err(Errno::from_raw(errno)),
+    }
+}
+
+/// In the process with the shared descriptors: enters the namespace and puts the socket in its place. 0, or an errno.
+fn open_netlink(namespace: RawFd, place: RawFd) -> i32 {
+    // SAFETY: takes numbers.
+    if unsafe { libc::setns(namespace, libc::CLONE_NEWNET) } < 0 {
+        return errno();
+    }
+    // SAFETY: takes numbers.
+    let socket = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
+    if socket < 0 {
+        return errno();
+    }
+    // SAFETY: both are open, and nobody else uses the first.
+    let placed = if unsafe { libc::dup3(socket, place, libc::O_CLOEXEC) } < 0 { errno() } else { 0 };
+    // SAFETY: the descriptor is this function's.
+    unsafe { libc::close(socket) };
+    placed
+}
+
+/// The exit status of a process that signals no end: such ones are waited for with `__WALL`, whatever is done about SIGCHLD.
+fn wait_for_clone(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    loop {
+        match waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED | WaitPidFlag::__WALL) {
+            Ok(WaitStatus::Exited(_, status)) => return Ok(status),
+            Ok(WaitStatus::Signaled(..)) => return Err(Errno::ECHILD),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
 }

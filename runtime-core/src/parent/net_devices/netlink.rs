@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
+use crate::base::sys;
+
 /// The fixed header of a message (struct nlmsghdr).
 const HEADER: usize = 16;
 /// struct ifinfomsg.
@@ -47,6 +49,11 @@ impl Socket {
     pub(super) fn open() -> nix::Result<Self> {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
         Ok(Self { fd, sequence: 0 })
+    }
+
+    /// Opens one in another network namespace, to which it then belongs for ever.
+    pub(super) fn open_in(namespace: BorrowedFd<'_>) -> nix::Result<Self> {
+        Ok(Self { fd: sys::netlink_socket_in(namespace)?, sequence: 0 })
     }
 
     /// The device called `name`; ENODEV when there is none.
