@@ -20,7 +20,7 @@ pub(crate) struct Verb {
 
 /// All commands in the order of the help; those that are not in this build are passed over.
 const NAMES: &str = "create start run exec kill delete state list ps pause resume update events spec features \
-                     try plan validate gc seccomp.dump seccomp.explain checkpoint restore completion man version";
+                     try plan validate gc seccomp.dump seccomp.explain checkpoint restore image completion man version";
 
 /// All commands, in the order of the help.
 pub(crate) fn all() -> impl Iterator<Item = Command> {
@@ -67,6 +67,7 @@ pub(crate) fn find(first: &str, second: Option<&str>) -> Option<Verb> {
         #[cfg(feature = "criu")]
         ("restore", _) => (verbs::restore::COMMAND, verbs::restore::run),
         ("completion", _) => (verbs::completion::COMMAND, verbs::completion::run),
+        ("image", _) => (verbs::image::COMMAND, verbs::image::run),
         ("man", _) => (verbs::man::COMMAND, verbs::man::run),
         ("version", _) => (verbs::version::COMMAND, verbs::version::run),
         _ => return None,

@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod features;
 pub(crate) mod gc;
+pub(crate) mod image;
 pub(crate) mod kill;
 mod launch;
 pub(crate) mod list;

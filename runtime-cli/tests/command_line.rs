@@ -51,7 +51,7 @@ fn seen(output: Output) -> (i32, String, String) {
 }
 
 const COMMANDS: &str = "create start run exec kill delete state list ps pause resume update events spec features try plan validate \
-                        gc checkpoint restore completion man version";
+                        gc checkpoint restore image completion man version";
 
 #[test]
 fn every_command_has_help_on_standard_output_and_exits_0() {
@@ -302,4 +302,47 @@ fn without_the_feature_checkpoint_and_restore_are_refused_by_name() {
     }
     let (_, help, _) = run(&["--help"]);
     assert!(help.contains("  exec ") && !help.contains("checkpoint"), "{help}");
+}
+
+/// A shell script in the place of `orlop-image`.
+fn stand_in(dir: &Path, name: &str) {
+    fs::create_dir_all(dir).unwrap();
+    let path = dir.join("orlop-image");
+    fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\"\nexit 7\n")).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn images_are_the_matter_of_a_program_beside_this_one_or_in_path() {
+    let scratch = Scratch::new("image");
+    let (program, elsewhere) = (scratch.path("bin/orlop"), scratch.path("path"));
+    stand_in(&scratch.path("bin"), "beside");
+    stand_in(&elsewhere, "in-path");
+    fs::copy(env!("CARGO_BIN_EXE_orlop"), &program).unwrap();
+    let call = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        seen(
+            command
+                .args(words)
+                .stdin(Stdio::null())
+                .env("PATH", format!("{}:/bin", elsewhere.display()))
+                .output()
+                .unwrap(),
+        )
+    };
+    // Every word after the command belongs to the other program, flags too.
+    let line = ["image", "run", "--rm", "-p", "80:80", "--", "web", "--help"];
+    assert_eq!(call(&line), (7, "beside run --rm -p 80:80 -- web --help\n".to_owned(), String::new()));
+    let (status, _, err) = call(&["--root", "/x", "image", "list"]);
+    assert!(status == 1 && err.contains("--root before image has no effect"), "{err}");
+    fs::remove_file(scratch.path("bin/orlop-image")).unwrap();
+    assert_eq!(call(&["image", "list"]), (7, "in-path list\n".to_owned(), String::new()));
+    fs::remove_file(elsewhere.join("orlop-image")).unwrap();
+    let (status, out, err) = call(&["image", "list"]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(
+        err.contains("no orlop-image beside orlop or in PATH") && err.contains("cargo build -p orlop-images"),
+        "{err}"
+    );
 }
