@@ -27,8 +27,9 @@ impl<'a> Container<'a> {
         let bundle = sandbox.dir.join(format!("bundle-{name}"));
         fs::create_dir(&bundle).expect("bundle");
         sandbox.fill_rootfs(&bundle.join("rootfs"));
-        let spec = RefCell::new(spec::default(&["/bin/true"], &id));
-        Self { sandbox, id, bundle, spec }
+        let mut spec = spec::default(&["/bin/true"], &id);
+        sandbox.world.adapt(&mut spec);
+        Self { sandbox, id, bundle, spec: RefCell::new(spec) }
     }
 
     /// The root file system's directory.

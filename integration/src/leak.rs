@@ -8,15 +8,18 @@ use std::time::{Duration, Instant};
 
 use crate::process::{self, living_descendants};
 
-/// The cgroup hierarchies mounted here, v1 and v2.
+/// The cgroup hierarchies mounted here, v1 and v2, each once: a container may have one under two names.
 #[must_use]
 pub fn cgroup_mounts() -> Vec<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut seen = std::collections::BTreeSet::new();
     text.lines()
         .filter_map(|line| {
             let (left, right) = line.split_once(" - ")?;
             let kind = right.split(' ').next()?;
-            matches!(kind, "cgroup" | "cgroup2").then(|| PathBuf::from(left.split(' ').nth(4).unwrap_or_default()))
+            let mut words = left.split(' ').skip(2);
+            let (device, _root, point) = (words.next()?, words.next()?, words.next()?);
+            (matches!(kind, "cgroup" | "cgroup2") && seen.insert(device.to_owned())).then(|| PathBuf::from(point))
         })
         .collect()
 }

@@ -25,9 +25,11 @@ pub mod spec;
 pub mod subject;
 mod sys;
 pub mod tracer;
+pub mod world;
 
 pub use command::{Cmd, Output};
 pub use container::Container;
 pub use runner::{Case, case, run};
 pub use sandbox::Sandbox;
 pub use subject::{Flavor, Subject};
+pub use world::{Need, World};

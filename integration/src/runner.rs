@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::sandbox::{FIGURES, SKIPPED};
-use crate::{Flavor, Sandbox, Subject, leak, process, sys};
+use crate::{Flavor, Need, Sandbox, Subject, World, leak, process, sys};
 
 /// One case.
 #[derive(Debug, Clone, Copy)]
@@ -22,13 +22,14 @@ pub struct Case {
     extension: bool,
     known_gap: Option<&'static str>,
     lacks: [Option<(Flavor, &'static str)>; 3],
+    needs: u8,
     seconds: u64,
 }
 
 /// A case with its default marks: every runtime must pass it, in a minute.
 #[must_use]
 pub const fn case(name: &'static str, body: fn(&Sandbox)) -> Case {
-    Case { name, body, extension: false, known_gap: None, lacks: [None; 3], seconds: 60 }
+    Case { name, body, extension: false, known_gap: None, lacks: [None; 3], needs: 0, seconds: 60 }
 }
 
 impl Case {
@@ -60,6 +61,13 @@ impl Case {
         self
     }
 
+    /// It holds only where the runtime's caller has this.
+    #[must_use]
+    pub const fn needs(mut self, need: Need) -> Self {
+        self.needs |= need as u8;
+        self
+    }
+
     /// Another time limit than a minute.
     #[must_use]
     pub const fn seconds(mut self, seconds: u64) -> Self {
@@ -68,17 +76,23 @@ impl Case {
     }
 
     /// Why this case is not run on such a runtime; `ORLOP_TEST_MARKED=1` runs what peers are said to lack, to check the marks.
-    fn ignored_on(&self, flavor: Flavor) -> Option<String> {
+    fn ignored_on(&self, flavor: Flavor, world: World) -> Option<String> {
         if std::env::var_os("ORLOP_TEST_MARKED").is_some() {
             return None;
         }
         if self.extension && flavor != Flavor::Orlop {
             return Some("an extension of ours".into());
         }
+        if let Some(reason) = world.lacks(self.needs) {
+            return Some(format!("{MARKED}: {reason}"));
+        }
         let (_, reason) = self.lacks.iter().flatten().find(|(lacking, _)| *lacking == flavor)?;
         Some(format!("{flavor:?} lacks it: {reason}"))
     }
 }
+
+/// How the reason of a case begins that cannot hold where the runtime is called from.
+const MARKED: &str = "not in this world";
 
 /// Makes a list of cases from functions: `cases![plain, ours.extension(), long.seconds(300)]`.
 #[macro_export]
@@ -156,7 +170,7 @@ pub fn run(program: &str, groups: &[(&str, &[Case])]) -> ExitCode {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    if !nix::unistd::geteuid().is_root() {
+    if !nix::unistd::geteuid().is_root() && std::env::var_os("ORLOP_TEST_AS_USER").is_none() {
         return not_as_root(&chosen);
     }
     let subject = Subject::from_environment();
@@ -232,6 +246,7 @@ fn not_as_root(chosen: &[&(String, &Case)]) -> ExitCode {
 /// What all cases of one run share.
 struct Run {
     subject: Subject,
+    world: World,
     base: PathBuf,
     tag: String,
     show_output: bool,
@@ -240,7 +255,6 @@ struct Run {
 
 impl Run {
     fn new(program: &str, subject: Subject, show_output: bool) -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "these tests make containers as root");
         sys::become_subreaper();
         let tag = format!("orlopit-{}", std::process::id());
         let base = std::env::temp_dir().join(format!("{tag}-{program}"));
@@ -260,12 +274,12 @@ impl Run {
             fs::set_permissions(cache.join(name), fs::Permissions::from_mode(0o755)).expect(name);
         }
         let mounts_before = leak::mounts("").len();
-        Self { subject, base, tag, show_output, mounts_before }
+        Self { subject, world: World::of_this_process(), base, tag, show_output, mounts_before }
     }
 
     /// Forks, watches and judges one case.
     fn one(&self, number: usize, case: &Case) -> Outcome {
-        if let Some(reason) = case.ignored_on(self.subject.flavor) {
+        if let Some(reason) = case.ignored_on(self.subject.flavor, self.world) {
             return Outcome::Ignored(reason);
         }
         let tag = format!("{}-{number}", self.tag);
@@ -317,7 +331,8 @@ impl Run {
         sys::die_with_parent();
         sys::become_subreaper();
         std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
-        let sandbox = Sandbox::enter(self.subject.clone(), tag.to_owned(), &self.base, reason_file.to_owned());
+        let sandbox =
+            Sandbox::enter(self.subject.clone(), self.world, tag.to_owned(), &self.base, reason_file.to_owned());
         let body = std::panic::catch_unwind(AssertUnwindSafe(|| (case.body)(&sandbox)));
         if body.is_err() {
             sys::exit_now(101);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::figures::{self, Row};
-use crate::{Cmd, Container, Flavor, Subject, leak, process, sys};
+use crate::{Cmd, Container, Flavor, Need, Subject, World, leak, process, sys};
 
 /// The file in the run's directory that figures are written to.
 pub(crate) const FIGURES: &str = "figures.jsonl";
@@ -32,6 +32,8 @@ const APPLETS: &[&str] = &[
 pub struct Sandbox {
     /// The runtime under test.
     pub subject: Subject,
+    /// What the runtime's caller may do here.
+    pub world: World,
     /// Part of every name this case makes.
     pub tag: String,
     /// The case's directory, removed afterwards.
@@ -47,21 +49,24 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Enters a mount namespace of its own and makes the directory. Called in the forked child.
-    pub(crate) fn enter(subject: Subject, tag: String, base: &Path, reason_file: PathBuf) -> Self {
+    /// Enters a mount namespace of its own, where the caller may, and makes the directory. Called in the forked child.
+    pub(crate) fn enter(subject: Subject, world: World, tag: String, base: &Path, reason_file: PathBuf) -> Self {
         use nix::mount::{MntFlags, MsFlags, mount, umount2};
         use nix::sched::{CloneFlags, unshare};
-        unshare(CloneFlags::CLONE_NEWNS).expect("unshare(CLONE_NEWNS); the tests need root");
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make / private");
-        if subject.flavor == Flavor::Crun && Path::new("/sys/fs/cgroup/unified").is_dir() {
-            umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).expect("umount unified for crun");
+        if world.has(Need::Mounts) {
+            unshare(CloneFlags::CLONE_NEWNS).expect("unshare(CLONE_NEWNS)");
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make / private");
+            if subject.flavor == Flavor::Crun && Path::new("/sys/fs/cgroup/unified").is_dir() {
+                umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).expect("umount unified for crun");
+            }
         }
         let dir = base.join(&tag);
         fs::create_dir(&dir).expect("case directory");
         let root = dir.join("state");
         Self {
             subject,
+            world,
             tag,
             root,
             cache: base.join("cache"),
@@ -141,6 +146,7 @@ impl Sandbox {
         fs::create_dir(&dir).expect("directory of a worker");
         let own = Self {
             subject: self.subject.clone(),
+            world: self.world,
             root: dir.join("state"),
             tag,
             dir,

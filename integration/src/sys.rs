@@ -22,6 +22,12 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Whether this process may make such a namespace; tried in a child.
+pub(crate) fn may_unshare(flags: nix::sched::CloneFlags) -> bool {
+    let Some(child) = fork() else { exit_now(i32::from(nix::sched::unshare(flags).is_err())) };
+    matches!(nix::sys::wait::waitpid(child, None), Ok(nix::sys::wait::WaitStatus::Exited(_, 0)))
+}
+
 /// Makes orphaned descendants children of this process instead of pid 1's.
 pub(crate) fn become_subreaper() {
     // SAFETY: PR_SET_CHILD_SUBREAPER reads one integer.

@@ -7,6 +7,7 @@ mod licences;
 mod programs;
 mod promises;
 mod setup;
+mod worlds;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ const HELP: &str = "cargo xtask NAME, of which there are
   setup               install what the tests need (as root on Debian), or say what is missing
   count FILE          add up what the steps in FILE report; see .ci/run
   programs TARGET OPTION...  compile the test programs that these options of cargo select for TARGET, and print their paths
+  worlds [OPTION...]  the life of a container called from every world, as a table; options of integration/worlds/run
   promises            check that every test which SECURITY.md names is there
   licences            check licences, sources and versions of what is depended on, by deny.toml
 ";
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         ["setup"] => setup::prepare(&workspace()),
         ["count", file] => count::report(Path::new(file)),
         ["programs", target, options @ ..] => programs::print(target, options),
+        ["worlds", options @ ..] => worlds::run(&workspace(), options),
         ["promises"] => promises::check(&workspace()),
         ["licences"] => licences::check(&workspace()),
         _ => Err(HELP.to_owned()),

@@ -2,8 +2,14 @@
 
 use serde_json::Value;
 
-/// Compiles the test programs that `options` of cargo select for `target`, and prints their paths, one a line.
+/// Prints the paths of the test programs, one a line.
 pub(crate) fn print(target: &str, options: &[&str]) -> Result<(), String> {
+    println!("{}", compile(target, options)?.join("\n"));
+    Ok(())
+}
+
+/// Compiles the test programs that `options` of cargo select for `target`, and gives their paths.
+pub(crate) fn compile(target: &str, options: &[&str]) -> Result<Vec<String>, String> {
     let arguments = ["test", "--quiet", "--no-run", "--locked", "--message-format=json", "--target", target];
     let mut cargo = crate::cargo();
     cargo.args(arguments).args(options).stderr(std::process::Stdio::inherit());
@@ -16,8 +22,7 @@ pub(crate) fn print(target: &str, options: &[&str]) -> Result<(), String> {
     if paths.is_empty() {
         return Err("cargo has compiled no test program".to_owned());
     }
-    println!("{}", paths.join("\n"));
-    Ok(())
+    Ok(paths)
 }
 
 /// The path in one of cargo's messages, if it is about a test program.

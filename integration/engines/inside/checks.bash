@@ -5,21 +5,23 @@ LOG=/opt/work/log
 passed=0 failed=0 skipped=0
 
 # pass NAME / fail NAME DETAIL / skip NAME REASON
-pass() { passed=$((passed + 1)); echo "ok   $1"; }
+pass() { passed=$((passed + 1)); result passed "$1"; echo "ok   $1"; }
 fail() {
     failed=$((failed + 1))
+    result failed "$1"
     echo "FAIL $1"
     printf '%s\n' "${2:-}" | tail -n 12 | sed 's/^/     | /'
 }
-skip() { skipped=$((skipped + 1)); echo "SKIP $1: $2"; }
+skip() { skipped=$((skipped + 1)); result skipped "$1"; echo "SKIP $1: $2"; }
+result() { printf '%s\t%s\n' "$1" "$2" >>/opt/work/results; }
 
-# expect NAME CODE PATTERN COMMAND…: the command ends with CODE, and its output matches the extended PATTERN.
+# expect NAME CODE PATTERN COMMAND…: the command ends with CODE (or one of them: 125|127), and its output matches the extended PATTERN.
 expect() {
     local name=$1 code=$2 pattern=$3 out status
     shift 3
     out=$(timeout --kill-after=5 60 "$@" 2>&1 </dev/null)
     status=$?
-    if [ "$status" != "$code" ]; then
+    if ! [[ $status =~ ^($code)$ ]]; then
         fail "$name" "exit code $status, not $code: $out"
     elif ! grep -Eq -- "$pattern" <<<"$out"; then
         fail "$name" "no '$pattern' in: $out"

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use orlop_integration::{Case, Sandbox, cases};
+use orlop_integration::{Case, Need, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -22,9 +22,9 @@ pub(crate) const CASES: &[Case] = cases![
     equals_sign_and_space_both_work.not_crun("prints an open bracket"),
     list_of_nothing,
     list_table_json_and_quiet.not_crun("its columns are others"),
-    list_of_many_tells_of_each_what_state_tells.extension(),
+    list_of_many_tells_of_each_what_state_tells.extension().needs(Need::ControlGroups),
     features_names_what_engines_read.not_crun("since crun 1.9"),
-    spec_writes_a_config_that_runs,
+    spec_writes_a_config_that_runs.needs(Need::Ids),
     spec_does_not_overwrite,
     spec_rootless.not_crun("writes another"),
     checkpoint_help_succeeds.not_crun("built without"),
@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = cases![
     plan_touches_nothing.extension(),
     validate_finds_faults.extension(),
     completion_for_shells.extension(),
-    try_runs_a_command_on_the_hosts_root.extension(),
+    try_runs_a_command_on_the_hosts_root.extension().needs(Need::Host),
     unknown_config_fields_are_warned_of.extension(),
 ];
 

@@ -3,25 +3,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use orlop_integration::{Case, Container, Flavor, Sandbox, cases, process};
+use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases, process};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
     exit_codes_and_output,
     killed_by_a_signal_gives_128_and_its_number,
     a_missing_command_is_an_error_that_engines_know,
-    joins_every_namespace,
+    joins_every_namespace.needs(Need::Ids),
     joins_the_cgroup,
     works_in_a_created_container,
     refused_in_an_unknown_container,
     refused_in_a_stopped_container,
-    refused_in_a_paused_container.not_crun("waits until it is resumed"),
-    ignore_paused_waits_for_the_resume.not_crun("no such flag"),
-    takes_env_cwd_and_user,
-    takes_additional_groups.not_crun("no such flag"),
+    refused_in_a_paused_container.not_crun("waits until it is resumed").needs(Need::ControlGroups),
+    ignore_paused_waits_for_the_resume.not_crun("no such flag").needs(Need::ControlGroups),
+    takes_env_cwd_and_user.needs(Need::Ids),
+    takes_additional_groups.not_crun("no such flag").needs(Need::Ids),
     takes_capabilities,
     takes_no_new_privileges,
-    a_process_file_says_it_all,
+    a_process_file_says_it_all.needs(Need::Ids),
     detached_gives_the_pid,
     standard_input_is_passed,
     forwards_signals,
@@ -34,10 +34,16 @@ pub(crate) const CASES: &[Case] = cases![
     exit_of_a_child_is_not_taken_for_the_commands,
     unknown_flag_is_refused,
     without_a_command_is_refused,
-    sub_cgroup.not_crun("lets a path out, until crun 1.29"),
+    sub_cgroup.not_crun("lets a path out, until crun 1.29").needs(Need::ControlGroups),
     a_sub_cgroup_in_one_hierarchy_is_joined_there.not_runc("wants it in all").not_crun("wants it in one"),
-    a_neighbours_cgroup_is_no_sub_cgroup.not_runc("until runc 1.5.2").not_crun("lets a path out, until crun 1.29"),
-    a_container_that_has_moved_is_found_where_it_is.not_runc("until runc 1.5").not_crun("believes its state file"),
+    a_neighbours_cgroup_is_no_sub_cgroup
+        .not_runc("until runc 1.5.2")
+        .not_crun("lets a path out, until crun 1.29")
+        .needs(Need::ControlGroups),
+    a_container_that_has_moved_is_found_where_it_is
+        .not_runc("until runc 1.5")
+        .not_crun("believes its state file")
+        .needs(Need::ControlGroups),
     a_container_among_others_is_not_taken_for_all_of_them.extension(),
     a_cgroup_that_hands_on_its_controllers_takes_no_process.not_runc("only where all is cgroup v2"),
 ];

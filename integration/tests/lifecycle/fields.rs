@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use nix::sched::{CloneFlags, unshare};
 use orlop_integration::console::Receiver;
 use orlop_integration::sandbox::kernel_has_namespace;
-use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = cases![
     apparmor_profile_without_apparmor_is_refused.extension(),
     selinux_labels_without_selinux_are_refused.extension(),
     intel_rdt_without_resctrl_is_refused.extension(),
-    annotations_of_crun_act.not_runc("crun's"),
+    annotations_of_crun_act.not_runc("crun's").needs(Need::Host),
     annotation_with_a_ready_made_seccomp_filter.not_runc("crun's").not_crun("not in Debian's crun"),
     annotation_with_time_offsets.not_runc("crun's"),
     annotation_of_a_delegated_cgroup.not_runc("crun's").not_crun("not compared"),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -19,7 +19,7 @@ pub(crate) const CASES: &[Case] = cases![
     prestart_failure_stops_create.not_crun("exits with 255"),
     create_container_failure_stops_create,
     start_container_failure_stops_start,
-    start_container_hooks_are_what_the_command_is,
+    start_container_hooks_are_what_the_command_is.needs(Need::Ids),
     start_container_hooks_obey_the_seccomp_profile,
     poststart_failure_stops_the_container
         .not_runc("runs poststart at create (its issue 4347)")

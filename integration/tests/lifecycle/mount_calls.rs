@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use orlop_integration::{Case, Sandbox, cases};
+use orlop_integration::{Case, Need, Sandbox, cases};
 use serde_json::json;
 
 pub(crate) const CASES: &[Case] = cases![
@@ -16,7 +16,7 @@ pub(crate) const CASES: &[Case] = cases![
     file_system_on_the_root_becomes_the_root.not_runc("names its own old root").not_crun("refuses it"),
     root_that_was_covered_is_read_only_when_asked.not_crun("refuses it"),
     filter_around_the_runtime_is_named.extension(),
-    options_of_a_cgroup_mount_act_or_are_refused.extension(),
+    options_of_a_cgroup_mount_act_or_are_refused.extension().needs(Need::ControlGroups),
 ];
 
 fn bind_of_a_tree_in_which_a_mount_namespace_is_pinned(t: &Sandbox) {

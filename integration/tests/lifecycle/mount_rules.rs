@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use orlop_integration::{Case, Sandbox, cases};
+use orlop_integration::{Case, Need, Sandbox, cases};
 use serde_json::json;
 
 pub(crate) const CASES: &[Case] = cases![
@@ -13,10 +13,13 @@ pub(crate) const CASES: &[Case] = cases![
     slave_root_sees_what_the_host_unmounts.not_runc("since runc 1.5").not_crun("not compared"),
     without_a_mount_namespace_the_hosts_propagation_stays.not_runc("leaves a mount behind").not_crun("not compared"),
     modes_of_new_file_systems.not_runc("takes the mode of the directory that it covers"),
-    read_only_root_on_a_restricted_file_system_in_a_user_namespace,
+    read_only_root_on_a_restricted_file_system_in_a_user_namespace.needs(Need::Ids),
     bind_is_told_by_its_options_alone.not_crun("takes the type for an option"),
-    access_time_options_of_binds_are_no_error.not_crun("not compared").not_runc("some are unknown to it"),
-    nodes_bound_in_a_user_namespace_execute_nothing.extension(),
+    access_time_options_of_binds_are_no_error
+        .not_crun("not compared")
+        .not_runc("some are unknown to it")
+        .needs(Need::Host),
+    nodes_bound_in_a_user_namespace_execute_nothing.extension().needs(Need::Ids),
     many_masked_directories,
     masked_directory_is_empty_and_read_only,
 ];

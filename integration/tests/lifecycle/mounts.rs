@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use orlop_integration::{Case, Container, Sandbox, cases};
+use orlop_integration::{Case, Container, Need, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -15,7 +15,7 @@ pub(crate) const CASES: &[Case] = cases![
     the_hosts_tree_is_gone,
     no_pivot_hides_the_hosts_tree_too,
     nothing_shows_in_the_hosts_mount_namespace,
-    tmpfs_options,
+    tmpfs_options.needs(Need::Ids),
     flags_are_set,
     access_time_flags,
     symfollow_flag.not_runc("since runc 1.2").not_crun("no such option"),
@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = cases![
     bind_of_a_missing_source_is_an_error,
     bind_with_relative_source_is_relative_to_the_bundle,
     recursive_read_only,
-    recursive_flags.not_crun("fails on this kernel"),
+    recursive_flags.not_crun("fails on this kernel").needs(Need::Host),
     propagation_of_a_mount,
     propagation_of_the_root.not_runc("makes it private"),
     root_propagation_default_keeps_mounts_in,
@@ -36,26 +36,30 @@ pub(crate) const CASES: &[Case] = cases![
     destination_through_a_symlink_stays_inside.not_crun("refuses it"),
     destination_with_dots_stays_inside,
     tmpcopyup,
-    idmapped_bind.not_runc("since runc 1.2"),
+    idmapped_bind.not_runc("since runc 1.2").needs(Need::Host),
     idmapped_bind_of_what_an_earlier_mount_put_into_the_rootfs
         .not_runc("since runc 1.2")
-        .not_crun("takes what lies below the mount"),
-    idmapped_bind_takes_the_mapping_of_a_joined_namespace.not_runc("since runc 1.2").not_crun("needs it in the config"),
-    idmapped_bind_with_own_mapping.not_runc("since runc 1.2").not_crun("since crun 1.9"),
+        .not_crun("takes what lies below the mount")
+        .needs(Need::Host),
+    idmapped_bind_takes_the_mapping_of_a_joined_namespace
+        .not_runc("since runc 1.2")
+        .not_crun("needs it in the config")
+        .needs(Need::Host),
+    idmapped_bind_with_own_mapping.not_runc("since runc 1.2").not_crun("since crun 1.9").needs(Need::Host),
     unknown_mount_option_is_an_error.not_crun("names neither"),
     unknown_file_system_is_an_error,
     proc_and_sysfs_are_the_containers,
     devpts_is_private,
-    cgroup_mount_shows_the_own_cgroup,
+    cgroup_mount_shows_the_own_cgroup.needs(Need::ControlGroups),
     cgroup_mount_shows_the_scope_that_systemd_makes,
-    cgroup_mount_with_namespace,
+    cgroup_mount_with_namespace.needs(Need::ControlGroups),
     default_devices_and_links,
-    devices_of_a_user_namespace.not_runc("binds the host's").not_crun("since crun 1.27"),
-    modes_in_dev_do_not_depend_on_the_callers_umask,
-    errors_of_a_dev_name_their_field.not_runc("names no field").not_crun("names no field"),
+    devices_of_a_user_namespace.not_runc("binds the host's").not_crun("since crun 1.27").needs(Need::Host),
+    modes_in_dev_do_not_depend_on_the_callers_umask.needs(Need::Host),
+    errors_of_a_dev_name_their_field.not_runc("names no field").not_crun("names no field").needs(Need::Host),
     mounts_in_dev_cover_what_is_there,
     file_systems_are_listed_in_the_order_of_the_config,
-    extra_devices,
+    extra_devices.needs(Need::Host),
     device_with_wrong_type_is_refused.not_crun("accepts it"),
     masked_paths,
     masked_path_that_is_missing_is_fine,
@@ -65,8 +69,8 @@ pub(crate) const CASES: &[Case] = cases![
     mount_data_is_passed,
     overlay_by_mount_entry,
     dev_from_the_host.not_runc("leaves the host's /dev/console covered; not compared").not_crun("not compared"),
-    user_namespace_mounts,
-    bind_drops_the_flags_that_it_does_not_name.not_runc("since runc 1.2").not_crun("not compared"),
+    user_namespace_mounts.needs(Need::Ids),
+    bind_drops_the_flags_that_it_does_not_name.not_runc("since runc 1.2").not_crun("not compared").needs(Need::Host),
     destination_as_the_host_sees_it.not_runc("since runc 1.2").not_crun("takes it for a path in the container"),
 ];
 

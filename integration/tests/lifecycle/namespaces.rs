@@ -3,14 +3,14 @@
 use std::fs;
 
 use orlop_integration::sandbox::kernel_has_namespace;
-use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
 use serde_json::{Value, json};
 
 use crate::exec::set;
 
 pub(crate) const CASES: &[Case] = cases![
     listed_ones_are_new_and_others_shared,
-    none_but_mount,
+    none_but_mount.needs(Need::Host),
     network_has_only_a_working_loopback,
     cgroup_namespace_hides_the_path,
     hostname,
@@ -18,32 +18,36 @@ pub(crate) const CASES: &[Case] = cases![
     domainname.not_runc("since runc 1.2"),
     joining_by_path,
     joining_a_pid_namespace,
-    joining_a_pid_namespace_with_a_limit_of_one,
-    joining_a_user_namespace.not_runc("since runc 1.2"),
-    joining_a_user_namespace_with_an_oom_score.not_runc("since runc 1.2"),
-    joining_a_namespace_that_the_user_namespace_does_not_own.not_runc("since runc 1.3").not_crun("not compared"),
+    joining_a_pid_namespace_with_a_limit_of_one.needs(Need::ControlGroups),
+    joining_a_user_namespace.not_runc("since runc 1.2").needs(Need::Ids),
+    joining_a_user_namespace_with_an_oom_score.not_runc("since runc 1.2").needs(Need::Ids),
+    joining_a_namespace_that_the_user_namespace_does_not_own
+        .not_runc("since runc 1.3")
+        .not_crun("not compared")
+        .needs(Need::Ids),
     joining_a_missing_path_is_an_error,
     joining_a_path_of_another_type_is_an_error,
     joining_the_same_namespace_twice_is_refused.not_crun("since crun 1.18"),
     unknown_type_is_refused,
-    user_namespace_maps_ids,
-    user_namespace_with_several_ranges,
-    user_namespace_files_belong_to_the_mapped_user,
+    user_namespace_maps_ids.needs(Need::Ids),
+    user_namespace_with_several_ranges.needs(Need::Ids),
+    user_namespace_files_belong_to_the_mapped_user.needs(Need::Ids),
     user_namespace_without_mappings_is_refused.not_crun("makes its own"),
     mappings_without_user_namespace_are_refused.not_crun("ignores them").not_runc("accepts them"),
-    user_namespace_exec,
-    user_namespace_with_every_other,
+    user_namespace_exec.needs(Need::Ids),
+    user_namespace_with_every_other.needs(Need::Ids),
     time_namespace.not_runc("since runc 1.2").not_crun("fails on this kernel"),
     time_namespace_of_exec.not_runc("since runc 1.2").not_crun("fails on this kernel"),
     time_offsets_without_namespace_are_refused.not_runc("since runc 1.2").not_crun("ignores them"),
-    sysctl,
+    sysctl.needs(Need::Ids),
+    a_sysctl_of_a_device_whose_name_has_a_dot.not_runc("does not know the spelling").not_crun("not compared"),
     sysctl_of_the_host_is_refused.not_crun("checks less"),
     sysctl_that_does_not_exist_is_an_error,
     sysctl_with_slash_or_dots_above_is_refused,
-    rootless_single_id,
-    rootless_with_subordinate_ids,
-    rootless_state_directory,
-    cve_2023_25809_rootless_writes_no_cgroup,
+    rootless_single_id.needs(Need::Ids),
+    rootless_with_subordinate_ids.needs(Need::Host),
+    rootless_state_directory.needs(Need::Ids),
+    cve_2023_25809_rootless_writes_no_cgroup.needs(Need::Ids),
 ];
 
 fn own(name: &str) -> String {
@@ -337,6 +341,21 @@ fn time_namespace_of_exec(t: &Sandbox) {
 
 fn time_offsets_without_namespace_are_refused(t: &Sandbox) {
     t.container("a").set("/linux/timeOffsets", json!({"boottime": {"secs": 1}})).run().code(1);
+}
+
+fn a_sysctl_of_a_device_whose_name_has_a_dot(t: &Sandbox) {
+    let first = t.container("a");
+    let pid = first.run_paused();
+    let add = format!("nsenter -t {pid} -n ip link add e.10 type veth peer name p0");
+    let made = t.program("/bin/sh", &["-c", &add]).run();
+    t.need(made.code == 0, "nsenter(1), ip(8) and a kernel that makes veth devices");
+    let c = t.container("b");
+    c.join("network", &format!("/proc/{pid}/ns/net")).sh("cat /proc/sys/net/ipv4/conf/e.10/forwarding");
+    for (key, value) in [("net.ipv4.conf.e/10.forwarding", "1"), ("net/ipv4/conf/e.10/forwarding", "0")] {
+        c.set("/linux/sysctl", json!({ key: value }));
+        assert_eq!(c.run().ok().stdout.trim(), value, "{key}");
+    }
+    first.end();
 }
 
 fn sysctl(t: &Sandbox) {

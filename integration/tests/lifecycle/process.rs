@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use orlop_integration::{Case, Flavor, Sandbox, cases};
+use orlop_integration::{Case, Flavor, Need, Sandbox, cases};
 use serde_json::{Value, json};
 
 use crate::exec::set;
@@ -11,25 +11,25 @@ use crate::exec::set;
 pub(crate) const CASES: &[Case] = cases![
     args_env_and_cwd,
     path_lookup_uses_the_containers_path,
-    home_comes_from_passwd.not_crun("sets none without an entry"),
+    home_comes_from_passwd.not_crun("sets none without an entry").needs(Need::Ids),
     a_given_home_stays,
     a_later_variable_wins.not_runc("passes both; the C library takes the first").not_crun("passes both"),
-    user_group_and_additional_groups,
+    user_group_and_additional_groups.needs(Need::Ids),
     umask,
     umask_defaults_to_022,
     rlimits,
     a_duplicate_rlimit_is_refused.not_crun("takes the last"),
     no_new_privileges,
     capability_sets_of_root,
-    capability_sets_of_an_ordinary_user,
+    capability_sets_of_an_ordinary_user.needs(Need::Ids),
     no_capabilities_at_all,
-    all_five_capability_sets,
+    all_five_capability_sets.needs(Need::Ids),
     other_readers_see_what_the_config_says,
     oom_score,
     oom_score_is_left_when_not_set,
     realtime_and_deadline_schedulers.not_runc("since runc 1.2").not_crun("not in Debian's crun"),
     scheduler.not_runc("since runc 1.2").not_crun("since crun 1.9"),
-    deadline_scheduling_needs_all_cpus.not_runc("since runc 1.2").not_crun("says less"),
+    deadline_scheduling_needs_all_cpus.not_runc("since runc 1.2").not_crun("says less").needs(Need::ControlGroups),
     io_priority.not_runc("since runc 1.2").not_crun("since crun 1.9"),
     cpu_affinity_of_exec.not_runc("since runc 1.3").not_crun("since crun 1.21"),
     personality.not_runc("since runc 1.2"),
@@ -43,7 +43,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_directory_as_command_is_refused.not_crun("its text is another"),
     a_file_of_unknown_format_is_refused,
     cwd_is_made_when_missing,
-    cwd_of_a_user_who_may_not_enter_it,
+    cwd_of_a_user_who_may_not_enter_it.needs(Need::Ids),
     cwd_that_is_a_file_is_refused,
     cwd_must_be_absolute.not_crun("runs it"),
     session_keyring_is_its_own,

@@ -3,42 +3,48 @@
 use std::fs;
 use std::path::PathBuf;
 
-use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
-    limits_of_the_config_are_set,
+    limits_of_the_config_are_set.needs(Need::ControlGroups),
     every_limit_reaches_its_file_or_is_refused.extension().seconds(120),
-    a_pids_limit_of_zero_is_a_limit.not_runc("since runc 1.4").not_crun("not in Debian's crun"),
+    a_pids_limit_of_zero_is_a_limit
+        .not_runc("since runc 1.4")
+        .not_crun("not in Debian's crun")
+        .needs(Need::ControlGroups),
     a_limit_below_what_is_used_is_refused.not_crun("not compared"),
-    memory_limit_kills,
-    pids_limit_holds,
-    small_limits_start.not_runc("needs more memory to start").not_crun("not compared"),
-    pids_limit_of_one_starts.not_runc("needs threads to start").not_crun("needs more"),
-    update_by_flags,
-    update_by_file_and_standard_input.not_crun("reads files only"),
+    memory_limit_kills.needs(Need::ControlGroups),
+    pids_limit_holds.needs(Need::ControlGroups),
+    small_limits_start.not_runc("needs more memory to start").not_crun("not compared").needs(Need::ControlGroups),
+    pids_limit_of_one_starts.not_runc("needs threads to start").not_crun("needs more").needs(Need::ControlGroups),
+    update_by_flags.needs(Need::ControlGroups),
+    update_by_file_and_standard_input.not_crun("reads files only").needs(Need::ControlGroups),
     kernel_memory_is_a_warning.not_crun("refuses it"),
     update_is_refused_for_an_unknown_container,
-    update_with_a_wrong_value_is_refused,
-    update_survives_in_the_state.not_crun("not compared"),
+    update_with_a_wrong_value_is_refused.needs(Need::ControlGroups),
+    update_survives_in_the_state.not_crun("not compared").needs(Need::ControlGroups),
     update_of_a_stopped_container_is_refused.not_crun("accepts it"),
-    pause_and_resume,
+    pause_and_resume.needs(Need::ControlGroups),
     pause_refuses_what_does_not_run,
     resume_refuses_what_is_not_paused.not_crun("accepts it"),
-    kill_reaches_a_paused_container_after_resume,
-    cgroup_path_of_several_parts,
-    cgroup_path_relative,
+    kill_reaches_a_paused_container_after_resume.needs(Need::ControlGroups),
+    cgroup_path_of_several_parts.needs(Need::ControlGroups),
+    cgroup_path_relative.needs(Need::ControlGroups),
     two_containers_may_not_share_a_cgroup.not_crun("lets them"),
-    without_a_cgroup_path,
-    cgroup_manager_disabled.not_runc("crun's"),
-    device_rules,
-    events_stats.not_crun("no such command"),
+    without_a_cgroup_path.needs(Need::ControlGroups),
+    cgroup_manager_disabled.not_runc("crun's").needs(Need::ControlGroups),
+    device_rules.needs(Need::Host),
+    events_stats.not_crun("no such command").needs(Need::ControlGroups),
     events_stream_ends_with_the_container.not_crun("no such command"),
-    events_tell_oom.not_crun("no such command"),
-    ps_json,
+    events_tell_oom.not_crun("no such command").needs(Need::ControlGroups),
+    ps_json.needs(Need::ControlGroups),
     ps_table.not_crun("pids only"),
     unified_needs_v2.not_runc("ignores it here").not_crun("not compared"),
-    a_cgroup_of_others_is_left_alone.not_runc("looks at one hierarchy only").not_crun("joins it"),
+    a_cgroup_of_others_is_left_alone
+        .not_runc("looks at one hierarchy only")
+        .not_crun("joins it")
+        .needs(Need::ControlGroups),
 ];
 
 /// The first of these files of a controller's directory that exists; v1's names first, then v2's.

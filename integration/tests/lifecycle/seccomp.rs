@@ -8,13 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use orlop_integration::console::Receiver;
-use orlop_integration::{Case, Container, Output, Sandbox, cases};
+use orlop_integration::{Case, Container, Need, Output, Sandbox, cases};
 use orlop_seccomp::Call;
 use orlop_seccomp::notify::{AddFd, Event, Listener, Notification, Response};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
-    a_user_who_may_gain_rights_gets_the_filter,
+    a_user_who_may_gain_rights_gets_the_filter.needs(Need::Ids),
     write_may_be_killed.extension(),
     write_may_fail.extension(),
     write_may_be_left_to_an_agent.extension(),

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
 use orlop_integration::console::{Receiver, Terminal};
-use orlop_integration::{Case, Flavor, Sandbox, cases, process};
+use orlop_integration::{Case, Flavor, Need, Sandbox, cases, process};
 use serde_json::json;
 
 pub(crate) const CASES: &[Case] = cases![
@@ -20,7 +20,7 @@ pub(crate) const CASES: &[Case] = cases![
     run_follows_the_callers_size.not_crun("sets no size in run"),
     exec_works_on_the_callers_terminal,
     console_device_is_the_terminal,
-    terminal_belongs_to_the_user,
+    terminal_belongs_to_the_user.needs(Need::Ids),
     preserve_fds_passes_them,
     preserve_fds_of_a_closed_descriptor
         .not_runc("passes its own in their place")

@@ -2,15 +2,15 @@
 
 use std::fs;
 
-use orlop_integration::{Case, Sandbox, cases, process};
+use orlop_integration::{Case, Need, Sandbox, cases, process};
 use serde_json::json;
 
 pub(crate) const CASES: &[Case] = cases![
-    orphans_go_to_the_subreaper,
+    orphans_go_to_the_subreaper.needs(Need::Host),
     regular_expressions_choose_containers.not_runc("crun's"),
     run_gives_the_exit_code,
     run_from_the_bundle_as_working_directory,
-    run_killed_by_a_signal_gives_128_and_its_number,
+    run_killed_by_a_signal_gives_128_and_its_number.needs(Need::Host),
     run_forwards_signals,
     run_detached_leaves_it_running,
     run_keep_leaves_it_stopped.not_crun("since crun 1.15"),
@@ -28,23 +28,23 @@ pub(crate) const CASES: &[Case] = cases![
     kill_refuses_an_unknown_container,
     kill_ends_a_created_container,
     a_created_container_heeds_the_signals_that_ask_to_end.not_crun("its init is the first process, which ignores them"),
-    kill_all_reaches_every_process,
+    kill_all_reaches_every_process.needs(Need::Host),
     kill_signal_zero_is_refused_or_harmless,
     delete_refuses_a_running_container,
     delete_refuses_an_unknown_container.not_crun("its text is another"),
     delete_force_of_an_unknown_container_succeeds.not_crun("crun fails"),
     delete_force_ends_a_running_container,
-    delete_force_ends_a_paused_container,
+    delete_force_ends_a_paused_container.needs(Need::ControlGroups),
     delete_takes_a_created_container,
-    delete_removes_the_cgroups_that_the_container_made,
-    delete_ends_the_rest_of_a_shared_pid_namespace,
+    delete_removes_the_cgroups_that_the_container_made.needs(Need::ControlGroups),
+    delete_ends_the_rest_of_a_shared_pid_namespace.needs(Need::Host),
     state_of_an_unknown_container_fails,
     state_names_what_engines_read.not_crun("tells no rootfs"),
     state_does_not_confuse_a_reused_pid,
     pid_file_holds_the_pid,
     a_pid_file_that_cannot_be_written_is_an_error,
     identifiers_with_every_allowed_character,
-    a_container_without_a_pid_namespace,
+    a_container_without_a_pid_namespace.needs(Need::Host),
     many_containers_at_once,
     root_option_separates_containers,
     the_created_container_survives_its_creator,

@@ -7,7 +7,7 @@ use super::mounts::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, attr, propagation_a
 use super::resources::{Resource, TreeOf};
 use crate::base::Result;
 use crate::config::paths::clean;
-use crate::config::{NamespaceType, Propagation};
+use crate::config::{NamespaceType, Propagation, sysctl_file};
 
 impl Builder<'_> {
     pub(super) fn plan_rootfs(&mut self) -> Result<()> {
@@ -157,9 +157,9 @@ impl Builder<'_> {
         if !linux.sysctl.is_empty() {
             let proc = self.proc();
             for (name, value) in linux.sysctl.iter() {
-                // A name may be written with slashes where a component holds a dot, as sysctl(8) has it.
-                let path = if name.contains('/') { name.as_str().to_owned() } else { name.replace('.', "/") };
-                let path = self.plan.program.format(format_args!("sys/{path}"));
+                // The check has refused what names no file.
+                let Some(file) = sysctl_file(name) else { continue };
+                let path = self.plan.program.format(format_args!("sys/{file}"));
                 let data = self.plan.program.str(value.as_str());
                 let what = orlop_init::wire::ProcFile::Sysctl;
                 let pointer = name.replace('~', "~0").replace('/', "~1");

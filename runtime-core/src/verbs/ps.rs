@@ -11,14 +11,13 @@ use crate::state::Store;
 /// [`crate::Kind::NotFound`] when there is no such container; [`crate::Kind::System`] when its cgroup cannot be read.
 pub fn ps(runtime: &Runtime, id: &ContainerId) -> Result<Vec<HostPid>> {
     let entry = Store::find(runtime, id)?;
-    let cgroups = cgroup::all(&entry.record)?;
-    if cgroups.is_empty() {
+    let mut all = std::collections::BTreeSet::new();
+    for cgroup in cgroup::all(&entry.record)? {
+        all.extend(cgroup.processes().map_err(|error| Error::cgroup(&error))?);
+    }
+    if all.is_empty() {
         let alive = liveness::facts(&entry)?.init.is_some();
         return Ok(entry.record.init.filter(|_| alive).map(|init| init.pid).into_iter().collect());
-    }
-    let mut all = std::collections::BTreeSet::new();
-    for cgroup in &cgroups {
-        all.extend(cgroup.processes().map_err(|error| Error::cgroup(&error))?);
     }
     Ok(all.into_iter().filter_map(HostPid::new).collect())
 }

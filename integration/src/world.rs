@@ -1,0 +1,127 @@
+//! Where the runtime is called from: what its caller may do. A case names what it needs ([`crate::Case::needs`]) and is marked with the
+//! reason where the caller has not got it; the config that cases start from is one that such a caller would write.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{leak, sys};
+
+/// The inode of the initial user namespace (`PROC_USER_INIT_INO`).
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// Something that a case needs of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Need {
+    /// Containers at all: namespaces may be made.
+    Containers = 1,
+    /// Mounts of the case's own, beside those of the container.
+    Mounts = 2,
+    /// Control groups.
+    ControlGroups = 4,
+    /// Ids beside the caller's own, a few hundred thousand of them.
+    Ids = 8,
+    /// Root of the host's user namespace: device nodes, kernel settings, other people's files, higher limits.
+    Host = 16,
+    /// The unfiltered system calls and whole `/proc` and `/sys` of one that is in no container.
+    Outside = 32,
+}
+
+const NEEDS: [(Need, &str); 6] = [
+    (Need::Containers, "no namespace can be made by this caller"),
+    (Need::Mounts, "this caller cannot mount anything itself"),
+    (Need::ControlGroups, "this caller may make no control groups"),
+    (Need::Ids, "this caller has no ids but its own"),
+    (Need::Host, "this caller is not root of the host's user namespace"),
+    (Need::Outside, "this caller is in a container itself"),
+];
+
+/// What the caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct World {
+    has: u8,
+    user: u32,
+}
+
+/// The sum of the needs that hold.
+fn those(found: &[(Need, bool)]) -> u8 {
+    found.iter().filter(|(_, holds)| *holds).fold(0, |sum, (need, _)| sum | *need as u8)
+}
+
+/// Whether a directory can be made in every v1 hierarchy, or in the v2 tree where there is none.
+fn makes_cgroups() -> bool {
+    let mut places = leak::cgroup_mounts();
+    let v1: Vec<_> = places.iter().filter(|place| !place.join("cgroup.controllers").is_file()).cloned().collect();
+    if !v1.is_empty() {
+        places = v1;
+    }
+    let name = format!("orlopit-{}-made", std::process::id());
+    let made = |place: &Path| fs::create_dir(place.join(&name)).and_then(|()| fs::remove_dir(place.join(&name)));
+    !places.is_empty() && places.iter().all(|place| made(place).is_ok())
+}
+
+/// How many ids this process's user namespace has.
+fn ids() -> u64 {
+    let text = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    text.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum()
+}
+
+impl World {
+    /// Asks the kernel.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        use nix::sched::CloneFlags;
+        let user = nix::unistd::geteuid().as_raw();
+        let initial = fs::metadata("/proc/self/ns/user").is_ok_and(|found| found.ino() == INITIAL_USER_NAMESPACE);
+        // As systemd names it: what starts a container tells what is inside.
+        let outside = std::env::var_os("container").is_none();
+        let has = those(&[
+            (
+                Need::Containers,
+                sys::may_unshare(CloneFlags::CLONE_NEWUSER) || sys::may_unshare(CloneFlags::CLONE_NEWPID),
+            ),
+            (Need::Mounts, sys::may_unshare(CloneFlags::CLONE_NEWNS)),
+            (Need::ControlGroups, makes_cgroups()),
+            (Need::Ids, user == 0 && ids() > 500_000),
+            (Need::Host, user == 0 && initial),
+            (Need::Outside, outside),
+        ]);
+        Self { has, user }
+    }
+
+    /// Whether the caller has it.
+    #[must_use]
+    pub fn has(self, need: Need) -> bool {
+        self.has & need as u8 != 0
+    }
+
+    /// Why a case with these needs (their sum) cannot hold here.
+    #[must_use]
+    pub fn lacks(self, needs: u8) -> Option<&'static str> {
+        NEEDS.iter().find(|(need, _)| needs & *need as u8 != 0 && !self.has(*need)).map(|(_, reason)| *reason)
+    }
+
+    /// Makes a config one that this caller would write, as `spec --rootless` does.
+    pub fn adapt(self, spec: &mut Value) {
+        let mounts = spec["mounts"].as_array_mut().expect("mounts");
+        if !self.has(Need::Ids) {
+            for options in mounts.iter_mut().filter_map(|mount| mount["options"].as_array_mut()) {
+                options.retain(|option| option != "gid=5");
+            }
+        }
+        if !self.has(Need::ControlGroups) {
+            mounts.retain(|mount| mount["type"] != "cgroup");
+            spec["linux"].as_object_mut().expect("linux").remove("resources");
+            spec["linux"].as_object_mut().expect("linux").remove("cgroupsPath");
+        }
+        if self.user != 0 {
+            let own = json!([{ "containerID": 0, "hostID": self.user, "size": 1 }]);
+            spec["linux"]["uidMappings"] = own.clone();
+            spec["linux"]["gidMappings"] = own;
+            spec["linux"]["namespaces"].as_array_mut().expect("namespaces").push(json!({ "type": "user" }));
+        }
+    }
+}
