@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::{Cmd, Output, Sandbox, spec};
+use crate::{Cmd, Need, Output, Sandbox, spec};
 
 /// One bundle with one id.
 #[derive(Debug)]
@@ -141,6 +141,7 @@ impl<'a> Container<'a> {
     }
 
     fn verb(&self, verb: &str, flags: &[&str]) -> Cmd {
+        self.sandbox.need_of_caller(Need::Containers);
         self.write();
         let bundle = self.bundle_text();
         let mut words = vec![verb];

@@ -84,15 +84,12 @@ impl Case {
             return Some("an extension of ours".into());
         }
         if let Some(reason) = world.lacks(self.needs) {
-            return Some(format!("{MARKED}: {reason}"));
+            return Some(reason);
         }
         let (_, reason) = self.lacks.iter().flatten().find(|(lacking, _)| *lacking == flavor)?;
         Some(format!("{flavor:?} lacks it: {reason}"))
     }
 }
-
-/// How the reason of a case begins that cannot hold where the runtime is called from.
-const MARKED: &str = "not in this world";
 
 /// Makes a list of cases from functions: `cases![plain, ours.extension(), long.seconds(300)]`.
 #[macro_export]

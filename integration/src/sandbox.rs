@@ -53,7 +53,7 @@ impl Sandbox {
     pub(crate) fn enter(subject: Subject, world: World, tag: String, base: &Path, reason_file: PathBuf) -> Self {
         use nix::mount::{MntFlags, MsFlags, mount, umount2};
         use nix::sched::{CloneFlags, unshare};
-        if world.has(Need::Mounts) {
+        if world.has(Need::Admin) {
             unshare(CloneFlags::CLONE_NEWNS).expect("unshare(CLONE_NEWNS)");
             let none = None::<&str>;
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make / private");
@@ -90,6 +90,13 @@ impl Sandbox {
     pub fn need_promised(&self, word: &str, condition: bool, reason: &str) {
         assert!(condition || !crate::runner::is_promised(word), "{word} is promised, but: {reason}");
         self.need(condition, reason);
+    }
+
+    /// Marks the case unless the runtime's caller has it; what a case needs from the start it declares ([`crate::Case::needs`]).
+    pub fn need_of_caller(&self, need: Need) {
+        if let Some(reason) = self.world.lacks(need as u8) {
+            self.skip(&reason);
+        }
     }
 
     /// Skips the case unless `condition` holds.

@@ -18,25 +18,28 @@ const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 pub enum Need {
     /// Containers at all: namespaces may be made.
     Containers = 1,
-    /// Mounts of the case's own, beside those of the container.
-    Mounts = 2,
+    /// `CAP_SYS_ADMIN`, for mounts, namespaces and filters of the case's own.
+    Admin = 2,
     /// Control groups.
     ControlGroups = 4,
     /// Ids beside the caller's own, a few hundred thousand of them.
     Ids = 8,
     /// Root of the host's user namespace: device nodes, kernel settings, other people's files, higher limits.
     Host = 16,
-    /// The unfiltered system calls and whole `/proc` and `/sys` of one that is in no container.
-    Outside = 32,
+    /// The user namespace of the caller for the container, too, when the case asks for no other.
+    SameUsers = 32,
 }
+
+/// How the reason of a case begins that cannot hold where the runtime is called from.
+const MARKED: &str = "not in this world";
 
 const NEEDS: [(Need, &str); 6] = [
     (Need::Containers, "no namespace can be made by this caller"),
-    (Need::Mounts, "this caller cannot mount anything itself"),
+    (Need::Admin, "this caller has not CAP_SYS_ADMIN"),
     (Need::ControlGroups, "this caller may make no control groups"),
     (Need::Ids, "this caller has no ids but its own"),
     (Need::Host, "this caller is not root of the host's user namespace"),
-    (Need::Outside, "this caller is in a container itself"),
+    (Need::SameUsers, "containers of this caller have a user namespace"),
 ];
 
 /// What the caller may do.
@@ -76,18 +79,16 @@ impl World {
         use nix::sched::CloneFlags;
         let user = nix::unistd::geteuid().as_raw();
         let initial = fs::metadata("/proc/self/ns/user").is_ok_and(|found| found.ino() == INITIAL_USER_NAMESPACE);
-        // As systemd names it: what starts a container tells what is inside.
-        let outside = std::env::var_os("container").is_none();
         let has = those(&[
             (
                 Need::Containers,
                 sys::may_unshare(CloneFlags::CLONE_NEWUSER) || sys::may_unshare(CloneFlags::CLONE_NEWPID),
             ),
-            (Need::Mounts, sys::may_unshare(CloneFlags::CLONE_NEWNS)),
+            (Need::Admin, sys::may_unshare(CloneFlags::CLONE_NEWNS)),
             (Need::ControlGroups, makes_cgroups()),
             (Need::Ids, user == 0 && ids() > 500_000),
             (Need::Host, user == 0 && initial),
-            (Need::Outside, outside),
+            (Need::SameUsers, user == 0),
         ]);
         Self { has, user }
     }
@@ -100,8 +101,9 @@ impl World {
 
     /// Why a case with these needs (their sum) cannot hold here.
     #[must_use]
-    pub fn lacks(self, needs: u8) -> Option<&'static str> {
-        NEEDS.iter().find(|(need, _)| needs & *need as u8 != 0 && !self.has(*need)).map(|(_, reason)| *reason)
+    pub fn lacks(self, needs: u8) -> Option<String> {
+        let lacking = NEEDS.iter().find(|(need, _)| needs & *need as u8 != 0 && !self.has(*need));
+        lacking.map(|(_, reason)| format!("{MARKED}: {reason}"))
     }
 
     /// Makes a config one that this caller would write, as `spec --rootless` does.

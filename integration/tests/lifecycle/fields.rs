@@ -11,8 +11,11 @@ use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
-    network_devices_move_with_their_addresses.not_runc("since runc 1.4").not_crun("not in Debian's crun"),
-    network_devices_return_when_one_fails.extension(),
+    network_devices_move_with_their_addresses
+        .not_runc("since runc 1.4")
+        .not_crun("not in Debian's crun")
+        .needs(Need::Admin),
+    network_devices_return_when_one_fails.extension().needs(Need::Admin),
     memory_policy_of_run_and_exec.not_runc("since runc 1.4").not_crun("not in Debian's crun"),
     seccomp_agent_gets_the_listener_and_the_state
         .not_crun("not compared")

@@ -7,7 +7,7 @@ use orlop_integration::{Case, Need, Sandbox, cases};
 use serde_json::json;
 
 pub(crate) const CASES: &[Case] = cases![
-    bind_of_a_tree_in_which_a_mount_namespace_is_pinned,
+    bind_of_a_tree_in_which_a_mount_namespace_is_pinned.needs(Need::Admin),
     overlay_whose_options_are_longer_than_255_bytes,
     overlay_whose_options_are_longer_than_a_page.not_runc("mount(2) takes no more").not_crun("mount(2) takes no more"),
     options_that_are_too_long_for_the_kernel.extension(),
@@ -15,7 +15,7 @@ pub(crate) const CASES: &[Case] = cases![
     mount_on_the_root_becomes_the_root.not_crun("refuses it"),
     file_system_on_the_root_becomes_the_root.not_runc("names its own old root").not_crun("refuses it"),
     root_that_was_covered_is_read_only_when_asked.not_crun("refuses it"),
-    filter_around_the_runtime_is_named.extension(),
+    filter_around_the_runtime_is_named.extension().needs(Need::Admin),
     options_of_a_cgroup_mount_act_or_are_refused.extension().needs(Need::ControlGroups),
 ];
 

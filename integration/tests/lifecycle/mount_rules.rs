@@ -10,8 +10,11 @@ use serde_json::json;
 pub(crate) const CASES: &[Case] = cases![
     mount_point_is_not_made_in_a_read_only_source,
     read_only_root_without_proc_is_read_only.not_runc("needs a /proc in the container"),
-    slave_root_sees_what_the_host_unmounts.not_runc("since runc 1.5").not_crun("not compared"),
-    without_a_mount_namespace_the_hosts_propagation_stays.not_runc("leaves a mount behind").not_crun("not compared"),
+    slave_root_sees_what_the_host_unmounts.not_runc("since runc 1.5").not_crun("not compared").needs(Need::Admin),
+    without_a_mount_namespace_the_hosts_propagation_stays
+        .not_runc("leaves a mount behind")
+        .not_crun("not compared")
+        .needs(Need::Admin),
     modes_of_new_file_systems.not_runc("takes the mode of the directory that it covers"),
     read_only_root_on_a_restricted_file_system_in_a_user_namespace.needs(Need::Ids),
     bind_is_told_by_its_options_alone.not_crun("takes the type for an option"),

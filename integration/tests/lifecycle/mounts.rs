@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use orlop_integration::{Case, Container, Need, Sandbox, cases};
+use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
 use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -23,14 +23,14 @@ pub(crate) const CASES: &[Case] = cases![
     bind_makes_its_destination,
     bind_of_what_an_earlier_mount_put_into_the_rootfs,
     bind_read_only,
-    bind_is_not_recursive_and_rbind_is,
+    bind_is_not_recursive_and_rbind_is.needs(Need::Admin),
     bind_of_a_missing_source_is_an_error,
     bind_with_relative_source_is_relative_to_the_bundle,
-    recursive_read_only,
+    recursive_read_only.needs(Need::Admin),
     recursive_flags.not_crun("fails on this kernel").needs(Need::Host),
-    propagation_of_a_mount,
-    propagation_of_the_root.not_runc("makes it private"),
-    root_propagation_default_keeps_mounts_in,
+    propagation_of_a_mount.needs(Need::Admin),
+    propagation_of_the_root.not_runc("makes it private").needs(Need::Admin),
+    root_propagation_default_keeps_mounts_in.needs(Need::Admin),
     propagation_unknown_is_refused.not_crun("ignores it"),
     later_mounts_cover_earlier_ones,
     destination_through_a_symlink_stays_inside.not_crun("refuses it"),
@@ -62,6 +62,7 @@ pub(crate) const CASES: &[Case] = cases![
     extra_devices.needs(Need::Host),
     device_with_wrong_type_is_refused.not_crun("accepts it"),
     masked_paths,
+    protected_paths_without_a_slash_are_taken_from_the_root,
     masked_path_that_is_missing_is_fine,
     masked_path_that_is_named_twice_is_covered_once.not_runc("since runc 1.5").not_crun("covers it twice"),
     read_only_paths,
@@ -612,6 +613,19 @@ fn masked_paths(t: &Sandbox) {
         .ok();
     assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "0", "0"]);
     c.sh("echo x > /secret/dir/new").run().fails();
+}
+
+fn protected_paths_without_a_slash_are_taken_from_the_root(t: &Sandbox) {
+    let c = t.container("a");
+    fs::create_dir(c.rootfs().join("secret")).unwrap();
+    fs::write(c.rootfs().join("secret/file"), "secret").unwrap();
+    c.push("/linux/maskedPaths", json!("secret/file")).push("/linux/readonlyPaths", json!("etc"));
+    let out = c.sh("cd /tmp; cat /secret/file | wc -c; touch /etc/x").run();
+    assert_eq!((out.code, out.stdout.as_str()), (1, "0\n"), "{out:?}");
+    if t.is(Flavor::Orlop) {
+        let warned = out.log.iter().filter(|line| line["level"] == "warning").count();
+        assert_eq!(warned, 2, "{out:?}");
+    }
 }
 
 fn masked_path_that_is_named_twice_is_covered_once(t: &Sandbox) {

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use crate::exec::set;
 
 pub(crate) const CASES: &[Case] = cases![
-    listed_ones_are_new_and_others_shared,
+    listed_ones_are_new_and_others_shared.needs(Need::SameUsers),
     none_but_mount.needs(Need::Host),
     network_has_only_a_working_loopback,
     cgroup_namespace_hides_the_path,
     hostname,
     hostname_without_uts_namespace_is_refused,
     domainname.not_runc("since runc 1.2"),
-    joining_by_path,
-    joining_a_pid_namespace,
+    joining_by_path.needs(Need::SameUsers),
+    joining_a_pid_namespace.needs(Need::SameUsers),
     joining_a_pid_namespace_with_a_limit_of_one.needs(Need::ControlGroups),
     joining_a_user_namespace.not_runc("since runc 1.2").needs(Need::Ids),
     joining_a_user_namespace_with_an_oom_score.not_runc("since runc 1.2").needs(Need::Ids),

@@ -47,7 +47,7 @@ pub(crate) const CASES: &[Case] = cases![
     cwd_that_is_a_file_is_refused,
     cwd_must_be_absolute.not_crun("runs it"),
     session_keyring_is_its_own,
-    no_new_keyring_keeps_the_callers,
+    no_new_keyring_keeps_the_callers.needs(Need::SameUsers),
     first_process_is_pid_one_and_leads_a_session,
     not_dumpable_is_not_inherited,
     environment_of_the_runtime_does_not_leak,

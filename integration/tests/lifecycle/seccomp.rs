@@ -17,7 +17,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_user_who_may_gain_rights_gets_the_filter.needs(Need::Ids),
     write_may_be_killed.extension(),
     write_may_fail.extension(),
-    write_may_be_left_to_an_agent.extension(),
+    write_may_be_left_to_an_agent.extension().needs(Need::Admin),
     execve_may_be_forbidden.extension(),
     execve_may_be_left_to_an_agent.extension(),
     an_agent_makes_directories_and_injects_descriptors.extension(),

@@ -127,13 +127,22 @@ impl Builder<'_> {
                 if !masked.insert(clean(path)) {
                     continue;
                 }
-                let path = self.plan.program.str(path.as_str());
+                let path = self.absolute(path);
                 self.push_from(format_args!("/linux/maskedPaths/{index}"), Op::Mask { path, null });
             }
         }
         for (index, path) in linux.readonly_paths.iter().enumerate() {
-            let path = self.plan.program.str(path.as_str());
+            let path = self.absolute(path);
             self.push_from(format_args!("/linux/readonlyPaths/{index}"), Op::Readonly { path });
+        }
+    }
+
+    /// A path that may lack the slash it should begin with.
+    fn absolute(&mut self, path: &str) -> Str {
+        if path.starts_with('/') {
+            self.plan.program.str(path)
+        } else {
+            self.plan.program.format(format_args!("/{path}"))
         }
     }
 

@@ -278,10 +278,15 @@ fn interface_fault(name: &str) -> Option<&'static str> {
 pub(super) fn check_paths(linux: &Linux<'_>, findings: &mut Findings) {
     for (paths, field) in [(&linux.masked_paths, "maskedPaths"), (&linux.readonly_paths, "readonlyPaths")] {
         for (index, path) in paths.iter().enumerate() {
-            if !path.starts_with('/') {
-                findings.error(format!("/linux/{field}/{index}"), format!("must be an absolute path, not {path:?}"));
+            let at = || format!("/linux/{field}/{index}");
+            if path.is_empty() {
+                findings.error(at(), "must be an absolute path, not \"\"");
+            } else if !path.starts_with('/') {
+                // As other runtimes take it.
+                findings
+                    .warn(at(), format!("{path:?} is taken from the root of the container, as if it were absolute"));
             }
-            check_no_nul(path, findings, || format!("/linux/{field}/{index}"));
+            check_no_nul(path, findings, at);
         }
     }
     if let Some(path) = &linux.cgroups_path {
