@@ -35,6 +35,7 @@ pub(crate) const CASES: &[Case] = cases![
     validate_finds_faults.extension(),
     completion_for_shells.extension(),
     try_runs_a_command_on_the_hosts_root.extension().needs(Need::Host),
+    a_fifo_as_config_is_refused.extension(),
     unknown_config_fields_are_warned_of.extension(),
 ];
 
@@ -389,6 +390,14 @@ fn try_runs_a_command_on_the_hosts_root(t: &Sandbox) {
     let out = t.cmd(&["try", "sh", "-c", &format!("echo inside; echo x > {marker}; ls {marker}")]).run().ok();
     assert!(out.stdout.starts_with("inside\n"), "{}", out.stdout);
     assert!(!std::path::Path::new(&marker).is_file(), "written on the host");
+}
+
+fn a_fifo_as_config_is_refused(t: &Sandbox) {
+    let c = t.container("a");
+    let bundle = c.bundle.display().to_string();
+    t.program("/bin/mkfifo", &[&format!("{bundle}/config.json")]).run().ok();
+    let text = t.logged(&["run", "--bundle", &bundle, &c.id]).run().fails().stderr;
+    assert!(text.contains("config.json: is not a regular file"), "{text}");
 }
 
 fn unknown_config_fields_are_warned_of(t: &Sandbox) {

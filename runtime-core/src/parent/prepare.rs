@@ -36,12 +36,28 @@ pub(crate) fn read_bundle(options: &CreateOptions) -> Result<Bundle> {
         .map_err(|error| Error::io(Step::LoadConfig, &error).with_object(options.bundle.display().to_string()))?;
     let name = options.config.as_deref().unwrap_or(Path::new("config.json"));
     let path = directory.join(name);
-    let bytes = std::fs::read(&path).map_err(|error| {
+    // A file that the caller names may be a pipe that somebody writes to.
+    let read = if options.config.is_some() { std::fs::read(&path) } else { read_regular(&path) };
+    let bytes = read.map_err(|error| {
         Error::io(Step::LoadConfig, &error)
             .with_object(path.display().to_string())
             .with_hint("a bundle is a directory with a config.json; `orlop spec` writes one")
     })?;
     Ok(Bundle { directory, path, bytes })
+}
+
+/// Reads a file without waiting for the other end of a FIFO, during which no signal would be heard.
+fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(std::io::Error::other("is not a regular file"));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 1);
+    file.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// All that is decided before anything is made.
