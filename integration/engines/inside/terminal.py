@@ -10,7 +10,6 @@ All that the command wrote goes to standard output; exit code 1 and a word on st
 """
 import fcntl
 import os
-import pty
 import select
 import signal
 import struct
@@ -24,7 +23,7 @@ PATIENCE = 20.0
 class Terminal:
     def __init__(self, command):
         self.seen = b""
-        self.child, self.master = pty.fork()
+        self.child, self.master = os.forkpty()
         if self.child == 0:
             os.execvp(command[0], command)
         self.resize(80, 24)
