@@ -170,5 +170,5 @@ pub use resources::{
 };
 pub use rights::{HierarchyRights, Obstacle, Rights};
 pub use stats::Stats;
-pub use systemd::Property;
+pub use systemd::{Property, systemd_version};
 pub use writes::{Absent, Place, Write, writes};

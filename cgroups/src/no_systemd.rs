@@ -17,6 +17,14 @@ pub(crate) fn check_built() -> Result<()> {
     Err(refused("plan the systemd scope"))
 }
 
+/// None answers.
+///
+/// # Errors
+/// [`Kind::Unsupported`].
+pub fn systemd_version(_: bool) -> Result<u32> {
+    Err(refused("ask systemd"))
+}
+
 pub(crate) fn user_manager_cgroup() -> Result<String> {
     Err(refused("ask systemd"))
 }

@@ -51,6 +51,14 @@ fn version(manager: &mut dyn Manager) -> Result<u32> {
     manager_property(manager, "Version").map(|text| version_number(&text))
 }
 
+/// The version of the systemd that answers: the caller's own (`user`), or the system's.
+///
+/// # Errors
+/// [`Kind::Bus`] when none does.
+pub fn systemd_version(user: bool) -> Result<u32> {
+    version(&mut connect(user)?)
+}
+
 /// Refuses a cgroup that is there already with processes in it; otherwise systemd would say only that the unit exists.
 pub(crate) fn check_vacant(cgroup: &Cgroup) -> Result<()> {
     if cgroup.is_frozen()? {

@@ -20,7 +20,7 @@ pub(crate) struct Verb {
 
 /// All commands in the order of the help; those that are not in this build are passed over.
 const NAMES: &str = "create start run exec kill delete state list ps pause resume update events spec features \
-                     try plan validate gc seccomp.dump seccomp.explain checkpoint restore image completion man version";
+                     try plan validate doctor gc seccomp.dump seccomp.explain checkpoint restore image completion man version";
 
 /// All commands, in the order of the help.
 pub(crate) fn all() -> impl Iterator<Item = Command> {
@@ -59,6 +59,7 @@ pub(crate) fn find(first: &str, second: Option<&str>) -> Option<Verb> {
         ("try", _) => (verbs::try_::COMMAND, verbs::try_::run),
         ("plan", _) => (verbs::plan::COMMAND, verbs::plan::run),
         ("validate", _) => (verbs::validate::COMMAND, verbs::validate::run),
+        ("doctor", _) => (verbs::doctor::COMMAND, verbs::doctor::run),
         ("gc", _) => (verbs::gc::COMMAND, verbs::gc::run),
         ("seccomp", Some("dump")) => (verbs::seccomp_dump::COMMAND, verbs::seccomp_dump::run),
         ("seccomp", Some("explain")) => (verbs::seccomp_explain::COMMAND, verbs::seccomp_explain::run),

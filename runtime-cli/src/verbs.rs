@@ -7,6 +7,7 @@ pub(crate) mod create;
 #[cfg(feature = "criu")]
 mod criu;
 pub(crate) mod delete;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod features;

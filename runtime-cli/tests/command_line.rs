@@ -51,7 +51,7 @@ fn seen(output: Output) -> (i32, String, String) {
 }
 
 const COMMANDS: &str = "create start run exec kill delete state list ps pause resume update events spec features try plan validate \
-                        gc checkpoint restore image completion man version";
+                        doctor gc checkpoint restore image completion man version";
 
 #[test]
 fn every_command_has_help_on_standard_output_and_exits_0() {

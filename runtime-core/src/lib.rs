@@ -115,6 +115,7 @@ pub use verbs::checkpoint::{CheckpointOptions, PageServer, checkpoint};
 pub use verbs::container::Container;
 pub use verbs::create::create;
 pub use verbs::delete::{DeleteOptions, delete};
+pub use verbs::doctor::{Examination, HostFinding, Level, doctor};
 pub use verbs::events::{Event, EventData, Events, EventsOptions, Stats, events, stats};
 pub use verbs::exec::{ExecOptions, ExecProcess, SubCgroup, User, exec};
 pub use verbs::features::{

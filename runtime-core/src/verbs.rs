@@ -5,6 +5,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod features;

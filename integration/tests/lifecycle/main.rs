@@ -1,6 +1,7 @@
 //! The life of a container through every verb, option and config field.
 
 mod cli;
+mod doctor;
 mod exec;
 mod fields;
 mod hooks;
@@ -29,6 +30,7 @@ fn main() -> std::process::ExitCode {
         ("fields", fields::CASES),
         ("seccomp", seccomp::CASES),
         ("cli", cli::CASES),
+        ("doctor", doctor::CASES),
     ];
     orlop_integration::run("lifecycle", &groups)
 }

@@ -21,6 +21,10 @@ pub(crate) const CASES: &[Case] = cases![
     joining_a_pid_namespace_with_a_limit_of_one.needs(Need::ControlGroups),
     joining_a_user_namespace.not_runc("since runc 1.2").needs(Need::Ids),
     joining_a_user_namespace_with_an_oom_score.not_runc("since runc 1.2").needs(Need::Ids),
+    joining_a_user_namespace_in_which_groups_cannot_be_set
+        .not_runc("since runc 1.2")
+        .not_crun("not compared")
+        .needs(Need::Ids),
     joining_a_namespace_that_the_user_namespace_does_not_own
         .not_runc("since runc 1.3")
         .not_crun("not compared")
@@ -387,7 +391,7 @@ fn sysctl_with_slash_or_dots_above_is_refused(t: &Sandbox) {
 }
 
 /// A bundle that an ordinary user owns and may use, in directories that the user may enter.
-fn rootless<'a>(t: &'a Sandbox, uid: u32) -> Container<'a> {
+pub(crate) fn rootless<'a>(t: &'a Sandbox, uid: u32) -> Container<'a> {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
     let c = t.container("a");
     c.give_rootfs_to(uid);
@@ -417,7 +421,7 @@ fn rootless<'a>(t: &'a Sandbox, uid: u32) -> Container<'a> {
     c
 }
 
-const USER: u32 = 54_321;
+pub(crate) const USER: u32 = 54_321;
 
 fn rootless_facts(t: &Sandbox, c: &Container<'_>) -> Value {
     c.args(&["/probe", "facts"]);
@@ -464,6 +468,30 @@ fn rootless_with_subordinate_ids(t: &Sandbox) {
         assert_eq!(facts["groups"], json!([100]), "runc before 1.3 refuses them when rootless");
     }
     assert_eq!(facts["uid_map"].as_str().unwrap().lines().count(), 2);
+}
+
+/// A namespace that somebody without rights made: who joins it may not set groups there either, whoever it is.
+fn joining_a_user_namespace_in_which_groups_cannot_be_set(t: &Sandbox) {
+    let c = rootless(t, USER);
+    let holder = t.program("/usr/bin/unshare", &["--user", "--map-root-user", "/bin/sleep", "60"]).user(USER, USER);
+    let holder = holder.spawn();
+    let pid = holder.pid();
+    let is =
+        |file: &str, text: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).is_ok_and(|now| now.contains(text));
+    t.wait_until("the namespace", || is("setgroups", "deny") && is("uid_map", "54321") && is("gid_map", "54321"));
+    c.join("user", &format!("/proc/{pid}/ns/user")).remove("/linux/uidMappings").remove("/linux/gidMappings");
+    let expected = fs::read_link(format!("/proc/{pid}/ns/user")).unwrap().display().to_string();
+    let by_user = rootless_facts(t, &c);
+    // The next caller is another, who has a state directory of its own.
+    fs::remove_dir_all(&t.root).unwrap();
+    for facts in [by_user, c.facts()] {
+        assert_eq!((&facts["uid"], &facts["namespaces"]["user"]), (&json!(0), &json!(expected)));
+        assert_eq!(facts["setgroups"], "deny");
+    }
+    c.run_paused();
+    assert_eq!(c.exec_facts(&[])["uid"], 0);
+    c.end();
+    let _ = holder.kill();
 }
 
 fn rootless_state_directory(t: &Sandbox) {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 pub(crate) const CASES: &[Case] = cases![
     a_user_who_may_gain_rights_gets_the_filter.needs(Need::Ids),
+    a_family_of_sockets_is_told_by_the_bits_that_the_kernel_looks_at,
     write_may_be_killed.extension(),
     write_may_fail.extension(),
     write_may_be_left_to_an_agent.extension().needs(Need::Admin),
@@ -45,6 +46,43 @@ fn a_user_who_may_gain_rights_gets_the_filter(t: &Sandbox) {
     let output = c.run().ok();
     let text = output.stdout;
     assert!(text.starts_with("1000\n") && text.contains("not permitted") && text.contains("Seccomp:\t2"), "{text}");
+}
+
+/// AF_ALG and AF_VSOCK, as profiles of engines forbid them, and a type of sockets whatever flags are set beside it.
+fn a_family_of_sockets_is_told_by_the_bits_that_the_kernel_looks_at(t: &Sandbox) {
+    let masked = |index: u32, mask: u64, value: u64| json!({"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"});
+    let refused = |args: Value| json!({"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": args});
+    let c = t.container("a");
+    c.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            refused(json!([masked(0, 0xffff_ffff, 38)])),
+            refused(json!([masked(0, 0xffff_ffff, 40)])),
+            refused(json!([masked(0, 0xffff_ffff, 1), masked(1, 0xf, 5)])),
+        ]}),
+    );
+    c.run_paused();
+    let number = libc::SYS_socket.to_string();
+    // Whether this kernel has the other families or not, none is refused with EPERM.
+    for (family, kind, is_refused) in [
+        (38_u64, 5_u64, true),
+        (0x1_0000_0026, 5, true),
+        (40, 1, true),
+        (0x8000_0000_0000_0028, 1, true),
+        (37, 5, false),
+        (39, 5, false),
+        (41, 1, false),
+        (1, 5, true),
+        (1, 5 | 0x8_0000, true),
+        (1, 1, false),
+        (1, 1 | 0x8_0000, false),
+    ] {
+        let words = ["/probe", "syscall", &number, &family.cast_signed().to_string(), &kind.to_string(), "0"];
+        let out = c.exec(&[], &words).stdout;
+        assert_eq!(out.trim() == "errno 1", is_refused, "socket({family:#x}, {kind:#x}): {out}");
+        assert!(is_refused || family != 1 || !out.contains("errno"), "socket({family:#x}, {kind:#x}): {out}");
+    }
+    c.end();
 }
 
 fn is(call: &Notification, name: &str) -> bool {

@@ -89,6 +89,12 @@ impl Procfs {
         nix::fcntl::readlinkat(links, "pid")
     }
 
+    /// Whether setgroups(2) is allowed in the user namespace of a process.
+    pub(crate) fn allows_setgroups(&self, pid: HostPid) -> nix::Result<bool> {
+        let path = CString::new(format!("{pid}/setgroups")).map_err(|_| Errno::EINVAL)?;
+        Ok(!self.read(&path)?.starts_with(b"deny"))
+    }
+
     /// Reads a file below it.
     pub(crate) fn read(&self, path: &CStr) -> nix::Result<Vec<u8>> {
         let mut file = File::from(self.open_file(path, OFlag::O_RDONLY)?);

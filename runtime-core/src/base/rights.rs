@@ -1,8 +1,11 @@
 //! What this process may do. The kernel is asked, not the user's number: root of a user namespace is uid 0 too, but has no rights on
 //! the host.
 
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+
+use serde::Serialize;
 
 use crate::base::sys;
 
@@ -16,7 +19,9 @@ enum Capability {
     SetGid = 6,
     SetUid = 7,
     SysAdmin = 21,
+    SysResource = 24,
     MkNod = 27,
+    MacAdmin = 33,
 }
 
 /// The rights of the calling process.
@@ -25,7 +30,7 @@ enum Capability {
 /// let rights = orlop::Rights::of_this_process();
 /// assert!(rights.initial_user_namespace || !rights.makes_devices());
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Rights {
     /// It is in the user namespace that the host began with.
@@ -76,5 +81,43 @@ impl Rights {
     #[must_use]
     pub fn rules_the_host(self) -> bool {
         self.initial_user_namespace && self.has(Capability::SysAdmin)
+    }
+
+    /// It may raise hard limits, for itself and those it starts.
+    #[must_use]
+    pub fn raises_limits(self) -> bool {
+        self.initial_user_namespace && self.has(Capability::SysResource)
+    }
+
+    /// It may change the policies of security modules.
+    #[must_use]
+    pub fn administers_security(self) -> bool {
+        self.initial_user_namespace && self.has(Capability::MacAdmin)
+    }
+}
+
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = |has: bool, what: &'static str| (has, what);
+        let all = [
+            one(self.rules_the_host(), "rules the host"),
+            one(self.mounts(), "mounts"),
+            one(self.maps_ids(), "maps any id"),
+            one(self.makes_devices(), "makes device nodes"),
+            one(self.sets_groups, "sets groups"),
+        ];
+        let list = |wanted: bool| {
+            let words: Vec<_> = all.iter().filter(|(has, _)| *has == wanted).map(|(_, what)| *what).collect();
+            words.join(", ")
+        };
+        let place =
+            if self.initial_user_namespace { "the initial user namespace" } else { "a user namespace of its own" };
+        let (can, cannot) = (list(true), list(false));
+        write!(f, "in {place}; ")?;
+        match (can.is_empty(), cannot.is_empty()) {
+            (_, true) => f.write_str(&can),
+            (true, _) => write!(f, "not: {cannot}"),
+            _ => write!(f, "{can}; not: {cannot}"),
+        }
     }
 }

@@ -8,9 +8,11 @@
 mod errno;
 pub(crate) mod lock;
 pub(crate) mod pidfd;
+mod probe;
 #[cfg(feature = "criu")]
 pub(crate) mod socket;
 mod spawn;
+mod trial;
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -26,10 +28,15 @@ use rustix::mount::{
 };
 use rustix::process::PidfdGetfdFlags;
 
+pub(crate) use probe::{
+    clones_into_cgroups, filtered_mount_call, has_file_capability, limits, refused_mount_calls, refused_process_calls,
+    try_mount, try_user_namespace,
+};
 pub(crate) use rustix::fs::ResolveFlags;
 #[cfg(feature = "criu")]
 pub(crate) use spawn::NotSpawned;
 pub(crate) use spawn::{Before, Program, Spawn, netlink_socket_in, spawn, spawn_sleeper};
+pub(crate) use trial::allows_setgroups;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -120,35 +127,6 @@ pub(crate) fn is_inheritable(fd: RawFd) -> bool {
     // SAFETY: F_GETFD takes no argument; a number that is no descriptor is EBADF.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
-}
-
-/// Which of the calls that make mounts is answered with `errno` whatever it is asked, if any is: by a filter around this process, or by a
-/// kernel that does not have it. The kernel itself looks at the flags, and none has these.
-pub(crate) fn filtered_mount_call(errno: i32) -> Option<&'static str> {
-    const NO_FLAGS: libc::c_long = 1 << 30;
-    const NO_FD: libc::c_long = -1;
-    const NOTHING: libc::c_long = 0;
-    if !matches!(errno, libc::EPERM | libc::ENOSYS) {
-        return None;
-    }
-    // Flags come third in two of them, last in one, and second in the others.
-    let calls: [(&str, libc::c_long, [libc::c_long; 5]); 6] = [
-        ("open_tree", libc::SYS_open_tree, [NO_FD, NOTHING, NO_FLAGS, 0, 0]),
-        ("move_mount", libc::SYS_move_mount, [NO_FD, NOTHING, NO_FD, NOTHING, NO_FLAGS]),
-        ("fsopen", libc::SYS_fsopen, [NOTHING, NO_FLAGS, 0, 0, 0]),
-        ("fsconfig", libc::SYS_fsconfig, [NO_FD, NO_FLAGS, NOTHING, NOTHING, 0]),
-        ("fsmount", libc::SYS_fsmount, [NO_FD, NO_FLAGS, 0, 0, 0]),
-        ("mount_setattr", libc::SYS_mount_setattr, [NO_FD, NOTHING, NO_FLAGS, NOTHING, 0]),
-    ];
-    let answers = |call: libc::c_long, [a, b, c, d, e]: [libc::c_long; 5]| {
-        // SAFETY: every pointer is null, and the descriptors are none: the call cannot do anything.
-        let result = unsafe { libc::syscall(call, a, b, c, d, e) };
-        result == -1 && Errno::last_raw() == errno
-    };
-    // These three look at who asks before they look at what is asked: without the right they say so, filter or not.
-    let tells = |name: &str| errno == libc::ENOSYS || !matches!(name, "move_mount" | "fsopen" | "fsmount");
-    let filtered = calls.into_iter().find(|(name, call, arguments)| tells(name) && answers(*call, *arguments));
-    filtered.map(|(name, _, _)| name)
 }
 
 /// A shared, writable mapping of a file, unmapped on drop.

@@ -1,9 +1,11 @@
 //! What this host and this caller can do, as far as a config asks.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
 
-use crate::base::{Rights, Runtime};
-use crate::config::{Config, Process};
+use crate::base::procfs::Procfs;
+use crate::base::{HostPid, Rights, Runtime, sys};
+use crate::config::{Config, NamespaceType, Process};
 use crate::plan::Host;
 
 /// The facts that matter for `config`; nothing is looked up that it does not ask for.
@@ -11,11 +13,31 @@ pub(crate) fn host(runtime: &Runtime, config: &Config<'_>) -> Host {
     let process = config.process.as_ref();
     let mount_label = config.linux.as_ref().is_some_and(|linux| linux.mount_label.is_some());
     let selinux = (mount_label || wants_selinux(process)) && selinux();
-    Host { selinux, ..host_for(runtime, process) }
+    let host = host_for(runtime, process);
+    let sets_groups = host.sets_groups && joined_user_allows_groups(config);
+    Host { selinux, sets_groups, ..host }
+}
+
+/// The facts that matter for one process in a container whose first process is `init`.
+pub(crate) fn host_within(runtime: &Runtime, process: Option<&Process<'_>>, init: HostPid) -> Host {
+    let host = host_for(runtime, process);
+    // Who cannot be asked any more has ended, which is found out when it is joined.
+    let allows = || Procfs::open().is_ok_and(|procfs| procfs.allows_setgroups(init).unwrap_or(true));
+    Host { sets_groups: host.sets_groups && allows(), ..host }
+}
+
+/// What the user namespace that a container joins lets its processes do is its own, not the caller's. One that cannot be opened or entered
+/// stops the container later, with its field.
+fn joined_user_allows_groups(config: &Config<'_>) -> bool {
+    let namespaces = config.linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
+    let joined = namespaces.iter().find(|namespace| namespace.kind == NamespaceType::User);
+    let path = joined.and_then(|namespace| namespace.path.as_ref());
+    let opened = path.and_then(|path| File::open(path.as_str()).ok());
+    opened.and_then(|namespace| sys::allows_setgroups(namespace.as_fd())).unwrap_or(true)
 }
 
 /// The facts that matter for one process.
-pub(crate) fn host_for(runtime: &Runtime, process: Option<&Process<'_>>) -> Host {
+fn host_for(runtime: &Runtime, process: Option<&Process<'_>>) -> Host {
     let rights = Rights::of_this_process();
     Host {
         rootless: !rights.mounts(),
@@ -38,10 +60,12 @@ fn wants_selinux(process: Option<&Process<'_>>) -> bool {
     process.is_some_and(|process| process.selinux_label.is_some())
 }
 
-fn apparmor() -> bool {
+/// Whether AppArmor confines processes on this host.
+pub(crate) fn apparmor() -> bool {
     fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
 }
 
-fn selinux() -> bool {
+/// Whether SELinux does.
+pub(crate) fn selinux() -> bool {
     fs::symlink_metadata("/sys/fs/selinux/enforce").is_ok()
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::base::{ContainerId, Result, Runtime};
+use crate::base::{ContainerId, Result, Rights, Runtime};
 use crate::parent::cgroup;
 use crate::parent::options::CreateOptions;
 use crate::parent::prepare::{Prepared, compile_seccomp, read_bundle};
@@ -35,6 +35,8 @@ pub struct Planned {
     pub id: String,
     /// The absolute path of the bundle.
     pub bundle: String,
+    /// What the caller may do, which decides how some of it is done.
+    pub rights: Rights,
     /// The operations.
     pub operations: Vec<Operation>,
     /// What would be done otherwise than the config says, or left out.
@@ -44,6 +46,7 @@ pub struct Planned {
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "container {} from {}", self.id, self.bundle)?;
+        writeln!(f, "caller: {}", self.rights)?;
         let width = self.operations.len().to_string().len();
         for (number, operation) in self.operations.iter().enumerate() {
             write!(f, "{:>width$}  {:<7}  {}", number + 1, operation.by, operation.step)?;
@@ -90,7 +93,14 @@ pub fn plan(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Res
         .iter()
         .map(|write| by_runtime("limit", format!("{} = {}", write.file, write.value), write.field.clone()));
     operations.splice(ready..ready, limits);
-    Ok(Planned { id: id.as_str().into(), bundle: decided.record.bundle, operations, warnings: decided.warnings })
+    let rights = Rights::of_this_process();
+    Ok(Planned {
+        id: id.as_str().into(),
+        bundle: decided.record.bundle,
+        rights,
+        operations,
+        warnings: decided.warnings,
+    })
 }
 
 fn of_init(plan: &Plan) -> impl Iterator<Item = Operation> {

@@ -14,7 +14,7 @@ use crate::base::sys::pidfd;
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step, options};
 use crate::config::{self, Config};
 use crate::parent::agent::send_listener;
-use crate::parent::facts::host;
+use crate::parent::facts::{host, host_within};
 use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
 use crate::parent::launch::{self, BLOCK_FILE, InitBlock};
 use crate::parent::liveness::{Facts, facts_locked};
@@ -94,8 +94,10 @@ impl Start<'_> {
     fn run_start_hooks(&self, runtime: &Runtime) -> Result<()> {
         let Some(all) = self.config.hooks.as_ref().filter(|all| !all.start_container.is_empty()) else { return Ok(()) };
         let state = HookState::of(self.record, Status::Created, self.record.init.map(|init| init.pid));
-        let inside =
-            AsCommand { init: self.init, record: self.record, config: self.config, host: host(runtime, self.config) };
+        let process = self.config.process.as_ref();
+        let init = self.record.init.map(|init| init.pid);
+        let host = init.map_or_else(|| host(runtime, self.config), |init| host_within(runtime, process, init));
+        let inside = AsCommand { init: self.init, record: self.record, config: self.config, host };
         hooks::run(HookKind::StartContainer, &all.start_container, &state, &inside, None)
             .map_err(|error| self.stop(error))
     }

@@ -71,7 +71,7 @@ pub(crate) struct NotSpawned {
 /// `struct clone_args` of clone3(2), as of Linux 5.7.
 #[repr(C, align(8))]
 #[derive(Debug, Default)]
-struct CloneArgs {
+pub(super) struct CloneArgs {
     flags: u64,
     pidfd: u64,
     child_tid: u64,
@@ -83,6 +83,18 @@ struct CloneArgs {
     set_tid: u64,
     set_tid_size: u64,
     cgroup: u64,
+}
+
+impl CloneArgs {
+    /// A child with memory of its own in these new namespaces, whose pidfd is put there.
+    pub(super) fn of_own_memory(namespaces: libc::c_int, pidfd: &mut RawFd) -> Self {
+        Self {
+            flags: u64::from((libc::CLONE_PIDFD | namespaces).cast_unsigned()) | CLONE_CLEAR_SIGHAND,
+            pidfd: std::ptr::from_mut(pidfd) as u64,
+            exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+            ..Self::default()
+        }
+    }
 }
 
 /// All that the child reads, and the words it writes.
@@ -376,12 +388,7 @@ fn errno() -> i32 {
 /// The errno of clone3(2).
 pub(crate) fn spawn_sleeper(namespaces: libc::c_int) -> Result<(i32, OwnedFd), Errno> {
     let mut pidfd: RawFd = -1;
-    let args = CloneArgs {
-        flags: u64::from((libc::CLONE_PIDFD | namespaces).cast_unsigned()) | CLONE_CLEAR_SIGHAND,
-        pidfd: std::ptr::from_mut(&mut pidfd) as u64,
-        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
-        ..CloneArgs::default()
-    };
+    let args = CloneArgs::of_own_memory(namespaces, &mut pidfd);
     // SAFETY: without CLONE_VM the child has a copy of this thread's stack, and calls nothing but the kernel.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if pid == 0 {

@@ -15,7 +15,7 @@ use crate::base::{
 };
 use crate::config::{self, Config, Namespace, NamespaceType, Process};
 use crate::parent::agent::send_listener;
-use crate::parent::facts::host_for;
+use crate::parent::facts::host_within;
 use crate::parent::launch::{Event, Given, Init, Launch};
 use crate::parent::liveness::{facts, not_running};
 use crate::parent::options::Terminal;
@@ -65,8 +65,8 @@ fn execute_noting(
     check_streams(&process, options)?;
     check_preserved(options.preserve_fds)?;
     let filter = compile_seccomp(&config)?;
-    let host = host_for(runtime, Some(&process));
     let pid = entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))?;
+    let host = host_within(runtime, Some(&process), pid);
     let home = home(&process, pid);
     let cgroup = cgroup_to_join(&entry.record, &options.sub_cgroups)?;
     let joins_later = paused || cgroup.is_none();
