@@ -29,6 +29,8 @@ pub enum Act {
     Fail(i32),
     /// Another command is run to its end while the caller is held, before the call is made.
     Beside,
+    /// Every such call (its number, and its first argument where one is given) is not made, and succeeds.
+    Pretend(u64, Option<u64>),
     /// Counts the instructions of the command's own process in user space, one by one.
     Count,
 }
@@ -166,6 +168,10 @@ impl Tracer {
             match status {
                 WaitStatus::Exited(pid, code) if pid == self.main => return self.trace(code),
                 WaitStatus::Signaled(pid, signal, _) if pid == self.main => return self.trace(1000 + signal as i32),
+                WaitStatus::PtraceSyscall(pid) if matches!(self.point.act, Act::Pretend(..)) => {
+                    self.pretend(pid);
+                    self.go_on(pid, None);
+                }
                 WaitStatus::PtraceSyscall(pid) => {
                     if inside.remove(&pid) {
                         self.leave(pid);
@@ -211,7 +217,7 @@ impl Tracer {
         }
         self.number = Some(call_number(pid));
         match self.point.act {
-            Act::Watch | Act::Count => {}
+            Act::Watch | Act::Count | Act::Pretend(..) => {}
             Act::Kill => process::kill_hard(self.main.as_raw()),
             Act::KillCaller => process::kill_hard(pid.as_raw()),
             Act::KillOther(other) => process::kill_hard(other),
@@ -226,6 +232,18 @@ impl Tracer {
                 }
                 self.failing = Some(pid);
             }
+        }
+    }
+
+    /// At the entry or the exit of a call: in its place a call is made that changes nothing and does not fail.
+    fn pretend(&mut self, pid: Pid) {
+        let Act::Pretend(number, first) = self.point.act else { return };
+        let is_ours = self.point.whose != Whose::Children || pid != self.main;
+        let is_it = || call_number(pid) == number && first.is_none_or(|first| first_argument(pid) == first);
+        if is_ours && is_entry(pid) && is_it() {
+            self.calls += 1;
+            self.number = Some(number);
+            set_call(pid, libc::SYS_getppid.cast_unsigned());
         }
     }
 
@@ -262,10 +280,26 @@ fn call_number(pid: Pid) -> u64 {
     ptrace::getregs(pid).map_or(u64::MAX, |registers| registers.orig_rax)
 }
 
+/// Where a call begins, the kernel has put this there as its result.
+#[cfg(target_arch = "x86_64")]
+fn is_entry(pid: Pid) -> bool {
+    ptrace::getregs(pid).is_ok_and(|registers| registers.rax == (-i64::from(libc::ENOSYS)).cast_unsigned())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn first_argument(pid: Pid) -> u64 {
+    ptrace::getregs(pid).map_or(u64::MAX, |registers| registers.rdi)
+}
+
 #[cfg(target_arch = "x86_64")]
 fn skip_call(pid: Pid) {
+    set_call(pid, u64::MAX);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn set_call(pid: Pid, number: u64) {
     if let Ok(mut registers) = ptrace::getregs(pid) {
-        registers.orig_rax = u64::MAX;
+        registers.orig_rax = number;
         ptrace::setregs(pid, registers).expect("registers");
     }
 }
@@ -284,7 +318,20 @@ fn call_number(_: Pid) -> u64 {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
+fn is_entry(_: Pid) -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn first_argument(_: Pid) -> u64 {
+    u64::MAX
+}
+
+#[cfg(not(target_arch = "x86_64"))]
 fn skip_call(_: Pid) {}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn set_call(_: Pid, _: u64) {}
 
 #[cfg(not(target_arch = "x86_64"))]
 fn set_result(_: Pid, _: i64) {}

@@ -23,7 +23,7 @@ pub(crate) use annotations::CRIU_CONFIG;
 pub use annotations::{ANNOTATIONS, AnnotationSupport, annotation};
 pub(crate) use annotations::{
     DELEGATE_CGROUP, KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_BPF_DATA, SECCOMP_FAIL_UNKNOWN,
-    SYSTEMD_SUBGROUP, TIMENS_OFFSET, time_offsets,
+    SYSTEMD_SUBGROUP, TIMENS_OFFSET, VERIFY, time_offsets,
 };
 pub use capabilities::{CAPABILITIES, Capability, CapabilitySet, capability_number};
 pub(crate) use check::check_all;

@@ -17,3 +17,4 @@ pub(crate) mod proc_mounts;
 pub(crate) mod resctrl;
 pub(crate) mod sockets;
 pub(crate) mod start_hooks;
+pub(crate) mod verify;

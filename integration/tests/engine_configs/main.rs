@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 const CASES: &[Case] = cases![
     every_config_is_planned.extension().seconds(300),
     every_config_runs.not_crun("not compared").seconds(600),
+    every_config_is_what_it_says.extension().seconds(600),
     every_process_file_is_executed.not_crun("not compared"),
     every_resources_file_is_applied.not_crun("not compared"),
 ];
@@ -154,6 +155,25 @@ fn every_config_runs(t: &Sandbox) {
         fs::remove_dir_all(&c.bundle).unwrap();
     }
     eprintln!("{total} configs");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn every_config_is_what_it_says(t: &Sandbox) {
+    let mut wrong = Vec::new();
+    let all = files("config");
+    let total = all.len();
+    for (n, (name, config)) in all.into_iter().enumerate() {
+        let c = t.container(&format!("c{n}"));
+        adapt(t, &c, config);
+        let out = c.create_cmd(&["--verify"]).run();
+        if out.code == 0 {
+            c.delete_force().ok();
+        } else {
+            wrong.push(format!("{name}: exit {}: {}", out.code, out.stderr.trim_end()));
+        }
+        fs::remove_dir_all(&c.bundle).unwrap();
+    }
+    eprintln!("{total} configs verified");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -14,6 +14,7 @@ mod resources;
 mod seccomp;
 mod sockets;
 mod verbs;
+mod verify;
 
 fn main() -> std::process::ExitCode {
     let groups = [
@@ -29,6 +30,7 @@ fn main() -> std::process::ExitCode {
         ("resources", resources::CASES),
         ("fields", fields::CASES),
         ("seccomp", seccomp::CASES),
+        ("verify", verify::CASES),
         ("cli", cli::CASES),
         ("doctor", doctor::CASES),
     ];

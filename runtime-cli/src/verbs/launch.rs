@@ -18,6 +18,7 @@ flag_group! {
     PID_FILE = "--pid-file FILE | write the pid of the container's init to this file",
     NO_PIVOT = "--no-pivot | use MS_MOVE and chroot instead of pivot_root, for a root file system on an initramfs",
     NO_NEW_KEYRING = "--no-new-keyring | keep the caller's session keyring",
+    VERIFY = "--verify | compare the container with its config before the command starts; a difference stops it",
     PRESERVE_FDS = "--preserve-fds N | let the command inherit N further file descriptors, after those of LISTEN_FDS",
 }
 
@@ -30,6 +31,7 @@ pub(super) fn options(args: &Args<'_>) -> Result<CreateOptions, Failure> {
         .pid_file(args.path(PID_FILE))
         .no_pivot(args.switch(NO_PIVOT))
         .no_new_keyring(args.switch(NO_NEW_KEYRING))
+        .verify(args.switch(VERIFY))
         .preserve_fds(args.number(PRESERVE_FDS)?.unwrap_or(0_u32)))
 }
 

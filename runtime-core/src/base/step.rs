@@ -106,6 +106,8 @@ pub enum Step {
     Checkpoint,
     /// Create a container from saved processes.
     Restore,
+    /// Comparing a container with its config.
+    Verify,
     /// Running a hook.
     RunHook,
     /// Writing the pid file.
@@ -180,6 +182,7 @@ impl Step {
             Self::Criu => "run criu",
             Self::Checkpoint => "checkpoint",
             Self::Restore => "restore",
+            Self::Verify => "verify",
             Self::RunHook => "run hook",
             Self::WritePidFile => "write pid file",
             Self::SendPidfd => "send pidfd",

@@ -12,6 +12,7 @@ mod probe;
 #[cfg(feature = "criu")]
 pub(crate) mod socket;
 mod spawn;
+mod statx;
 mod trial;
 
 use std::ffi::CStr;
@@ -36,7 +37,8 @@ pub(crate) use rustix::fs::ResolveFlags;
 #[cfg(feature = "criu")]
 pub(crate) use spawn::NotSpawned;
 pub(crate) use spawn::{Before, Program, Spawn, netlink_socket_in, spawn, spawn_sleeper};
-pub(crate) use trial::allows_setgroups;
+pub(crate) use statx::statx;
+pub(crate) use trial::{allows_setgroups, in_child, setns};
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -16,6 +16,7 @@ use super::names::{Clock, Named};
 
 /// Annotations that change what a runtime does, by name; one that ends with a dot is a prefix.
 pub const ANNOTATIONS: &[(&str, AnnotationSupport)] = &[
+    (VERIFY, Honoured),
     ("krun.", Refused("there is no libkrun handler")),
     ("module.wasm.image/variant", Refused("there is no WebAssembly handler")),
     ("org.criu.config", Honoured),
@@ -36,6 +37,8 @@ pub const ANNOTATIONS: &[(&str, AnnotationSupport)] = &[
     (TIMENS_OFFSET, Honoured),
 ];
 
+/// The annotation that has a container verified before it starts, like `create --verify`.
+pub(crate) const VERIFY: &str = "io.github.orlop.verify";
 /// crun's annotation for a further cgroup below the container's, which the container manages itself.
 pub(crate) const DELEGATE_CGROUP: &str = "run.oci.delegate-cgroup";
 /// crun's annotation for the container's cgroup below its systemd scope.
@@ -61,6 +64,7 @@ pub(crate) const MOUNT_CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 pub(super) fn value_fault(name: &str, value: &str) -> Option<String> {
     const CONTEXTS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
     match name {
+        VERIFY if !matches!(value, "true" | "false") => Some("is neither true nor false".to_owned()),
         CRIU_CONFIG if !value.is_empty() && !value.starts_with('/') => Some("must be an absolute path".to_owned()),
         PIDFD_RECEIVER | SECCOMP_RECEIVER | "run.oci.hooks.stdout" | "run.oci.hooks.stderr"
             if !value.starts_with('/') =>
@@ -99,7 +103,7 @@ pub(crate) fn time_offsets(value: &str) -> Option<String> {
 #[must_use]
 pub fn annotation(name: &str) -> Option<AnnotationSupport> {
     // Most annotations are an engine's own: they are told apart by their first bytes.
-    if !name.starts_with(['r', 'o', 'k', 'm']) {
+    if !name.starts_with(['i', 'r', 'o', 'k', 'm']) {
         return None;
     }
     let matches = |known: &str| if known.ends_with('.') { name.starts_with(known) } else { name == known };
@@ -139,6 +143,8 @@ mod tests {
             (SECCOMP_BPF_DATA, "BgAAAAAA/38=", true),
             (SECCOMP_BPF_DATA, "BgAAAAAA/38", false),
             (PIDFD_RECEIVER, "socket", false),
+            (VERIFY, "true", true),
+            (VERIFY, "yes", false),
         ];
         for (name, value, good) in table {
             assert_eq!(value_fault(name, value).is_none(), good, "{name} {value:?}");

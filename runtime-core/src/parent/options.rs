@@ -35,6 +35,8 @@ options! {
         pub notify_socket: bool,
         /// The command's standard input, output and error; `None`: the caller's own.
         pub stdio: Option<[OwnedFd; 3]>,
+        /// Compare what the kernel says of the container with what the config promises before the command starts; a difference stops it.
+        pub verify: bool,
         /// A descriptor that polls readable as soon as the caller wants no more of this (an eventfd, a timerfd, the end of a pipe):
         /// what has been made is taken back then, and the error is of [`crate::Kind::Cancelled`].
         pub cancel: Option<OwnedFd>,

@@ -40,6 +40,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether the filter is there by the time that the init says that all is set up.
+    pub(crate) fn loads_filter_before_ready(&self) -> bool {
+        let before =
+            self.program.ops.iter().take_while(|record| !matches!(record.op, Op::Sync { phase: Phase::Ready }));
+        before.into_iter().any(|record| matches!(record.op, Op::Seccomp { .. }))
+    }
+
     /// Whether the init says that all is set up before it goes on to its command; a hook does not.
     pub(crate) fn says_ready(&self) -> bool {
         self.program.ops.iter().any(|record| matches!(record.op, Op::Sync { phase: Phase::Ready }))

@@ -7,7 +7,7 @@ use orlop_init::wire::Phase as Sync;
 use crate::base::{ContainerId, Error, Kind, Process, Report, Result, Runtime, Status, Step, Warning};
 use crate::config::Config;
 use crate::parent::agent::send_listener;
-use crate::parent::cgroup::ContainerCgroup;
+use crate::parent::cgroup::{self, ContainerCgroup};
 use crate::parent::handover::{self, InContainer};
 use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
 use crate::parent::launch::{Event, Given, Init, Launch};
@@ -15,7 +15,8 @@ use crate::parent::options::CreateOptions;
 use crate::parent::prepare::{self, Bundle, Prepared};
 use crate::parent::resctrl;
 use crate::parent::sockets::{self, send_pidfd, stdio, write_pid_file};
-use crate::plan::Plan;
+use crate::parent::verify::{self, Subject};
+use crate::plan::{HostWrite, Plan};
 use crate::state::{Claim, InitProcess, Locked, Phase, Record, Store};
 
 /// Makes the container `id` from a bundle and leaves it waiting for [`crate::start`].
@@ -43,7 +44,9 @@ pub(super) fn make(
     if prepared.record.poststop_hooks {
         claim.locked()?.keep_config(&bundle.bytes)?;
     }
-    let mut create = Create { config, options, bundle, prepared, claim, cgroup: None, init: None, written: None };
+    let to_verify = limits_to_verify(&prepared, config, options)?;
+    let mut create =
+        Create { config, options, bundle, prepared, claim, cgroup: None, init: None, written: None, to_verify };
     match create.carry_out(waits) {
         Ok(()) => create.finish(waits),
         Err(error) => Err(create.undo(error)),
@@ -61,6 +64,8 @@ struct Create<'m> {
     init: Option<Init>,
     /// What lies beside the state file, to take its place.
     written: Option<Record>,
+    /// The values of limits, where the container is to be verified.
+    to_verify: Option<Vec<HostWrite>>,
 }
 
 impl Create<'_> {
@@ -262,6 +267,7 @@ impl Create<'_> {
         if let Some(cgroup) = &self.cgroup {
             cgroup.enter_payload(pid)?;
         }
+        self.verify()?;
         self.set_up_intel_rdt(pid)?;
         if let Some(socket) = &self.options.pidfd_socket {
             send_pidfd(socket, self.init()?.pidfd())?;
@@ -284,6 +290,23 @@ impl Create<'_> {
             self.prepared.record = self.created()?;
             self.claim.locked()?.save(&self.prepared.record)
         }
+    }
+
+    /// Compares what the kernel says of the init with the config, where that is asked for.
+    fn verify(&self) -> Result<()> {
+        let Some(writes) = &self.to_verify else { return Ok(()) };
+        let init = self.init()?;
+        let must_have = self.cgroup.as_ref().filter(|_| !self.prepared.host.cgroups_optional);
+        verify::check(&Subject {
+            config: self.config,
+            host: self.prepared.host,
+            pid: init.pid(),
+            pidfd: init.pidfd(),
+            rootfs: &self.prepared.record.rootfs,
+            sets_groups: prepare::may_set_groups(self.config, self.prepared.host),
+            filter_is_loaded: self.plan().loads_filter_before_ready(),
+            cgroup: must_have.map(|cgroup| (cgroup.record(), writes.as_slice())),
+        })
     }
 
     fn set_up_intel_rdt(&self, pid: crate::base::HostPid) -> Result<()> {
@@ -359,6 +382,22 @@ impl Create<'_> {
             Ok(()) => error,
             Err(further) => error.and(further),
         }
+    }
+}
+
+/// The values of a container's limits, where it is to be verified.
+fn limits_to_verify(
+    prepared: &Prepared,
+    config: &Config<'_>,
+    options: &CreateOptions,
+) -> Result<Option<Vec<HostWrite>>> {
+    let asked = config.annotations.get(crate::config::VERIFY).is_some_and(|value| value.as_str() == "true");
+    if !options.verify && !asked {
+        return Ok(None);
+    }
+    match &prepared.cgroup {
+        Some(planned) => cgroup::writes(planned, config, prepared.host.cgroups_optional).map(Some),
+        None => Ok(Some(Vec::new())),
     }
 }
 

@@ -67,3 +67,10 @@ pub(crate) fn allows_setgroups(namespace: BorrowedFd<'_>) -> Option<bool> {
         _ => None,
     }
 }
+
+/// `setns(2)` of the calling thread, by a descriptor of a namespace or a process.
+pub(crate) fn setns(fd: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
+    let flags = libc::c_int::try_from(flags).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: takes two numbers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), flags) }).map(drop)
+}
