@@ -3,33 +3,16 @@
 //! The facts are read by the runtime, from outside: of the init below the runtime's own /proc, and of its file system below
 //! `/proc/PID/root`, where every path is resolved inside that root. Nothing that the init says is believed.
 
+mod difference;
 mod facts;
 mod inside;
 mod mounts;
+mod subject;
 mod verdict;
 
-use std::os::fd::BorrowedFd;
+use crate::base::{Error, Kind, Result, Step};
 
-use crate::base::{Error, HostPid, Kind, Result, Step};
-use crate::config::Config;
-use crate::plan::{Host, HostWrite};
-
-/// What is to be verified.
-#[derive(Debug)]
-pub(crate) struct Subject<'s> {
-    pub(crate) config: &'s Config<'s>,
-    pub(crate) host: Host,
-    pub(crate) pid: HostPid,
-    pub(crate) pidfd: BorrowedFd<'s>,
-    /// The absolute path of the root file system, as the config's destinations may begin.
-    pub(crate) rootfs: &'s str,
-    /// Whether supplementary groups were to be set.
-    pub(crate) sets_groups: bool,
-    /// Whether the filter is loaded by now, and not only right before the command.
-    pub(crate) filter_is_loaded: bool,
-    /// The container's control groups, where it must have them, and the values that were written.
-    pub(crate) cgroup: Option<(&'s orlop_cgroups::Record, &'s [HostWrite])>,
-}
+pub(crate) use subject::Subject;
 
 /// Compares; the error names every difference.
 ///

@@ -11,8 +11,6 @@ mod places;
 mod users;
 mod visibility;
 
-use nix::errno::Errno;
-
 use crate::base::{Rights, Runtime};
 
 pub use finding::{Examination, HostFinding, Level};
@@ -39,9 +37,4 @@ pub fn doctor(runtime: &Runtime) -> Examination {
     findings.extend(labels::Labels::probe(rights).judge());
     findings.extend(places::Places::probe(runtime).judge());
     Examination { findings }
-}
-
-/// An errno in words.
-fn words(errno: Errno) -> String {
-    errno.desc().to_lowercase()
 }

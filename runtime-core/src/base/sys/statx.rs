@@ -1,10 +1,11 @@
 //! `statx(2)`, which tells the mount that a file is on.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
+use rustix::fs::{AtFlags, StatxFlags};
 
-use super::Result;
+use super::errno::errno;
 
 /// What is used of statx(2).
 #[derive(Debug, Clone, Copy)]
@@ -19,27 +20,18 @@ pub(crate) struct Statx {
 }
 
 /// `statx(2)` of an open file.
-pub(crate) fn statx(file: BorrowedFd<'_>) -> Result<Statx> {
-    const BASIC: libc::c_uint = 0x7ff;
-    const MNT_ID: libc::c_uint = 0x1000;
+pub(crate) fn statx(file: BorrowedFd<'_>) -> nix::Result<Statx> {
     const ATTR_MOUNT_ROOT: u64 = 0x2000;
-    let mut words = [0u64; 32];
-    let (fd, empty, flags) = (file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH);
-    // SAFETY: struct statx has 256 bytes, and the buffer lives through the call.
-    Errno::result(unsafe { libc::syscall(libc::SYS_statx, fd, empty, flags, BASIC | MNT_ID, words.as_mut_ptr()) })?;
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let half = |at: usize| bytes.get(at..at + 2).and_then(|part| part.try_into().ok()).map_or(0, u16::from_ne_bytes);
-    let word = |at: usize| bytes.get(at..at + 4).and_then(|part| part.try_into().ok()).map_or(0, u32::from_ne_bytes);
-    let long = |at: usize| bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map_or(0, u64::from_ne_bytes);
-    if word(0) & MNT_ID == 0 {
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    let found = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, wanted).map_err(errno)?;
+    if found.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
         return Err(Errno::ENOSYS);
     }
-    // linux/stat.h: attributes, mode, inode, the device that a node stands for, the mount.
     Ok(Statx {
-        is_mount_root: long(8) & ATTR_MOUNT_ROOT != 0,
-        mode: u32::from(half(28)),
-        inode: long(32),
-        device: (word(128), word(132)),
-        mount: long(144),
+        is_mount_root: found.stx_attributes.bits() & ATTR_MOUNT_ROOT != 0,
+        mode: u32::from(found.stx_mode),
+        inode: found.stx_ino,
+        device: (found.stx_rdev_major, found.stx_rdev_minor),
+        mount: found.stx_mnt_id,
     })
 }

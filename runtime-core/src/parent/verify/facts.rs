@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
-use super::Subject;
 use super::inside::{self, Place};
+use super::subject::{Subject, sysctl_field, target, value_path};
 use crate::base::procfs::Procfs;
 use crate::base::{Error, Result, Step};
 use crate::config::{IdMapping, NamespaceType};
@@ -190,7 +190,7 @@ fn places(subject: &Subject<'_>, procfs: &Procfs) -> Result<BTreeMap<String, std
     let mut look = |field: String, path: &str| all.insert(field, inside::place(root.as_fd(), path));
     look("/root".to_owned(), "/");
     for (index, mount) in config.mounts.iter().enumerate() {
-        look(format!("/mounts/{index}"), super::mounts::target(subject.rootfs, mount.destination.as_str()));
+        look(format!("/mounts/{index}"), target(subject.rootfs, mount.destination.as_str()));
     }
     if let Some(linux) = &config.linux {
         for (kind, paths) in [("maskedPaths", &linux.masked_paths), ("readonlyPaths", &linux.readonly_paths)] {
@@ -243,7 +243,7 @@ fn parameters(
     if let Some(linux) = &config.linux {
         for (name, _) in linux.sysctl.iter() {
             let path = if name.contains('/') { name.as_str().to_owned() } else { name.replace('.', "/") };
-            read(super::verdict::sysctl_field(name), &path);
+            read(sysctl_field(name), &path);
         }
     }
     all
@@ -256,7 +256,7 @@ fn values(subject: &Subject<'_>) -> BTreeMap<String, std::result::Result<String,
             .map(|text| text.trim_end().to_owned())
             .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
     };
-    let paths = writes.iter().filter_map(|write| super::verdict::value_path(record, write));
+    let paths = writes.iter().filter_map(|write| value_path(record, write));
     paths
         .map(|path| {
             let found = read(&path);

@@ -1,17 +1,12 @@
 //! What is promised of mounts.
 
-use super::Subject;
+use super::difference::Difference;
 use super::facts::{Facts, Mounted};
 use super::inside::Place;
-use super::verdict::Difference;
+use super::subject::{Subject, target};
 use crate::config::mount_options::MountOptions;
 use crate::config::paths::clean;
 use crate::config::{Mount, NamespaceType, Propagation};
-
-/// Where in the container a mount goes; a destination may be written as the host sees it.
-pub(super) fn target<'p>(rootfs: &str, destination: &'p str) -> &'p str {
-    destination.strip_prefix(rootfs).filter(|rest| rest.starts_with('/')).unwrap_or(destination)
-}
 
 /// Flags of mount(2), their words in mountinfo, set and cleared.
 const FLAGS: [(u64, &str); 8] = [

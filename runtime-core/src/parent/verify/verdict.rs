@@ -1,25 +1,10 @@
 //! The verdict: a pure comparison of promises with facts.
 
-use orlop_cgroups::Record;
-
-use super::Subject;
+use super::difference::Difference;
 use super::facts::{Facts, Namespace};
+use super::mounts;
+use super::subject::{Subject, sysctl_field, value_path};
 use crate::config::{Config, IdMapping, NamespaceType, granted};
-use crate::plan::HostWrite;
-
-/// A promise that is not kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Difference {
-    pub(super) field: String,
-    pub(super) promised: String,
-    pub(super) found: String,
-}
-
-impl Difference {
-    pub(super) fn new(field: impl Into<String>, promised: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { field: field.into(), promised: promised.into(), found: found.into() }
-    }
-}
 
 /// All differences, in the order of the config's sections.
 pub(super) fn differences(subject: &Subject<'_>, facts: &Facts) -> Vec<Difference> {
@@ -30,7 +15,7 @@ pub(super) fn differences(subject: &Subject<'_>, facts: &Facts) -> Vec<Differenc
     all.extend(process(subject, facts));
     all.extend(seccomp(subject, facts));
     all.extend(parameters(subject.config, facts));
-    all.extend(super::mounts::differences(subject, facts));
+    all.extend(mounts::differences(subject, facts));
     all.extend(control_groups(subject, facts));
     all
 }
@@ -208,11 +193,6 @@ fn seccomp(subject: &Subject<'_>, facts: &Facts) -> Vec<Difference> {
     if right { Vec::new() } else { vec![Difference::new("/linux/seccomp", promised, found)] }
 }
 
-/// The field of a sysctl.
-pub(super) fn sysctl_field(name: &str) -> String {
-    format!("/linux/sysctl/{}", name.replace('~', "~0").replace('/', "~1"))
-}
-
 fn parameters(config: &Config<'_>, facts: &Facts) -> Vec<Difference> {
     let mut promises = Vec::new();
     promises.extend(config.hostname.as_ref().map(|name| ("/hostname".to_owned(), name.as_str())));
@@ -233,15 +213,6 @@ fn parameters(config: &Config<'_>, facts: &Facts) -> Vec<Difference> {
         all.push(Difference::new(field, "the config's value", found));
     }
     all
-}
-
-/// The file that a value was written to, for those values that are read back as they are written.
-pub(super) fn value_path(record: &Record, write: &HostWrite) -> Option<String> {
-    let (controller, _) = write.file.split_once('.')?;
-    let is_number = |word: &str| word == "max" || word.parse::<i64>().is_ok();
-    let is_plain = matches!(controller, "memory" | "pids" | "cpu") && write.value.split(' ').all(is_number);
-    let directory = record.paths.get(controller).or_else(|| record.paths.get(""))?;
-    is_plain.then(|| format!("{directory}/{}", write.file))
 }
 
 /// Whether a value is what was written, as the kernel rounds it: to pages, and what is less than none to the most.

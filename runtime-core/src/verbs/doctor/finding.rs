@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
 use serde::Serialize;
 
 /// How much a finding stands in the way.
@@ -97,4 +98,9 @@ impl fmt::Display for Examination {
         }
         Ok(())
     }
+}
+
+/// An errno in words.
+pub(super) fn words(errno: Errno) -> String {
+    errno.desc().to_lowercase()
 }

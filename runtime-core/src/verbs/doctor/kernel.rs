@@ -3,8 +3,7 @@
 use nix::errno::Errno;
 use nix::sys::utsname::uname;
 
-use super::finding::{HostFinding, Level};
-use super::words;
+use super::finding::{HostFinding, Level, words};
 use crate::base::sys;
 
 /// System calls without which no container is made.

@@ -6,8 +6,7 @@ use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access};
 
-use super::finding::{HostFinding, Level};
-use super::words;
+use super::finding::{HostFinding, Level, words};
 use crate::base::Runtime;
 #[cfg(feature = "criu")]
 use crate::parent::criu::Criu;

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{Uid, User, getuid};
 
-use super::finding::{HostFinding, Level};
-use super::words;
+use super::finding::{HostFinding, Level, words};
 use crate::base::{Rights, sys};
 
 /// Whether this caller can make user namespaces, and what the host says about them.

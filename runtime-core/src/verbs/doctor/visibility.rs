@@ -3,8 +3,7 @@
 
 use nix::errno::Errno;
 
-use super::finding::{HostFinding, Level};
-use super::words;
+use super::finding::{HostFinding, Level, words};
 use crate::base::{Rights, sys};
 
 /// What a container of this caller could mount.

@@ -1,11 +1,13 @@
 use std::os::fd::AsFd as _;
 
+use orlop_cgroups::Record;
+
 use super::*;
 use crate::base::HostPid;
 use crate::config;
 use crate::parent::verify::facts::{self, Mounted};
 use crate::parent::verify::inside::Place;
-use crate::plan::Host;
+use crate::plan::{Host, HostWrite};
 
 const CONFIG: &str = r#"{"ociVersion": "1.2.0", "root": {"path": "rootfs", "readonly": true}, "hostname": "h",
     "domainname": "d",
