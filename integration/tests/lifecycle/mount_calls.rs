@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = cases![
     mount_on_the_root_becomes_the_root.not_crun("refuses it"),
     file_system_on_the_root_becomes_the_root.not_runc("names its own old root").not_crun("refuses it"),
     root_that_was_covered_is_read_only_when_asked.not_crun("refuses it"),
+    exec_enters_the_root_that_was_mounted_on_the_root.not_crun("refuses it"),
     filter_around_the_runtime_is_named.extension().needs(Need::Admin),
     options_of_a_cgroup_mount_act_or_are_refused.extension().needs(Need::ControlGroups),
 ];
@@ -169,6 +170,18 @@ fn root_that_was_covered_is_read_only_when_asked(t: &Sandbox) {
     c.edit(|spec| spec["mounts"].as_array_mut().unwrap().insert(0, root));
     let out = c.set("/root/readonly", json!(true)).sh("cat /mark; touch /x 2>&1").run();
     assert!(out.stdout.starts_with("other\n") && out.stdout.contains("Read-only file system"), "{out:?}");
+}
+
+/// What was mounted on the root must not keep the host's root in the namespace: an exec enters there.
+fn exec_enters_the_root_that_was_mounted_on_the_root(t: &Sandbox) {
+    let c = t.container("a");
+    let root = json!({"type": "bind", "source": other_root(t), "destination": "/", "options": ["rbind", "rw"]});
+    c.edit(|spec| spec["mounts"].as_array_mut().unwrap().insert(0, root));
+    c.sh("while :; do sleep 1; done").run_detached().ok();
+    assert_eq!(c.exec(&[], &["cat", "/mark"]).ok().stdout, "other\n");
+    let mounts = |who: &str| c.exec(&[], &["sh", "-c", &format!("wc -l < /proc/{who}/mountinfo")]).ok().stdout;
+    assert_eq!(mounts("self"), mounts("1"));
+    c.simple("delete", &["--force"], &[]).ok();
 }
 
 /// An outer sandbox whose profile is older than the calls that make mounts.

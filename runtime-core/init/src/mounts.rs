@@ -455,9 +455,21 @@ impl Executor<'_> {
     /// Makes the root filesystem the root; the old root is stacked upon it and goes.
     pub(crate) fn pivot(&mut self) -> Result<(), Failure> {
         let here = CStr::new(b".\0");
+        let old = sys::openat2(Fd::CWD, CStr::new(b"/\0"), O_PATH, 0, 0)?;
         sys::fchdir(self.root)?;
         sys::pivot_root(here, here)?;
+        // What a mount of the config on `/` was mounted on stays on the old root, and is what an unmount finds first: the old root
+        // would stay the root of the namespace, where every exec enters. So it is asked for until the old root itself has gone.
+        sys::fchdir(old)?;
         sys::umount2(here, MNT_DETACH)?;
+        loop {
+            match sys::umount2(here, MNT_DETACH) {
+                Ok(_) => {}
+                Err(Errno(EINVAL)) => break,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        close(old)?;
         sys::chdir(CStr::new(b"/\0"))?;
         Ok(())
     }
