@@ -3,12 +3,15 @@
 mod commands;
 mod completion;
 mod failure;
+mod foreground;
 mod help;
 mod man;
 mod output;
 mod parse;
 mod progress;
 mod session;
+mod signal;
+mod supervisor;
 mod table;
 
 use std::ffi::OsString;
@@ -27,7 +30,7 @@ use table::Command;
 pub(crate) fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "a program with the standard library's start")]
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    ExitCode::from(dispatch(&words))
+    ExitCode::from(supervisor::dispatch(&words).unwrap_or_else(|| dispatch(&words)))
 }
 
 fn dispatch(words: &[OsString]) -> u8 {
@@ -78,7 +81,11 @@ fn command(global: &Args, name: &OsString, words: &[OsString]) -> u8 {
         global.all_read()?;
         run(&session, &args)
     });
-    done.unwrap_or_else(|failure| report(Some(command), &failure))
+    done.unwrap_or_else(|failure| match report(Some(command), &failure) {
+        // A status below is one that the container's command may have; Docker has the same.
+        status @ (1 | 2) if command.name() == "run" => status.max(125),
+        status => status,
+    })
 }
 
 /// Tells why `command` failed. Exit status 1 for a failure, 2 for a command line that is wrong, 130 for one that was cancelled.

@@ -9,7 +9,7 @@
 //! | module | owns | imports |
 //! |---|---|---|
 //! | `cli` (of the program) | one file per command: arguments, printing | everything |
-//! | [`supervise`] | the process beside a container in the background | `base`, `network` |
+//! | [`supervise`] | containers: their records, start, watcher and log | `base`, `layer`, `network`, `snapshot`, the runtime |
 //! | [`bundle`] | an image's config as a runtime-spec config | `base`, `model`, `snapshot` |
 //! | [`network`] | bridges, addresses, published ports; knows nothing of images | `base` |
 //! | [`snapshot`] | root file systems out of layers | `base`, `model`, `layer` |

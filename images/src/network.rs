@@ -1,1 +1,189 @@
-//! Networks of containers: bridges, addresses, published ports. Knows nothing of images.
+//! Networks of containers: a bridge, addresses, published ports. Knows nothing of images.
+//!
+//! One bridge, [`BRIDGE`], serves all containers of a host's network namespace. What exists is described by one file in the
+//! state directory, and made from it: the lease of a container is on disk before anything else of it is, so that whoever
+//! finds the container gone can take everything away with [`Networks::release`]. All changes happen under one lock.
+//!
+//! ```text
+//! DIR/lock           held while anything changes
+//! DIR/network.json   the subnets and the leases
+//! ```
+
+mod firewall;
+mod hosts;
+mod link;
+mod netlink;
+mod port;
+mod subnet;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Cancel, Dir, Error, Kind, Lock, Result, Step};
+
+pub use port::{Port, Protocol};
+pub use subnet::Subnets;
+
+/// The bridge.
+pub const BRIDGE: &str = "orlop0";
+/// The file of the state directory.
+const FILE: &str = "network.json";
+/// How long another process may be at it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a container asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The container's name, under which others reach it.
+    pub name: String,
+    /// Other names of it.
+    pub aliases: Vec<String>,
+    /// The ports of it that are published.
+    pub ports: Vec<Port>,
+    /// Its /etc/hosts on the host, which is kept up to date.
+    pub hosts_file: PathBuf,
+}
+
+/// What a container has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The container's name.
+    pub name: String,
+    /// Other names of it.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Which address of the subnets it has.
+    number: u32,
+    /// Its address.
+    pub ipv4: Ipv4Addr,
+    /// Its IPv6 address, where the host has IPv6.
+    pub ipv6: Option<Ipv6Addr>,
+    /// The ports of it that are published, each with a number on the host.
+    pub ports: Vec<Port>,
+    /// Its /etc/hosts on the host.
+    pub hosts_file: PathBuf,
+    /// Whether its device is there; until then no rule leads to it.
+    #[serde(default)]
+    attached: bool,
+}
+
+/// What is on disk.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    subnets: Option<Subnets>,
+    leases: Vec<Lease>,
+}
+
+/// The network of one host, or of one network namespace.
+#[derive(Debug)]
+pub struct Networks {
+    dir: Dir,
+}
+
+impl Networks {
+    /// Opens that whose state is in the directory `path`, and makes it where it is missing.
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self { dir: Dir::make(Step::Network, path)? })
+    }
+
+    /// Gives a container its addresses. Nothing is made yet.
+    pub fn reserve(&self, request: Request) -> Result<Lease> {
+        let (_lock, mut state) = self.read()?;
+        if state.leases.iter().any(|lease| lease.name == request.name) {
+            let error = Error::new(Kind::AlreadyExists, Step::Network).object_is(request.name);
+            return Err(error.reason_is("it has an address already"));
+        }
+        let subnets = match state.subnets {
+            Some(subnets) => subnets,
+            None => *state.subnets.insert(Subnets::free()?),
+        };
+        let taken = |number: u32| state.leases.iter().any(|lease| lease.number == number);
+        let number = (2..Subnets::HOSTS).find(|number| !taken(*number)).ok_or_else(|| {
+            Error::new(Kind::Limit, Step::Network).object_is(BRIDGE).reason_is("all of its addresses are taken")
+        })?;
+        let others: Vec<&Lease> = state.leases.iter().collect();
+        let lease = Lease {
+            ports: port::claim(&request.ports, &others)?,
+            name: request.name,
+            aliases: request.aliases,
+            number,
+            ipv4: subnets.ipv4(number),
+            ipv6: subnets.ipv6(number),
+            hosts_file: request.hosts_file,
+            attached: false,
+        };
+        state.leases.push(lease.clone());
+        self.write(&state)?;
+        Ok(lease)
+    }
+
+    /// Connects the network namespace `netns` of a container that has a lease: its device `eth0`, its routes, its ports, its
+    /// name in the others' hosts files. Returns what the user should know of what stands in the way.
+    pub fn attach(&self, name: &str, netns: BorrowedFd<'_>) -> Result<Vec<String>> {
+        let (_lock, mut state) = self.read()?;
+        let subnets = state.subnets;
+        let lease = state.leases.iter_mut().find(|lease| lease.name == name);
+        let (Some(lease), Some(subnets)) = (lease, subnets) else {
+            return Err(Error::new(Kind::NotFound, Step::Network).object_is(name).reason_is("it has no address"));
+        };
+        link::bridge(&subnets)?;
+        link::connect(lease, &subnets, netns).map_err(|error| error.reference_is(name))?;
+        lease.attached = true;
+        self.write(&state)?;
+        firewall::load(&subnets, &state.leases)?;
+        hosts::update(&state.leases);
+        Ok(firewall::obstacles())
+    }
+
+    /// Takes away what a container has; that it has nothing is no error. With the last one, the bridge and the rules go.
+    pub fn release(&self, name: &str) -> Result<()> {
+        let (_lock, mut state) = self.read()?;
+        let Some(at) = state.leases.iter().position(|lease| lease.name == name) else { return Ok(()) };
+        let lease = state.leases.remove(at);
+        link::disconnect(&lease)?;
+        match state.subnets {
+            Some(subnets) if !state.leases.is_empty() => firewall::load(&subnets, &state.leases)?,
+            _ => {
+                firewall::clear()?;
+                link::remove_bridge()?;
+            }
+        }
+        // The lease goes last: after a kill before this line, all of it is done again.
+        self.write(&state)?;
+        hosts::update(&state.leases);
+        Ok(())
+    }
+
+    /// All leases.
+    pub fn leases(&self) -> Result<Vec<Lease>> {
+        Ok(self.read()?.1.leases)
+    }
+
+    fn read(&self) -> Result<(Lock, State)> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT;
+        let what = self.dir.path().join("lock").display().to_string();
+        let file = self.dir.file(Step::Network, "lock", flags)?;
+        let file = file.ok_or_else(|| Error::os(Step::Network, libc::ENOENT).object_is(&what))?;
+        // What is begun here is carried through, so it is not cancelled.
+        let lock = Lock::take(file, true, &what, PATIENCE, &Cancel::new())?;
+        let Some(text) = self.dir.read(Step::Network, FILE, 16 << 20)? else { return Ok((lock, State::default())) };
+        let damaged = |error: serde_json::Error| {
+            let error = Error::new(Kind::Damaged, Step::Network).reason_is(error.to_string());
+            error.object_is(self.dir.path().join(FILE).display().to_string())
+        };
+        Ok((lock, serde_json::from_slice(&text).map_err(damaged)?))
+    }
+
+    fn write(&self, state: &State) -> Result<()> {
+        // With nobody left, other subnets may be better the next time.
+        let state = if state.leases.is_empty() { &State::default() } else { state };
+        let text = serde_json::to_vec(state);
+        let text = text.map_err(|error| Error::new(Kind::System, Step::Network).reason_is(error.to_string()))?;
+        self.dir.replace(Step::Network, FILE, &text)
+    }
+}

@@ -9,12 +9,17 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod logs;
 mod man;
 mod prune;
+mod ps;
 mod pull;
 mod push;
 mod remove;
+mod rm;
+mod run;
 mod save;
+mod stop;
 mod tag;
 mod verify;
 mod version;
@@ -28,6 +33,7 @@ use crate::cli::parse::Args;
 use crate::cli::session::Session;
 use crate::cli::table::Command;
 
+pub(crate) use run::own_streams;
 pub(crate) use version::text as version_text;
 
 /// Carries out a command; the number is the exit status.
@@ -39,6 +45,7 @@ pub(crate) const GLOBAL: Command = Command(
 pull, keep and run container images, without a daemon
 
 --root DIR | where images and containers are kept (default: $XDG_DATA_HOME/orlop, or /var/lib/orlop for root)
+--runtime-root DIR | where orlop keeps what runs (default: as orlop does)
 -v, --version | show the version
 
 REFERENCE is written as for Docker: nginx, nginx:1.27, localhost:5000/a/b@sha256:…
@@ -53,7 +60,7 @@ $ orlop image help pull
 );
 
 /// All commands, in the order of the help.
-const ALL: [(Command, Run); 18] = [
+const ALL: [(Command, Run); 23] = [
     (pull::COMMAND, pull::run),
     (push::COMMAND, push::run),
     (load::COMMAND, load::run),
@@ -66,6 +73,11 @@ const ALL: [(Command, Run); 18] = [
     (remove::COMMAND, remove::run),
     (prune::COMMAND, prune::run),
     (verify::COMMAND, verify::run),
+    (run::COMMAND, run::run),
+    (ps::COMMAND, ps::run),
+    (logs::COMMAND, logs::run),
+    (stop::COMMAND, stop::run),
+    (rm::COMMAND, rm::run),
     (bundle::COMMAND, bundle::run),
     (diff::COMMAND, diff::run),
     (commit::COMMAND, commit::run),
@@ -125,6 +137,10 @@ mod tests {
             for flag in command.flags() {
                 let value = flag.value.map(|value| match value {
                     "OS/ARCHITECTURE" => "linux/amd64",
+                    "MODE" => "host",
+                    "WHEN" if command.name() == "run" => "never",
+                    "WHEN" => "1s",
+                    "[ADDRESS:][HOST:]PORT[/PROTOCOL]" => "80",
                     _ => "1",
                 });
                 let mut line = vec![OsString::from(format!("--{}", flag.long))];

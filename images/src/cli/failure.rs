@@ -9,6 +9,7 @@ use orlop_images::{Error, Kind};
 pub(crate) struct Failure {
     message: String,
     status: u8,
+    usage: bool,
 }
 
 /// The exit status of a wrong command line.
@@ -17,16 +18,21 @@ const USAGE: u8 = 2;
 impl Failure {
     /// The command line is wrong: the message points to the help.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), status: USAGE }
+        Self { message: message.into(), status: USAGE, usage: true }
     }
 
     /// The command failed.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), status: 1 }
+        Self { message: message.into(), status: 1, usage: false }
+    }
+
+    /// The same with another exit status.
+    pub(crate) fn with_status(self, status: u8) -> Self {
+        Self { status, ..self }
     }
 
     pub(crate) fn is_usage(&self) -> bool {
-        self.status == USAGE
+        self.usage
     }
 
     pub(crate) fn status(&self) -> u8 {
@@ -37,7 +43,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = if error.kind() == Kind::Cancelled { 130 } else { 1 };
-        Self { message: error.to_string(), status }
+        Self { message: error.to_string(), status, usage: false }
     }
 }
 

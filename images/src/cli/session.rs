@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use nix::sys::signal::{SigSet, Signal};
+use orlop::Runtime;
 use orlop_images::registry::{Hosts, Keyring, Options, Registry};
 use orlop_images::store::Store;
+use orlop_images::supervise::Containers;
 use orlop_images::{Cancel, Error};
 
 use crate::cli::failure::Failure;
@@ -15,6 +17,8 @@ use crate::cli::progress::Shown;
 pub(crate) struct Session {
     /// The state directory.
     pub(crate) state: PathBuf,
+    /// Where the runtime keeps what runs.
+    pub(crate) runtime: Runtime,
     /// Set by SIGINT and SIGTERM once [`Session::cancellable`] was called.
     pub(crate) cancel: Cancel,
 }
@@ -22,17 +26,25 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(global: &Args) -> Result<Self, Failure> {
         let state = global.path("root").unwrap_or_else(Store::usual_place);
-        if !state.is_absolute() {
-            let here = std::env::current_dir()
-                .map_err(|error| Failure::new(format!("find the working directory: {error}")))?;
-            return Ok(Self { state: here.join(state), cancel: Cancel::new() });
-        }
-        Ok(Self { state, cancel: Cancel::new() })
+        let absolute = |path: PathBuf| {
+            let absolute = std::path::absolute(path);
+            absolute.map_err(|error| Failure::new(format!("find the working directory: {error}")))
+        };
+        let runtime = match global.path("runtime-root") {
+            Some(root) => Runtime::new(absolute(root)?),
+            None => Runtime::from_environment(),
+        };
+        Ok(Self { state: absolute(state)?, runtime, cancel: Cancel::new() })
     }
 
     /// Opens the store.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
         Ok(Store::open(&self.state, &self.cancel)?)
+    }
+
+    /// The containers of the store's images.
+    pub(crate) fn containers(&self, store: &Store) -> Result<Containers, Failure> {
+        Ok(Containers::open(store.state(), self.runtime.clone())?)
     }
 
     /// From now on SIGINT and SIGTERM end what is under way in good order; the second one ends the process.

@@ -139,7 +139,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
 }
 
 /// A host name out of that of a directory.
-fn hostname(name: &str) -> String {
+pub(super) fn hostname(name: &str) -> String {
     let kept: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(63).collect();
     if kept.is_empty() { "container".to_owned() } else { kept }
 }

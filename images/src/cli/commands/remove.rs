@@ -43,7 +43,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     }
     if !keep {
         session.cancellable()?;
-        store.prune(&[], false)?;
+        store.prune(&session.containers(&store)?.images()?, false)?;
     }
     Ok(0)
 }

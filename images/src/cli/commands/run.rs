@@ -1,0 +1,312 @@
+//! `orlop image run`.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command as Program, Stdio};
+use std::time::SystemTime;
+
+use orlop_images::bundle::{self, ContainerOptions, Network, Place};
+use orlop_images::network::{Port, Request};
+use orlop_images::snapshot::{LayersOptions, Method};
+use orlop_images::store::Store;
+use orlop_images::supervise::{Claim, Containers, NetworkMode, Record, State, Streams};
+use orlop_images::transfer::{self, PullOptions};
+use orlop_images::{Digest, Error, Image, Kind, Progress, Source, Step};
+
+use crate::cli::commands::bundle::Texts;
+use crate::cli::failure::Failure;
+use crate::cli::foreground::{self, Signals};
+use crate::cli::output;
+use crate::cli::parse::Args;
+use crate::cli::session::{Session, platform};
+use crate::cli::signal;
+use crate::cli::supervisor;
+use crate::cli::table::Command;
+
+pub(super) const COMMAND: Command = Command(
+    "run: IMAGE [ARGUMENT...]
+run a container of an image
+
+-d, --detach | run it in the background and print its name
+-i, --interactive | keep its standard input open
+-t, --tty | give it a terminal
+--rm | remove it when it ends
+--name NAME | its name, also for other containers and orlop (default: made up)
+-p, --publish [ADDRESS:][HOST:]PORT[/PROTOCOL]... | make a port, or a range, reachable on the host
+--network MODE | bridge, host, none, or container:NAME (default: bridge)
+--pull WHEN | fetch the image when it is missing, always or never (default: missing)
+--platform OS/ARCHITECTURE | which of several images of one name is fetched
+--plain-http HOST... | fetch it by plain HTTP from this HOST[:PORT]
+--authfile FILE | where the credentials are
+--add-host HOST:IP... | add a line to /etc/hosts
+--cap-add CAP... | add a capability, ALL for all
+--cap-drop CAP... | drop a capability, ALL for all
+--cpus N | how many processors it may use, such as 1.5
+--device SRC[:DST[:rwm]]... | give it a device of the host
+--dns IP... | name server, in the place of the host's
+--entrypoint COMMAND | replace the image's entry point
+-e, --env NAME[=VALUE]... | set a variable, or pass on that of the host
+--env-file FILE... | set the variables of a file
+--hostname NAME | host name (default: the container's name)
+--init | run an init in it that reaps orphans and passes signals on
+-m, --memory BYTES | limit of memory, with b, k, m or g
+--mount OPTIONS... | type=bind|volume|tmpfs,source=SRC,target=DST[,readonly]
+--pids-limit N | limit of processes, -1 for none
+--read-only | make the root file system read-only
+--security-opt OPTION... | no-new-privileges, seccomp=FILE|unconfined, apparmor=PROFILE, systempaths=unconfined
+--sysctl NAME=VALUE... | set a kernel parameter of its namespaces
+--tmpfs DIR[:OPTIONS]... | mount a tmpfs
+--ulimit NAME=SOFT[:HARD]... | limit of each process
+-u, --user USER[:GROUP] | user, by name or number
+-v, --volume [SRC:]DST[:OPTIONS]... | bind a directory of the host, or mount a volume
+-w, --workdir DIR | working directory
+-q, --quiet | show no progress
+
+In the foreground, signals are passed on, and the exit status is that of the container's command: 128+N when
+signal N ended it, 127 when there is no such command, 126 when it cannot be executed, 125 for all other
+failures. In the background, its output goes into a log of 20 MiB at most, and a small process stays beside
+it. Containers on the bridge find each other by name.
+
+$ orlop image run -it --rm debian
+$ orlop image run -d -p 8080:80 --name web nginx
+  then: curl localhost:8080; orlop image logs -f web; orlop exec web sh; orlop image stop web
+$ orlop image run -d --name db -v data:/var/lib/postgresql -e POSTGRES_PASSWORD=x postgres
+",
+);
+
+/// What the command line says beside the container's own options.
+struct Wanted {
+    detach: bool,
+    interactive: bool,
+    remove: bool,
+    name: Option<String>,
+    ports: Vec<Port>,
+    network: NetworkMode,
+    pull: Pull,
+}
+
+#[derive(PartialEq)]
+enum Pull {
+    Missing,
+    Always,
+    Never,
+}
+
+fn wanted(args: &Args) -> Result<Wanted, Failure> {
+    let usage = |error: Error| Failure::usage(error.to_string());
+    let ports = args.texts("publish")?.iter().map(|text| text.parse()).collect::<Result<Vec<Port>, Error>>();
+    let network = args.text("network")?.unwrap_or("bridge").parse().map_err(usage)?;
+    let ports = ports.map_err(usage)?;
+    if !ports.is_empty() && network != NetworkMode::Bridge {
+        return Err(Failure::usage("--publish has no effect without --network bridge: there is no address to lead to"));
+    }
+    let pull = match args.text("pull")?.unwrap_or("missing") {
+        "missing" => Pull::Missing,
+        "always" => Pull::Always,
+        "never" => Pull::Never,
+        other => return Err(Failure::usage(format!("--pull {other:?}: known are missing, always and never"))),
+    };
+    Ok(Wanted {
+        detach: args.switch("detach"),
+        interactive: args.switch("interactive"),
+        remove: args.switch("rm"),
+        name: args.text("name")?.map(str::to_owned),
+        ports,
+        network,
+        pull,
+    })
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    let wanted = wanted(args)?;
+    let texts = Texts::read(args)?;
+    let (progress, pulled) =
+        (session.progress(args), PullOptions { platform: platform(args)?, ..PullOptions::default() });
+    let registry = session.registry(args)?;
+    let words = args.words_as_text()?;
+    let Some((&reference, command)) = words.split_first() else { return Err(Failure::usage("an image is wanted")) };
+    let options = texts.options(command)?;
+    foreground::check_terminal(&options, wanted.interactive, wanted.detach)?;
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Failure::new(
+            "run needs root for now (orlop image bundle --squash makes a bundle, and orlop run runs it without root)",
+        ));
+    }
+    let signals = Signals::take(&session.cancel)?;
+    let store = session.store()?;
+    let find = |reference: &str| {
+        let entry = match store.lookup(reference) {
+            Ok(entry) if wanted.pull != Pull::Always => entry,
+            Err(error) if wanted.pull == Pull::Never || error.kind() != Kind::NotFound => return Err(error),
+            _ => match reference.parse()? {
+                Source::Registry(name) => return transfer::pull(&store, &registry, &name, &pulled, &progress),
+                _ => {
+                    return Err(Error::new(Kind::NotFound, Step::Run)
+                        .object_is(reference)
+                        .hint_is("orlop image load loads it"));
+                }
+            },
+        };
+        store.image(&entry)
+    };
+    let image = find(reference)?;
+    drop(registry);
+    let containers = session.containers(&store)?;
+    // What others have left takes addresses and ports.
+    containers.all()?;
+    let made =
+        Made { session, store: &store, containers: &containers, image: &image, options: &options, wanted: &wanted };
+    let claim = made.container(reference, &progress)?;
+    drop(progress);
+    match wanted.detach {
+        true => detach(&containers, claim),
+        false => foreground::run(&containers, &claim, &options, wanted.interactive, &signals),
+    }
+}
+
+/// All that a container is made of.
+struct Made<'a> {
+    session: &'a Session,
+    store: &'a Store,
+    containers: &'a Containers,
+    image: &'a Image,
+    options: &'a ContainerOptions,
+    wanted: &'a Wanted,
+}
+
+impl Made<'_> {
+    /// Makes a container, up to its bundle. After a failure there is none.
+    fn container(&self, reference: &str, progress: &dyn Progress) -> Result<Claim, Failure> {
+        let name = self.wanted.name.clone().unwrap_or_else(|| made_up(reference));
+        let record = Record {
+            name,
+            image: reference.to_owned(),
+            manifest: self.image.manifest.digest,
+            command: self.options.command.clone(),
+            created: orlop::rfc3339(SystemTime::now()),
+            network: self.wanted.network.clone(),
+            ports: Vec::new(),
+            remove: self.wanted.remove,
+            terminal: self.options.terminal,
+            interactive: self.wanted.interactive,
+            background: self.wanted.detach,
+            stop_signal: signal::parse(&self.image.config.config.stop_signal).unwrap_or(libc::SIGTERM),
+            state: State::Creating,
+        };
+        let claim = self.containers.claim(&record)?;
+        let filled = self.fill(&claim, record, progress);
+        match filled {
+            Ok(()) => Ok(claim),
+            Err(failure) => Err(match self.containers.discard(&claim) {
+                Ok(()) => failure,
+                Err(error) => Failure::new(format!("{failure}; and then: {error}")),
+            }),
+        }
+    }
+
+    fn fill(&self, claim: &Claim, mut record: Record, progress: &dyn Progress) -> Result<(), Failure> {
+        let snapshots = self.containers.snapshots();
+        let blob = |digest: &Digest| self.store.blob(digest);
+        let cancel = &self.session.cancel;
+        let stack = snapshots.layers().unpack(self.image, &blob, &LayersOptions::default(), progress, cancel)?;
+        let snapshot = snapshots.prepare(claim.name(), &stack, Method::Auto, cancel)?;
+        let dir = claim.dir().sub(Step::Run, "bundle")?;
+        let (network, address) = self.network(&dir, &mut record)?;
+        let mount = snapshot.mount();
+        let place = Place {
+            name: &super::bundle::hostname(claim.name()),
+            dir: &dir,
+            volumes: &self.store.state().sub(Step::Run, "volumes")?,
+            root: &snapshot.root(),
+            root_mount: mount.as_ref(),
+            files: &snapshot,
+            network: &network,
+            address,
+            ids: None,
+        };
+        let config = bundle::write(self.image, self.options, &place)?;
+        let args = config.pointer("/process/args").and_then(serde_json::Value::as_array);
+        record.command = args.into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect();
+        self.containers.update(claim, &record)?;
+        Ok(cancel.check(Step::Run)?)
+    }
+
+    /// The network of the config, and the address on the bridge.
+    fn network(
+        &self,
+        dir: &orlop_images::base::Dir,
+        record: &mut Record,
+    ) -> Result<(Network, Option<std::net::IpAddr>), Failure> {
+        Ok(match &record.network {
+            NetworkMode::Host => (Network::Host, None),
+            NetworkMode::None => (Network::New, None),
+            NetworkMode::Container(name) => {
+                let other = self.containers.get(name)?;
+                if other.status.is_none() {
+                    return Err(Failure::new(format!("--network container:{name}: it does not run")));
+                }
+                (Network::Path(format!("/proc/{}/ns/net", other.pid).into()), None)
+            }
+            NetworkMode::Bridge => {
+                let lease = self.containers.networks()?.reserve(Request {
+                    name: record.name.clone(),
+                    aliases: self.options.hostname.clone().into_iter().collect(),
+                    ports: self.wanted.ports.clone(),
+                    hosts_file: dir.path().join("hosts"),
+                })?;
+                record.ports = lease.ports.iter().map(ToString::to_string).collect();
+                (Network::New, Some(lease.ipv4.into()))
+            }
+        })
+    }
+}
+
+/// A name that says what it is: the last part of the image's, and something random.
+fn made_up(reference: &str) -> String {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::hash::RandomState::new().build_hasher().finish() & 0xff_ffff;
+    let last = reference.rsplit('/').next().unwrap_or_default();
+    let word: String = last.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    let word = if word.starts_with(|c: char| c.is_ascii_alphanumeric()) { word } else { "container".to_owned() };
+    format!("{word}-{random:06x}")
+}
+
+/// Hands the container to a process of its own, and waits until it has started.
+fn detach(containers: &Containers, claim: Claim) -> Result<u8, Failure> {
+    let name = claim.name().to_owned();
+    let failed = |what: &str, error: &std::io::Error| Failure::new(format!("{what}: {error}"));
+    let lock: OwnedFd = claim.hand_over()?.into();
+    let mut program = Program::new("/proc/self/exe");
+    program.args(supervisor::words(containers, &name)).stdin(Stdio::from(lock)).stdout(Stdio::piped());
+    let mut child = program.spawn().map_err(|error| failed("start the supervisor", &error))?;
+    // The lock is the supervisor's alone: `program` holds a copy.
+    drop(program);
+    let mut said = String::new();
+    if let Some(out) = &mut child.stdout {
+        out.read_to_string(&mut said).map_err(|error| failed("read from the supervisor", &error))?;
+    }
+    let Some(report) = supervisor::Report::read(&said) else {
+        drop(child.wait());
+        // What is there is taken away by whoever looks at it first.
+        containers.all()?;
+        return Err(Failure::new("the supervisor ended before the container had started"));
+    };
+    report.notes.iter().for_each(|note| output::complain(&format!("orlop image run: {note}")));
+    if let Some(error) = report.error {
+        drop(child.wait());
+        return Err(Failure::new(error).with_status(report.status));
+    }
+    output::print(&format!("{name}\n"))?;
+    Ok(0)
+}
+
+/// For those who only borrow a descriptor.
+pub(super) fn copy_of(fd: impl AsFd) -> Result<OwnedFd, Failure> {
+    fd.as_fd().try_clone_to_owned().map_err(|error| Failure::new(format!("duplicate a stream: {error}")))
+}
+
+/// The streams of a container without a terminal in the foreground: those of this program.
+pub(crate) fn own_streams(interactive: bool) -> Result<Streams, Failure> {
+    let input = if interactive { copy_of(std::io::stdin())? } else { Streams::null()? };
+    Ok(Streams::Plain([input, copy_of(std::io::stdout())?, copy_of(std::io::stderr())?]))
+}

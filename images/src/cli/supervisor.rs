@@ -1,0 +1,159 @@
+//! The process beside a container in the background. `run` starts it with a line that is not in the table; it makes the
+//! container, reports, and executes itself anew, so that what making took is given back and little stays.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command as Program, Stdio};
+
+use orlop::Runtime;
+use orlop_images::base::Dir;
+use orlop_images::supervise::{Claim, Console, Containers, Streams, keep_standard_streams_only, watch};
+use orlop_images::{Error, Result, Step};
+use serde_json::{Value, json};
+
+use crate::cli::foreground;
+
+/// The word that the line begins with.
+const WORD: &str = "supervise";
+
+/// What is said to `run`.
+pub(crate) struct Report {
+    pub(crate) error: Option<String>,
+    pub(crate) status: u8,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Report {
+    /// Reads what a supervisor has said; none if it died before it was through.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text.strip_suffix('\n')?).ok()?;
+        let notes =
+            value.get("notes")?.as_array()?.iter().filter_map(|note| note.as_str().map(str::to_owned)).collect();
+        let status = u8::try_from(value.get("status")?.as_u64()?).ok()?;
+        Some(Self { error: value.get("error")?.as_str().map(str::to_owned), status, notes })
+    }
+}
+
+/// The line that starts the supervisor of the container `name`. Its standard input is the lock.
+pub(crate) fn words(containers: &Containers, name: &str) -> Vec<OsString> {
+    let state =
+        containers.log(name).parent().and_then(std::path::Path::parent).unwrap_or(std::path::Path::new("/")).to_owned();
+    vec![WORD.into(), state.into(), containers.runtime_root().into(), name.into()]
+}
+
+/// Carries out the line, if it is one.
+pub(crate) fn dispatch(words: &[OsString]) -> Option<u8> {
+    let (first, rest) = words.split_first()?;
+    if first != WORD {
+        return None;
+    }
+    let [state, root, name, rest @ ..] = rest else { return Some(2) };
+    let name = name.to_string_lossy();
+    let opened = Dir::open(Step::Supervise, state.as_ref()).and_then(|dir| Containers::open(&dir, Runtime::new(root)));
+    let done = opened.and_then(|containers| match rest {
+        [] => begin(&containers, &name, words),
+        [pid] => go_on(&containers, &name, pid.to_string_lossy().parse().unwrap_or(0)),
+        _ => Ok(2),
+    });
+    // Whoever could be told is gone; the next command on the container finds what was left.
+    Some(done.unwrap_or(1))
+}
+
+/// Starts the container, and stays.
+fn begin(containers: &Containers, name: &str, words: &[OsString]) -> Result<u8> {
+    // Away from the terminal and its signals. That it leads a session already is no harm.
+    nix::unistd::setsid().ok();
+    keep_standard_streams_only();
+    let claim = Claim::inherited(containers, name)?;
+    let record = containers.record(name)?;
+    let (streams, ends) = if record.terminal { terminal()? } else { pipes(record.interactive)? };
+    let (process, notes) = match containers.launch(&claim, streams) {
+        Ok(launched) => launched,
+        Err((error, status)) => {
+            return report(&json!({ "error": error.to_string(), "status": status, "notes": [] })).map(|()| 1);
+        }
+    };
+    let console = ends.console()?;
+    std::env::set_current_dir("/").map_err(|error| Error::io(Step::Supervise, &error))?;
+    report(&json!({ "error": null, "status": 0, "notes": notes }))?;
+    let pid = process.id().get();
+    let copy = |file: &File| file.try_clone().map_err(|error| Error::io(Step::Supervise, &error));
+    let mut again = Program::new("/proc/self/exe");
+    again.args(words).arg(pid.to_string()).env_clear().stdout(Stdio::from(copy(&console.out)?));
+    again.stderr(console.err.as_ref().map(copy).transpose()?.map_or_else(Stdio::null, Stdio::from));
+    // It returns only if it fails; then all goes on here, with more memory.
+    drop(again.exec());
+    std::io::stdout().flush().ok();
+    end(containers, &claim, pid, console)
+}
+
+/// The second half, after the execution: standard output is where the container's comes from, standard error likewise.
+fn go_on(containers: &Containers, name: &str, pid: i32) -> Result<u8> {
+    let claim = Claim::inherited(containers, name)?;
+    let own = |fd: std::os::fd::BorrowedFd<'_>| {
+        fd.try_clone_to_owned().map(File::from).map_err(|error| Error::io(Step::Supervise, &error))
+    };
+    let (out, err) = (std::io::stdout(), std::io::stderr());
+    let err = if containers.record(name)?.terminal { None } else { Some(own(err.as_fd())?) };
+    end(containers, &claim, pid, Console { out: own(out.as_fd())?, err })
+}
+
+fn end(containers: &Containers, claim: &Claim, pid: i32, console: Console) -> Result<u8> {
+    let code = watch(claim.dir().path(), pid, console)?;
+    containers.finish(claim, Some(code)).map(|()| 0)
+}
+
+fn report(value: &Value) -> Result<()> {
+    // `run` reads to the end, so this program lets go of the pipe.
+    let mut out = std::io::stdout();
+    out.write_all(format!("{value}\n").as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::io(Step::Supervise, &error))?;
+    let null = Streams::null()?;
+    nix::unistd::dup2_stdout(&null).map_err(|errno| Error::os(Step::Supervise, errno as i32))
+}
+
+/// The ends of the container's streams that stay here.
+enum Ends {
+    Pipes(OwnedFd, OwnedFd),
+    /// The socket that the terminal comes by.
+    Terminal(OwnedFd),
+}
+
+impl Ends {
+    fn console(self) -> Result<Console> {
+        match self {
+            Self::Pipes(out, err) => Ok(Console { out: out.into(), err: Some(err.into()) }),
+            Self::Terminal(socket) => {
+                let master =
+                    foreground::receive_terminal(&socket).ok_or_else(|| Error::os(Step::Supervise, libc::EBADF))?;
+                Ok(Console { out: master.into(), err: None })
+            }
+        }
+    }
+}
+
+fn pipes(interactive: bool) -> Result<(Streams, Ends)> {
+    let failed = |errno: nix::errno::Errno| Error::os(Step::Supervise, errno as i32);
+    let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed);
+    let ((out, out_in), (err, err_in)) = (pipe()?, pipe()?);
+    let input = if interactive { open_input()? } else { Streams::null()? };
+    Ok((Streams::Plain([input, out_in, err_in]), Ends::Pipes(out, err)))
+}
+
+/// A pipe that never ends: whoever reads it can also write to it.
+fn open_input() -> Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let failed = |error: std::io::Error| Error::io(Step::Supervise, &error);
+    let (read, _write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|errno| failed(errno.into()))?;
+    let path = format!("/proc/self/fd/{}", read.as_raw_fd());
+    File::options().read(true).write(true).open(path).map(OwnedFd::from).map_err(failed)
+}
+
+fn terminal() -> Result<(Streams, Ends)> {
+    let (here, there) = foreground::socket_pair().map_err(|errno| Error::os(Step::Supervise, errno as i32))?;
+    Ok((Streams::Terminal { socket: there, onlcr: false }, Ends::Terminal(here)))
+}

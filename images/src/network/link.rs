@@ -1,0 +1,152 @@
+//! The bridge and the devices of containers.
+
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+
+use crate::base::{Error, Kind, Result, Step};
+use crate::network::netlink::Netlink;
+use crate::network::{BRIDGE, Lease, Subnets};
+
+/// What the device is called in the container.
+const INSIDE: &str = "eth0";
+
+/// What the other end of it is called on the host.
+fn outside(lease: &Lease) -> String {
+    format!("orlopv{}", lease.number)
+}
+
+/// Makes the bridge, unless it is there.
+pub(super) fn bridge(subnets: &Subnets) -> Result<()> {
+    let failed = |errno| refused(BRIDGE, errno);
+    let mut netlink = Netlink::open().map_err(failed)?;
+    match netlink.add_bridge(BRIDGE) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(failed(errno)),
+    }
+    let index = netlink.index(BRIDGE).map_err(failed)?;
+    sysctl(&format!("ipv6/conf/{BRIDGE}/accept_ra"), "0").ok();
+    addresses(&mut netlink, index, subnets, 1).map_err(failed)?;
+    netlink.set_up(index).map_err(failed)?;
+    forward(subnets)
+}
+
+/// Removes the bridge, if it is there.
+pub(super) fn remove_bridge() -> Result<()> {
+    remove(BRIDGE)
+}
+
+/// Makes the devices of a container, and gives its own addresses and routes.
+pub(super) fn connect(lease: &Lease, subnets: &Subnets, netns: BorrowedFd<'_>) -> Result<()> {
+    let name = outside(lease);
+    let failed = |errno| refused(&name, errno);
+    let mut host = Netlink::open().map_err(failed)?;
+    let bridge = host.index(BRIDGE).map_err(failed)?;
+    // One that a container left behind which had this number: the lease is ours now.
+    remove(&name)?;
+    host.add_veth(&name, bridge, INSIDE, netns).map_err(failed)?;
+    let mut inside = in_namespace(netns).map_err(failed)?;
+    let configured = inside.index(INSIDE).and_then(|index| {
+        addresses(&mut inside, index, subnets, lease.number)?;
+        inside.set_up(index)?;
+        let gateways = [Some(IpAddr::V4(subnets.ipv4(1))), subnets.ipv6(1).map(IpAddr::V6)];
+        gateways.into_iter().flatten().try_for_each(|gateway| inside.add_default_route(index, gateway))
+    });
+    configured.map_err(|errno| refused(INSIDE, errno))
+}
+
+/// Removes the devices of a container: with one end goes the other.
+pub(super) fn disconnect(lease: &Lease) -> Result<()> {
+    remove(&outside(lease))
+}
+
+fn remove(name: &str) -> Result<()> {
+    let removed = Netlink::open().and_then(|mut netlink| {
+        let index = netlink.index(name)?;
+        netlink.remove(index)
+    });
+    match removed {
+        Ok(()) | Err(Errno::ENODEV) => Ok(()),
+        Err(errno) => Err(refused(name, errno)),
+    }
+}
+
+fn addresses(netlink: &mut Netlink, index: u32, subnets: &Subnets, number: u32) -> nix::Result<()> {
+    let ipv4 = (IpAddr::V4(subnets.ipv4(number)), Subnets::PREFIX4);
+    let ipv6 = subnets.ipv6(number).map(|address| (IpAddr::V6(address), Subnets::PREFIX6));
+    for (address, prefix) in std::iter::once(ipv4).chain(ipv6) {
+        match netlink.add_address(index, address, prefix) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// A socket of the namespace `netns`: it stays there, whatever its user's namespace is.
+fn in_namespace(netns: BorrowedFd<'_>) -> nix::Result<Netlink> {
+    // A thread of its own enters, so that this one stays where it is.
+    let open = move || {
+        setns(netns, CloneFlags::CLONE_NEWNET)?;
+        // The device is there already, and would wait two seconds for others with its link-local address.
+        for setting in ["disable_ipv6", "accept_dad", "accept_ra"] {
+            sysctl(&format!("ipv6/conf/{INSIDE}/{setting}"), "0").ok();
+        }
+        Netlink::open()
+    };
+    std::thread::scope(|scope| scope.spawn(open).join()).unwrap_or(Err(Errno::EIO))
+}
+
+/// Has the kernel forward packets, as every bridge with containers needs. It stays so: others may rely on it by the time that
+/// the last container ends.
+fn forward(subnets: &Subnets) -> Result<()> {
+    on("ipv4/ip_forward")?;
+    if subnets.ipv6(1).is_none() {
+        return Ok(());
+    }
+    // A router takes no routes from advertisements, unless it is told to: the host must not lose its own.
+    let devices = std::fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten();
+    for device in devices {
+        let setting = format!("ipv6/conf/{}/accept_ra", device.file_name().to_string_lossy());
+        let text = std::fs::read_to_string(format!("/proc/sys/net/{setting}")).unwrap_or_default();
+        if text.trim() == "1" && device.file_name() != BRIDGE {
+            sysctl(&setting, "2").ok();
+        }
+    }
+    on("ipv6/conf/all/forwarding")
+}
+
+fn on(setting: &str) -> Result<()> {
+    let path = format!("/proc/sys/net/{setting}");
+    if std::fs::read_to_string(&path).is_ok_and(|text| text.trim() != "0") {
+        return Ok(());
+    }
+    sysctl(setting, "1").map_err(|error| {
+        let hint = format!("sysctl -w net.{}=1, or --network host", setting.replace('/', "."));
+        Error::io(Step::Network, &error).object_is(path).hint_is(hint)
+    })
+}
+
+/// Lets 127.0.0.1 of the host lead into the bridge, where a port is published that needs it.
+pub(super) fn route_loopback(wanted: bool) -> Result<()> {
+    let setting = format!("ipv4/conf/{BRIDGE}/route_localnet");
+    sysctl(&setting, if wanted { "1" } else { "0" })
+        .map_err(|error| Error::io(Step::Network, &error).object_is(format!("/proc/sys/net/{setting}")))
+}
+
+fn sysctl(setting: &str, value: &str) -> std::io::Result<()> {
+    std::fs::write(format!("/proc/sys/net/{setting}"), value)
+}
+
+fn refused(name: &str, errno: Errno) -> Error {
+    let error = Error::os(Step::Network, errno as i32).object_is(name);
+    match errno {
+        Errno::EPERM => {
+            error.kind_is(Kind::Denied).hint_is("a bridge needs CAP_NET_ADMIN: run as root, or --network none")
+        }
+        Errno::EOPNOTSUPP => error.kind_is(Kind::Unsupported).hint_is("modprobe bridge veth"),
+        _ => error,
+    }
+}

@@ -1,0 +1,80 @@
+//! From a bundle to a process.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use orlop::{CreateOptions, Process, StartOptions, Terminal};
+
+use crate::base::{Error, Kind, Result, Step};
+use crate::supervise::{Claim, Containers, NetworkMode, State, of_runtime};
+
+/// Where a container's streams go.
+#[derive(Debug)]
+pub enum Streams {
+    /// To these descriptors.
+    Plain([OwnedFd; 3]),
+    /// To a terminal, whose master is sent to this socket.
+    Terminal {
+        /// The socket.
+        socket: OwnedFd,
+        /// Whether line breaks get a carriage return.
+        onlcr: bool,
+    },
+}
+
+impl Containers {
+    /// Starts a container whose bundle is made. After a failure nothing of it is left but what it was made of. Beside the
+    /// process, it returns what the user should know.
+    pub fn launch(&self, claim: &Claim, streams: Streams) -> std::result::Result<(Process, Vec<String>), (Error, u8)> {
+        let failed = |(error, status): (Error, u8)| match self.discard(claim) {
+            Ok(()) => (error, status),
+            Err(also) => (Error::new(error.kind(), Step::Run).reason_is(format!("{error}; and then: {also}")), status),
+        };
+        self.start(claim, streams).map_err(failed)
+    }
+
+    fn start(&self, claim: &Claim, streams: Streams) -> std::result::Result<(Process, Vec<String>), (Error, u8)> {
+        let container = self.container(claim.name()).map_err(|error| (error, 125))?;
+        let of_engine = |error: Error| (error, 125);
+        let options = CreateOptions::new(claim.dir().path().join("bundle"));
+        let options = match streams {
+            Streams::Plain(stdio) => options.stdio(stdio),
+            Streams::Terminal { socket, onlcr } => options.terminal(Terminal::Connected { socket, onlcr }),
+        };
+        let process = container.create(options).map_err(|error| (of_runtime(&error), exit_status(&error)))?;
+        let mut notes: Vec<String> = process.report().warnings().iter().map(ToString::to_string).collect();
+        let mut record = self.record(claim.name()).map_err(of_engine)?;
+        if record.network == NetworkMode::Bridge {
+            // It waits for its start, so this is its process and no other of that number.
+            let path = format!("/proc/{}/ns/net", process.id());
+            let netns = File::open(&path).map_err(|error| (Error::io(Step::Network, &error).object_is(path), 125))?;
+            notes.extend(
+                self.networks().and_then(|networks| networks.attach(claim.name(), netns.as_fd())).map_err(of_engine)?,
+            );
+        }
+        record.state = State::Running;
+        self.update(claim, &record).map_err(of_engine)?;
+        container.start(&StartOptions::default()).map_err(|error| (of_runtime(&error), exit_status(&error)))?;
+        Ok((process, notes))
+    }
+}
+
+/// The status of `run` when the container did not start, as Docker's: 127 for a command that is not there, 126 for one that
+/// cannot be executed, 125 for all else.
+#[must_use]
+pub fn exit_status(error: &orlop::Error) -> u8 {
+    match (error.step(), error.errno()) {
+        (orlop::Step::Execute, Some(libc::ENOENT)) => 127,
+        (orlop::Step::Execute, _) => 126,
+        _ => 125,
+    }
+}
+
+impl Streams {
+    /// Nothing to read, and nowhere to write to.
+    pub fn null() -> Result<OwnedFd> {
+        let open = File::options().read(true).write(true).open("/dev/null");
+        open.map(OwnedFd::from)
+            .map_err(|error| Error::io(Step::Run, &error).object_is("/dev/null").kind_is(Kind::System))
+    }
+}
