@@ -35,7 +35,7 @@ fn in_namespaces(test: &str, body: fn(&World)) {
         return;
     }
     for program in ["busybox", "nft", "ip", "unshare"] {
-        let found = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
+        let found = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"].iter().any(|dir| Path::new(dir).join(program).is_file());
         if !found {
             eprintln!("SKIP {test}: {program} is not installed");
             return;
@@ -285,8 +285,10 @@ fn in_the_foreground_the_status_is_that_of_the_command() {
             assert!(status == 125 && error.contains(text), "{words:?}: {status} {error}");
         }
         // A terminal: as wide as was asked for, and what is typed arrives.
-        let script =
-            format!("stty rows 33 cols 77; {} --rm --network none -it latest sh -c 'stty size; exit 5'", world.line());
+        let script = format!(
+            "stty rows 33 cols 77; {} --rm --network none -it latest sh -c 'busybox stty size; exit 5'",
+            world.line()
+        );
         let output =
             Command::new("script").args(["-qec", &script, "/dev/null"]).stdin(std::process::Stdio::null()).output();
         match output {

@@ -9,10 +9,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use orlop::Process;
+use orlop::config::ConsoleSize;
 use orlop_images::Cancel;
 use orlop_images::bundle::ContainerOptions;
 use orlop_images::supervise::{Claim, Containers, Streams};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use crate::cli::commands::own_streams;
 use crate::cli::failure::Failure;
@@ -73,6 +74,12 @@ impl Signals {
     }
 }
 
+/// Ends the program at once: its threads may be waiting for what does not come, and hold nothing that has to be given back.
+#[allow(clippy::disallowed_methods, reason = "that nothing more is run is what the second Ctrl-C asks for")]
+fn end() -> ! {
+    std::process::exit(130)
+}
+
 fn deliver(signal: Signal, to: &Mutex<Option<Target>>, cancel: &Cancel) {
     match &*to.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(Target { terminal: Some(terminal), .. }) if signal == Signal::SIGWINCH => copy_size(terminal.as_fd()),
@@ -84,7 +91,7 @@ fn deliver(signal: Signal, to: &Mutex<Option<Target>>, cancel: &Cancel) {
         }
         None if matches!(signal, Signal::SIGHUP | Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTERM) => {
             if cancel.is_cancelled() {
-                std::process::exit(130);
+                end();
             }
             cancel.cancel();
         }
@@ -113,7 +120,7 @@ pub(crate) fn run(
         false => (own_streams(interactive)?, None),
         true => {
             let (here, there) = socket_pair().map_err(failed)?;
-            (Streams::Terminal { socket: there, onlcr: true }, Some(here))
+            (Streams::Terminal { socket: there, onlcr: true, size: own_size() }, Some(here))
         }
     };
     let launched = containers.launch(claim, streams);
@@ -122,6 +129,7 @@ pub(crate) fn run(
     let terminal = socket.as_ref().and_then(receive_terminal);
     signals.hand_over(&process, terminal.as_ref().map(OwnedFd::as_fd))?;
     if let Some(master) = &terminal {
+        // It may have changed since the container's was made.
         copy_size(master.as_fd());
         let _raw = Raw::enter(interactive);
         carry(&process, master, interactive)
@@ -177,11 +185,16 @@ impl Drop for Raw {
 
 /// Gives the container's terminal the size of the user's.
 fn copy_size(to: BorrowedFd<'_>) {
+    if let Some(ConsoleSize { height, width }) = own_size() {
+        tcsetwinsize(to, Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 }).ok();
+    }
+}
+
+/// The size of the user's terminal.
+fn own_size() -> Option<ConsoleSize> {
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
     let size = [stdin.as_fd(), stdout.as_fd()].into_iter().find_map(|stream| tcgetwinsize(stream).ok());
-    if let Some(size) = size.filter(|size| size.ws_row > 0) {
-        tcsetwinsize(to, size).ok();
-    }
+    size.filter(|size| size.ws_row > 0).map(|size| ConsoleSize { height: size.ws_row, width: size.ws_col })
 }
 
 /// Carries keys to the container's terminal and text from it, until the process has ended and the last byte is shown.

@@ -155,5 +155,5 @@ fn open_input() -> Result<OwnedFd> {
 
 fn terminal() -> Result<(Streams, Ends)> {
     let (here, there) = foreground::socket_pair().map_err(|errno| Error::os(Step::Supervise, errno as i32))?;
-    Ok((Streams::Terminal { socket: there, onlcr: false }, Ends::Terminal(here)))
+    Ok((Streams::Terminal { socket: there, onlcr: false, size: None }, Ends::Terminal(here)))
 }

@@ -82,6 +82,6 @@ mod tests {
         update(std::slice::from_ref(&web));
         assert_eq!(std::fs::read_to_string(&web.hosts_file).unwrap(), own);
         std::fs::remove_file(&web.hosts_file).unwrap();
-        assert!(!db.hosts_file.exists());
+        assert!(!db.hosts_file.is_file());
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
+use orlop::config::ConsoleSize;
 use orlop::{CreateOptions, Process, StartOptions, Terminal};
 
 use crate::base::{Error, Kind, Result, Step};
@@ -19,6 +20,8 @@ pub enum Streams {
         socket: OwnedFd,
         /// Whether line breaks get a carriage return.
         onlcr: bool,
+        /// Its first size, where there is one to be had.
+        size: Option<ConsoleSize>,
     },
 }
 
@@ -39,7 +42,11 @@ impl Containers {
         let options = CreateOptions::new(claim.dir().path().join("bundle"));
         let options = match streams {
             Streams::Plain(stdio) => options.stdio(stdio),
-            Streams::Terminal { socket, onlcr } => options.terminal(Terminal::Connected { socket, onlcr }),
+            Streams::Terminal { socket, onlcr, size } => {
+                let mut options = options.terminal(Terminal::Connected { socket, onlcr });
+                options.terminal_size = size;
+                options
+            }
         };
         let process = container.create(options).map_err(|error| (of_runtime(&error), exit_status(&error)))?;
         let mut notes: Vec<String> = process.report().warnings().iter().map(ToString::to_string).collect();

@@ -161,7 +161,6 @@ impl Procfs {
     }
 
     /// The cgroups of a process by controller, as /proc/PID/cgroup names them; the v2 tree has the empty name.
-    #[cfg(feature = "criu")]
     pub(crate) fn cgroups(&self, pid: HostPid) -> Result<Vec<(String, String)>> {
         let failed = |errno: Errno| Error::os(Step::Cgroup, errno as i32).with_object(format!("/proc/{pid}/cgroup"));
         let path = CString::new(format!("{pid}/cgroup")).map_err(|_| failed(Errno::EINVAL))?;
@@ -212,7 +211,6 @@ impl AsFd for Procfs {
 }
 
 /// `hierarchy:controllers:path`, one a line (cgroups(7)).
-#[cfg(feature = "criu")]
 fn parse_cgroups(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -293,7 +291,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "criu")]
     fn cgroups_are_told_by_controller() {
         let pair = |name: &str, path: &str| (name.to_owned(), path.to_owned());
         assert_eq!(

@@ -57,7 +57,10 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         }
     }
     last.iter().try_for_each(|line| show(line, stamps))?;
-    while follow {
+    if !follow {
+        return Ok(0);
+    }
+    loop {
         // Before the log is read to its end: nothing comes after that.
         let over = containers.record(name).map_or(true, |record| record.state.is_over());
         let over = over || !containers.get(name).is_ok_and(|seen| seen.watched);
@@ -67,11 +70,10 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             }
         }
         if over {
-            break;
+            return Ok(0);
         }
         std::thread::sleep(PAUSE);
     }
-    Ok(0)
 }
 
 fn show(line: &Line, stamps: bool) -> Result<(), Failure> {
