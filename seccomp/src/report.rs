@@ -75,7 +75,7 @@ struct Dump<'a> {
 /// The JSON object has at least `instructions` (their number), `architectures` and `program`.
 ///
 /// # Errors
-/// Those of [`compile`].
+/// Those of [`compile()`].
 pub fn dump(profile: &Profile<'_>, options: &Options, format: Format) -> Result<String, Error> {
     let filter = compile(profile, options)?;
     let architectures: Vec<&str> = filter.architectures.iter().map(|arch| arch.name()).collect();
@@ -132,7 +132,7 @@ fn always_allowed(filter: &Filter) -> usize {
 /// `arguments` are decimal, hexadecimal (`0x…`) or negative; absent ones are 0.
 ///
 /// # Errors
-/// Those of [`compile`], [`Kind::UnknownSyscall`] and [`Kind::BadArgument`].
+/// Those of [`compile()`], [`Kind::UnknownSyscall`] and [`Kind::BadArgument`].
 pub fn explain(profile: &Profile<'_>, options: &Options, syscall: &str, arguments: &[&str]) -> Result<String, Error> {
     let filter = compile(profile, options)?;
     let refuse = |kind, reason: String| Error::in_step(kind, EXPLAIN, reason).with_object(syscall);

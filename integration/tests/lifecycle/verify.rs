@@ -71,6 +71,8 @@ fn verify_finds_calls_that_only_seem_to_be_made(t: &Sandbox) {
         (libc::SYS_capset, None, &["/process/capabilities/effective)"]),
         (libc::SYS_setresuid, None, &["/process/user/uid)"]),
         (libc::SYS_setgroups, None, &["/process/user/additionalGids)"]),
+        // The first one of all, with nothing in it, is for what the init makes.
+        (libc::SYS_umask, Some(0o27), &["/process/user/umask): promised 0027, found"]),
         (libc::SYS_sethostname, None, &["/hostname)"]),
         (libc::SYS_prlimit64, None, &["/process/rlimits/0)"]),
     ];

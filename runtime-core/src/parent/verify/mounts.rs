@@ -21,6 +21,9 @@ const FLAGS: [(u64, &str); 8] = [
 ];
 const REMOUNT: u64 = 1 << 5;
 
+/// Where the config says nothing of it: no mount of the container shows on the host.
+const UNSAID: Propagation = Propagation::Slave;
+
 /// Compares mounts, masks, paths that cannot be written, and the root.
 pub(super) fn differences(subject: &Subject<'_>, facts: &Facts) -> Vec<Difference> {
     let config = subject.config;
@@ -34,9 +37,8 @@ pub(super) fn differences(subject: &Subject<'_>, facts: &Facts) -> Vec<Differenc
             if config.root.readonly && !has(mount, "ro") {
                 all.push(Difference::new("/root/readonly", "a read-only root", options(mount)));
             }
-            if let Some(propagation) = linux.rootfs_propagation
-                && let Some(found) = propagation_fault(mount, propagation)
-            {
+            let propagation = linux.rootfs_propagation.unwrap_or(UNSAID);
+            if let Some(found) = propagation_fault(mount, propagation) {
                 all.push(Difference::new("/linux/rootfsPropagation", propagation.name(), found));
             }
         }
@@ -48,6 +50,7 @@ pub(super) fn differences(subject: &Subject<'_>, facts: &Facts) -> Vec<Differenc
     let overall = linux
         .rootfs_propagation
         .filter(|one| matches!(one, Propagation::Rshared | Propagation::Rprivate | Propagation::Runbindable));
+    let is_shared = matches!(linux.rootfs_propagation, Some(Propagation::Shared | Propagation::Rshared));
     for (index, mount) in config.mounts.iter().enumerate() {
         let own = targets.get(index).map_or("", String::as_str);
         let is_covered = targets.iter().skip(index + 1).any(|later| {
@@ -55,7 +58,10 @@ pub(super) fn differences(subject: &Subject<'_>, facts: &Facts) -> Vec<Differenc
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || later == "/")
         });
         if !is_covered {
-            check_mount(facts, index, mount, overall, &mut all);
+            let promised = overall.or(MountOptions::parse(&mount.options).propagation.last().copied());
+            // What is mounted below a shared root is shared unless it says otherwise.
+            let promised = promised.or((!is_shared).then_some(UNSAID));
+            check_mount(facts, index, mount, promised, &mut all);
         }
     }
     for index in 0..linux.masked_paths.len() {
@@ -78,7 +84,7 @@ fn check_mount(
     facts: &Facts,
     index: usize,
     mount: &Mount<'_>,
-    overall: Option<Propagation>,
+    propagation: Option<Propagation>,
     all: &mut Vec<Difference>,
 ) {
     let wanted = MountOptions::parse(&mount.options);
@@ -115,7 +121,7 @@ fn check_mount(
             all.push(Difference::new(format!("{field}/options"), format!("no {word}"), options(found)));
         }
     }
-    if let Some(propagation) = overall.or(wanted.propagation.last().copied())
+    if let Some(propagation) = propagation
         && let Some(fault) = propagation_fault(found, propagation)
     {
         all.push(Difference::new(format!("{field}/options"), propagation.name(), fault));

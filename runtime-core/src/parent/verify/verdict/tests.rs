@@ -82,7 +82,11 @@ fn record() -> Record {
 }
 
 fn fields(facts: &Facts) -> Vec<String> {
-    let config = config::load(CONFIG.as_bytes()).unwrap();
+    fields_of(CONFIG, facts)
+}
+
+fn fields_of(config: &str, facts: &Facts) -> Vec<String> {
+    let config = config::load(config.as_bytes()).unwrap();
     let own = std::fs::File::open("/dev/null").unwrap();
     let record = record();
     let writes = [HostWrite {
@@ -169,6 +173,23 @@ fn each_broken_promise_is_named_by_its_field() {
         break_it(&mut facts);
         assert_eq!(fields(&facts), [*field]);
     }
+}
+
+/// A mount of which the config says nothing does not show on the host; below a shared root it does.
+#[test]
+fn nothing_is_shared_unasked() {
+    let shared = |mount: usize| {
+        let mut facts = good();
+        facts.mounts[mount].propagation = vec!["shared:2".into()];
+        facts
+    };
+    let unsaid = CONFIG.replace(", \"private\"", "").replace("\"rootfsPropagation\": \"slave\",", "");
+    assert_eq!(fields_of(&unsaid, &shared(0)), ["/linux/rootfsPropagation"]);
+    assert_eq!(fields_of(&unsaid, &shared(1)), ["/mounts/0/options"]);
+    let below = CONFIG.replace(", \"private\"", "").replace("\"slave\"", "\"shared\"");
+    let mut facts = shared(0);
+    facts.mounts[1].propagation = vec!["shared:3".into()];
+    assert_eq!(fields_of(&below, &facts), [""; 0]);
 }
 
 #[test]
