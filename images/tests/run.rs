@@ -145,6 +145,20 @@ fn own(name: &str) -> String {
     name.replace('@', &format!("-{}", std::process::id()))
 }
 
+impl Drop for World {
+    /// A test that fails leaves no container on the machine.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let listed = self.output(&["ps", "-aq"]).stdout;
+        for name in String::from_utf8_lossy(&listed).split_whitespace() {
+            let removed = self.output(&["rm", "-f", name]);
+            eprint!("{}", String::from_utf8_lossy(&removed.stderr));
+        }
+    }
+}
+
 /// Waits until `what` is true.
 fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;

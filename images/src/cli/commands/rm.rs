@@ -11,7 +11,7 @@ use crate::cli::table::Command;
 
 pub(super) const COMMAND: Command = Command(
     "rm: NAME...
-remove containers that have ended, with their logs and all that they have written
+remove containers that have ended, with their logs and what they have written
 
 -f, --force | kill those that run
 
