@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{ForkResult, Pid};
 
 /// Forks; `None` in the child.
@@ -87,17 +88,10 @@ pub(crate) fn new_session(command: &mut Command) {
 }
 
 /// Has `command` start with this soft limit.
-fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, soft: u64) {
+fn limit(command: &mut Command, resource: Resource, soft: u64) {
     let set = move || {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: writes the limit.
-        unsafe { libc::getrlimit(resource, &raw mut limit) };
-        limit.rlim_cur = soft;
-        // SAFETY: reads the limit.
-        match unsafe { libc::setrlimit(resource, &raw const limit) } {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        }
+        let (_, hard) = getrlimit(resource)?;
+        setrlimit(resource, soft, hard).map_err(std::io::Error::from)
     };
     // SAFETY: both calls are async-signal-safe, and the closure does nothing else.
     unsafe { command.pre_exec(set) };
@@ -105,12 +99,12 @@ fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, soft: u64) 
 
 /// Has `command` start with at most this many descriptors.
 pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
-    limit(command, libc::RLIMIT_NOFILE, count);
+    limit(command, Resource::RLIMIT_NOFILE, count);
 }
 
 /// Has `command` start with files of at most this many bytes.
 pub(crate) fn limit_file_size(command: &mut Command, bytes: u64) {
-    limit(command, libc::RLIMIT_FSIZE, bytes);
+    limit(command, Resource::RLIMIT_FSIZE, bytes);
 }
 
 /// Has `command` start with SIGCHLD ignored.

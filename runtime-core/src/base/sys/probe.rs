@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::process::Resource;
 
 use super::errno::errno;
 use super::trial::in_child;
@@ -81,18 +82,15 @@ pub(crate) fn clones_into_cgroups() -> bool {
 }
 
 /// The soft and the hard limit of this process (getrlimit(2)); `u64::MAX` is none.
-pub(crate) fn limits(resource: libc::__rlimit_resource_t) -> Option<(u64, u64)> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: writes the limit, which lives through the call.
-    (unsafe { libc::getrlimit(resource, &raw mut limit) } == 0).then_some((limit.rlim_cur, limit.rlim_max))
+pub(crate) fn limits(resource: Resource) -> (u64, u64) {
+    let limit = rustix::process::getrlimit(resource);
+    (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))
 }
 
 /// Whether a program carries capabilities of its own (`security.capability`, xattr(7)).
 pub(crate) fn has_file_capability(path: &Path) -> bool {
-    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()) else { return false };
-    // SAFETY: both names are NUL-terminated; nothing is written, since the size is 0.
-    let length = unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
-    length > 0
+    let mut none: [u8; 0] = [];
+    rustix::fs::getxattr(path, c"security.capability", &mut none).is_ok_and(|length| length > 0)
 }
 
 /// Whether a child can be in a new user namespace, and whether it may change its own mounts there, which some hosts let only chosen programs.

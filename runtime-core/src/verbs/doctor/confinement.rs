@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::Resource;
+
 use super::finding::{HostFinding, Level};
 use crate::base::{Rights, sys};
 use crate::config::CAPABILITIES;
@@ -57,16 +59,16 @@ const FILE: u64 = 1 << 20;
 
 impl Confinement {
     pub(super) fn probe() -> Self {
-        let soft = |resource| sys::limits(resource).map_or(u64::MAX, |(soft, _)| soft);
+        let soft = |resource| sys::limits(resource).0;
         Self {
             seccomp: status("Seccomp").and_then(|mode| mode.parse().ok()).unwrap_or(0),
             no_new_privs: status("NoNewPrivs").is_some_and(|value| value == "1"),
             limits: Limits {
-                open_files: soft(libc::RLIMIT_NOFILE),
-                most_files: sys::limits(libc::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard),
-                processes: soft(libc::RLIMIT_NPROC),
-                locked_memory: soft(libc::RLIMIT_MEMLOCK),
-                file_size: soft(libc::RLIMIT_FSIZE),
+                open_files: soft(Resource::Nofile),
+                most_files: sys::limits(Resource::Nofile).1,
+                processes: soft(Resource::Nproc),
+                locked_memory: soft(Resource::Memlock),
+                file_size: soft(Resource::Fsize),
             },
         }
     }
