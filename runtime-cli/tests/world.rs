@@ -148,7 +148,7 @@ fn a_limit_on_file_sizes_is_an_error_and_the_container_gets_the_signal_that_goes
     assert!(failures > 2, "no limit was small enough");
     // 25 is SIGXFSZ: bit 24 of the mask of what is ignored.
     scratch.configure("set -- $(grep SigIgn /proc/self/status); exit $((0x$2 >> 24 & 1))", |_| {});
-    assert_eq!(scratch.run("exec", "run two"), (Some(0), String::new()));
+    assert_eq!(scratch.run("exec", "run orlop-fsize"), (Some(0), String::new()));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn closed_standard_streams_never_become_the_container_s() {
     });
     for closed in ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"] {
         fs::write(&found, "").unwrap();
-        assert_eq!(scratch.run("exec", &format!("run one {closed}")).0, Some(0), "{closed}");
+        assert_eq!(scratch.run("exec", &format!("run orlop-closed {closed}")).0, Some(0), "{closed}");
         let text = fs::read_to_string(&found).unwrap();
         let others = text.lines().filter_map(|line| line.split_once(" -> ")).filter(|(place, target)| {
             let number = place.rsplit(' ').next();
