@@ -4,22 +4,30 @@ use std::fs;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use orlop_integration::{Case, Cmd, Container, Output, Sandbox, cases};
+use orlop_integration::{Case, Cmd, Container, Need, Output, Sandbox, cases};
 use serde_json::{Value, json};
 
 use crate::namespaces::{USER, rootless};
 
 pub(crate) const CASES: &[Case] = cases![
-    doctor_as_root.extension(),
-    doctor_as_root_of_a_user_namespace.extension(),
-    doctor_as_an_ordinary_user.extension(),
-    doctor_without_control_groups.extension(),
-    doctor_under_a_filter_of_the_mount_calls.extension(),
-    doctor_with_few_descriptors.extension(),
-    doctor_in_a_chroot.extension(),
-    doctor_with_a_state_directory_that_cannot_be_written.extension(),
-    doctor_with_a_covered_procfs.extension(),
-    doctor_changes_nothing.extension(),
+    doctor_as_root.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
+    doctor_as_root_of_a_user_namespace.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
+    doctor_as_an_ordinary_user.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
+    doctor_without_control_groups.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
+    doctor_under_a_filter_of_the_mount_calls
+        .extension()
+        .needs(Need::Host)
+        .needs(Need::Admin)
+        .needs(Need::ControlGroups),
+    doctor_with_few_descriptors.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
+    doctor_in_a_chroot.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
+    doctor_with_a_state_directory_that_cannot_be_written
+        .extension()
+        .needs(Need::Host)
+        .needs(Need::Admin)
+        .needs(Need::ControlGroups),
+    doctor_with_a_covered_procfs.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
+    doctor_changes_nothing.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
 ];
 
 /// The findings by name, of a `doctor --json` whose exit code and text agree with them.

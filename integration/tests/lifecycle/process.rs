@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = cases![
     capability_sets_of_an_ordinary_user.needs(Need::Ids),
     no_capabilities_at_all,
     all_five_capability_sets.needs(Need::Ids),
-    other_readers_see_what_the_config_says,
+    other_readers_see_what_the_config_says.needs(Need::Ids),
     oom_score,
     oom_score_is_left_when_not_set,
     realtime_and_deadline_schedulers.not_runc("since runc 1.2").not_crun("not in Debian's crun"),

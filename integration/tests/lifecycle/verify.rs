@@ -3,16 +3,16 @@
 use std::fs;
 
 use orlop_integration::tracer::{Act, Point, Whose, can_inject};
-use orlop_integration::{Case, Sandbox, cases};
+use orlop_integration::{Case, Need, Sandbox, cases};
 use serde_json::json;
 
 use crate::namespaces::{USER, rootless};
 
 pub(crate) const CASES: &[Case] = cases![
-    verify_of_what_is_right.extension(),
-    verify_of_an_ordinary_user.extension(),
+    verify_of_what_is_right.extension().needs(Need::Ids).needs(Need::ControlGroups),
+    verify_of_an_ordinary_user.extension().needs(Need::Ids),
     verify_by_annotation.extension(),
-    verify_finds_calls_that_only_seem_to_be_made.extension(),
+    verify_finds_calls_that_only_seem_to_be_made.extension().needs(Need::Ids),
 ];
 
 fn verify_of_what_is_right(t: &Sandbox) {

@@ -1,6 +1,6 @@
 //! The facts, as the kernel tells them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
 use super::inside::{self, Place};
-use super::subject::{Subject, sysctl_field, target, value_path};
+use super::subject::{Subject, directories, sysctl_field, target, value_path};
 use crate::base::procfs::Procfs;
 use crate::base::{Error, Result, Step};
 use crate::config::{IdMapping, NamespaceType};
@@ -67,6 +67,8 @@ pub(super) struct Facts {
     pub(super) places: BTreeMap<String, std::result::Result<Place, Errno>>,
     /// By controller; the v2 tree has the empty name.
     pub(super) cgroups: Vec<(String, String)>,
+    /// The promised control groups that list the init. The paths above are those of a namespace, these those of a mount.
+    pub(super) members: BTreeSet<String>,
     /// By the path of the file.
     pub(super) values: BTreeMap<String, std::result::Result<String, Errno>>,
 }
@@ -98,6 +100,7 @@ pub(super) fn read(subject: &Subject<'_>) -> Result<Facts> {
             .and_then(|_| label("attr/apparmor/exec")),
         selinux: process.and_then(|process| process.selinux_label.as_ref()).and_then(|_| label("attr/exec")),
         cgroups: procfs.cgroups(pid)?,
+        members: members(subject),
         mounts: text("mountinfo")?.lines().filter_map(mounted).collect(),
         ..Facts::default()
     };
@@ -105,6 +108,16 @@ pub(super) fn read(subject: &Subject<'_>) -> Result<Facts> {
     facts.parameters = parameters(subject, &procfs, &facts.namespaces);
     facts.values = values(subject);
     Ok(facts)
+}
+
+fn members(subject: &Subject<'_>) -> BTreeSet<String> {
+    let Some((record, _)) = subject.cgroup else { return BTreeSet::new() };
+    let pid = subject.pid.to_string();
+    let lists = |path: &String| {
+        let found = std::fs::read_to_string(format!("{path}/cgroup.procs"));
+        found.is_ok_and(|text| text.lines().any(|line| line == pid))
+    };
+    directories(record).map(|(_, path)| path).filter(lists).collect()
 }
 
 fn namespaces(subject: &Subject<'_>, procfs: &Procfs) -> Result<BTreeMap<&'static str, Namespace>> {

@@ -43,3 +43,11 @@ pub(super) fn value_path(record: &Record, write: &HostWrite) -> Option<String> {
     let directory = record.paths.get(controller).or_else(|| record.paths.get(""))?;
     is_plain.then(|| format!("{directory}/{}", write.file))
 }
+
+/// The container's control groups: of which controllers, and where.
+pub(super) fn directories(record: &Record) -> impl Iterator<Item = (&str, String)> {
+    record.paths.iter().map(|(name, path)| match &record.payload {
+        Some(payload) if name.is_empty() => (name.as_str(), format!("{path}/{payload}")),
+        _ => (name.as_str(), path.clone()),
+    })
+}

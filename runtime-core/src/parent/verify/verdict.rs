@@ -3,7 +3,7 @@
 use super::difference::Difference;
 use super::facts::{Facts, Namespace};
 use super::mounts;
-use super::subject::{Subject, sysctl_field, value_path};
+use super::subject::{Subject, directories, sysctl_field, value_path};
 use crate::config::{Config, IdMapping, NamespaceType, granted};
 
 /// All differences, in the order of the config's sections.
@@ -235,14 +235,9 @@ fn is_value(written: &str, found: &str) -> bool {
 fn control_groups(subject: &Subject<'_>, facts: &Facts) -> Vec<Difference> {
     let Some((record, writes)) = subject.cgroup else { return Vec::new() };
     let mut all = Vec::new();
-    for (name, path) in &record.paths {
-        let path = match &record.payload {
-            Some(payload) if name.is_empty() => format!("{path}/{payload}"),
-            _ => path.clone(),
-        };
-        let found = facts.cgroups.iter().find(|(controller, _)| controller == name).map(|(_, path)| path.as_str());
-        let right = found.is_some_and(|found| found != "/" && path.ends_with(found.trim_start_matches("/..")));
-        if !right {
+    for (name, path) in directories(record) {
+        if !facts.members.contains(&path) {
+            let found = facts.cgroups.iter().find(|(controller, _)| controller == name).map(|(_, path)| path.as_str());
             all.push(Difference::new("/linux/cgroupsPath", path, found.unwrap_or("none")));
         }
     }

@@ -70,6 +70,7 @@ fn good() -> Facts {
         .map(|(field, place)| (field.to_owned(), place))
         .into(),
         cgroups: vec![("memory".into(), "/c".into()), (String::new(), "/c".into())],
+        members: crate::parent::verify::subject::directories(&record()).map(|(_, path)| path).collect(),
         values: [("/cg/memory/c/memory.limit_in_bytes".to_owned(), Ok("8192".to_owned()))].into(),
     }
 }
@@ -163,7 +164,7 @@ fn each_broken_promise_is_named_by_its_field() {
         ("/mounts/0/options", |f| f.mounts[1].propagation = vec!["shared:2".into()]),
         ("/linux/maskedPaths/0", |f| options(f, 2, "rw")),
         ("/linux/readonlyPaths/0", |f| options(f, 3, "rw")),
-        ("/linux/cgroupsPath", |f| f.cgroups[0].1 = "/".into()),
+        ("/linux/cgroupsPath", |f| drop(f.members.pop_first())),
         ("/linux/resources/memory/limit", |f| {
             f.values.values_mut().for_each(|value| *value = Ok("9223372036854771712".into()));
         }),
