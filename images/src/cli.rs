@@ -2,6 +2,7 @@
 
 mod commands;
 mod completion;
+mod container_flags;
 mod failure;
 mod foreground;
 mod help;

@@ -50,6 +50,8 @@ pub(crate) struct Session<'a> {
     pub(crate) log: &'a Log,
     /// Whether a root was given.
     pub(crate) root_given: bool,
+    /// A flag that was given and says how this program makes containers.
+    pub(crate) of_containers: Option<&'static str>,
     /// All commands, for those that write about them.
     pub(crate) catalogue: fn() -> Catalogue,
 }
@@ -76,13 +78,23 @@ impl<'a> Session<'a> {
         // An empty one counts as not given, as with runc.
         let root = args.path(ROOT).map(|root| absolute(&root)).transpose()?;
         let root_given = root.is_some();
+        let says =
+            [(SYSTEMD_CGROUP, "--systemd-cgroup"), (CGROUP_MANAGER, "--cgroup-manager"), (ROOTLESS, "--rootless")];
+        let given = says.into_iter().find(|(flag, _)| args.setting(*flag).is_some() || args.value(*flag).is_some());
+        let of_containers = root_given.then_some("--root").or(given.map(|(_, name)| name));
         let cgroup_driver = cgroup_driver(args)?;
         let rootless = args.text(ROOTLESS)?.map_or(Ok(None), rootless)?;
         let defaults = match root {
             Some(root) => Runtime::new(root),
             None => Runtime::from_environment(),
         };
-        Ok(Self { runtime: defaults.cgroup_driver(cgroup_driver).rootless(rootless), log, root_given, catalogue })
+        Ok(Self {
+            runtime: defaults.cgroup_driver(cgroup_driver).rootless(rootless),
+            log,
+            root_given,
+            of_containers,
+            catalogue,
+        })
     }
 
     /// Says something that the user should know although the command goes on.

@@ -333,8 +333,12 @@ fn images_are_the_matter_of_a_program_beside_this_one_or_in_path() {
     // Every word after the command belongs to the other program, flags too.
     let line = ["image", "run", "--rm", "-p", "80:80", "--", "web", "--help"];
     assert_eq!(call(&line), (7, "beside run --rm -p 80:80 -- web --help\n".to_owned(), String::new()));
-    let (status, _, err) = call(&["--root", "/x", "image", "list"]);
-    assert!(status == 1 && err.contains("--root before image has no effect"), "{err}");
+    for flag in
+        [&["--root", "/x"][..], &["--systemd-cgroup"], &["--cgroup-manager", "cgroupfs"], &["--rootless", "auto"]]
+    {
+        let (status, _, err) = call(&[flag, &["image", "list"]].concat());
+        assert!(status == 1 && err.contains(&format!("{} before image has no effect", flag[0])), "{err}");
+    }
     fs::remove_file(scratch.path("bin/orlop-image")).unwrap();
     assert_eq!(call(&["image", "list"]), (7, "in-path list\n".to_owned(), String::new()));
     fs::remove_file(elsewhere.join("orlop-image")).unwrap();

@@ -22,8 +22,9 @@ $ orlop image help
 
 pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure> {
     let words = args.operands()?;
-    if session.root_given {
-        return Err(Failure::usage("--root before image has no effect: images have a --root of their own, after it"));
+    if let Some(flag) = session.of_containers {
+        let why = "images have flags of their own, after it";
+        return Err(Failure::usage(format!("{flag} before image has no effect: {why}")));
     }
     // Beside this program, as git and cargo find theirs. Where that cannot be told, PATH is left.
     let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join("orlop-image")));

@@ -13,7 +13,7 @@ use orlop_images::supervise::{Claim, Containers, NetworkMode, Record, State, Str
 use orlop_images::transfer::{self, PullOptions};
 use orlop_images::{Digest, Error, Image, Kind, Progress, Source, Step};
 
-use crate::cli::commands::bundle::Texts;
+use crate::cli::container_flags::{Texts, container_lines, hostname};
 use crate::cli::failure::Failure;
 use crate::cli::foreground::{self, Signals};
 use crate::cli::output;
@@ -23,7 +23,7 @@ use crate::cli::signal;
 use crate::cli::supervisor;
 use crate::cli::table::Command;
 
-pub(super) const COMMAND: Command = Command(
+pub(super) const COMMAND: Command = Command(concat!(
     "run: IMAGE [ARGUMENT...]
 run a container of an image
 
@@ -38,29 +38,9 @@ run a container of an image
 --platform OS/ARCHITECTURE | which of several images of one name is fetched
 --plain-http HOST... | fetch it by plain HTTP from this HOST[:PORT]
 --authfile FILE | where the credentials are
---add-host HOST:IP... | add a line to /etc/hosts
---cap-add CAP... | add a capability, ALL for all
---cap-drop CAP... | drop a capability, ALL for all
---cpus N | how many processors it may use, such as 1.5
---device SRC[:DST[:rwm]]... | give it a device of the host
---dns IP... | name server, in the place of the host's
---entrypoint COMMAND | replace the image's entry point
--e, --env NAME[=VALUE]... | set a variable, or pass on that of the host
---env-file FILE... | set the variables of a file
---hostname NAME | host name (default: the container's name)
---init | run an init in it that reaps orphans and passes signals on
--m, --memory BYTES | limit of memory, with b, k, m or g
---mount OPTIONS... | type=bind|volume|tmpfs,source=SRC,target=DST[,readonly]
---pids-limit N | limit of processes, -1 for none
---read-only | make the root file system read-only
---security-opt OPTION... | no-new-privileges, seccomp=FILE|unconfined, apparmor=PROFILE, systempaths=unconfined
---sysctl NAME=VALUE... | set a kernel parameter of its namespaces
---tmpfs DIR[:OPTIONS]... | mount a tmpfs
---ulimit NAME=SOFT[:HARD]... | limit of each process
--u, --user USER[:GROUP] | user, by name or number
--v, --volume [SRC:]DST[:OPTIONS]... | bind a directory of the host, or mount a volume
--w, --workdir DIR | working directory
--q, --quiet | show no progress
+",
+    container_lines!(),
+    "-q, --quiet | show no progress
 
 In the foreground, signals are passed on, and the exit status is that of the container's command: 128+N when
 signal N ended it, 127 when there is no such command, 126 when it cannot be executed, 125 for all other
@@ -71,8 +51,8 @@ $ orlop image run -it --rm debian
 $ orlop image run -d -p 8080:80 --name web nginx
   then: curl localhost:8080; orlop image logs -f web; orlop exec web sh; orlop image stop web
 $ orlop image run -d --name db -v data:/var/lib/postgresql -e POSTGRES_PASSWORD=x postgres
-",
-);
+"
+));
 
 /// What the command line says beside the container's own options.
 struct Wanted {
@@ -214,7 +194,7 @@ impl Made<'_> {
         let (network, address) = self.network(&dir, &mut record)?;
         let mount = snapshot.mount();
         let place = Place {
-            name: &super::bundle::hostname(claim.name()),
+            name: &hostname(claim.name()),
             dir: &dir,
             volumes: &self.store.state().sub(Step::Run, "volumes")?,
             root: &snapshot.root(),
