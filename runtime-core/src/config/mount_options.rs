@@ -298,8 +298,25 @@ impl<'o> MountOptions<'o> {
 }
 
 /// The options in one string of the list, which mount(2) would take apart at its commas: not at those between double quotes (security
-/// contexts) or after a backslash (paths of overlay layers).
+/// contexts) or after a backslash (paths of overlay layers). The categories of a context without quotes (`context=u:r:t:s0:c0,c1`) stay
+/// with it, although mount(2) would not see that: no file system has an option that is called so.
 fn pieces(option: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(option);
+    let several = option.contains(',');
+    let next = move || {
+        let text = rest?;
+        let mut end = end_of_first(text);
+        while is_context(&text[..end]) && text.get(end + 1..).is_some_and(starts_with_category) {
+            end += 1 + end_of_first(&text[end + 1..]);
+        }
+        rest = text.get(end + 1..);
+        Some(&text[..end])
+    };
+    std::iter::from_fn(next).filter(move |piece| !several || !piece.is_empty())
+}
+
+/// Where the first option of a string ends: at a comma or at its own end.
+fn end_of_first(text: &str) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     let ends = move |character: char| {
         let here = !quoted && !escaped && character == ',';
@@ -307,8 +324,21 @@ fn pieces(option: &str) -> impl Iterator<Item = &str> {
         escaped = character == '\\' && !escaped;
         here
     };
-    let several = option.contains(',');
-    option.split(ends).filter(move |piece| !several || !piece.is_empty())
+    text.find(ends).unwrap_or(text.len())
+}
+
+fn is_context(option: &str) -> bool {
+    ["context=", "fscontext=", "defcontext=", "rootcontext="].iter().any(|name| option.starts_with(name))
+}
+
+/// A category of SELinux or a range of them: `c1`, `c1.c5`.
+fn starts_with_category(text: &str) -> bool {
+    let first = &text[..end_of_first(text)];
+    let category = |name: &str| {
+        name.strip_prefix('c')
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    first.split('.').all(category)
 }
 
 /// The ranges of `idmap=RANGES` in crun's syntax, user and group ids.
@@ -389,6 +419,10 @@ mod tests {
         assert_eq!(data(&["size=1m,ro,,nodev,"]), (ms::RDONLY | ms::NODEV, of(&[(0, "size=1m")])));
         let context = r#"context="a:b:c,d",size=1m"#;
         assert_eq!(data(&[context]), (0, of(&[(0, r#"context="a:b:c,d""#), (0, "size=1m")])));
+        let plain = "size=1m,context=u:r:t:s0:c0,c2.c5,c9,mode=1777,c1";
+        let whole = "context=u:r:t:s0:c0,c2.c5,c9";
+        assert_eq!(data(&[plain]), (0, of(&[(0, "size=1m"), (0, whole), (0, "mode=1777"), (0, "c1")])));
+        assert_eq!(data(&["context=u:r:t:s0,"]), (0, of(&[(0, "context=u:r:t:s0")])));
         assert_eq!(
             data(&[r"lowerdir=/a\,b:/c,upperdir=/u"]),
             (0, of(&[(0, r"lowerdir=/a\,b:/c"), (0, "upperdir=/u")]))

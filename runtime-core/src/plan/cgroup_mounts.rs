@@ -17,7 +17,7 @@ impl Builder<'_> {
         match &options_set.cgroups {
             CgroupMounts::Unused => {}
             CgroupMounts::Unified(path) => {
-                if self.namespace(NamespaceType::Cgroup).is_none() && self.in_userns() {
+                if self.binds_unified() {
                     self.bind_cgroup(index, path, target, options);
                 } else {
                     self.mount_cgroup(index, "cgroup2", &[], target, options);
@@ -28,6 +28,13 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// A mount of the unified hierarchy shows the cgroup namespace of who mounts it, and takes rights over that namespace: a user namespace
+    /// without a cgroup namespace of its own, be it the container's or the caller's, has none (cgroup_namespaces(7)).
+    fn binds_unified(&self) -> bool {
+        let foreign = self.in_userns() || !self.options.host.initial_user_namespace;
+        foreign && self.namespace(NamespaceType::Cgroup).is_none()
+    }
+
     /// Options of a file system go to the unified hierarchy where one is mounted anew. One that is bound keeps its own, and so does each of
     /// v1, whose options say what it is.
     fn check_cgroup_data(&mut self, index: usize, options: &MountOptions<'_>) -> Result<()> {
@@ -35,7 +42,7 @@ impl Builder<'_> {
         let own_namespace = self.namespace(NamespaceType::Cgroup).is_some();
         let acts = match &self.options.cgroups {
             CgroupMounts::Unused => true,
-            CgroupMounts::Unified(_) => own_namespace || !self.in_userns(),
+            CgroupMounts::Unified(_) => !self.binds_unified(),
             CgroupMounts::Separate(hierarchies) => {
                 own_namespace && hierarchies.iter().any(|one| one.options.is_empty())
             }
