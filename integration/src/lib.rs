@@ -7,10 +7,11 @@
 //! ORLOP_RUNTIME=/usr/sbin/runc cargo test -p orlop-integration
 //! ```
 //!
-//! Each `tests/*/main.rs` is one single-threaded program (`harness = false`) that forks a process for each case. The case has
-//! its own mount namespace, its own directory, state root and container ids, and is failed when a process, control group, mount or
-//! state directory of it is left afterwards ([`leak`]).
+//! Each `tests/*/main.rs` is one single-threaded program (`harness = false`) that forks a process for each case: each function with
+//! [`#[case]`](macro@case) before it. The case has its own mount namespace, its own directory, state root and container ids, and is
+//! failed when a process, control group, mount or state directory of it is left afterwards ([`leak`]).
 
+pub mod case;
 pub mod command;
 pub mod console;
 pub mod container;
@@ -27,9 +28,13 @@ mod sys;
 pub mod tracer;
 pub mod world;
 
+pub use case::Case;
 pub use command::{Cmd, Output};
 pub use container::Container;
-pub use runner::{Case, case, run};
+#[doc(hidden)]
+pub use inventory;
+pub use orlop_integration_case::case;
+pub use runner::run;
 pub use sandbox::Sandbox;
 pub use subject::{Flavor, Subject};
 pub use world::{Need, World};

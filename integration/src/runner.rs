@@ -12,92 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::sandbox::{FIGURES, SKIPPED};
-use crate::{Flavor, Need, Sandbox, Subject, World, leak, process, sys};
-
-/// One case.
-#[derive(Debug, Clone, Copy)]
-pub struct Case {
-    name: &'static str,
-    body: fn(&Sandbox),
-    extension: bool,
-    known_gap: Option<&'static str>,
-    lacks: [Option<(Flavor, &'static str)>; 3],
-    needs: u8,
-    seconds: u64,
-}
-
-/// A case with its default marks: every runtime must pass it, in a minute.
-#[must_use]
-pub const fn case(name: &'static str, body: fn(&Sandbox)) -> Case {
-    Case { name, body, extension: false, known_gap: None, lacks: [None; 3], needs: 0, seconds: 60 }
-}
-
-impl Case {
-    /// Only our runtime has this; the others skip it.
-    #[must_use]
-    pub const fn extension(mut self) -> Self {
-        self.extension = true;
-        self
-    }
-
-    /// Our runtime does not do this yet: the case counts as ignored while it fails, and as failed when it passes.
-    #[must_use]
-    pub const fn known_gap(mut self, reason: &'static str) -> Self {
-        self.known_gap = Some(reason);
-        self
-    }
-
-    /// Debian's runc cannot do this; the reason says since when runc can.
-    #[must_use]
-    pub const fn not_runc(mut self, reason: &'static str) -> Self {
-        self.lacks[0] = Some((Flavor::Runc, reason));
-        self
-    }
-
-    /// Debian's crun cannot do this.
-    #[must_use]
-    pub const fn not_crun(mut self, reason: &'static str) -> Self {
-        self.lacks[1] = Some((Flavor::Crun, reason));
-        self
-    }
-
-    /// It holds only where the runtime's caller has this.
-    #[must_use]
-    pub const fn needs(mut self, need: Need) -> Self {
-        self.needs |= need as u8;
-        self
-    }
-
-    /// Another time limit than a minute.
-    #[must_use]
-    pub const fn seconds(mut self, seconds: u64) -> Self {
-        self.seconds = seconds;
-        self
-    }
-
-    /// Why this case is not run on such a runtime; `ORLOP_TEST_MARKED=1` runs what peers are said to lack, to check the marks.
-    fn ignored_on(&self, flavor: Flavor, world: World) -> Option<String> {
-        if std::env::var_os("ORLOP_TEST_MARKED").is_some() {
-            return None;
-        }
-        if self.extension && flavor != Flavor::Orlop {
-            return Some("an extension of ours".into());
-        }
-        if let Some(reason) = world.lacks(self.needs) {
-            return Some(reason);
-        }
-        let (_, reason) = self.lacks.iter().flatten().find(|(lacking, _)| *lacking == flavor)?;
-        Some(format!("{flavor:?} lacks it: {reason}"))
-    }
-}
-
-/// Makes a list of cases from functions: `cases![plain, ours.extension(), long.seconds(300)]`.
-#[macro_export]
-macro_rules! cases {
-    ($($name:ident $(. $mark:ident ( $($argument:expr),* ))* ),* $(,)?) => {
-        &[ $( $crate::case(stringify!($name), $name) $( .$mark($($argument),*) )* ),* ]
-    };
-}
+use crate::{Case, Sandbox, Subject, World, leak, process, sys};
 
 /// What became of one case.
 enum Outcome {
@@ -143,9 +58,9 @@ impl Options {
     }
 }
 
-/// Runs the groups of cases that the arguments select and reports; the whole of a test program's `main`.
+/// Runs those of the program's cases that the arguments select and reports; the whole of a test program's `main`.
 #[must_use]
-pub fn run(program: &str, groups: &[(&str, &[Case])]) -> ExitCode {
+pub fn run() -> ExitCode {
     // A test program itself stands in CRIU's place, started as `criu swrk FD`.
     let mut args = std::env::args().skip(1);
     if args.next().as_deref() == Some("swrk") {
@@ -158,10 +73,7 @@ pub fn run(program: &str, groups: &[(&str, &[Case])]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let all: Vec<(String, &Case)> = groups
-        .iter()
-        .flat_map(|(group, cases)| cases.iter().map(move |case| (format!("{group}::{}", case.name), case)))
-        .collect();
+    let all: Vec<(String, &Case)> = Case::all().into_iter().map(|case| (case.full_name(), case)).collect();
     let chosen: Vec<_> = all.iter().filter(|(name, _)| options.wants(name)).collect();
     if options.list {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
@@ -172,7 +84,7 @@ pub fn run(program: &str, groups: &[(&str, &[Case])]) -> ExitCode {
     }
     let subject = Subject::from_environment();
     println!("\nrunning {} tests of {} ({})", chosen.len(), subject.path.display(), subject.version);
-    let run = Run::new(program, subject, options.show_output);
+    let run = Run::new(all[0].1.program(), subject, options.show_output);
     let started = Instant::now();
     let (mut passed, mut failures, mut ignored) = (0, Vec::new(), Vec::new());
     for (number, (name, case)) in chosen.iter().enumerate() {
@@ -288,8 +200,7 @@ impl Run {
             print!("{text}");
         }
         self.clean_after(&tag);
-        let gap = case.known_gap.filter(|_| self.subject.flavor == Flavor::Orlop);
-        match (status, gap) {
+        match (status, case.gap_of(self.subject.flavor)) {
             (Ok(0), None) => Outcome::Passed,
             (Ok(0), Some(reason)) => Outcome::Failed(format!("passes now: take the mark off (known gap: {reason})")),
             (Ok(SKIPPED), _) => Outcome::Ignored(fs::read_to_string(&reason_file).unwrap_or_default()),
@@ -302,7 +213,7 @@ impl Run {
     /// The exit code of the case's process, or how it ended otherwise.
     fn fork_case(&self, case: &Case, tag: &str, output: &Path, reason_file: &Path) -> Result<i32, String> {
         let Some(child) = sys::fork() else { self.child(case, tag, output, reason_file) };
-        let until = Instant::now() + Duration::from_secs(case.seconds);
+        let until = Instant::now() + case.time_limit();
         loop {
             match waitpid(child, Some(WaitPidFlag::WNOHANG)).expect("waitpid") {
                 WaitStatus::StillAlive => {}
@@ -315,7 +226,8 @@ impl Run {
                 let list: Vec<_> = tree.iter().map(|p| format!("  {} {} {}", p.pid, p.state, p.command)).collect();
                 process::kill_hard(child.as_raw());
                 waitpid(child, None).expect("waitpid");
-                return Err(format!("not done after {} s; its processes were\n{}", case.seconds, list.join("\n")));
+                let seconds = case.time_limit().as_secs();
+                return Err(format!("not done after {seconds} s; its processes were\n{}", list.join("\n")));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -330,7 +242,7 @@ impl Run {
         std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
         let sandbox =
             Sandbox::enter(self.subject.clone(), self.world, tag.to_owned(), &self.base, reason_file.to_owned());
-        let body = std::panic::catch_unwind(AssertUnwindSafe(|| (case.body)(&sandbox)));
+        let body = std::panic::catch_unwind(AssertUnwindSafe(|| case.run(&sandbox)));
         if body.is_err() {
             sys::exit_now(101);
         }

@@ -65,20 +65,17 @@ fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-/// The tests of one file: functions after `#[test]`, and those that a list of `cases![…]` names.
+/// The tests of one file: functions after `#[test]` or `#[case…]`, and those that a list of `cases![…]` names.
 fn tests_in(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for part in text.split("#[test]").skip(1) {
-        if let Some(name) = part.split("fn ").nth(1).and_then(|rest| rest.split('(').next()) {
-            names.push(name.to_owned());
-        }
-    }
+    let marks = ["#[test]", "#[case]", "#[case("];
+    let after = marks.iter().flat_map(|mark| text.split(mark).skip(1));
+    let mut names: Vec<_> =
+        after.filter_map(|rest| rest.split("fn ").nth(1)?.split('(').next()).map(str::to_owned).collect();
     for list in text.split("cases![").skip(1) {
-        let list = list.split("\n];").next().unwrap_or_default();
-        for line in list.lines() {
-            let name: String = line.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            names.push(name);
-        }
+        let lines = list.split("\n];").next().unwrap_or_default().lines();
+        names.extend(lines.map(|line| {
+            line.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
+        }));
     }
     names
 }

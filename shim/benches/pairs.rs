@@ -31,17 +31,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client::{Events, Shim, Stdio3, bundle, shim_program};
-use orlop_integration::{Case, Sandbox, cases};
-
-const CASES: &[Case] = cases![in_turns.seconds(600)];
+use orlop_integration::{Sandbox, case};
 
 fn main() -> std::process::ExitCode {
-    orlop_integration::run("pairs", &[("pairs", CASES)])
+    orlop_integration::run()
 }
 
 /// The times of each step, by the program and the step's name.
 type Times = BTreeMap<(&'static str, &'static str), Vec<Duration>>;
 
+#[case(seconds(600))]
 fn in_turns(t: &Sandbox) {
     let peer = std::env::var("ORLOP_SHIM_PEER").unwrap_or_default();
     t.need(!peer.is_empty(), "ORLOP_SHIM_PEER names no shim to compare with");

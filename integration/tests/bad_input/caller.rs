@@ -6,25 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use orlop_integration::{Case, Cmd, Sandbox, cases, leak};
+use orlop_integration::{Cmd, Sandbox, case, leak};
 use serde_json::json;
 
 use crate::nothing_left;
 
-pub(crate) const CASES: &[Case] = cases![
-    ignored_sigchld.seconds(120),
-    ignored_sigchld_with_hooks,
-    file_size_limits.not_runc("its runtime writes the state whatever comes").not_crun("not compared").seconds(120),
-    a_state_directory_that_is_full.not_runc("not compared").not_crun("not compared").seconds(600),
-    descriptor_limits_of_every_verb.not_runc("its Go runtime needs more").not_crun("not compared").seconds(300),
-    closed_standard_streams.not_crun("not compared"),
-    pause_against_kill.not_runc("not compared").not_crun("not compared").seconds(300),
-    an_init_out_of_memory_is_named.extension().seconds(120),
-    exec_while_the_container_ends.extension().seconds(120),
-    a_pid_namespace_that_has_ended.extension(),
-    newuidmap_that_hangs.extension().seconds(120),
-];
-
+#[case(seconds(120))]
 fn ignored_sigchld(t: &Sandbox) {
     let c = t.container("a");
     let _ = c.sh("exit 3").run_cmd(&[]).ignoring_children().run().code(3);
@@ -41,6 +28,7 @@ fn ignored_sigchld(t: &Sandbox) {
     let _ = c.simple_cmd("delete", &["--force"], &[]).ignoring_children().run().ok();
 }
 
+#[case]
 fn ignored_sigchld_with_hooks(t: &Sandbox) {
     let c = t.container("a");
     for kind in ["createRuntime", "createContainer", "poststop"] {
@@ -52,6 +40,7 @@ fn ignored_sigchld_with_hooks(t: &Sandbox) {
     let _ = c.simple_cmd("delete", &["--force"], &[]).ignoring_children().run().ok();
 }
 
+#[case(not_runc("its runtime writes the state whatever comes"), not_crun("not compared"), seconds(120))]
 fn file_size_limits(t: &Sandbox) {
     let mut codes = Vec::new();
     for blocks in [0, 1, 2, 4, 6, 8, 16, 64] {
@@ -73,6 +62,7 @@ fn file_size_limits(t: &Sandbox) {
     assert!(codes.first() != Some(&0) && codes.last() == Some(&0), "{codes:?}");
 }
 
+#[case(not_runc("not compared"), not_crun("not compared"), seconds(600))]
 fn a_state_directory_that_is_full(t: &Sandbox) {
     fs::create_dir(&t.root).unwrap();
     fs::set_permissions(&t.root, fs::Permissions::from_mode(0o700)).unwrap();
@@ -99,6 +89,7 @@ fn a_state_directory_that_is_full(t: &Sandbox) {
     assert!(codes.first() != Some(&0) && codes.last() == Some(&0), "{codes:?}");
 }
 
+#[case(not_runc("its Go runtime needs more"), not_crun("not compared"), seconds(300))]
 fn descriptor_limits_of_every_verb(t: &Sandbox) {
     let limited = |verb: &str, count: u64, command: Cmd| {
         let out = command.descriptors(count).run();
@@ -136,6 +127,7 @@ fn descriptor_limits_of_every_verb(t: &Sandbox) {
     }
 }
 
+#[case(not_crun("not compared"))]
 fn closed_standard_streams(t: &Sandbox) {
     let told = t.dir.join("told");
     fs::create_dir(&told).unwrap();
@@ -160,6 +152,7 @@ fn closed_standard_streams(t: &Sandbox) {
 }
 
 /// A freeze that another verb undoes must not be waited for, with the lock held.
+#[case(not_runc("not compared"), not_crun("not compared"), seconds(300))]
 fn pause_against_kill(t: &Sandbox) {
     let c = t.container("a");
     c.sh("for n in 1 2 3 4 5 6 7 8; do (while :; do :; done) & done; exec /probe pause");
@@ -176,6 +169,7 @@ fn pause_against_kill(t: &Sandbox) {
     }
 }
 
+#[case(extension, seconds(120))]
 fn an_init_out_of_memory_is_named(t: &Sandbox) {
     t.need(t.controller("memory", "").is_some(), "no memory controller");
     let c = t.container("a");
@@ -192,6 +186,7 @@ fn an_init_out_of_memory_is_named(t: &Sandbox) {
 }
 
 /// The exec may come too late at any of its steps; what it says then must be about that.
+#[case(extension, seconds(120))]
 fn exec_while_the_container_ends(t: &Sandbox) {
     let c = t.container("a");
     for round in 0..40_u64 {
@@ -206,6 +201,7 @@ fn exec_while_the_container_ends(t: &Sandbox) {
     }
 }
 
+#[case(extension)]
 fn a_pid_namespace_that_has_ended(t: &Sandbox) {
     let first = t.container("first");
     let pid = first.run_paused();
@@ -223,6 +219,7 @@ fn a_pid_namespace_that_has_ended(t: &Sandbox) {
 
 const USER: u32 = 54_321;
 
+#[case(extension, seconds(120))]
 fn newuidmap_that_hangs(t: &Sandbox) {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
     let bin = t.dir.join("bin");

@@ -8,29 +8,11 @@ mod state;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use orlop_integration::{Case, Container, Flavor, Output, Sandbox, cases, leak};
+use orlop_integration::{Container, Flavor, Output, Sandbox, case, leak};
 use serde_json::{Value, json};
 
-const CASES: &[Case] = cases![
-    wrong_configs_with_their_exact_messages.extension().seconds(300),
-    wrong_configs_that_everybody_refuses.not_crun("accepts several"),
-    host_facts_that_do_not_fit,
-    bundles,
-    identifiers,
-    an_id_that_exists,
-    options_of_every_verb,
-    process_files,
-    resources_files,
-    the_file_for_start_that_is_damaged.extension(),
-    state_files_that_are_damaged.not_crun("not compared"),
-    a_config_that_changes_after_create,
-    deep_and_huge_configs,
-];
-
 fn main() -> std::process::ExitCode {
-    let groups =
-        [("bad_input", CASES), ("caller", caller::CASES), ("state", state::CASES), ("mutations", mutations::CASES)];
-    orlop_integration::run("bad_input", &groups)
+    orlop_integration::run()
 }
 
 /// What every failure must look like.
@@ -63,6 +45,7 @@ fn apply(config: &mut Value, operation: &Value) {
 }
 
 /// The table that the config model's own tests use, through the program.
+#[case(extension, seconds(300))]
 fn wrong_configs_with_their_exact_messages(t: &Sandbox) {
     // Carried in the program, which may run on another root than the one it was built on (a guest).
     let table = include_bytes!("../../../runtime-core/tests/data/bad-configs.json");
@@ -158,6 +141,7 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
     ]
 }
 
+#[case(not_crun("accepts several"))]
 fn wrong_configs_that_everybody_refuses(t: &Sandbox) {
     for (n, (pointer, value)) in wrong_values().into_iter().enumerate() {
         let c = t.container(&format!("c{n}"));
@@ -175,6 +159,7 @@ fn wrong_configs_that_everybody_refuses(t: &Sandbox) {
     nothing_left(t, "wrong configs");
 }
 
+#[case]
 fn host_facts_that_do_not_fit(t: &Sandbox) {
     type Change = fn(&Container<'_>);
     let table: &[(&str, Change)] = &[
@@ -212,6 +197,7 @@ fn host_facts_that_do_not_fit(t: &Sandbox) {
     }
 }
 
+#[case]
 fn bundles(t: &Sandbox) {
     let c = t.container("a");
     c.write();
@@ -251,6 +237,7 @@ fn bundles(t: &Sandbox) {
     nothing_left(t, "bad bundles");
 }
 
+#[case]
 fn identifiers(t: &Sandbox) {
     let c = t.container("a");
     c.write();
@@ -291,6 +278,7 @@ fn identifiers(t: &Sandbox) {
     assert!(!t.dir.join("x").is_dir());
 }
 
+#[case]
 fn an_id_that_exists(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -300,6 +288,7 @@ fn an_id_that_exists(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn options_of_every_verb(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -341,6 +330,7 @@ fn options_of_every_verb(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn process_files(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -366,6 +356,7 @@ fn process_files(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn resources_files(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -382,6 +373,7 @@ fn resources_files(t: &Sandbox) {
 }
 
 /// Damage to the state on disk must lead to errors, and `delete --force` must still take the container away.
+#[case(not_crun("not compared"))]
 fn state_files_that_are_damaged(t: &Sandbox) {
     for (n, text) in ["", "{", "null", "[]", "{\"id\": 5}"].iter().enumerate() {
         let c = t.container(&format!("c{n}"));
@@ -410,6 +402,7 @@ fn state_files_that_are_damaged(t: &Sandbox) {
 }
 
 /// What `create` leaves for `start` to read is refused by name when it is damaged or of another version, and read as nothing else.
+#[case(extension)]
 fn the_file_for_start_that_is_damaged(t: &Sandbox) {
     type Damage = fn(&mut Vec<u8>);
     let damage: [(&str, Damage); 7] = [
@@ -443,6 +436,7 @@ fn the_file_for_start_that_is_damaged(t: &Sandbox) {
     }
 }
 
+#[case]
 fn a_config_that_changes_after_create(t: &Sandbox) {
     let c = t.container("a");
     c.sh("touch /tmp/old; exec /probe pause").create().ok();
@@ -456,6 +450,7 @@ fn a_config_that_changes_after_create(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case]
 fn deep_and_huge_configs(t: &Sandbox) {
     let c = t.container("a");
     let bundle = c.bundle.display().to_string();

@@ -3,12 +3,10 @@
 //!
 //! `ORLOP_MUTATIONS` sets how many are tried (120), `ORLOP_SEED` where the row of them starts: a failure names its seed.
 
-use orlop_integration::{Case, Container, Flavor, Output, Sandbox, cases};
+use orlop_integration::{Container, Flavor, Output, Sandbox, case};
 use serde_json::{Value, json};
 
 use crate::nothing_left;
-
-pub(crate) const CASES: &[Case] = cases![mutations_of_a_valid_config.seconds(900)];
 
 /// Values of every type, and those at the edges of what types and kernels take.
 const STRANGE: &str = r#"[null, true, false, 0, 1, -1, 0.5, 65536, 4294967295, 4294967296, 18446744073709551615, -9223372036854775808,
@@ -137,6 +135,7 @@ fn near(old: &Value, row: &mut Row) -> Value {
     }
 }
 
+#[case(seconds(900))]
 fn mutations_of_a_valid_config(t: &Sandbox) {
     let (rounds, start) = (number("ORLOP_MUTATIONS", 120), number("ORLOP_SEED", 0x9e37_79b9_7f4a_7c15));
     let strange: Vec<Value> = serde_json::from_str(STRANGE).unwrap();

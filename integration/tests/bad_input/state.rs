@@ -6,19 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use orlop_integration::{Case, Container, Sandbox, cases, process};
+use orlop_integration::{Container, Sandbox, case, process};
 use serde_json::json;
 
 use crate::nothing_left;
-
-pub(crate) const CASES: &[Case] = cases![
-    state_files_of_another_kind.extension().seconds(120),
-    a_huge_state_file_is_not_read.extension().seconds(120),
-    state_bytes_that_are_damaged.extension().seconds(600),
-    blocks_that_are_damaged.extension().seconds(600),
-    a_block_of_another_version.extension().seconds(120),
-    a_nested_control_group_is_another_containers.extension().seconds(120),
-];
 
 /// How many places of a file are tried; `ORLOP_DAMAGE_POINTS` sets another number, `all` for every byte.
 fn places(length: u64) -> Vec<u64> {
@@ -44,6 +35,7 @@ fn deleted(c: &Container<'_>, pid: i32, what: &str) {
     fs::remove_dir_all(&c.bundle).unwrap();
 }
 
+#[case(extension, seconds(120))]
 fn state_files_of_another_kind(t: &Sandbox) {
     let outside = t.dir.join("outside.json");
     fs::write(&outside, "{}").unwrap();
@@ -73,6 +65,7 @@ fn state_files_of_another_kind(t: &Sandbox) {
     assert_eq!(fs::read_to_string(outside).unwrap(), "{}");
 }
 
+#[case(extension, seconds(120))]
 fn a_huge_state_file_is_not_read(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -86,6 +79,7 @@ fn a_huge_state_file_is_not_read(t: &Sandbox) {
 }
 
 /// One byte is another one; whether that is noticed or means the same, nothing hangs and all goes away.
+#[case(extension, seconds(600))]
 fn state_bytes_that_are_damaged(t: &Sandbox) {
     let c = t.container("first");
     c.run_paused();
@@ -139,6 +133,7 @@ fn start_with(c: &Container<'_>, change: &dyn Fn(&fs::File), what: &str) -> orlo
     out
 }
 
+#[case(extension, seconds(600))]
 fn blocks_that_are_damaged(t: &Sandbox) {
     let c = t.container("first");
     c.create().ok();
@@ -164,6 +159,7 @@ fn blocks_that_are_damaged(t: &Sandbox) {
 }
 
 /// The first words say what the file is: another runtime's is refused by that, whatever else is in it.
+#[case(extension, seconds(120))]
 fn a_block_of_another_version(t: &Sandbox) {
     let c = t.container("a");
     let out = start_with(
@@ -180,6 +176,7 @@ fn a_block_of_another_version(t: &Sandbox) {
 }
 
 /// `delete --force` ends its own container, not one that somebody else has put below its control group.
+#[case(extension, seconds(120))]
 fn a_nested_control_group_is_another_containers(t: &Sandbox) {
     let outer = t.container("outer");
     outer.run_paused();

@@ -3,18 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use orlop_integration::{Case, Sandbox, cases};
+use orlop_integration::{Sandbox, case};
 
 use crate::restoring::{images, restore};
 use orlop_integration::double::{asked, was_asked};
 
-pub(crate) const CASES: &[Case] = cases![
-    wrong_descriptors_are_refused_by_their_place.extension(),
-    links_are_not_followed.extension(),
-    a_directory_without_images_is_none.extension(),
-    cve_2026_53492_the_bundle_alone_is_the_config.extension(),
-];
-
+#[case(extension)]
 fn wrong_descriptors_are_refused_by_their_place(t: &Sandbox) {
     let c = t.container("a");
     let file = t.dir.join("images/descriptors.json");
@@ -32,6 +26,7 @@ fn wrong_descriptors_are_refused_by_their_place(t: &Sandbox) {
     assert!(!was_asked(t, "restore"));
 }
 
+#[case(extension)]
 fn links_are_not_followed(t: &Sandbox) {
     let c = t.container("a");
     let victim = t.dir.join("victim");
@@ -76,6 +71,7 @@ fn restore_without_writing(c: &orlop_integration::Container<'_>) -> orlop_integr
     orlop_integration::double::with(c.sandbox, cmd, "good")
 }
 
+#[case(extension)]
 fn a_directory_without_images_is_none(t: &Sandbox) {
     let c = t.container("a");
     c.write();
@@ -89,6 +85,7 @@ fn a_directory_without_images_is_none(t: &Sandbox) {
 
 /// Archives of engines carry configs beside CRIU's images: a runtime that took mounts, annotations or hooks from them would do what
 /// whoever made the archive wants.
+#[case(extension)]
 fn cve_2026_53492_the_bundle_alone_is_the_config(t: &Sandbox) {
     let c = t.container("a");
     let dir = images(t);

@@ -7,7 +7,5 @@ mod restoring;
 mod saving;
 
 fn main() -> std::process::ExitCode {
-    let groups =
-        [("saving", saving::CASES), ("restoring", restoring::CASES), ("images", images::CASES), ("real", real::CASES)];
-    orlop_integration::run("checkpoint", &groups)
+    orlop_integration::run()
 }

@@ -7,27 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use orlop_integration::console::Receiver;
-use orlop_integration::{Case, Cmd, Container, Output, Sandbox, cases};
+use orlop_integration::{Cmd, Container, Output, Sandbox, case};
 use serde_json::json;
-
-pub(crate) const CASES: &[Case] = cases![
-    a_counter_goes_on_where_it_was.seconds(240),
-    one_that_is_left_running_can_be_restored_beside_itself
-        .not_runc("--manage-cgroups-mode ignore since 1.2")
-        .seconds(240),
-    a_second_dump_rests_on_the_first.seconds(240),
-    a_tcp_connection_goes_on.extension().seconds(240),
-    mounts_from_outside_are_there_again.seconds(240),
-    a_root_on_a_shared_mount_is_there_again.seconds(240),
-    a_joined_network_namespace_is_joined_again.seconds(240),
-    a_terminal_goes_on.seconds(240),
-    pipes_lead_to_the_new_caller.seconds(240),
-    in_the_foreground_it_ends_as_its_process_does.seconds(240),
-    exec_and_limits_are_as_before.not_runc("its exec stays out of the time namespace").seconds(240),
-    systemd_makes_the_scope_again.extension().seconds(240),
-    a_user_namespace_is_made_again.extension().seconds(240),
-    a_root_that_is_not_the_old_one_is_an_error.extension().seconds(240),
-];
 
 /// Skips unless CRIU says that it works on this kernel: an old one may know nothing of what the kernel maps into each process.
 fn need_criu(t: &Sandbox) {
@@ -94,6 +75,7 @@ fn wait_for_more(c: &Container<'_>, than: u32) {
     c.sandbox.wait_until(&format!("a count above {than}, which is {}", count(c)), || count(c) > than);
 }
 
+#[case(seconds(240))]
 fn a_counter_goes_on_where_it_was(t: &Sandbox) {
     need_criu(t);
     let c = counter(t, "a");
@@ -119,6 +101,7 @@ fn a_counter_goes_on_where_it_was(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_runc("--manage-cgroups-mode ignore since 1.2"), seconds(240))]
 fn one_that_is_left_running_can_be_restored_beside_itself(t: &Sandbox) {
     need_criu(t);
     let c = counter(t, "a");
@@ -135,6 +118,7 @@ fn one_that_is_left_running_can_be_restored_beside_itself(t: &Sandbox) {
     other.end();
 }
 
+#[case(seconds(240))]
 fn a_second_dump_rests_on_the_first(t: &Sandbox) {
     need_criu(t);
     let c = counter(t, "a");
@@ -157,6 +141,7 @@ fn a_second_dump_rests_on_the_first(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension, seconds(240))]
 fn a_tcp_connection_goes_on(t: &Sandbox) {
     need_criu(t);
     let c = t.container("a");
@@ -187,6 +172,7 @@ fn works(t: &Sandbox, tool: &str) -> bool {
     there && t.program(tool, &["list", "tables"]).run().code == 0
 }
 
+#[case(seconds(240))]
 fn mounts_from_outside_are_there_again(t: &Sandbox) {
     need_criu(t);
     let c = counter(t, "a");
@@ -213,6 +199,7 @@ fn mounts_from_outside_are_there_again(t: &Sandbox) {
 }
 
 /// As on hosts whose init makes all mounts shared: the container's root is a slave of the host's mount, and so it has to be again.
+#[case(seconds(240))]
 fn a_root_on_a_shared_mount_is_there_again(t: &Sandbox) {
     use nix::mount::{MntFlags, MsFlags, mount, umount2};
     need_criu(t);
@@ -236,6 +223,7 @@ fn a_root_on_a_shared_mount_is_there_again(t: &Sandbox) {
     umount2(&c.bundle, MntFlags::MNT_DETACH).unwrap();
 }
 
+#[case(seconds(240))]
 fn a_joined_network_namespace_is_joined_again(t: &Sandbox) {
     need_criu(t);
     let first = t.container("first");
@@ -254,6 +242,7 @@ fn a_joined_network_namespace_is_joined_again(t: &Sandbox) {
     first.end();
 }
 
+#[case(seconds(240))]
 fn a_terminal_goes_on(t: &Sandbox) {
     need_criu(t);
     let c = t.container("a");
@@ -277,6 +266,7 @@ fn a_terminal_goes_on(t: &Sandbox) {
     c.end();
 }
 
+#[case(seconds(240))]
 fn pipes_lead_to_the_new_caller(t: &Sandbox) {
     need_criu(t);
     let c = counter(t, "a");
@@ -296,6 +286,7 @@ fn pipes_lead_to_the_new_caller(t: &Sandbox) {
     assert!(numbers.len() >= 3);
 }
 
+#[case(seconds(240))]
 fn in_the_foreground_it_ends_as_its_process_does(t: &Sandbox) {
     need_criu(t);
     let c = t.container("a");
@@ -310,6 +301,7 @@ fn in_the_foreground_it_ends_as_its_process_does(t: &Sandbox) {
     c.simple("state", &[], &[]).fails();
 }
 
+#[case(not_runc("its exec stays out of the time namespace"), seconds(240))]
 fn exec_and_limits_are_as_before(t: &Sandbox) {
     need_criu(t);
     let c = counter(t, "a");
@@ -331,6 +323,7 @@ fn exec_and_limits_are_as_before(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension, seconds(240))]
 fn a_root_that_is_not_the_old_one_is_an_error(t: &Sandbox) {
     need_criu(t);
     let c = counter(t, "a");
@@ -343,6 +336,7 @@ fn a_root_that_is_not_the_old_one_is_an_error(t: &Sandbox) {
     assert!(failed.logged_error().unwrap().contains("busybox"));
 }
 
+#[case(extension, seconds(240))]
 fn systemd_makes_the_scope_again(t: &Sandbox) {
     need_criu(t);
     t.need_promised("systemd", Path::new("/run/systemd/system").is_dir(), "systemd is not the init");
@@ -365,6 +359,7 @@ fn systemd_makes_the_scope_again(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension, seconds(240))]
 fn a_user_namespace_is_made_again(t: &Sandbox) {
     need_criu(t);
     t.need(t.has_user_namespaces(), "no user namespaces");

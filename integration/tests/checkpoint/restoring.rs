@@ -3,33 +3,10 @@
 use std::fs;
 
 use orlop_integration::console::Receiver;
-use orlop_integration::{Case, Cmd, Container, Sandbox, cases, process};
+use orlop_integration::{Cmd, Container, Sandbox, case, process};
 use serde_json::json;
 
 use orlop_integration::double::{self, asked, was_asked};
-
-pub(crate) const CASES: &[Case] = cases![
-    a_restored_container_is_an_ordinary_one.extension(),
-    in_the_foreground_it_ends_as_its_process_does.extension(),
-    the_request_says_where_everything_is.extension(),
-    every_flag_reaches_criu.extension(),
-    pipes_become_those_of_the_caller.extension(),
-    joined_namespaces_are_handed_over.extension(),
-    what_mounts_go_on_is_made.extension(),
-    hooks_of_the_runtime_are_run.extension(),
-    a_failing_hook_stops_it.extension(),
-    limits_are_set.extension(),
-    whatever_criu_does_nothing_is_left.extension(),
-    a_hanging_criu_is_ended.extension(),
-    what_a_killed_restore_leaves_is_deleted.extension(),
-    an_id_is_restored_once.extension(),
-    cve_2026_119101_links_do_not_rename_a_mount.extension(),
-    cve_2026_115520_confusable_mounts_are_refused.extension(),
-    nothing_is_made_in_a_read_only_source.extension(),
-    cve_2026_18107_more_rights_than_the_configs_are_refused.extension(),
-    terminals_need_somebody_who_takes_them.extension(),
-    wrong_words_are_refused.extension(),
-];
 
 /// Images as a checkpoint leaves them.
 pub(crate) fn images(t: &Sandbox) -> String {
@@ -52,6 +29,7 @@ fn verb(c: &Container<'_>, behaviour: &str, images: &str, flags: &[&str]) -> Cmd
     double::with(c.sandbox, c.simple_cmd("restore", &all, &[]), behaviour)
 }
 
+#[case(extension)]
 fn a_restored_container_is_an_ordinary_one(t: &Sandbox) {
     let c = t.container("a");
     let file = t.dir.join("pid");
@@ -75,6 +53,7 @@ fn a_restored_container_is_an_ordinary_one(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn in_the_foreground_it_ends_as_its_process_does(t: &Sandbox) {
     let c = t.container("a");
     verb(&c, "ends", &images(t), &[]).run().code(7);
@@ -87,6 +66,7 @@ fn in_the_foreground_it_ends_as_its_process_does(t: &Sandbox) {
     c.simple("state", &[], &[]).fails();
 }
 
+#[case(extension)]
 fn the_request_says_where_everything_is(t: &Sandbox) {
     let c = t.container("a");
     let file = t.dir.join("file");
@@ -122,6 +102,7 @@ fn the_request_says_where_everything_is(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn every_flag_reaches_criu(t: &Sandbox) {
     let c = t.container("a");
     for (flags, field, value) in [
@@ -143,6 +124,7 @@ fn every_flag_reaches_criu(t: &Sandbox) {
     }
 }
 
+#[case(extension)]
 fn pipes_become_those_of_the_caller(t: &Sandbox) {
     let c = t.container("a");
     let dir = images(t);
@@ -152,6 +134,7 @@ fn pipes_become_those_of_the_caller(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn joined_namespaces_are_handed_over(t: &Sandbox) {
     let first = t.container("first");
     let pid = first.run_paused();
@@ -170,6 +153,7 @@ fn joined_namespaces_are_handed_over(t: &Sandbox) {
     first.end();
 }
 
+#[case(extension)]
 fn what_mounts_go_on_is_made(t: &Sandbox) {
     let c = t.container("a");
     let (outer, inner) = (t.dir.join("outer"), t.dir.join("inner"));
@@ -195,6 +179,7 @@ fn what_mounts_go_on_is_made(t: &Sandbox) {
     restore(&c, "good", &[]).run().code(1).says("make mount target").says("not a directory");
 }
 
+#[case(extension)]
 fn hooks_of_the_runtime_are_run(t: &Sandbox) {
     let c = t.container("a");
     let log = t.dir.join("hooks");
@@ -215,6 +200,7 @@ fn hooks_of_the_runtime_are_run(t: &Sandbox) {
     assert!(lines[1].contains(&format!("\"pid\":{pid}")) && lines[1].contains("\"creating\""), "{}", lines[1]);
 }
 
+#[case(extension)]
 fn a_failing_hook_stops_it(t: &Sandbox) {
     let c = t.container("a");
     c.set("/hooks/createRuntime", json!([{ "path": "/bin/false" }]));
@@ -223,6 +209,7 @@ fn a_failing_hook_stops_it(t: &Sandbox) {
     assert_eq!(points, "setup-namespaces false\n", "CRIU was told");
 }
 
+#[case(extension)]
 fn limits_are_set(t: &Sandbox) {
     let c = t.container("a");
     t.need(t.controller("pids", "").is_some(), "no pids controller");
@@ -233,6 +220,7 @@ fn limits_are_set(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn whatever_criu_does_nothing_is_left(t: &Sandbox) {
     let c = t.container("a");
     let file = t.dir.join("pid");
@@ -256,6 +244,7 @@ fn whatever_criu_does_nothing_is_left(t: &Sandbox) {
     }
 }
 
+#[case(extension)]
 fn a_hanging_criu_is_ended(t: &Sandbox) {
     let c = t.container("a");
     restore(&c, "hangs", &["--timeout", "700ms"]).run().code(1).says("does not come to an end of the restore");
@@ -263,6 +252,7 @@ fn a_hanging_criu_is_ended(t: &Sandbox) {
 }
 
 /// SIGKILL of the runtime while CRIU is at work: the intent on disk leads to all that is there.
+#[case(extension)]
 fn what_a_killed_restore_leaves_is_deleted(t: &Sandbox) {
     for verb in ["delete", "gc"] {
         let c = t.container(verb);
@@ -282,6 +272,7 @@ fn what_a_killed_restore_leaves_is_deleted(t: &Sandbox) {
 }
 
 /// What a mount is called is the config's word alone: where links of the image lead makes no difference.
+#[case(extension)]
 fn cve_2026_119101_links_do_not_rename_a_mount(t: &Sandbox) {
     let c = t.container("a");
     let (good, other) = (t.dir.join("good"), t.dir.join("other"));
@@ -298,6 +289,7 @@ fn cve_2026_119101_links_do_not_rename_a_mount(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn cve_2026_115520_confusable_mounts_are_refused(t: &Sandbox) {
     let c = t.container("a");
     let source = t.dir.join("source");
@@ -307,6 +299,7 @@ fn cve_2026_115520_confusable_mounts_are_refused(t: &Sandbox) {
     assert!(!was_asked(t, "restore"));
 }
 
+#[case(extension)]
 fn nothing_is_made_in_a_read_only_source(t: &Sandbox) {
     let c = t.container("a");
     let (outer, inner) = (t.dir.join("outer"), t.dir.join("inner"));
@@ -323,6 +316,7 @@ fn nothing_is_made_in_a_read_only_source(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn cve_2026_18107_more_rights_than_the_configs_are_refused(t: &Sandbox) {
     let c = t.container("a");
     restore(&c, "more-rights", &[]).run().code(1).says("config /process/capabilities").says("which are not given");
@@ -339,6 +333,7 @@ fn cve_2026_18107_more_rights_than_the_configs_are_refused(t: &Sandbox) {
     restore(&c, "good", &[]).run().code(1).says("config /linux/seccomp").says("no seccomp filter");
 }
 
+#[case(extension)]
 fn an_id_is_restored_once(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -348,6 +343,7 @@ fn an_id_is_restored_once(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn terminals_need_somebody_who_takes_them(t: &Sandbox) {
     let c = t.container("a");
     let socket = Receiver::new(&t.dir.join("console"));
@@ -359,6 +355,7 @@ fn terminals_need_somebody_who_takes_them(t: &Sandbox) {
     assert!(!was_asked(t, "restore"));
 }
 
+#[case(extension)]
 fn wrong_words_are_refused(t: &Sandbox) {
     let c = t.container("a");
     for (flags, words) in [

@@ -2,30 +2,10 @@
 
 use std::fs;
 
-use orlop_integration::{Case, Container, Output, Sandbox, cases};
+use orlop_integration::{Container, Output, Sandbox, case};
 use serde_json::json;
 
 use orlop_integration::double::{self, asked, was_asked};
-
-pub(crate) const CASES: &[Case] = cases![
-    a_saved_container_is_gone.extension(),
-    poststop_hooks_are_run.extension(),
-    one_that_is_left_running_runs.extension(),
-    a_pre_dump_saves_memory_only.extension(),
-    the_request_says_what_criu_needs.extension(),
-    every_flag_reaches_criu.extension(),
-    a_joined_network_namespace_is_external.extension(),
-    the_standard_streams_are_written_down.extension(),
-    without_criu_it_says_so.extension(),
-    whatever_criu_does_the_container_runs_on.extension(),
-    a_criu_that_dies_over_a_frozen_container_leaves_it_running.extension(),
-    a_hanging_criu_is_ended.extension(),
-    only_a_live_container_is_saved.extension(),
-    a_paused_container_is_saved.extension(),
-    what_cannot_come_back_is_refused.extension(),
-    the_status_descriptor_gets_its_byte.extension(),
-    wrong_words_are_refused.extension(),
-];
 
 /// A checkpoint with these flags, by a double that behaves so.
 fn checkpoint(c: &Container<'_>, behaviour: &str, flags: &[&str]) -> Output {
@@ -34,6 +14,7 @@ fn checkpoint(c: &Container<'_>, behaviour: &str, flags: &[&str]) -> Output {
     double::with(c.sandbox, c.simple_cmd("checkpoint", &all, &[]), behaviour).run()
 }
 
+#[case(extension)]
 fn a_saved_container_is_gone(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -47,6 +28,7 @@ fn a_saved_container_is_gone(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case(extension)]
 fn poststop_hooks_are_run(t: &Sandbox) {
     let c = t.container("a");
     let ran = t.dir.join("ran");
@@ -59,6 +41,7 @@ fn poststop_hooks_are_run(t: &Sandbox) {
     assert!(fs::read_to_string(ran).unwrap().contains("\"stopped\""));
 }
 
+#[case(extension)]
 fn one_that_is_left_running_runs(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -68,6 +51,7 @@ fn one_that_is_left_running_runs(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn a_pre_dump_saves_memory_only(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -92,6 +76,7 @@ fn a_pre_dump_saves_memory_only(t: &Sandbox) {
     );
 }
 
+#[case(extension)]
 fn the_request_says_what_criu_needs(t: &Sandbox) {
     let c = t.container("a");
     let data = t.dir.join("data");
@@ -127,6 +112,7 @@ fn the_request_says_what_criu_needs(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn every_flag_reaches_criu(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -160,6 +146,7 @@ fn every_flag_reaches_criu(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn a_joined_network_namespace_is_external(t: &Sandbox) {
     let first = t.container("first");
     let pid = first.run_paused();
@@ -173,6 +160,7 @@ fn a_joined_network_namespace_is_external(t: &Sandbox) {
     first.end();
 }
 
+#[case(extension)]
 fn the_standard_streams_are_written_down(t: &Sandbox) {
     let c = t.container("a");
     let (_read, write) = nix::unistd::pipe().unwrap();
@@ -184,6 +172,7 @@ fn the_standard_streams_are_written_down(t: &Sandbox) {
     assert_eq!(written, format!("[\"\",\"pipe:[{inode}]\",\"pipe:[{inode}]\"]"));
 }
 
+#[case(extension)]
 fn without_criu_it_says_so(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -195,6 +184,7 @@ fn without_criu_it_says_so(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn whatever_criu_does_the_container_runs_on(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -219,6 +209,7 @@ fn whatever_criu_does_the_container_runs_on(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn a_criu_that_dies_over_a_frozen_container_leaves_it_running(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -227,6 +218,7 @@ fn a_criu_that_dies_over_a_frozen_container_leaves_it_running(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn a_hanging_criu_is_ended(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -240,6 +232,7 @@ fn a_hanging_criu_is_ended(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn only_a_live_container_is_saved(t: &Sandbox) {
     let c = t.container("a");
     checkpoint(&c, "good", &[]).code(1).says("container does not exist");
@@ -254,6 +247,7 @@ fn only_a_live_container_is_saved(t: &Sandbox) {
     assert!(!was_asked(t, "dump"));
 }
 
+#[case(extension)]
 fn a_paused_container_is_saved(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -264,6 +258,7 @@ fn a_paused_container_is_saved(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn what_cannot_come_back_is_refused(t: &Sandbox) {
     t.need(t.has_user_namespaces(), "no user namespaces");
     let c = t.container("a");
@@ -281,6 +276,7 @@ fn what_cannot_come_back_is_refused(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn the_status_descriptor_gets_its_byte(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -298,6 +294,7 @@ fn the_status_descriptor_gets_its_byte(t: &Sandbox) {
     c.end();
 }
 
+#[case(extension)]
 fn wrong_words_are_refused(t: &Sandbox) {
     let c = t.container("a");
     for (flags, words) in [

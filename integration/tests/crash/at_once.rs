@@ -7,10 +7,7 @@ use std::time::Instant;
 
 use orlop_integration::everywhere::nothing_left;
 use orlop_integration::figures::Row;
-use orlop_integration::{Case, Cmd, Container, Flavor, Sandbox, cases};
-
-pub(crate) const CASES: &[Case] =
-    cases![eight_callers_over_the_same_containers.not_runc("not compared").not_crun("not compared").seconds(7200)];
+use orlop_integration::{Cmd, Container, Flavor, Sandbox, case};
 
 const CALLERS: usize = 8;
 const CONTAINERS: usize = 20;
@@ -63,6 +60,7 @@ fn command(c: &Container<'_>, verb: &str) -> Cmd {
     }
 }
 
+#[case(not_runc("not compared"), not_crun("not compared"), seconds(7200))]
 fn eight_callers_over_the_same_containers(t: &Sandbox) {
     let containers: Vec<Container<'_>> = (0..CONTAINERS).map(|n| t.container(&format!("c{n}"))).collect();
     containers.iter().for_each(|c| drop(c.args(&["/probe", "pause"]).write().bundle.clone()));

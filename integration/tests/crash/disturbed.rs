@@ -2,65 +2,7 @@
 
 use orlop_integration::everywhere::{Disturbance, Disturbed, deleted};
 use orlop_integration::tracer::{Act, Point, Whose, can_inject};
-use orlop_integration::{Case, Cmd, Container, Sandbox, cases, double};
-
-pub(crate) const CASES: &[Case] = cases![
-    a_restore_that_enters_no_namespace_says_so.extension(),
-    killed_during_create.not_crun("leaves its cgroup").seconds(3600),
-    killed_during_start.seconds(3600),
-    killed_during_run.not_crun("leaves its cgroup").seconds(3600),
-    killed_during_detached_run.seconds(3600),
-    killed_during_exec.seconds(3600),
-    killed_during_detached_exec.seconds(3600),
-    killed_during_update.seconds(3600),
-    killed_during_pause.seconds(3600),
-    killed_during_resume.seconds(3600),
-    killed_during_kill.seconds(3600),
-    killed_during_delete.seconds(3600),
-    killed_during_forced_delete.seconds(3600),
-    killed_during_checkpoint.extension().seconds(3600),
-    killed_during_checkpoint_of_one_that_goes_on.extension().seconds(3600),
-    killed_during_restore.extension().seconds(3600),
-    killed_during_foreground_restore.extension().seconds(3600),
-    child_of_create_is_killed.not_crun("leaves its cgroup").seconds(3600),
-    child_of_run_is_killed.not_crun("leaves its cgroup").seconds(3600),
-    child_of_detached_run_is_killed.not_crun("leaves its cgroup").seconds(3600),
-    child_of_exec_is_killed.seconds(3600),
-    child_of_detached_exec_is_killed.seconds(3600),
-    child_of_checkpoint_is_killed.extension().seconds(3600),
-    child_of_restore_is_killed.extension().seconds(3600),
-    init_is_killed_during_start.seconds(3600),
-    init_is_killed_during_exec.seconds(3600),
-    init_is_killed_during_detached_exec.seconds(3600),
-    init_is_killed_during_update.seconds(3600),
-    init_is_killed_during_pause.seconds(3600),
-    init_is_killed_during_resume.seconds(3600),
-    init_is_killed_during_kill.seconds(3600),
-    init_is_killed_during_forced_delete.seconds(3600),
-    init_is_killed_during_checkpoint.extension().seconds(3600),
-    restored_process_is_killed_during_restore.extension().seconds(3600),
-    start_beside_kill.seconds(3600),
-    exec_beside_kill.seconds(3600),
-    update_beside_kill.seconds(3600),
-    pause_beside_kill.not_runc("stays paused").seconds(3600),
-    resume_beside_kill.seconds(3600),
-    checkpoint_beside_kill.extension().seconds(3600),
-    calls_of_create_fail.not_runc("dies of a signal").not_crun("leaves its cgroup").seconds(7200),
-    calls_of_start_fail.seconds(7200),
-    calls_of_run_fail.not_runc("hangs").seconds(7200),
-    calls_of_detached_run_fail.not_runc("hangs").seconds(7200),
-    calls_of_exec_fail.not_runc("cannot be deleted afterwards").seconds(7200),
-    calls_of_detached_exec_fail.not_runc("cannot be deleted afterwards").seconds(7200),
-    calls_of_update_fail.seconds(7200),
-    calls_of_pause_fail.seconds(7200),
-    calls_of_resume_fail.seconds(7200),
-    calls_of_kill_fail.seconds(7200),
-    calls_of_delete_fail.seconds(7200),
-    calls_of_forced_delete_fail.seconds(7200),
-    calls_of_checkpoint_fail.extension().seconds(7200),
-    calls_of_checkpoint_of_one_that_goes_on_fail.extension().seconds(7200),
-    calls_of_restore_fail.extension().seconds(7200),
-];
+use orlop_integration::{Cmd, Container, Sandbox, case, double};
 
 fn nothing(_: &Container<'_>) {}
 
@@ -147,6 +89,7 @@ const FOREGROUND_RESTORE: Disturbed<'_> =
     Disturbed { name: "restore", prepare: &saved, command: &|c| restore(c, "ends", &[]) };
 
 /// Whichever namespace it is: an error, never an end in the middle because the way back is closed.
+#[case(extension)]
 fn a_restore_that_enters_no_namespace_says_so(t: &Sandbox) {
     t.need(can_inject(), "calls can be made to fail on x86-64 only");
     let watched = t.container("watched");
@@ -166,17 +109,23 @@ fn a_restore_that_enters_no_namespace_says_so(t: &Sandbox) {
 
 /// Functions that disturb one command in one way each.
 macro_rules! rows {
-    ($(fn $name:ident() { $verb:ident, $way:ident })*) => {
-        $(fn $name(t: &Sandbox) {
+    (
+        seconds($seconds:literal)
+        $(fn $name:ident() { $verb:ident, $way:ident $(, $mark:ident $(($reason:literal))?)* })*
+    ) => {
+        $(#[case($($mark $(($reason))?,)* seconds($seconds))]
+        fn $name(t: &Sandbox) {
             $verb.everywhere(t, Disturbance::$way);
         })*
     };
 }
 
 rows! {
-    fn killed_during_create() { CREATE, Kill }
+    seconds(3600)
+
+    fn killed_during_create() { CREATE, Kill, not_crun("leaves its cgroup") }
     fn killed_during_start() { START, Kill }
-    fn killed_during_run() { RUN, Kill }
+    fn killed_during_run() { RUN, Kill, not_crun("leaves its cgroup") }
     fn killed_during_detached_run() { DETACHED_RUN, Kill }
     fn killed_during_exec() { EXEC, Kill }
     fn killed_during_detached_exec() { DETACHED_EXEC, Kill }
@@ -186,17 +135,17 @@ rows! {
     fn killed_during_kill() { KILL, Kill }
     fn killed_during_delete() { DELETE, Kill }
     fn killed_during_forced_delete() { FORCED_DELETE, Kill }
-    fn killed_during_checkpoint() { CHECKPOINT, Kill }
-    fn killed_during_checkpoint_of_one_that_goes_on() { CHECKPOINT_GOING_ON, Kill }
-    fn killed_during_restore() { RESTORE, Kill }
-    fn killed_during_foreground_restore() { FOREGROUND_RESTORE, Kill }
-    fn child_of_create_is_killed() { CREATE, KillChild }
-    fn child_of_run_is_killed() { RUN, KillChild }
-    fn child_of_detached_run_is_killed() { DETACHED_RUN, KillChild }
+    fn killed_during_checkpoint() { CHECKPOINT, Kill, extension }
+    fn killed_during_checkpoint_of_one_that_goes_on() { CHECKPOINT_GOING_ON, Kill, extension }
+    fn killed_during_restore() { RESTORE, Kill, extension }
+    fn killed_during_foreground_restore() { FOREGROUND_RESTORE, Kill, extension }
+    fn child_of_create_is_killed() { CREATE, KillChild, not_crun("leaves its cgroup") }
+    fn child_of_run_is_killed() { RUN, KillChild, not_crun("leaves its cgroup") }
+    fn child_of_detached_run_is_killed() { DETACHED_RUN, KillChild, not_crun("leaves its cgroup") }
     fn child_of_exec_is_killed() { EXEC, KillChild }
     fn child_of_detached_exec_is_killed() { DETACHED_EXEC, KillChild }
-    fn child_of_checkpoint_is_killed() { CHECKPOINT, KillChild }
-    fn child_of_restore_is_killed() { RESTORE, KillChild }
+    fn child_of_checkpoint_is_killed() { CHECKPOINT, KillChild, extension }
+    fn child_of_restore_is_killed() { RESTORE, KillChild, extension }
     fn init_is_killed_during_start() { START, KillInit }
     fn init_is_killed_during_exec() { EXEC, KillInit }
     fn init_is_killed_during_detached_exec() { DETACHED_EXEC, KillInit }
@@ -205,27 +154,32 @@ rows! {
     fn init_is_killed_during_resume() { RESUME, KillInit }
     fn init_is_killed_during_kill() { KILL, KillInit }
     fn init_is_killed_during_forced_delete() { FORCED_DELETE, KillInit }
-    fn init_is_killed_during_checkpoint() { CHECKPOINT, KillInit }
-    fn restored_process_is_killed_during_restore() { RESTORE, KillRestored }
+    fn init_is_killed_during_checkpoint() { CHECKPOINT, KillInit, extension }
+    fn restored_process_is_killed_during_restore() { RESTORE, KillRestored, extension }
     fn start_beside_kill() { START, KillVerb }
     fn exec_beside_kill() { EXEC, KillVerb }
     fn update_beside_kill() { UPDATE, KillVerb }
-    fn pause_beside_kill() { PAUSE, KillVerb }
+    fn pause_beside_kill() { PAUSE, KillVerb, not_runc("stays paused") }
     fn resume_beside_kill() { RESUME, KillVerb }
-    fn checkpoint_beside_kill() { CHECKPOINT, KillVerb }
-    fn calls_of_create_fail() { CREATE, Fail }
+    fn checkpoint_beside_kill() { CHECKPOINT, KillVerb, extension }
+}
+
+rows! {
+    seconds(7200)
+
+    fn calls_of_create_fail() { CREATE, Fail, not_runc("dies of a signal"), not_crun("leaves its cgroup") }
     fn calls_of_start_fail() { START, Fail }
-    fn calls_of_run_fail() { RUN, Fail }
-    fn calls_of_detached_run_fail() { DETACHED_RUN, Fail }
-    fn calls_of_exec_fail() { EXEC, Fail }
-    fn calls_of_detached_exec_fail() { DETACHED_EXEC, Fail }
+    fn calls_of_run_fail() { RUN, Fail, not_runc("hangs") }
+    fn calls_of_detached_run_fail() { DETACHED_RUN, Fail, not_runc("hangs") }
+    fn calls_of_exec_fail() { EXEC, Fail, not_runc("cannot be deleted afterwards") }
+    fn calls_of_detached_exec_fail() { DETACHED_EXEC, Fail, not_runc("cannot be deleted afterwards") }
     fn calls_of_update_fail() { UPDATE, Fail }
     fn calls_of_pause_fail() { PAUSE, Fail }
     fn calls_of_resume_fail() { RESUME, Fail }
     fn calls_of_kill_fail() { KILL, Fail }
     fn calls_of_delete_fail() { DELETE, Fail }
     fn calls_of_forced_delete_fail() { FORCED_DELETE, Fail }
-    fn calls_of_checkpoint_fail() { CHECKPOINT, Fail }
-    fn calls_of_checkpoint_of_one_that_goes_on_fail() { CHECKPOINT_GOING_ON, Fail }
-    fn calls_of_restore_fail() { RESTORE, Fail }
+    fn calls_of_checkpoint_fail() { CHECKPOINT, Fail, extension }
+    fn calls_of_checkpoint_of_one_that_goes_on_fail() { CHECKPOINT_GOING_ON, Fail, extension }
+    fn calls_of_restore_fail() { RESTORE, Fail, extension }
 }

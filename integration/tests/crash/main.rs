@@ -8,23 +8,13 @@ mod disturbed;
 
 use orlop_integration::everywhere::nothing_left;
 use orlop_integration::tracer::{Act, Point, Whose};
-use orlop_integration::{Case, Sandbox, cases, leak};
-
-const CASES: &[Case] = cases![
-    the_tracer_changes_nothing,
-    few_descriptors_are_an_error_and_leave_nothing.not_runc("its Go runtime needs more").not_crun("leaves its cgroup"),
-    a_state_directory_of_any_size_is_enough_or_too_small
-        .not_runc("dies of a signal")
-        .not_crun("leaves its cgroup")
-        .seconds(300),
-    killed_hook_or_init_is_reported.seconds(60),
-];
+use orlop_integration::{Sandbox, case, leak};
 
 fn main() -> std::process::ExitCode {
-    let groups = [("crash", CASES), ("disturbed", disturbed::CASES), ("at_once", at_once::CASES)];
-    orlop_integration::run("crash", &groups)
+    orlop_integration::run()
 }
 
+#[case]
 fn the_tracer_changes_nothing(t: &Sandbox) {
     let c = t.container("a");
     c.sh("echo out; exit 5");
@@ -48,6 +38,7 @@ fn the_tracer_changes_nothing(t: &Sandbox) {
     let _ = std::fs::remove_dir_all(t.root.join(&c.id));
 }
 
+#[case(not_runc("its Go runtime needs more"), not_crun("leaves its cgroup"))]
 fn few_descriptors_are_an_error_and_leave_nothing(t: &Sandbox) {
     let mut codes = Vec::new();
     for count in 8..64 {
@@ -68,6 +59,7 @@ fn few_descriptors_are_an_error_and_leave_nothing(t: &Sandbox) {
 }
 
 /// From no room at all to 64 KiB, in pages: an error that names the cause, or success; never a SIGBUS from memory that has no room.
+#[case(not_runc("dies of a signal"), not_crun("leaves its cgroup"), seconds(300))]
 fn a_state_directory_of_any_size_is_enough_or_too_small(t: &Sandbox) {
     use nix::mount::{MntFlags, MsFlags, mount, umount2};
     const PAGE: u64 = 4096;
@@ -98,6 +90,7 @@ fn a_state_directory_of_any_size_is_enough_or_too_small(t: &Sandbox) {
     assert!(outcomes.first() == Some(&false) && outcomes.last() == Some(&true), "{outcomes:?}");
 }
 
+#[case(seconds(60))]
 fn killed_hook_or_init_is_reported(t: &Sandbox) {
     let c = t.container("hook");
     let path = t.dir.join("hook.sh");

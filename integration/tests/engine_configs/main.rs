@@ -4,19 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use orlop_integration::{Container, Flavor, Sandbox, case};
 use serde_json::{Value, json};
 
-const CASES: &[Case] = cases![
-    every_config_is_planned.extension().seconds(300),
-    every_config_runs.not_crun("not compared").seconds(600),
-    every_config_is_what_it_says.extension().seconds(600),
-    every_process_file_is_executed.not_crun("not compared"),
-    every_resources_file_is_applied.not_crun("not compared"),
-];
-
 fn main() -> std::process::ExitCode {
-    orlop_integration::run("engine_configs", &[("engine_configs", CASES)])
+    orlop_integration::run()
 }
 
 /// The one copy of the files in this project.
@@ -37,6 +29,7 @@ fn files(suffix: &str) -> Vec<(String, Value)> {
     list
 }
 
+#[case(extension, seconds(300))]
 fn every_config_is_planned(t: &Sandbox) {
     let mut wrong = Vec::new();
     for (name, config) in files("config") {
@@ -114,6 +107,7 @@ fn adapt(t: &Sandbox, c: &Container<'_>, mut config: Value) {
     c.edit(|spec| *spec = config);
 }
 
+#[case(not_crun("not compared"), seconds(600))]
 fn every_config_runs(t: &Sandbox) {
     let mut wrong = Vec::new();
     let all = files("config");
@@ -158,6 +152,7 @@ fn every_config_runs(t: &Sandbox) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[case(extension, seconds(600))]
 fn every_config_is_what_it_says(t: &Sandbox) {
     let mut wrong = Vec::new();
     let all = files("config");
@@ -177,6 +172,7 @@ fn every_config_is_what_it_says(t: &Sandbox) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[case(not_crun("not compared"))]
 fn every_process_file_is_executed(t: &Sandbox) {
     let c = t.container("a");
     let all: Vec<String> = c
@@ -209,6 +205,7 @@ fn every_process_file_is_executed(t: &Sandbox) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[case(not_crun("not compared"))]
 fn every_resources_file_is_applied(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();

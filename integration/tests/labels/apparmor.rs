@@ -2,18 +2,8 @@
 
 use std::fs;
 
-use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use orlop_integration::{Container, Flavor, Sandbox, case};
 use serde_json::json;
-
-pub(crate) const CASES: &[Case] = cases![
-    a_profile_confines_the_command,
-    a_profile_confines_in_a_user_namespace,
-    exec_is_confined_as_the_container,
-    exec_is_confined_by_its_own_profile,
-    a_hook_in_the_container_is_confined_as_the_command_is.not_runc("not compared").not_crun("not compared"),
-    an_unknown_profile_is_an_error,
-    unconfined_is_a_profile,
-];
 
 /// A profile of this case's own, in the kernel until the case ends.
 struct Profile {
@@ -56,6 +46,7 @@ fn confined(profile: &Profile) -> String {
     format!("{} (enforce)\nfree\n", profile.name)
 }
 
+#[case]
 fn a_profile_confines_the_command(t: &Sandbox) {
     let profile = Profile::load(t, "p", "/tmp/denied");
     let c = t.container("a");
@@ -69,6 +60,7 @@ fn a_profile_confines_the_command(t: &Sandbox) {
     assert_eq!(c.sh(SCRIPT).run().code(1).stdout, confined(&profile));
 }
 
+#[case]
 fn a_profile_confines_in_a_user_namespace(t: &Sandbox) {
     let profile = Profile::load(t, "p", "/tmp/denied");
     let c = t.container("a");
@@ -76,6 +68,7 @@ fn a_profile_confines_in_a_user_namespace(t: &Sandbox) {
     assert_eq!(c.sh(SCRIPT).run().code(1).stdout, confined(&profile));
 }
 
+#[case]
 fn exec_is_confined_as_the_container(t: &Sandbox) {
     let profile = Profile::load(t, "p", "/tmp/denied");
     let c = t.container("a");
@@ -84,6 +77,7 @@ fn exec_is_confined_as_the_container(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn exec_is_confined_by_its_own_profile(t: &Sandbox) {
     let profile = Profile::load(t, "p", "/tmp/denied");
     let c = t.container("a");
@@ -104,6 +98,7 @@ fn exec_is_confined_by_its_own_profile(t: &Sandbox) {
 }
 
 /// The profile is the command's: what the engine runs on the way is the engine's.
+#[case(not_runc("not compared"), not_crun("not compared"))]
 fn a_hook_in_the_container_is_confined_as_the_command_is(t: &Sandbox) {
     let profile = Profile::load(t, "p", "/tmp/denied");
     let c = t.container("a");
@@ -114,6 +109,7 @@ fn a_hook_in_the_container_is_confined_as_the_command_is(t: &Sandbox) {
     assert_eq!(out, format!("{0} (enforce)\n{0} (enforce)\n", profile.name));
 }
 
+#[case]
 fn an_unknown_profile_is_an_error(t: &Sandbox) {
     let _loaded = Profile::load(t, "p", "/tmp/denied");
     let c: Container<'_> = t.container("a");
@@ -132,6 +128,7 @@ fn an_unknown_profile_is_an_error(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn unconfined_is_a_profile(t: &Sandbox) {
     let _loaded = Profile::load(t, "p", "/tmp/denied");
     let c = t.container("a");

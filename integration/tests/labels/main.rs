@@ -7,5 +7,5 @@ mod apparmor;
 mod selinux;
 
 fn main() -> std::process::ExitCode {
-    orlop_integration::run("labels", &[("apparmor", apparmor::CASES), ("selinux", selinux::CASES)])
+    orlop_integration::run()
 }

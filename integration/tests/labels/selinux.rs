@@ -2,18 +2,8 @@
 
 use std::fs;
 
-use orlop_integration::{Case, Sandbox, cases};
+use orlop_integration::{Sandbox, case};
 use serde_json::json;
-
-pub(crate) const CASES: &[Case] = cases![
-    a_label_confines_the_command,
-    mounts_get_the_label,
-    the_option_that_a_mount_label_becomes.not_runc("crun's annotation"),
-    exec_gets_the_containers_label_or_its_own,
-    a_mount_label_alone_is_no_matter_for_exec,
-    the_session_keyring_is_the_containers,
-    an_invalid_label_is_an_error,
-];
 
 const LABEL: &str = "system_u:system_r:container_t:s0:c0,c1";
 const OTHER: &str = "system_u:system_r:container2_t:s0:c0,c1";
@@ -25,6 +15,7 @@ fn needs_policy(t: &Sandbox) {
     t.need_promised("selinux", policy, "SELinux does not enforce the tests' policy on this kernel");
 }
 
+#[case]
 fn a_label_confines_the_command(t: &Sandbox) {
     needs_policy(t);
     let c = t.container("a");
@@ -44,6 +35,7 @@ fn label_of(t: &Sandbox, pid: i32, path: &str) -> String {
     t.program("/usr/bin/stat", &["--format", "%C", &path]).run().ok().stdout.trim().to_owned()
 }
 
+#[case]
 fn mounts_get_the_label(t: &Sandbox) {
     needs_policy(t);
     let c = t.container("a");
@@ -61,6 +53,7 @@ fn mounts_get_the_label(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_runc("crun's annotation"))]
 fn the_option_that_a_mount_label_becomes(t: &Sandbox) {
     needs_policy(t);
     let c = t.container("a");
@@ -75,6 +68,7 @@ fn the_option_that_a_mount_label_becomes(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn exec_gets_the_containers_label_or_its_own(t: &Sandbox) {
     needs_policy(t);
     let c = t.container("a");
@@ -85,6 +79,7 @@ fn exec_gets_the_containers_label_or_its_own(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn a_mount_label_alone_is_no_matter_for_exec(t: &Sandbox) {
     needs_policy(t);
     let c = t.container("a");
@@ -94,6 +89,7 @@ fn a_mount_label_alone_is_no_matter_for_exec(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn the_session_keyring_is_the_containers(t: &Sandbox) {
     needs_policy(t);
     let c = t.container("a");
@@ -104,6 +100,7 @@ fn the_session_keyring_is_the_containers(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn an_invalid_label_is_an_error(t: &Sandbox) {
     needs_policy(t);
     let c = t.container("a");

@@ -3,42 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use orlop_integration::{Case, Need, Sandbox, cases};
+use orlop_integration::{Sandbox, case};
 use serde_json::{Value, json};
 
-pub(crate) const CASES: &[Case] = cases![
-    version_names_itself_and_the_spec,
-    help_succeeds,
-    help_of_every_verb_succeeds,
-    unknown_verb_is_refused.not_runc("prints its help and succeeds"),
-    unknown_global_flag_is_refused,
-    missing_id_is_refused,
-    too_many_arguments_are_refused,
-    errors_are_one_line_on_stderr_and_in_the_log,
-    text_log,
-    log_is_appended_to,
-    debug_log.not_runc("Debian's knows no seccomp flags"),
-    wrong_log_format_is_refused,
-    equals_sign_and_space_both_work.not_crun("prints an open bracket"),
-    list_of_nothing,
-    list_table_json_and_quiet.not_crun("its columns are others"),
-    list_of_many_tells_of_each_what_state_tells.extension().needs(Need::ControlGroups),
-    features_names_what_engines_read.not_crun("since crun 1.9"),
-    spec_writes_a_config_that_runs.needs(Need::Ids),
-    spec_does_not_overwrite,
-    spec_rootless.not_crun("writes another"),
-    checkpoint_help_succeeds.not_crun("built without"),
-    state_root_is_private,
-    bundle_flag_short_form,
-    plan_prints_the_operations.extension(),
-    plan_touches_nothing.extension(),
-    validate_finds_faults.extension(),
-    completion_for_shells.extension(),
-    try_runs_a_command_on_the_hosts_root.extension().needs(Need::Host),
-    a_fifo_as_config_is_refused.extension(),
-    unknown_config_fields_are_warned_of.extension(),
-];
-
+#[case]
 fn version_names_itself_and_the_spec(t: &Sandbox) {
     let out = t.bare(&["--version"]).run().ok();
     let first = out.stdout.lines().next().unwrap();
@@ -49,6 +17,7 @@ fn version_names_itself_and_the_spec(t: &Sandbox) {
     }
 }
 
+#[case]
 fn help_succeeds(t: &Sandbox) {
     for flag in ["--help", "-h"] {
         let out = t.bare(&[flag]).run();
@@ -62,6 +31,7 @@ fn help_succeeds(t: &Sandbox) {
     }
 }
 
+#[case]
 fn help_of_every_verb_succeeds(t: &Sandbox) {
     let verbs = [
         "create", "start", "state", "kill", "delete", "run", "exec", "list", "ps", "pause", "resume", "update", "spec",
@@ -72,20 +42,24 @@ fn help_of_every_verb_succeeds(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("prints its help and succeeds"))]
 fn unknown_verb_is_refused(t: &Sandbox) {
     t.bare(&["frobnicate"]).run().fails();
 }
 
+#[case]
 fn unknown_global_flag_is_refused(t: &Sandbox) {
     t.bare(&["--frobnicate", "list"]).run().fails();
 }
 
+#[case]
 fn missing_id_is_refused(t: &Sandbox) {
     for verb in ["create", "start", "state", "kill", "delete", "run", "exec", "ps", "pause", "resume"] {
         t.logged(&[verb]).run().fails();
     }
 }
 
+#[case]
 fn too_many_arguments_are_refused(t: &Sandbox) {
     let id = t.id("a");
     for verb in ["create", "start", "state", "run", "pause", "resume"] {
@@ -96,6 +70,7 @@ fn too_many_arguments_are_refused(t: &Sandbox) {
     }
 }
 
+#[case]
 fn errors_are_one_line_on_stderr_and_in_the_log(t: &Sandbox) {
     let c = t.container("a");
     let out = c.args(&["/no/such/command"]).create().code(1);
@@ -109,6 +84,7 @@ fn errors_are_one_line_on_stderr_and_in_the_log(t: &Sandbox) {
     assert!(time.len() >= 20 && time.contains('T'), "{time}");
 }
 
+#[case]
 fn text_log(t: &Sandbox) {
     let path = t.dir.join("log.txt");
     let log = path.display().to_string();
@@ -122,6 +98,7 @@ fn text_log(t: &Sandbox) {
     assert!(!fs::read_to_string(&path).unwrap().starts_with('{'), "text is the default");
 }
 
+#[case]
 fn log_is_appended_to(t: &Sandbox) {
     let path = t.dir.join("log.json");
     let (log, root) = (path.display().to_string(), t.root.display().to_string());
@@ -132,6 +109,7 @@ fn log_is_appended_to(t: &Sandbox) {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o022, 0, "others must not write it");
 }
 
+#[case(not_runc("Debian's knows no seccomp flags"))]
 fn debug_log(t: &Sandbox) {
     let c = t.container("a");
     c.set(
@@ -154,10 +132,12 @@ fn debug_log(t: &Sandbox) {
     }
 }
 
+#[case]
 fn wrong_log_format_is_refused(t: &Sandbox) {
     t.cmd(&["--log-format", "xml", "list"]).run().fails();
 }
 
+#[case(not_crun("prints an open bracket"))]
 fn equals_sign_and_space_both_work(t: &Sandbox) {
     // runc refuses a root that is given and missing (since 1.4).
     fs::create_dir_all(&t.root).unwrap();
@@ -166,6 +146,7 @@ fn equals_sign_and_space_both_work(t: &Sandbox) {
     assert!(["null", "[]", ""].contains(&out.stdout.trim()), "{}", out.stdout);
 }
 
+#[case]
 fn list_of_nothing(t: &Sandbox) {
     fs::create_dir_all(&t.root).unwrap();
     let out = t.cmd(&["list"]).run().ok();
@@ -174,6 +155,7 @@ fn list_of_nothing(t: &Sandbox) {
     assert_eq!(out.stdout.trim(), "");
 }
 
+#[case(not_crun("its columns are others"))]
 fn list_table_json_and_quiet(t: &Sandbox) {
     let (a, b) = (t.container("a"), t.container("b"));
     a.set("/annotations", json!({"key": "value"})).run_paused();
@@ -203,6 +185,7 @@ fn list_table_json_and_quiet(t: &Sandbox) {
 }
 
 /// Very many are looked at by several threads.
+#[case(extension, needs(ControlGroups))]
 fn list_of_many_tells_of_each_what_state_tells(t: &Sandbox) {
     let kinds = ["run", "paused", "created", "started", "stopped"];
     let containers = kinds.map(|kind| t.container(kind));
@@ -259,6 +242,7 @@ fn list_of_many_tells_of_each_what_state_tells(t: &Sandbox) {
     }
 }
 
+#[case(not_crun("since crun 1.9"))]
 fn features_names_what_engines_read(t: &Sandbox) {
     let features = t.bare(&["features"]).run().ok().json();
     assert!(features["ociVersionMin"].as_str().unwrap().starts_with("1.0"));
@@ -280,6 +264,7 @@ fn features_names_what_engines_read(t: &Sandbox) {
     assert_eq!(features["linux"]["cgroup"]["v1"], true);
 }
 
+#[case(needs(Ids))]
 fn spec_writes_a_config_that_runs(t: &Sandbox) {
     let c = t.container("a");
     let bundle = c.bundle.display().to_string();
@@ -295,6 +280,7 @@ fn spec_writes_a_config_that_runs(t: &Sandbox) {
     assert_eq!(out.stdout, "from the default config\n");
 }
 
+#[case]
 fn spec_does_not_overwrite(t: &Sandbox) {
     let c = t.container("a");
     fs::write(c.bundle.join("config.json"), "mine").unwrap();
@@ -302,6 +288,7 @@ fn spec_does_not_overwrite(t: &Sandbox) {
     assert_eq!(fs::read_to_string(c.bundle.join("config.json")).unwrap(), "mine");
 }
 
+#[case(not_crun("writes another"))]
 fn spec_rootless(t: &Sandbox) {
     let c = t.container("a");
     t.bare(&["spec", "--rootless"]).dir(&c.bundle).run().ok();
@@ -312,10 +299,12 @@ fn spec_rootless(t: &Sandbox) {
     assert_eq!(spec["linux"]["uidMappings"][0]["size"], 1);
 }
 
+#[case(not_crun("built without"))]
 fn checkpoint_help_succeeds(t: &Sandbox) {
     t.bare(&["checkpoint", "--help"]).run().ok();
 }
 
+#[case]
 fn state_root_is_private(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -332,12 +321,14 @@ fn state_root_is_private(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn bundle_flag_short_form(t: &Sandbox) {
     let c = t.container("a");
     c.write();
     t.cmd(&["run", "-b", &c.bundle.display().to_string(), &c.id]).run().ok();
 }
 
+#[case(extension)]
 fn plan_prints_the_operations(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "scratch", "/scratch-place", &["size=1m"]).write();
@@ -348,6 +339,7 @@ fn plan_prints_the_operations(t: &Sandbox) {
     assert!(json.to_string().contains("/scratch-place"), "{json}");
 }
 
+#[case(extension)]
 fn plan_touches_nothing(t: &Sandbox) {
     let c = t.container("a");
     c.write();
@@ -356,6 +348,7 @@ fn plan_touches_nothing(t: &Sandbox) {
     assert!(orlop_integration::leak::cgroups(&c.id).is_empty());
 }
 
+#[case(extension)]
 fn validate_finds_faults(t: &Sandbox) {
     let c = t.container("a");
     // What cannot be granted is a fault to the strict eye.
@@ -377,6 +370,7 @@ fn validate_finds_faults(t: &Sandbox) {
     assert!(text.contains("/process/cwd"), "{text}");
 }
 
+#[case(extension)]
 fn completion_for_shells(t: &Sandbox) {
     for shell in ["bash", "zsh", "fish"] {
         let text = t.bare(&["completion", shell]).run().ok().stdout;
@@ -385,6 +379,7 @@ fn completion_for_shells(t: &Sandbox) {
     t.bare(&["completion", "no-such-shell"]).run().fails();
 }
 
+#[case(extension, needs(Host))]
 fn try_runs_a_command_on_the_hosts_root(t: &Sandbox) {
     let marker = format!("/root/{}-marker", t.tag);
     let out = t.cmd(&["try", "sh", "-c", &format!("echo inside; echo x > {marker}; ls {marker}")]).run().ok();
@@ -392,6 +387,7 @@ fn try_runs_a_command_on_the_hosts_root(t: &Sandbox) {
     assert!(!std::path::Path::new(&marker).is_file(), "written on the host");
 }
 
+#[case(extension)]
 fn a_fifo_as_config_is_refused(t: &Sandbox) {
     let c = t.container("a");
     let bundle = c.bundle.display().to_string();
@@ -400,6 +396,7 @@ fn a_fifo_as_config_is_refused(t: &Sandbox) {
     assert!(text.contains("config.json: is not a regular file"), "{text}");
 }
 
+#[case(extension)]
 fn unknown_config_fields_are_warned_of(t: &Sandbox) {
     let c = t.container("a");
     let out = c.set("/process/noSuchField", json!(1)).run().ok();

@@ -4,31 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use orlop_integration::{Case, Cmd, Container, Need, Output, Sandbox, cases};
+use orlop_integration::{Cmd, Container, Output, Sandbox, case};
 use serde_json::{Value, json};
 
 use crate::namespaces::{USER, rootless};
-
-pub(crate) const CASES: &[Case] = cases![
-    doctor_as_root.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
-    doctor_as_root_of_a_user_namespace.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
-    doctor_as_an_ordinary_user.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
-    doctor_without_control_groups.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
-    doctor_under_a_filter_of_the_mount_calls
-        .extension()
-        .needs(Need::Host)
-        .needs(Need::Admin)
-        .needs(Need::ControlGroups),
-    doctor_with_few_descriptors.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
-    doctor_in_a_chroot.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
-    doctor_with_a_state_directory_that_cannot_be_written
-        .extension()
-        .needs(Need::Host)
-        .needs(Need::Admin)
-        .needs(Need::ControlGroups),
-    doctor_with_a_covered_procfs.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
-    doctor_changes_nothing.extension().needs(Need::Host).needs(Need::Admin).needs(Need::ControlGroups),
-];
 
 /// The findings by name, of a `doctor --json` whose exit code and text agree with them.
 fn findings(out: &Output) -> Vec<Value> {
@@ -68,6 +47,7 @@ fn run_words(c: &Container<'_>) -> [String; 4] {
     ["run".into(), "--bundle".into(), c.bundle.display().to_string(), c.id.clone()]
 }
 
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_as_root(t: &Sandbox) {
     let c = t.container("a");
     let (found, _) = agrees(t.cmd(&["doctor", "--json"]), c.run_cmd(&[]), &[]);
@@ -88,6 +68,7 @@ fn doctor_as_root(t: &Sandbox) {
     }
 }
 
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_as_root_of_a_user_namespace(t: &Sandbox) {
     let c = t.container("a");
     c.edit(|spec| {
@@ -119,6 +100,7 @@ fn doctor_as_root_of_a_user_namespace(t: &Sandbox) {
     assert!(out.stderr.contains("map ids"), "{}", out.stderr);
 }
 
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_as_an_ordinary_user(t: &Sandbox) {
     let c = rootless(t, USER);
     let as_user = |command: Cmd| command.env("XDG_RUNTIME_DIR", &t.dir).user(USER, USER);
@@ -132,6 +114,7 @@ fn doctor_as_an_ordinary_user(t: &Sandbox) {
     let _ = as_user(c.run_cmd(&[])).run().fails();
 }
 
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_without_control_groups(t: &Sandbox) {
     umount2("/sys/fs/cgroup", MntFlags::MNT_DETACH).unwrap();
     let c = t.container("a");
@@ -144,6 +127,7 @@ fn doctor_without_control_groups(t: &Sandbox) {
     assert_eq!(named(&findings(&out), "cgroups")["level"], "limit");
 }
 
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_under_a_filter_of_the_mount_calls(t: &Sandbox) {
     const CALLS: [libc::c_long; 6] = [
         libc::SYS_open_tree,
@@ -167,6 +151,7 @@ fn doctor_under_a_filter_of_the_mount_calls(t: &Sandbox) {
     }
 }
 
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_with_few_descriptors(t: &Sandbox) {
     let c = t.container("a");
     let _ = agrees(t.cmd(&["doctor", "--json"]).descriptors(9), c.run_cmd(&[]).descriptors(9), &["limits"]);
@@ -175,6 +160,7 @@ fn doctor_with_few_descriptors(t: &Sandbox) {
 }
 
 /// The kernel makes no user namespaces in a chroot, so that an ordinary user has no containers there.
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_in_a_chroot(t: &Sandbox) {
     let jail = t.dir.join("jail");
     fs::create_dir(&jail).unwrap();
@@ -209,6 +195,7 @@ fn doctor_in_a_chroot(t: &Sandbox) {
     }
 }
 
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_with_a_state_directory_that_cannot_be_written(t: &Sandbox) {
     let place = t.dir.join("place");
     fs::create_dir(&place).unwrap();
@@ -223,6 +210,7 @@ fn doctor_with_a_state_directory_that_cannot_be_written(t: &Sandbox) {
 }
 
 /// As in a container of an engine's, whose /proc is masked: no new procfs in a user namespace below it.
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_with_a_covered_procfs(t: &Sandbox) {
     let c = rootless(t, USER);
     mount(Some("/dev/null"), Path::new("/proc/interrupts"), None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
@@ -232,6 +220,7 @@ fn doctor_with_a_covered_procfs(t: &Sandbox) {
     umount2("/proc/interrupts", MntFlags::MNT_DETACH).unwrap();
 }
 
+#[case(extension, needs(Host, Admin, ControlGroups))]
 fn doctor_changes_nothing(t: &Sandbox) {
     let now = || {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();

@@ -3,50 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases, process};
+use orlop_integration::{Container, Flavor, Sandbox, case, process};
 use serde_json::{Value, json};
-
-pub(crate) const CASES: &[Case] = cases![
-    exit_codes_and_output,
-    killed_by_a_signal_gives_128_and_its_number,
-    a_missing_command_is_an_error_that_engines_know,
-    joins_every_namespace.needs(Need::Ids),
-    joins_the_cgroup,
-    works_in_a_created_container,
-    refused_in_an_unknown_container,
-    refused_in_a_stopped_container,
-    refused_in_a_paused_container.not_crun("waits until it is resumed").needs(Need::ControlGroups),
-    ignore_paused_waits_for_the_resume.not_crun("no such flag").needs(Need::ControlGroups),
-    takes_env_cwd_and_user.needs(Need::Ids),
-    takes_additional_groups.not_crun("no such flag").needs(Need::Ids),
-    takes_capabilities,
-    takes_no_new_privileges,
-    a_process_file_says_it_all.needs(Need::Ids),
-    detached_gives_the_pid,
-    standard_input_is_passed,
-    forwards_signals,
-    passes_descriptors,
-    passes_descriptors_from_three,
-    environment_of_the_container_is_the_default.not_crun("--env replaces the environment"),
-    cwd_is_made_in_the_container_never_on_the_host,
-    many_at_once,
-    leaves_no_zombie_in_the_container,
-    exit_of_a_child_is_not_taken_for_the_commands,
-    unknown_flag_is_refused,
-    without_a_command_is_refused,
-    sub_cgroup.not_crun("lets a path out, until crun 1.29").needs(Need::ControlGroups),
-    a_sub_cgroup_in_one_hierarchy_is_joined_there.not_runc("wants it in all").not_crun("wants it in one"),
-    a_neighbours_cgroup_is_no_sub_cgroup
-        .not_runc("until runc 1.5.2")
-        .not_crun("lets a path out, until crun 1.29")
-        .needs(Need::ControlGroups),
-    a_container_that_has_moved_is_found_where_it_is
-        .not_runc("until runc 1.5")
-        .not_crun("believes its state file")
-        .needs(Need::ControlGroups),
-    a_container_among_others_is_not_taken_for_all_of_them.extension(),
-    a_cgroup_that_hands_on_its_controllers_takes_no_process.not_runc("only where all is cgroup v2"),
-];
 
 fn paused<'a>(t: &'a Sandbox) -> Container<'a> {
     let c = t.container("a");
@@ -54,6 +12,7 @@ fn paused<'a>(t: &'a Sandbox) -> Container<'a> {
     c
 }
 
+#[case]
 fn exit_codes_and_output(t: &Sandbox) {
     let c = paused(t);
     for code in [0, 1, 7, 126, 255] {
@@ -64,6 +23,7 @@ fn exit_codes_and_output(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn killed_by_a_signal_gives_128_and_its_number(t: &Sandbox) {
     let c = paused(t);
     c.exec(&[], &["sh", "-c", "kill -KILL $$"]).code(137);
@@ -72,6 +32,7 @@ fn killed_by_a_signal_gives_128_and_its_number(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn a_missing_command_is_an_error_that_engines_know(t: &Sandbox) {
     let c = paused(t);
     let code = 255;
@@ -84,6 +45,7 @@ fn a_missing_command_is_an_error_that_engines_know(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(Ids))]
 fn joins_every_namespace(t: &Sandbox) {
     let c = t.container("a");
     c.namespace("cgroup").map_users(100_000, 65536);
@@ -97,6 +59,7 @@ fn joins_every_namespace(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn joins_the_cgroup(t: &Sandbox) {
     let c = paused(t);
     c.exec(&["--detach"], &["/probe", "pause"]).ok();
@@ -110,6 +73,7 @@ fn joins_the_cgroup(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn works_in_a_created_container(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "pause"]).create().ok();
@@ -118,10 +82,12 @@ fn works_in_a_created_container(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn refused_in_an_unknown_container(t: &Sandbox) {
     t.logged(&["exec", &t.id("none"), "true"]).run().fails();
 }
 
+#[case]
 fn refused_in_a_stopped_container(t: &Sandbox) {
     let c = t.container("a");
     c.run_detached().ok();
@@ -130,6 +96,7 @@ fn refused_in_a_stopped_container(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case(needs(ControlGroups), not_crun("waits until it is resumed"))]
 fn refused_in_a_paused_container(t: &Sandbox) {
     let c = paused(t);
     c.simple("pause", &[], &[]).ok();
@@ -139,6 +106,7 @@ fn refused_in_a_paused_container(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(ControlGroups), not_crun("no such flag"))]
 fn ignore_paused_waits_for_the_resume(t: &Sandbox) {
     let c = paused(t);
     c.simple("pause", &[], &[]).ok();
@@ -149,6 +117,7 @@ fn ignore_paused_waits_for_the_resume(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(Ids))]
 fn takes_env_cwd_and_user(t: &Sandbox) {
     let c = paused(t);
     let facts = c.exec_facts(&["--env", "A=1", "--env", "B=two words", "--cwd", "/tmp", "--user", "1000:2000"]);
@@ -161,6 +130,7 @@ fn takes_env_cwd_and_user(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(Ids), not_crun("no such flag"))]
 fn takes_additional_groups(t: &Sandbox) {
     let c = paused(t);
     let facts = c.exec_facts(&["--user", "1000:1000", "--additional-gids", "2000", "--additional-gids", "3000"]);
@@ -176,6 +146,7 @@ pub(crate) fn set(facts: &Value, name: &str) -> u64 {
     u64::from_str_radix(facts["status"][name].as_str().unwrap(), 16).unwrap()
 }
 
+#[case]
 fn takes_capabilities(t: &Sandbox) {
     let c = paused(t);
     let facts = c.exec_facts(&["--cap", "CAP_NET_RAW"]);
@@ -186,6 +157,7 @@ fn takes_capabilities(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn takes_no_new_privileges(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/noNewPrivileges", json!(false)).run_paused();
@@ -216,6 +188,7 @@ fn check_process_file(facts: &Value) {
     assert!(facts["env"].as_array().unwrap().contains(&json!("FROM=file")));
 }
 
+#[case(needs(Ids))]
 fn a_process_file_says_it_all(t: &Sandbox) {
     let c = paused(t);
     let path = process_file(t);
@@ -229,6 +202,7 @@ fn a_process_file_says_it_all(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn detached_gives_the_pid(t: &Sandbox) {
     let c = paused(t);
     let file = t.dir.join("exec.pid");
@@ -244,12 +218,14 @@ fn detached_gives_the_pid(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn standard_input_is_passed(t: &Sandbox) {
     let c = paused(t);
     assert_eq!(c.simple_cmd("exec", &[], &["cat"]).stdin("to cat\n").run().ok().stdout, "to cat\n");
     c.end();
 }
 
+#[case]
 fn forwards_signals(t: &Sandbox) {
     let c = paused(t);
     let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.02; done";
@@ -260,6 +236,7 @@ fn forwards_signals(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn passes_descriptors(t: &Sandbox) {
     let c = paused(t);
     let file = fs::File::create(t.dir.join("passed")).unwrap();
@@ -270,6 +247,7 @@ fn passes_descriptors(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn passes_descriptors_from_three(t: &Sandbox) {
     let c = paused(t);
     let mut command = c.simple_cmd("exec", &["--preserve-fds=2"], &["/probe", "facts"]);
@@ -283,6 +261,7 @@ fn passes_descriptors_from_three(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("--env replaces the environment"))]
 fn environment_of_the_container_is_the_default(t: &Sandbox) {
     let c = t.container("a");
     c.push("/process/env", json!("MARK=container")).run_paused();
@@ -293,6 +272,7 @@ fn environment_of_the_container_is_the_default(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn cwd_is_made_in_the_container_never_on_the_host(t: &Sandbox) {
     let c = paused(t);
     let name = format!("/tmp/{}-cwd", t.tag);
@@ -301,6 +281,7 @@ fn cwd_is_made_in_the_container_never_on_the_host(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn many_at_once(t: &Sandbox) {
     let c = paused(t);
     let all: Vec<_> = (0..20).map(|_| c.simple_cmd("exec", &[], &["sh", "-c", "exit 3"]).spawn()).collect();
@@ -310,6 +291,7 @@ fn many_at_once(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn leaves_no_zombie_in_the_container(t: &Sandbox) {
     let c = paused(t);
     for _ in 0..5 {
@@ -320,24 +302,28 @@ fn leaves_no_zombie_in_the_container(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn exit_of_a_child_is_not_taken_for_the_commands(t: &Sandbox) {
     let c = paused(t);
     c.exec(&[], &["sh", "-c", "(exit 1) & (exit 2) & sleep 0.1; exit 5"]).code(5);
     c.end();
 }
 
+#[case]
 fn unknown_flag_is_refused(t: &Sandbox) {
     let c = paused(t);
     c.exec(&["--no-such-flag"], &["true"]).fails();
     c.end();
 }
 
+#[case]
 fn without_a_command_is_refused(t: &Sandbox) {
     let c = paused(t);
     c.exec(&[], &[]).fails();
     c.end();
 }
 
+#[case(needs(ControlGroups), not_crun("lets a path out, until crun 1.29"))]
 fn sub_cgroup(t: &Sandbox) {
     let c = paused(t);
     let dirs = t.cgroups_of(&c.id);
@@ -375,6 +361,7 @@ fn make_cgroup(dir: &Path) {
     }
 }
 
+#[case(not_runc("wants it in all"), not_crun("wants it in one"))]
 fn a_sub_cgroup_in_one_hierarchy_is_joined_there(t: &Sandbox) {
     let c = paused(t);
     let dirs = t.cgroups_of(&c.id);
@@ -389,6 +376,7 @@ fn a_sub_cgroup_in_one_hierarchy_is_joined_there(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(ControlGroups), not_runc("until runc 1.5.2"), not_crun("lets a path out, until crun 1.29"))]
 fn a_neighbours_cgroup_is_no_sub_cgroup(t: &Sandbox) {
     let c = paused(t);
     // Its name begins as the container's does.
@@ -407,6 +395,7 @@ fn a_neighbours_cgroup_is_no_sub_cgroup(t: &Sandbox) {
     neighbours.iter().for_each(|dir| fs::remove_dir(dir).unwrap());
 }
 
+#[case(needs(ControlGroups), not_runc("until runc 1.5"), not_crun("believes its state file"))]
 fn a_container_that_has_moved_is_found_where_it_is(t: &Sandbox) {
     for gone in [true, false] {
         let c = t.container(if gone { "gone" } else { "left" });
@@ -463,6 +452,7 @@ fn a_container_that_has_moved_is_found_where_it_is(t: &Sandbox) {
     }
 }
 
+#[case(extension)]
 fn a_container_among_others_is_not_taken_for_all_of_them(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused().to_string();
@@ -487,6 +477,7 @@ fn a_container_among_others_is_not_taken_for_all_of_them(t: &Sandbox) {
     new.iter().for_each(|dir| fs::remove_dir(dir).unwrap());
 }
 
+#[case(not_runc("only where all is cgroup v2"))]
 fn a_cgroup_that_hands_on_its_controllers_takes_no_process(t: &Sandbox) {
     let c = paused(t);
     let dirs = t.cgroups_of(&c.id);

@@ -7,30 +7,8 @@ use std::os::unix::fs::symlink;
 use nix::sched::{CloneFlags, unshare};
 use orlop_integration::console::Receiver;
 use orlop_integration::sandbox::kernel_has_namespace;
-use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
+use orlop_integration::{Container, Flavor, Sandbox, case};
 use serde_json::{Value, json};
-
-pub(crate) const CASES: &[Case] = cases![
-    network_devices_move_with_their_addresses
-        .not_runc("since runc 1.4")
-        .not_crun("not in Debian's crun")
-        .needs(Need::Admin),
-    network_devices_return_when_one_fails.extension().needs(Need::Admin),
-    memory_policy_of_run_and_exec.not_runc("since runc 1.4").not_crun("not in Debian's crun"),
-    seccomp_agent_gets_the_listener_and_the_state
-        .not_crun("not compared")
-        .not_runc("sends nothing with the libseccomp of Debian 12"),
-    seccomp_agent_that_is_missing_is_an_error.not_crun("not compared"),
-    seccomp_flags_are_set.not_crun("not compared").not_runc("since runc 1.1.6"),
-    symlink_options_of_a_bind_mount.extension(),
-    apparmor_profile_without_apparmor_is_refused.extension(),
-    selinux_labels_without_selinux_are_refused.extension(),
-    intel_rdt_without_resctrl_is_refused.extension(),
-    annotations_of_crun_act.not_runc("crun's").needs(Need::Host),
-    annotation_with_a_ready_made_seccomp_filter.not_runc("crun's").not_crun("not in Debian's crun"),
-    annotation_with_time_offsets.not_runc("crun's"),
-    annotation_of_a_delegated_cgroup.not_runc("crun's").not_crun("not compared"),
-];
 
 /// Makes a network namespace for this case, in which devices can be made without being seen elsewhere.
 fn own_network(t: &Sandbox) {
@@ -42,6 +20,7 @@ fn own_network(t: &Sandbox) {
     t.program("/bin/sh", &["-c", script]).run().ok();
 }
 
+#[case(needs(Admin), not_runc("since runc 1.4"), not_crun("not in Debian's crun"))]
 fn network_devices_move_with_their_addresses(t: &Sandbox) {
     own_network(t);
     let c = t.container("a");
@@ -54,6 +33,7 @@ fn network_devices_move_with_their_addresses(t: &Sandbox) {
     assert!(!left.contains(" d0") && !left.contains(" d1"), "{left}");
 }
 
+#[case(extension, needs(Admin))]
 fn network_devices_return_when_one_fails(t: &Sandbox) {
     own_network(t);
     let c = t.container("a");
@@ -67,6 +47,7 @@ fn network_devices_return_when_one_fails(t: &Sandbox) {
     assert!(d0.contains("inet 10.9.9.9/24 ") && d0.contains(",UP"), "{d0}");
 }
 
+#[case(not_runc("since runc 1.4"), not_crun("not in Debian's crun"))]
 fn memory_policy_of_run_and_exec(t: &Sandbox) {
     t.need(fs::metadata("/proc/self/numa_maps").is_ok(), "the kernel knows no NUMA");
     let first = "head -n 1 /proc/self/numa_maps | cut -d ' ' -f 2";
@@ -96,6 +77,7 @@ fn notifying(path: &str) -> Value {
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]})
 }
 
+#[case(not_runc("sends nothing with the libseccomp of Debian 12"), not_crun("not compared"))]
 fn seccomp_agent_gets_the_listener_and_the_state(t: &Sandbox) {
     let agent = Receiver::new(&t.dir.join("agent"));
     let c = t.container("a");
@@ -113,6 +95,7 @@ fn seccomp_agent_gets_the_listener_and_the_state(t: &Sandbox) {
     assert!(out.code == 1 && out.stderr.contains("Function not implemented"), "{out:?}");
 }
 
+#[case(not_crun("not compared"))]
 fn seccomp_agent_that_is_missing_is_an_error(t: &Sandbox) {
     let c = t.container("a");
     let text = c.set("/linux/seccomp", notifying("/no/such/agent")).run().fails().stderr;
@@ -122,6 +105,7 @@ fn seccomp_agent_that_is_missing_is_an_error(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("since runc 1.1.6"), not_crun("not compared"))]
 fn seccomp_flags_are_set(t: &Sandbox) {
     for (n, flag) in ["LOG", "SPEC_ALLOW", "TSYNC"].iter().enumerate() {
         let c = t.container(&format!("c{n}"));
@@ -134,6 +118,7 @@ fn seccomp_flags_are_set(t: &Sandbox) {
     }
 }
 
+#[case(extension)]
 fn symlink_options_of_a_bind_mount(t: &Sandbox) {
     let source = t.dir.join("source");
     fs::create_dir(&source).unwrap();
@@ -164,15 +149,18 @@ fn label_is_refused(t: &Sandbox, module: &str, name: &str, pointer: &str, label:
     assert!(text.contains(&format!("(config {pointer})")), "{text}");
 }
 
+#[case(extension)]
 fn apparmor_profile_without_apparmor_is_refused(t: &Sandbox) {
     label_is_refused(t, "apparmor", "a", "/process/apparmorProfile", "some-profile");
 }
 
+#[case(extension)]
 fn selinux_labels_without_selinux_are_refused(t: &Sandbox) {
     label_is_refused(t, "selinux", "a", "/process/selinuxLabel", "system_u:system_r:container_t:s0");
     label_is_refused(t, "selinux", "b", "/linux/mountLabel", "system_u:object_r:container_file_t:s0");
 }
 
+#[case(extension)]
 fn intel_rdt_without_resctrl_is_refused(t: &Sandbox) {
     t.need(fs::metadata("/sys/fs/resctrl/schemata").is_err(), "this machine has resctrl mounted");
     let c = t.container("a");
@@ -180,6 +168,7 @@ fn intel_rdt_without_resctrl_is_refused(t: &Sandbox) {
     assert!(text.contains("(config /linux/intelRdt): resctrl is not mounted"), "{text}");
 }
 
+#[case(needs(Host), not_runc("crun's"))]
 fn annotations_of_crun_act(t: &Sandbox) {
     let annotate = |c: &Container<'_>, name: &str, value: &str| {
         c.edit(|spec| spec["annotations"][name] = json!(value));
@@ -226,6 +215,7 @@ fn annotations_of_crun_act(t: &Sandbox) {
 }
 
 /// getcwd fails with errno 5 by a filter of four instructions that the annotation brings; the section's own rule does not count.
+#[case(not_runc("crun's"), not_crun("not in Debian's crun"))]
 fn annotation_with_a_ready_made_seccomp_filter(t: &Sandbox) {
     let getcwd = u32::try_from(nix::libc::SYS_getcwd).unwrap();
     let filter = |code: [u32; 4]| {
@@ -289,6 +279,7 @@ fn base64(bytes: &[u8]) -> String {
     bytes.chunks(3).flat_map(group).collect()
 }
 
+#[case(not_runc("crun's"))]
 fn annotation_with_time_offsets(t: &Sandbox) {
     t.need(kernel_has_namespace("time"), "the kernel has no time namespaces");
     let c = t.container("a");
@@ -306,6 +297,7 @@ fn annotation_with_time_offsets(t: &Sandbox) {
 
 /// On cgroup v2 the processes live in a cgroup below the container's, which the container sees and manages; elsewhere the
 /// annotation is refused.
+#[case(not_runc("crun's"), not_crun("not compared"))]
 fn annotation_of_a_delegated_cgroup(t: &Sandbox) {
     let c = t.container("a");
     c.namespace("cgroup").args(&["/probe", "pause"]);

@@ -3,37 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
+use orlop_integration::{Container, Flavor, Sandbox, case};
 use serde_json::{Value, json};
-
-pub(crate) const CASES: &[Case] = cases![
-    all_kinds_in_order.not_runc("runs poststart at create (its issue 4347)"),
-    each_is_told_the_state
-        .not_runc("runs poststart at create (its issue 4347)")
-        .not_crun("names the working directory as bundle"),
-    container_kinds_run_in_the_containers_namespaces,
-    several_of_a_kind_run_in_order,
-    arguments_and_environment,
-    no_environment_is_the_runtimes,
-    create_runtime_failure_stops_create.not_crun("exits with 255"),
-    prestart_failure_stops_create.not_crun("exits with 255"),
-    create_container_failure_stops_create,
-    start_container_failure_stops_start,
-    start_container_hooks_are_what_the_command_is.needs(Need::Ids),
-    start_container_hooks_obey_the_seccomp_profile,
-    poststart_failure_stops_the_container
-        .not_runc("runs poststart at create (its issue 4347)")
-        .not_crun("since crun 1.27"),
-    poststart_failure_destroys_the_container.not_runc("leaves it stopped").not_crun("since crun 1.29"),
-    poststop_failure_does_not_stop_delete,
-    poststop_runs_after_the_process_ended,
-    poststop_runs_on_delete_force,
-    timeout_kills_a_hook_that_hangs,
-    a_missing_hook_is_an_error.not_crun("exits with 255"),
-    path_must_be_absolute.not_runc("looks it up").not_crun("looks it up"),
-    prestart_can_read_the_processes_namespaces,
-    output_of_hooks_is_not_lost_or_mixed_into_run.not_crun("exits with 255"),
-];
 
 /// A script outside the root file system that appends its name, its working pid namespace and its input to `LOG.NAME`.
 fn hook(t: &Sandbox, name: &str, script: &str) -> Value {
@@ -77,6 +48,7 @@ fn with_all_kinds<'a>(t: &'a Sandbox) -> Container<'a> {
     c
 }
 
+#[case(not_runc("runs poststart at create (its issue 4347)"))]
 fn all_kinds_in_order(t: &Sandbox) {
     let c = with_all_kinds(t);
     c.sh("cat /tmp/order; exec /probe pause");
@@ -92,6 +64,7 @@ fn all_kinds_in_order(t: &Sandbox) {
     assert_eq!(order(t)[4], "poststop");
 }
 
+#[case(not_runc("runs poststart at create (its issue 4347)"), not_crun("names the working directory as bundle"))]
 fn each_is_told_the_state(t: &Sandbox) {
     let c = with_all_kinds(t);
     c.set("/annotations", json!({"key": "value"})).args(&["/probe", "pause"]);
@@ -128,6 +101,7 @@ fn each_is_told_the_state(t: &Sandbox) {
     }
 }
 
+#[case]
 fn container_kinds_run_in_the_containers_namespaces(t: &Sandbox) {
     let c = t.container("a");
     let dir = t.dir.display().to_string();
@@ -148,6 +122,7 @@ fn container_kinds_run_in_the_containers_namespaces(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn several_of_a_kind_run_in_order(t: &Sandbox) {
     let c = t.container("a");
     let list: Vec<Value> = ["one", "two", "three"].iter().map(|name| recording(t, name)).collect();
@@ -155,6 +130,7 @@ fn several_of_a_kind_run_in_order(t: &Sandbox) {
     assert_eq!(order(t), ["one", "two", "three"]);
 }
 
+#[case]
 fn arguments_and_environment(t: &Sandbox) {
     let c = t.container("a");
     let mut entry = hook(t, "x", &format!("echo \"$0 $1 $2 $A\" > {}/said; cat > /dev/null", t.dir.display()));
@@ -165,6 +141,7 @@ fn arguments_and_environment(t: &Sandbox) {
     assert_eq!(fs::read_to_string(t.dir.join("said")).unwrap().trim(), format!("{path} first two words value"));
 }
 
+#[case]
 fn no_environment_is_the_runtimes(t: &Sandbox) {
     let c = t.container("a");
     let mut entry = hook(t, "x", &format!("/usr/bin/env > {}/said; /bin/cat > /dev/null", t.dir.display()));
@@ -187,18 +164,22 @@ fn stops_create(t: &Sandbox, kind: &str) {
     c.run().code(1);
 }
 
+#[case(not_crun("exits with 255"))]
 fn create_runtime_failure_stops_create(t: &Sandbox) {
     stops_create(t, "createRuntime");
 }
 
+#[case(not_crun("exits with 255"))]
 fn prestart_failure_stops_create(t: &Sandbox) {
     stops_create(t, "prestart");
 }
 
+#[case]
 fn create_container_failure_stops_create(t: &Sandbox) {
     stops_create(t, "createContainer");
 }
 
+#[case]
 fn start_container_failure_stops_start(t: &Sandbox) {
     let c = t.container("a");
     let start = inner(&c, "startContainer", "exit 3");
@@ -211,6 +192,7 @@ fn start_container_failure_stops_start(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case(needs(Ids))]
 fn start_container_hooks_are_what_the_command_is(t: &Sandbox) {
     let c = t.container("a");
     let dir = c.rootfs().join("tmp");
@@ -237,6 +219,7 @@ fn start_container_hooks_are_what_the_command_is(t: &Sandbox) {
     assert!(read("hook").contains("gid=1001"), "{}", read("hook"));
 }
 
+#[case]
 fn start_container_hooks_obey_the_seccomp_profile(t: &Sandbox) {
     let c = t.container("a");
     let hook = inner(&c, "make", "exec mkdir /tmp/made");
@@ -254,6 +237,7 @@ fn start_container_hooks_obey_the_seccomp_profile(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("runs poststart at create (its issue 4347)"), not_crun("since crun 1.27"))]
 fn poststart_failure_stops_the_container(t: &Sandbox) {
     let c = failing(t, "poststart");
     c.args(&["/probe", "pause"]).create().ok();
@@ -263,6 +247,7 @@ fn poststart_failure_stops_the_container(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case(not_runc("leaves it stopped"), not_crun("since crun 1.29"))]
 fn poststart_failure_destroys_the_container(t: &Sandbox) {
     let c = failing(t, "poststart");
     c.edit(|spec| spec["hooks"]["poststop"] = json!([recording(t, "poststop")]));
@@ -275,6 +260,7 @@ fn poststart_failure_destroys_the_container(t: &Sandbox) {
     assert_eq!(order(t), ["poststop"]);
 }
 
+#[case]
 fn poststop_failure_does_not_stop_delete(t: &Sandbox) {
     let c = failing(t, "poststop");
     let pid = c.run_paused();
@@ -284,12 +270,14 @@ fn poststop_failure_does_not_stop_delete(t: &Sandbox) {
     c.simple("state", &[], &[]).fails();
 }
 
+#[case]
 fn poststop_runs_after_the_process_ended(t: &Sandbox) {
     let c = t.container("a");
     c.set("/hooks", json!({"poststop": [recording(t, "poststop")]})).run().ok();
     assert_eq!(order(t), ["poststop"]);
 }
 
+#[case]
 fn poststop_runs_on_delete_force(t: &Sandbox) {
     let c = t.container("a");
     c.set("/hooks", json!({"poststop": [recording(t, "poststop")]})).run_paused();
@@ -297,6 +285,7 @@ fn poststop_runs_on_delete_force(t: &Sandbox) {
     assert_eq!(order(t), ["poststop"]);
 }
 
+#[case]
 fn timeout_kills_a_hook_that_hangs(t: &Sandbox) {
     let c = t.container("a");
     let mut entry = hook(t, "slow", "exec sleep 60");
@@ -306,16 +295,19 @@ fn timeout_kills_a_hook_that_hangs(t: &Sandbox) {
     assert!(begun.elapsed().as_secs() < 10, "took {:?}", begun.elapsed());
 }
 
+#[case(not_crun("exits with 255"))]
 fn a_missing_hook_is_an_error(t: &Sandbox) {
     let c = t.container("a");
     c.set("/hooks", json!({"createRuntime": [{"path": "/no/such/hook"}]})).create().code(1);
 }
 
+#[case(not_runc("looks it up"), not_crun("looks it up"))]
 fn path_must_be_absolute(t: &Sandbox) {
     let c = t.container("a");
     c.set("/hooks", json!({"createRuntime": [{"path": "true"}]})).create().code(1);
 }
 
+#[case]
 fn prestart_can_read_the_processes_namespaces(t: &Sandbox) {
     let c = t.container("a");
     let script =
@@ -327,6 +319,7 @@ fn prestart_can_read_the_processes_namespaces(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("exits with 255"))]
 fn output_of_hooks_is_not_lost_or_mixed_into_run(t: &Sandbox) {
     let c = failing(t, "createRuntime");
     let out = c.create().code(1);

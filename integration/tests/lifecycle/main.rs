@@ -16,23 +16,9 @@ mod sockets;
 mod verbs;
 mod verify;
 
+/// Registered where it is.
+const _: &[orlop_integration::Case] = verify::CASES;
+
 fn main() -> std::process::ExitCode {
-    let groups = [
-        ("verbs", verbs::CASES),
-        ("exec", exec::CASES),
-        ("process", process::CASES),
-        ("sockets", sockets::CASES),
-        ("hooks", hooks::CASES),
-        ("namespaces", namespaces::CASES),
-        ("mounts", mounts::CASES),
-        ("mount_calls", mount_calls::CASES),
-        ("mount_rules", mount_rules::CASES),
-        ("resources", resources::CASES),
-        ("fields", fields::CASES),
-        ("seccomp", seccomp::CASES),
-        ("verify", verify::CASES),
-        ("cli", cli::CASES),
-        ("doctor", doctor::CASES),
-    ];
-    orlop_integration::run("lifecycle", &groups)
+    orlop_integration::run()
 }

@@ -3,23 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use orlop_integration::{Case, Need, Sandbox, cases};
+use orlop_integration::{Sandbox, case};
 use serde_json::json;
 
-pub(crate) const CASES: &[Case] = cases![
-    bind_of_a_tree_in_which_a_mount_namespace_is_pinned.needs(Need::Admin),
-    overlay_whose_options_are_longer_than_255_bytes,
-    overlay_whose_options_are_longer_than_a_page.not_runc("mount(2) takes no more").not_crun("mount(2) takes no more"),
-    options_that_are_too_long_for_the_kernel.extension(),
-    several_options_in_one_string,
-    mount_on_the_root_becomes_the_root.not_crun("refuses it"),
-    file_system_on_the_root_becomes_the_root.not_runc("names its own old root").not_crun("refuses it"),
-    root_that_was_covered_is_read_only_when_asked.not_crun("refuses it"),
-    exec_enters_the_root_that_was_mounted_on_the_root.not_crun("refuses it"),
-    filter_around_the_runtime_is_named.extension().needs(Need::Admin),
-    options_of_a_cgroup_mount_act_or_are_refused.extension().needs(Need::ControlGroups),
-];
-
+#[case(needs(Admin))]
 fn bind_of_a_tree_in_which_a_mount_namespace_is_pinned(t: &Sandbox) {
     use nix::mount::{MsFlags, mount};
     use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
@@ -71,6 +58,7 @@ fn layers(dir: &Path, count: usize) -> String {
     (0..count).map(one).collect::<Vec<_>>().join(":")
 }
 
+#[case]
 fn overlay_whose_options_are_longer_than_255_bytes(t: &Sandbox) {
     let c = t.container("a");
     let dir = deep(t, "store", 320);
@@ -87,6 +75,7 @@ fn overlay_whose_options_are_longer_than_255_bytes(t: &Sandbox) {
     assert_eq!(fs::read_to_string(Path::new(&upper).join("new")).unwrap(), "new\n");
 }
 
+#[case(not_runc("mount(2) takes no more"), not_crun("mount(2) takes no more"))]
 fn overlay_whose_options_are_longer_than_a_page(t: &Sandbox) {
     let c = t.container("a");
     let dir = deep(t, "store", 120);
@@ -96,6 +85,7 @@ fn overlay_whose_options_are_longer_than_a_page(t: &Sandbox) {
     assert_eq!(c.run().ok().stdout.trim(), "40");
 }
 
+#[case(extension)]
 fn options_that_are_too_long_for_the_kernel(t: &Sandbox) {
     let c = t.container("a");
     let dir = deep(t, "store", 400);
@@ -106,6 +96,7 @@ fn options_that_are_too_long_for_the_kernel(t: &Sandbox) {
     assert!(out.stderr.contains(&field) && out.stderr.contains("4095 bytes"), "{}", out.stderr);
 }
 
+#[case]
 fn several_options_in_one_string(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "tmpfs", "/data", &["nosuid", "size=1m,mode=711,nr_inodes=50"]);
@@ -125,6 +116,7 @@ fn other_root(t: &Sandbox) -> String {
     other.display().to_string()
 }
 
+#[case(not_crun("refuses it"))]
 fn mount_on_the_root_becomes_the_root(t: &Sandbox) {
     let other = other_root(t);
     for (n, destination) in ["/", "/.", "//"].into_iter().enumerate() {
@@ -137,6 +129,7 @@ fn mount_on_the_root_becomes_the_root(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("names its own old root"), not_crun("refuses it"))]
 fn file_system_on_the_root_becomes_the_root(t: &Sandbox) {
     let other = other_root(t);
     for late in [false, true] {
@@ -164,6 +157,7 @@ fn file_system_on_the_root_becomes_the_root(t: &Sandbox) {
     }
 }
 
+#[case(not_crun("refuses it"))]
 fn root_that_was_covered_is_read_only_when_asked(t: &Sandbox) {
     let c = t.container("a");
     let root = json!({"type": "bind", "source": other_root(t), "destination": "/", "options": ["rbind"]});
@@ -173,6 +167,7 @@ fn root_that_was_covered_is_read_only_when_asked(t: &Sandbox) {
 }
 
 /// What was mounted on the root must not keep the host's root in the namespace: an exec enters there.
+#[case(not_crun("refuses it"))]
 fn exec_enters_the_root_that_was_mounted_on_the_root(t: &Sandbox) {
     let c = t.container("a");
     let root = json!({"type": "bind", "source": other_root(t), "destination": "/", "options": ["rbind", "rw"]});
@@ -185,6 +180,7 @@ fn exec_enters_the_root_that_was_mounted_on_the_root(t: &Sandbox) {
 }
 
 /// An outer sandbox whose profile is older than the calls that make mounts.
+#[case(extension, needs(Admin))]
 fn filter_around_the_runtime_is_named(t: &Sandbox) {
     let all = [
         libc::SYS_open_tree,
@@ -206,6 +202,7 @@ fn filter_around_the_runtime_is_named(t: &Sandbox) {
     assert!(out.code == 1 && out.stderr.contains("refuses fsconfig(2)"), "{out:?}");
 }
 
+#[case(extension, needs(ControlGroups))]
 fn options_of_a_cgroup_mount_act_or_are_refused(t: &Sandbox) {
     let with = |name: &str, option: &str, namespace: bool| {
         let c = t.container(name);

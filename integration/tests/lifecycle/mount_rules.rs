@@ -4,33 +4,14 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use orlop_integration::{Case, Need, Sandbox, cases};
+use orlop_integration::{Sandbox, case};
 use serde_json::json;
-
-pub(crate) const CASES: &[Case] = cases![
-    mount_point_is_not_made_in_a_read_only_source,
-    read_only_root_without_proc_is_read_only.not_runc("needs a /proc in the container"),
-    slave_root_sees_what_the_host_unmounts.not_runc("since runc 1.5").not_crun("not compared").needs(Need::Admin),
-    without_a_mount_namespace_the_hosts_propagation_stays
-        .not_runc("leaves a mount behind")
-        .not_crun("not compared")
-        .needs(Need::Admin),
-    modes_of_new_file_systems.not_runc("takes the mode of the directory that it covers"),
-    read_only_root_on_a_restricted_file_system_in_a_user_namespace.needs(Need::Ids),
-    bind_is_told_by_its_options_alone.not_crun("takes the type for an option"),
-    access_time_options_of_binds_are_no_error
-        .not_crun("not compared")
-        .not_runc("some are unknown to it")
-        .needs(Need::Host),
-    nodes_bound_in_a_user_namespace_execute_nothing.extension().needs(Need::Ids),
-    many_masked_directories,
-    masked_directory_is_empty_and_read_only,
-];
 
 fn no_option() -> Option<&'static str> {
     None
 }
 
+#[case]
 fn mount_point_is_not_made_in_a_read_only_source(t: &Sandbox) {
     let source = t.dir.join("source");
     fs::create_dir(&source).unwrap();
@@ -51,6 +32,7 @@ fn mount_point_is_not_made_in_a_read_only_source(t: &Sandbox) {
 }
 
 /// CVE-2026-115521: a remount that looks for the root by the container's own /proc can be led elsewhere.
+#[case(not_runc("needs a /proc in the container"))]
 fn read_only_root_without_proc_is_read_only(t: &Sandbox) {
     for (name, bound) in [("none", false), ("bound", true)] {
         let c = t.container(name);
@@ -73,6 +55,7 @@ fn read_only_root_without_proc_is_read_only(t: &Sandbox) {
     }
 }
 
+#[case(needs(Admin), not_runc("since runc 1.5"), not_crun("not compared"))]
 fn slave_root_sees_what_the_host_unmounts(t: &Sandbox) {
     let shared = t.dir.join("shared");
     fs::create_dir_all(&shared).unwrap();
@@ -93,6 +76,7 @@ fn slave_root_sees_what_the_host_unmounts(t: &Sandbox) {
     umount2(&shared, MntFlags::MNT_DETACH).unwrap();
 }
 
+#[case(needs(Admin), not_runc("leaves a mount behind"), not_crun("not compared"))]
 fn without_a_mount_namespace_the_hosts_propagation_stays(t: &Sandbox) {
     mount(no_option(), "/", no_option(), MsFlags::MS_SHARED, no_option()).unwrap();
     let propagation = || -> Vec<String> {
@@ -111,6 +95,7 @@ fn without_a_mount_namespace_the_hosts_propagation_stays(t: &Sandbox) {
     assert_eq!(propagation(), before);
 }
 
+#[case(not_runc("takes the mode of the directory that it covers"))]
 fn modes_of_new_file_systems(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir_all(c.rootfs().join("dev/shm")).unwrap();
@@ -123,6 +108,7 @@ fn modes_of_new_file_systems(t: &Sandbox) {
     assert_eq!(out.stdout, "1777\n555\nro\n");
 }
 
+#[case(needs(Ids))]
 fn read_only_root_on_a_restricted_file_system_in_a_user_namespace(t: &Sandbox) {
     t.need(t.has_user_namespaces(), "user namespaces are off");
     let c = t.container("a");
@@ -149,6 +135,7 @@ fn read_only_root_on_a_restricted_file_system_in_a_user_namespace(t: &Sandbox) {
     umount2(&store, MntFlags::MNT_DETACH).unwrap();
 }
 
+#[case(not_crun("takes the type for an option"))]
 fn bind_is_told_by_its_options_alone(t: &Sandbox) {
     let source = t.dir.join("source");
     fs::create_dir(&source).unwrap();
@@ -163,6 +150,7 @@ fn bind_is_told_by_its_options_alone(t: &Sandbox) {
     c.mount("bind", &source.display().to_string(), "/data", &[]).run().code(1);
 }
 
+#[case(needs(Host), not_runc("some are unknown to it"), not_crun("not compared"))]
 fn access_time_options_of_binds_are_no_error(t: &Sandbox) {
     let source = t.dir.join("source");
     fs::create_dir(&source).unwrap();
@@ -182,6 +170,7 @@ fn access_time_options_of_binds_are_no_error(t: &Sandbox) {
     }
 }
 
+#[case(extension, needs(Ids))]
 fn nodes_bound_in_a_user_namespace_execute_nothing(t: &Sandbox) {
     t.need(t.has_user_namespaces(), "user namespaces are off");
     let c = t.container("a");
@@ -195,6 +184,7 @@ fn nodes_bound_in_a_user_namespace_execute_nothing(t: &Sandbox) {
 }
 
 /// A machine with very many processors has as many directories to mask: one file system serves all.
+#[case]
 fn many_masked_directories(t: &Sandbox) {
     let c = t.container("a");
     let paths: Vec<String> = (0..512).map(|n| format!("/var/masked/{n}")).collect();
@@ -212,6 +202,7 @@ fn many_masked_directories(t: &Sandbox) {
     }
 }
 
+#[case]
 fn masked_directory_is_empty_and_read_only(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir_all(c.rootfs().join("secret")).unwrap();

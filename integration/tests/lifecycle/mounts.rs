@@ -4,76 +4,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
+use orlop_integration::{Container, Flavor, Sandbox, case};
 use serde_json::{Value, json};
-
-pub(crate) const CASES: &[Case] = cases![
-    root_is_writable_unless_said,
-    root_read_only,
-    root_by_absolute_and_by_relative_path,
-    root_that_is_missing_is_an_error,
-    the_hosts_tree_is_gone,
-    no_pivot_hides_the_hosts_tree_too,
-    nothing_shows_in_the_hosts_mount_namespace,
-    tmpfs_options.needs(Need::Ids),
-    flags_are_set,
-    access_time_flags,
-    symfollow_flag.not_runc("since runc 1.2").not_crun("no such option"),
-    bind_of_a_directory_and_of_a_file,
-    bind_makes_its_destination,
-    bind_of_what_an_earlier_mount_put_into_the_rootfs,
-    bind_read_only,
-    bind_is_not_recursive_and_rbind_is.needs(Need::Admin),
-    bind_of_a_missing_source_is_an_error,
-    bind_with_relative_source_is_relative_to_the_bundle,
-    recursive_read_only.needs(Need::Admin),
-    recursive_flags.not_crun("fails on this kernel").needs(Need::Host),
-    propagation_of_a_mount.needs(Need::Admin),
-    propagation_of_the_root.not_runc("makes it private").needs(Need::Admin),
-    root_propagation_default_keeps_mounts_in.needs(Need::Admin),
-    propagation_unknown_is_refused.not_crun("ignores it"),
-    later_mounts_cover_earlier_ones,
-    destination_through_a_symlink_stays_inside.not_crun("refuses it"),
-    destination_with_dots_stays_inside,
-    tmpcopyup,
-    idmapped_bind.not_runc("since runc 1.2").needs(Need::Host),
-    idmapped_bind_of_what_an_earlier_mount_put_into_the_rootfs
-        .not_runc("since runc 1.2")
-        .not_crun("takes what lies below the mount")
-        .needs(Need::Host),
-    idmapped_bind_takes_the_mapping_of_a_joined_namespace
-        .not_runc("since runc 1.2")
-        .not_crun("needs it in the config")
-        .needs(Need::Host),
-    idmapped_bind_with_own_mapping.not_runc("since runc 1.2").not_crun("since crun 1.9").needs(Need::Host),
-    unknown_mount_option_is_an_error.not_crun("names neither"),
-    unknown_file_system_is_an_error,
-    proc_and_sysfs_are_the_containers,
-    devpts_is_private,
-    cgroup_mount_shows_the_own_cgroup.needs(Need::ControlGroups),
-    cgroup_mount_shows_the_scope_that_systemd_makes,
-    cgroup_mount_with_namespace.needs(Need::ControlGroups),
-    default_devices_and_links,
-    devices_of_a_user_namespace.not_runc("binds the host's").not_crun("since crun 1.27").needs(Need::Host),
-    modes_in_dev_do_not_depend_on_the_callers_umask.needs(Need::Host),
-    errors_of_a_dev_name_their_field.not_runc("names no field").not_crun("names no field").needs(Need::Host),
-    mounts_in_dev_cover_what_is_there,
-    file_systems_are_listed_in_the_order_of_the_config,
-    extra_devices.needs(Need::Host),
-    device_with_wrong_type_is_refused.not_crun("accepts it"),
-    masked_paths,
-    protected_paths_without_a_slash_are_taken_from_the_root,
-    masked_path_that_is_missing_is_fine,
-    masked_path_that_is_named_twice_is_covered_once.not_runc("since runc 1.5").not_crun("covers it twice"),
-    read_only_paths,
-    remount_option,
-    mount_data_is_passed,
-    overlay_by_mount_entry,
-    dev_from_the_host.not_runc("leaves the host's /dev/console covered; not compared").not_crun("not compared"),
-    user_namespace_mounts.needs(Need::Ids),
-    bind_drops_the_flags_that_it_does_not_name.not_runc("since runc 1.2").not_crun("not compared").needs(Need::Host),
-    destination_as_the_host_sees_it.not_runc("since runc 1.2").not_crun("takes it for a path in the container"),
-];
 
 /// The topmost mount at `dest`, as the probe saw it.
 fn mount_at<'a>(facts: &'a Value, dest: &str) -> &'a Value {
@@ -88,12 +20,14 @@ fn options<'a>(facts: &'a Value, dest: &str) -> Vec<&'a str> {
     mount_at(facts, dest)["options"].as_str().unwrap().split(',').collect()
 }
 
+#[case]
 fn root_is_writable_unless_said(t: &Sandbox) {
     let c = t.container("a");
     c.remove("/root/readonly").sh("echo x > /written").run().ok();
     assert!(c.rootfs().join("written").is_file());
 }
 
+#[case]
 fn root_read_only(t: &Sandbox) {
     let c = t.container("a");
     c.set("/root/readonly", json!(true)).sh("echo x > /written").run().fails();
@@ -102,6 +36,7 @@ fn root_read_only(t: &Sandbox) {
     c.mount("tmpfs", "tmpfs", "/tmp", &[]).sh("echo x > /tmp/written && echo fine").run().ok();
 }
 
+#[case]
 fn root_by_absolute_and_by_relative_path(t: &Sandbox) {
     let c = t.container("a");
     c.set("/root/path", json!(c.rootfs().display().to_string())).run().ok();
@@ -109,12 +44,14 @@ fn root_by_absolute_and_by_relative_path(t: &Sandbox) {
     c.set("/root/path", json!("rootfs/")).run().ok();
 }
 
+#[case]
 fn root_that_is_missing_is_an_error(t: &Sandbox) {
     let c = t.container("a");
     c.set("/root/path", json!("no-such-directory")).run().code(1);
     c.set("/root/path", json!("config.json")).run().code(1);
 }
 
+#[case]
 fn the_hosts_tree_is_gone(t: &Sandbox) {
     let c = t.container("a");
     let facts = c.facts();
@@ -129,12 +66,14 @@ fn the_hosts_tree_is_gone(t: &Sandbox) {
     c.sh("ls /; ls /..").run().ok();
 }
 
+#[case]
 fn no_pivot_hides_the_hosts_tree_too(t: &Sandbox) {
     let c = t.container("a");
     let out = c.sh("ls /bin/busybox && ls /.. | head -3").run_cmd(&["--no-pivot"]).run().ok();
     assert!(out.stdout.contains("bin"), "{}", out.stdout);
 }
 
+#[case]
 fn nothing_shows_in_the_hosts_mount_namespace(t: &Sandbox) {
     let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let c = t.container("a");
@@ -144,6 +83,7 @@ fn nothing_shows_in_the_hosts_mount_namespace(t: &Sandbox) {
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
 }
 
+#[case(needs(Ids))]
 fn tmpfs_options(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "scratch", "/scratch", &["size=1m", "mode=1711", "uid=7", "gid=8", "nosuid"]);
@@ -154,6 +94,7 @@ fn tmpfs_options(t: &Sandbox) {
     assert!(lines[1].contains("- tmpfs scratch ") && lines[1].contains("size=1024k"), "{}", lines[1]);
 }
 
+#[case]
 fn flags_are_set(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "tmpfs", "/one", &["nosuid", "nodev", "noexec", "ro"]);
@@ -165,6 +106,7 @@ fn flags_are_set(t: &Sandbox) {
     }
 }
 
+#[case]
 fn access_time_flags(t: &Sandbox) {
     let c = t.container("a");
     for flag in ["noatime", "relatime", "nodiratime"] {
@@ -179,6 +121,7 @@ fn access_time_flags(t: &Sandbox) {
     assert!(!strict.contains(&"relatime") && !strict.contains(&"noatime"), "{strict:?}");
 }
 
+#[case(not_runc("since runc 1.2"), not_crun("no such option"))]
 fn symfollow_flag(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "tmpfs", "/plain", &["nosymfollow"]);
@@ -192,6 +135,7 @@ fn shared_dir(t: &Sandbox, name: &str) -> String {
     dir.display().to_string()
 }
 
+#[case]
 fn bind_of_a_directory_and_of_a_file(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -202,6 +146,7 @@ fn bind_of_a_directory_and_of_a_file(t: &Sandbox) {
     assert_eq!(fs::read_to_string(Path::new(&dir).join("new")).unwrap(), "new\n");
 }
 
+#[case]
 fn bind_makes_its_destination(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -209,6 +154,7 @@ fn bind_makes_its_destination(t: &Sandbox) {
     assert_eq!(c.sh("cat /not/there/yet/file /nor/this").run().ok().stdout, "in shared\nin shared\n");
 }
 
+#[case]
 fn bind_of_what_an_earlier_mount_put_into_the_rootfs(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -218,6 +164,7 @@ fn bind_of_what_an_earlier_mount_put_into_the_rootfs(t: &Sandbox) {
     assert_eq!(c.sh("cat /second").run().ok().stdout, "in shared\n");
 }
 
+#[case]
 fn bind_read_only(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -240,6 +187,7 @@ fn with_submount(t: &Sandbox) -> String {
     dir
 }
 
+#[case(needs(Admin))]
 fn bind_is_not_recursive_and_rbind_is(t: &Sandbox) {
     let c = t.container("a");
     let dir = with_submount(t);
@@ -247,6 +195,7 @@ fn bind_is_not_recursive_and_rbind_is(t: &Sandbox) {
     assert_eq!(c.sh("ls /flat/inner; cat /full/inner/deep").run().ok().stdout, "deep\n");
 }
 
+#[case]
 fn bind_of_a_missing_source_is_an_error(t: &Sandbox) {
     let c = t.container("a");
     let out = c.mount("bind", "/no/such/source", "/data", &["bind"]).run().code(1);
@@ -257,6 +206,7 @@ fn bind_of_a_missing_source_is_an_error(t: &Sandbox) {
     );
 }
 
+#[case]
 fn bind_with_relative_source_is_relative_to_the_bundle(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir(c.bundle.join("beside")).unwrap();
@@ -265,6 +215,7 @@ fn bind_with_relative_source_is_relative_to_the_bundle(t: &Sandbox) {
     assert_eq!(c.sh("cat /data/file").run().ok().stdout, "beside\n");
 }
 
+#[case(needs(Admin))]
 fn recursive_read_only(t: &Sandbox) {
     let c = t.container("a");
     let dir = with_submount(t);
@@ -274,6 +225,7 @@ fn recursive_read_only(t: &Sandbox) {
     c.sh("echo x > /data/inner/new").run().fails();
 }
 
+#[case(needs(Host), not_crun("fails on this kernel"))]
 fn recursive_flags(t: &Sandbox) {
     let c = t.container("a");
     let dir = with_submount(t);
@@ -284,6 +236,7 @@ fn recursive_flags(t: &Sandbox) {
     }
 }
 
+#[case(needs(Admin))]
 fn propagation_of_a_mount(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -302,6 +255,7 @@ fn propagation_of_a_mount(t: &Sandbox) {
     assert!(at("/rshared").starts_with("shared:"), "{}", at("/rshared"));
 }
 
+#[case(needs(Admin), not_runc("makes it private"))]
 fn propagation_of_the_root(t: &Sandbox) {
     let none = None::<&str>;
     nix::mount::mount(none, "/", none, nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED, none).unwrap();
@@ -318,6 +272,7 @@ fn propagation_of_the_root(t: &Sandbox) {
     assert!(!found.contains("shared"), "{found}");
 }
 
+#[case(needs(Admin))]
 fn root_propagation_default_keeps_mounts_in(t: &Sandbox) {
     let c = t.container("a");
     let none = None::<&str>;
@@ -331,10 +286,12 @@ fn root_propagation_default_keeps_mounts_in(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("ignores it"))]
 fn propagation_unknown_is_refused(t: &Sandbox) {
     t.container("a").set("/linux/rootfsPropagation", json!("sideways")).run().code(1);
 }
 
+#[case]
 fn later_mounts_cover_earlier_ones(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "first", "/data", &[]).mount("tmpfs", "second", "/data/sub", &[]).mount(
@@ -346,6 +303,7 @@ fn later_mounts_cover_earlier_ones(t: &Sandbox) {
     assert_eq!(mount_at(&c.facts(), "/data")["source"], "third");
 }
 
+#[case(not_crun("refuses it"))]
 fn destination_through_a_symlink_stays_inside(t: &Sandbox) {
     let c = t.container("a");
     let canary = shared_dir(t, "canary");
@@ -359,6 +317,7 @@ fn destination_through_a_symlink_stays_inside(t: &Sandbox) {
     assert!(!Path::new("/etc/made").is_dir(), "made on the host");
 }
 
+#[case]
 fn destination_with_dots_stays_inside(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "inside", &format!("/../../..{}/dots", t.dir.display()), &[]);
@@ -367,6 +326,7 @@ fn destination_with_dots_stays_inside(t: &Sandbox) {
     assert!(!t.dir.join("dots").is_dir());
 }
 
+#[case]
 fn tmpcopyup(t: &Sandbox) {
     let c = t.container("a");
     let dir = c.rootfs().join("filled");
@@ -380,6 +340,7 @@ fn tmpcopyup(t: &Sandbox) {
     assert!(!dir.join("new").is_file(), "the copy is what is written");
 }
 
+#[case(needs(Host), not_runc("since runc 1.2"))]
 fn idmapped_bind(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -400,6 +361,7 @@ fn idmapped_bind(t: &Sandbox) {
 }
 
 /// The init makes such a mount, and the runtime, whose rights that takes, maps it.
+#[case(needs(Host), not_runc("since runc 1.2"), not_crun("takes what lies below the mount"))]
 fn idmapped_bind_of_what_an_earlier_mount_put_into_the_rootfs(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -423,6 +385,7 @@ fn idmapped_bind_of_what_an_earlier_mount_put_into_the_rootfs(t: &Sandbox) {
     assert_eq!(fs::metadata(Path::new(&dir).join("new")).unwrap().uid(), 0, "on disk it is root's");
 }
 
+#[case(needs(Host), not_runc("since runc 1.2"), not_crun("needs it in the config"))]
 fn idmapped_bind_takes_the_mapping_of_a_joined_namespace(t: &Sandbox) {
     let owner = t.container("owner");
     owner.map_users(100_000, 65536);
@@ -440,6 +403,7 @@ fn idmapped_bind_takes_the_mapping_of_a_joined_namespace(t: &Sandbox) {
     assert_eq!(out.ok().stdout, "7 8\n");
 }
 
+#[case(needs(Host), not_runc("since runc 1.2"), not_crun("since crun 1.9"))]
 fn idmapped_bind_with_own_mapping(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -453,11 +417,13 @@ fn idmapped_bind_with_own_mapping(t: &Sandbox) {
     assert_eq!(c.sh("stat -c '%u %g' /data/file").run().ok().stdout, "1005 1005\n");
 }
 
+#[case(not_crun("names neither"))]
 fn unknown_mount_option_is_an_error(t: &Sandbox) {
     let out = t.container("a").mount("tmpfs", "tmpfs", "/data", &["no-such-option"]).run().code(1);
     assert!(out.stderr.contains("/data") || out.stderr.contains("no-such-option"), "{}", out.stderr);
 }
 
+#[case]
 fn unknown_file_system_is_an_error(t: &Sandbox) {
     let out = t.container("a").mount("no-such-fs", "x", "/data", &[]).run().code(1);
     assert!(
@@ -467,6 +433,7 @@ fn unknown_file_system_is_an_error(t: &Sandbox) {
     );
 }
 
+#[case]
 fn proc_and_sysfs_are_the_containers(t: &Sandbox) {
     let c = t.container("a");
     let out = c.sh("ls -d /proc/[0-9]* | wc -l; ls /sys/class/net").run().ok();
@@ -475,6 +442,7 @@ fn proc_and_sysfs_are_the_containers(t: &Sandbox) {
     assert_eq!(words[1..], ["lo"]);
 }
 
+#[case]
 fn devpts_is_private(t: &Sandbox) {
     let c = t.container("a");
     let out = c.sh("ls /dev/pts; ls -l /dev/ptmx; stat -c %a /dev/pts/ptmx").run().ok();
@@ -485,6 +453,7 @@ fn devpts_is_private(t: &Sandbox) {
     );
 }
 
+#[case(needs(ControlGroups))]
 fn cgroup_mount_shows_the_own_cgroup(t: &Sandbox) {
     let c = t.container("a");
     // On v2 without a cgroup namespace the whole tree shows, as with runc.
@@ -497,6 +466,7 @@ fn cgroup_mount_shows_the_own_cgroup(t: &Sandbox) {
 }
 
 /// The mount's source is there only once systemd has made the scope.
+#[case]
 fn cgroup_mount_shows_the_scope_that_systemd_makes(t: &Sandbox) {
     t.need_promised("systemd", Path::new("/run/systemd/system").is_dir(), "systemd is not the init");
     let c = t.container("a");
@@ -506,6 +476,7 @@ fn cgroup_mount_shows_the_scope_that_systemd_makes(t: &Sandbox) {
     assert_eq!(out.stdout, "/sys/fs/cgroup\n");
 }
 
+#[case(needs(ControlGroups))]
 fn cgroup_mount_with_namespace(t: &Sandbox) {
     let c = t.container("a");
     c.namespace("cgroup");
@@ -513,6 +484,7 @@ fn cgroup_mount_with_namespace(t: &Sandbox) {
     assert!(out.stdout.lines().any(|line| line == "1"), "{:?}", out.stdout);
 }
 
+#[case]
 fn default_devices_and_links(t: &Sandbox) {
     let c = t.container("a");
     let out = c
@@ -529,6 +501,7 @@ fn default_devices_and_links(t: &Sandbox) {
     assert_eq!(lines[11], "1");
 }
 
+#[case(needs(Host))]
 fn modes_in_dev_do_not_depend_on_the_callers_umask(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/devices", json!([{"path": "/dev/own", "type": "c", "major": 1, "minor": 5, "fileMode": 0o642}]));
@@ -537,6 +510,7 @@ fn modes_in_dev_do_not_depend_on_the_callers_umask(t: &Sandbox) {
 }
 
 /// The file system, its parameters and what is in it: the same errors, whoever makes it.
+#[case(needs(Host), not_runc("names no field"), not_crun("names no field"))]
 fn errors_of_a_dev_name_their_field(t: &Sandbox) {
     let c = t.container("a");
     let mounts = c.config(|config| config["mounts"].as_array().unwrap().clone());
@@ -557,6 +531,7 @@ fn errors_of_a_dev_name_their_field(t: &Sandbox) {
 }
 
 /// What a config mounts in /dev lies on top of what every container has there, and not the other way round.
+#[case]
 fn mounts_in_dev_cover_what_is_there(t: &Sandbox) {
     let c = t.container("a");
     let file = t.dir.join("file");
@@ -570,6 +545,7 @@ fn mounts_in_dev_cover_what_is_there(t: &Sandbox) {
 }
 
 /// Their order is what the OCI's validation looks at. Bind mounts stand before, where their sources are opened first.
+#[case]
 fn file_systems_are_listed_in_the_order_of_the_config(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "tmpfs", "/dev/late", &["size=64k"]);
@@ -582,6 +558,7 @@ fn file_systems_are_listed_in_the_order_of_the_config(t: &Sandbox) {
     assert_eq!(listed, expected);
 }
 
+#[case(needs(Host))]
 fn extra_devices(t: &Sandbox) {
     let c = t.container("a");
     c.set(
@@ -596,11 +573,13 @@ fn extra_devices(t: &Sandbox) {
     assert_eq!(out.stdout, "character special file 1:5 640 7 8\nblock special file\nfifo\n");
 }
 
+#[case(not_crun("accepts it"))]
 fn device_with_wrong_type_is_refused(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/devices", json!([{"path": "/dev/x", "type": "z", "major": 1, "minor": 5}])).run().code(1);
 }
 
+#[case]
 fn masked_paths(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir_all(c.rootfs().join("secret/dir")).unwrap();
@@ -615,6 +594,7 @@ fn masked_paths(t: &Sandbox) {
     c.sh("echo x > /secret/dir/new").run().fails();
 }
 
+#[case]
 fn protected_paths_without_a_slash_are_taken_from_the_root(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir(c.rootfs().join("secret")).unwrap();
@@ -628,6 +608,7 @@ fn protected_paths_without_a_slash_are_taken_from_the_root(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("since runc 1.5"), not_crun("covers it twice"))]
 fn masked_path_that_is_named_twice_is_covered_once(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir_all(c.rootfs().join("secret")).unwrap();
@@ -637,6 +618,7 @@ fn masked_path_that_is_named_twice_is_covered_once(t: &Sandbox) {
     assert_eq!(c.sh("grep -c ' /secret ' /proc/self/mountinfo").run().ok().stdout, "1\n");
 }
 
+#[case]
 fn masked_path_that_is_missing_is_fine(t: &Sandbox) {
     t.container("a")
         .push("/linux/maskedPaths", json!("/no/such/path"))
@@ -645,6 +627,7 @@ fn masked_path_that_is_missing_is_fine(t: &Sandbox) {
         .ok();
 }
 
+#[case]
 fn read_only_paths(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir(c.rootfs().join("fixed")).unwrap();
@@ -657,12 +640,14 @@ fn read_only_paths(t: &Sandbox) {
     }
 }
 
+#[case]
 fn remount_option(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "tmpfs", "/data", &["nosuid"]).mount("tmpfs", "tmpfs", "/data", &["remount", "ro", "nosuid"]);
     assert!(options(&c.facts(), "/data").contains(&"ro"));
 }
 
+#[case]
 fn mount_data_is_passed(t: &Sandbox) {
     let c = t.container("a");
     c.mount("proc", "proc", "/proc2", &["hidepid=2"]);
@@ -672,6 +657,7 @@ fn mount_data_is_passed(t: &Sandbox) {
     assert!(text.contains("hidepid=invisible") || text.contains("hidepid=2"), "{text}");
 }
 
+#[case]
 fn overlay_by_mount_entry(t: &Sandbox) {
     let c = t.container("a");
     let (lower, upper, work) = (shared_dir(t, "lower"), shared_dir(t, "upper"), t.dir.join("work"));
@@ -688,6 +674,7 @@ fn overlay_by_mount_entry(t: &Sandbox) {
     assert!(Path::new(&upper).join("new").is_file());
 }
 
+#[case(not_runc("leaves the host's /dev/console covered; not compared"), not_crun("not compared"))]
 fn dev_from_the_host(t: &Sandbox) {
     let before = fs::metadata("/dev/null").unwrap().ino();
     let count = || fs::read_dir("/dev").unwrap().count();
@@ -702,6 +689,7 @@ fn dev_from_the_host(t: &Sandbox) {
     assert_eq!((fs::metadata("/dev/null").unwrap().ino(), count()), (before, entries), "the host's /dev was touched");
 }
 
+#[case(needs(Ids))]
 fn user_namespace_mounts(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -721,6 +709,7 @@ fn owner_is_root(c: &Container<'_>) {
     assert_eq!(out.stdout, "0\n0\n0\n0\n");
 }
 
+#[case(not_runc("since runc 1.2"), not_crun("takes it for a path in the container"))]
 fn destination_as_the_host_sees_it(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");
@@ -732,6 +721,7 @@ fn destination_as_the_host_sees_it(t: &Sandbox) {
     assert_eq!(c.sh("cat /first/file /second/file | wc -l; test ! -e /tmp/orlop*").run().ok().stdout.trim(), "2");
 }
 
+#[case(needs(Host), not_runc("since runc 1.2"), not_crun("not compared"))]
 fn bind_drops_the_flags_that_it_does_not_name(t: &Sandbox) {
     use nix::mount::{MsFlags, mount};
     let dir = shared_dir(t, "restricted");
@@ -761,6 +751,7 @@ fn bind_drops_the_flags_that_it_does_not_name(t: &Sandbox) {
 }
 
 /// A user namespace can make no device nodes: the runtime makes those that the host has not, or has otherwise than the config says.
+#[case(needs(Host), not_runc("binds the host's"), not_crun("since crun 1.27"))]
 fn devices_of_a_user_namespace(t: &Sandbox) {
     t.need(t.has_user_namespaces(), "this kernel makes no user namespaces");
     t.need(kernel_is_at_least(6, 15), "nodes that are mounted nowhere can be bound since Linux 6.15");

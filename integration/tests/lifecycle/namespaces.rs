@@ -3,61 +3,16 @@
 use std::fs;
 
 use orlop_integration::sandbox::kernel_has_namespace;
-use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
+use orlop_integration::{Container, Flavor, Sandbox, case};
 use serde_json::{Value, json};
 
 use crate::exec::set;
-
-pub(crate) const CASES: &[Case] = cases![
-    listed_ones_are_new_and_others_shared.needs(Need::SameUsers),
-    none_but_mount.needs(Need::Host),
-    network_has_only_a_working_loopback,
-    cgroup_namespace_hides_the_path,
-    hostname,
-    hostname_without_uts_namespace_is_refused,
-    domainname.not_runc("since runc 1.2"),
-    joining_by_path.needs(Need::SameUsers),
-    joining_a_pid_namespace.needs(Need::SameUsers),
-    joining_a_pid_namespace_with_a_limit_of_one.needs(Need::ControlGroups),
-    joining_a_user_namespace.not_runc("since runc 1.2").needs(Need::Ids),
-    joining_a_user_namespace_with_an_oom_score.not_runc("since runc 1.2").needs(Need::Ids),
-    joining_a_user_namespace_in_which_groups_cannot_be_set
-        .not_runc("since runc 1.2")
-        .not_crun("not compared")
-        .needs(Need::Ids),
-    joining_a_namespace_that_the_user_namespace_does_not_own
-        .not_runc("since runc 1.3")
-        .not_crun("not compared")
-        .needs(Need::Ids),
-    joining_a_missing_path_is_an_error,
-    joining_a_path_of_another_type_is_an_error,
-    joining_the_same_namespace_twice_is_refused.not_crun("since crun 1.18"),
-    unknown_type_is_refused,
-    user_namespace_maps_ids.needs(Need::Ids),
-    user_namespace_with_several_ranges.needs(Need::Ids),
-    user_namespace_files_belong_to_the_mapped_user.needs(Need::Ids),
-    user_namespace_without_mappings_is_refused.not_crun("makes its own"),
-    mappings_without_user_namespace_are_refused.not_crun("ignores them").not_runc("accepts them"),
-    user_namespace_exec.needs(Need::Ids),
-    user_namespace_with_every_other.needs(Need::Ids),
-    time_namespace.not_runc("since runc 1.2").not_crun("fails on this kernel"),
-    time_namespace_of_exec.not_runc("since runc 1.2").not_crun("fails on this kernel"),
-    time_offsets_without_namespace_are_refused.not_runc("since runc 1.2").not_crun("ignores them"),
-    sysctl.needs(Need::Ids),
-    a_sysctl_of_a_device_whose_name_has_a_dot.not_runc("does not know the spelling").not_crun("not compared"),
-    sysctl_of_the_host_is_refused.not_crun("checks less"),
-    sysctl_that_does_not_exist_is_an_error,
-    sysctl_with_slash_or_dots_above_is_refused,
-    rootless_single_id.needs(Need::Ids),
-    rootless_with_subordinate_ids.needs(Need::Host),
-    rootless_state_directory.needs(Need::Ids),
-    cve_2023_25809_rootless_writes_no_cgroup.needs(Need::Ids),
-];
 
 fn own(name: &str) -> String {
     fs::read_link(format!("/proc/self/ns/{name}")).unwrap().display().to_string()
 }
 
+#[case(needs(SameUsers))]
 fn listed_ones_are_new_and_others_shared(t: &Sandbox) {
     let facts = t.container("a").facts();
     for name in ["pid", "net", "ipc", "uts", "mnt"] {
@@ -71,6 +26,7 @@ fn listed_ones_are_new_and_others_shared(t: &Sandbox) {
     }
 }
 
+#[case(needs(Host))]
 fn none_but_mount(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/namespaces", json!([{"type": "mount"}])).remove("/hostname");
@@ -82,6 +38,7 @@ fn none_but_mount(t: &Sandbox) {
     assert_ne!(facts["namespaces"]["mnt"], own("mnt"));
 }
 
+#[case]
 fn network_has_only_a_working_loopback(t: &Sandbox) {
     let c = t.container("a");
     let out = c.sh("ls /sys/class/net; ip addr show lo; ping -c 1 -W 2 127.0.0.1 > /dev/null && echo answers").run();
@@ -93,6 +50,7 @@ fn network_has_only_a_working_loopback(t: &Sandbox) {
     assert_eq!(c.sh("ping -c 1 -W 2 127.0.0.1 > /dev/null && echo answers").run().ok().stdout, "answers\n");
 }
 
+#[case]
 fn cgroup_namespace_hides_the_path(t: &Sandbox) {
     let c = t.container("a");
     c.namespace("cgroup");
@@ -104,24 +62,28 @@ fn cgroup_namespace_hides_the_path(t: &Sandbox) {
     assert!(line.ends_with(":/"), "{line}");
 }
 
+#[case]
 fn hostname(t: &Sandbox) {
     let c = t.container("a");
     c.set("/hostname", json!("a-name.example"));
     assert_eq!(c.facts()["hostname"], "a-name.example");
 }
 
+#[case]
 fn hostname_without_uts_namespace_is_refused(t: &Sandbox) {
     let before = nix::sys::utsname::uname().unwrap().nodename().to_owned();
     t.container("a").share("uts").run().code(1);
     assert_eq!(nix::sys::utsname::uname().unwrap().nodename(), before);
 }
 
+#[case(not_runc("since runc 1.2"))]
 fn domainname(t: &Sandbox) {
     let c = t.container("a");
     c.set("/domainname", json!("nis.example"));
     assert_eq!(c.facts()["domainname"], "nis.example");
 }
 
+#[case(needs(SameUsers))]
 fn joining_by_path(t: &Sandbox) {
     let first = t.container("first");
     let pid = first.run_paused();
@@ -138,6 +100,7 @@ fn joining_by_path(t: &Sandbox) {
     first.end();
 }
 
+#[case(needs(SameUsers))]
 fn joining_a_pid_namespace(t: &Sandbox) {
     let first = t.container("first");
     let pid = first.run_paused();
@@ -154,6 +117,7 @@ fn joining_a_pid_namespace(t: &Sandbox) {
 }
 
 /// Engines set a score for every container, and a process in a user namespace that is not its own cannot set it by itself.
+#[case(needs(Ids), not_runc("since runc 1.2"))]
 fn joining_a_user_namespace_with_an_oom_score(t: &Sandbox) {
     let first = t.container("first");
     first.map_users(200_000, 65536);
@@ -176,6 +140,7 @@ fn joining_a_user_namespace_with_an_oom_score(t: &Sandbox) {
     first.end();
 }
 
+#[case(needs(ControlGroups))]
 fn joining_a_pid_namespace_with_a_limit_of_one(t: &Sandbox) {
     let first = t.container("first");
     let pid = first.run_paused();
@@ -185,6 +150,7 @@ fn joining_a_pid_namespace_with_a_limit_of_one(t: &Sandbox) {
     first.end();
 }
 
+#[case(needs(Ids), not_runc("since runc 1.2"))]
 fn joining_a_user_namespace(t: &Sandbox) {
     let first = t.container("first");
     first.map_users(200_000, 65536);
@@ -204,6 +170,7 @@ fn joining_a_user_namespace(t: &Sandbox) {
     first.end();
 }
 
+#[case(needs(Ids), not_runc("since runc 1.3"), not_crun("not compared"))]
 fn joining_a_namespace_that_the_user_namespace_does_not_own(t: &Sandbox) {
     let owner = t.container("owner");
     owner.map_users(200_000, 65536);
@@ -227,6 +194,7 @@ fn joining_a_namespace_that_the_user_namespace_does_not_own(t: &Sandbox) {
     }
 }
 
+#[case]
 fn joining_a_missing_path_is_an_error(t: &Sandbox) {
     let c = t.container("a");
     let out = c.join("network", "/run/no-such-namespace").run().code(1);
@@ -237,19 +205,23 @@ fn joining_a_missing_path_is_an_error(t: &Sandbox) {
     );
 }
 
+#[case]
 fn joining_a_path_of_another_type_is_an_error(t: &Sandbox) {
     t.container("a").join("network", "/proc/self/ns/uts").run().code(1);
     t.container("b").join("network", "/etc/passwd").run().code(1);
 }
 
+#[case(not_crun("since crun 1.18"))]
 fn joining_the_same_namespace_twice_is_refused(t: &Sandbox) {
     t.container("a").namespace("network").run().code(1);
 }
 
+#[case]
 fn unknown_type_is_refused(t: &Sandbox) {
     t.container("a").namespace("teapot").run().code(1);
 }
 
+#[case(needs(Ids))]
 fn user_namespace_maps_ids(t: &Sandbox) {
     let c = t.container("a");
     c.map_users(100_000, 65536);
@@ -263,6 +235,7 @@ fn user_namespace_maps_ids(t: &Sandbox) {
     assert_eq!((&facts["uid"], &facts["groups"]), (&json!(1000), &json!([5])));
 }
 
+#[case(needs(Ids))]
 fn user_namespace_with_several_ranges(t: &Sandbox) {
     let c = t.container("a");
     c.map_users(100_000, 10);
@@ -275,6 +248,7 @@ fn user_namespace_with_several_ranges(t: &Sandbox) {
     assert_eq!(facts["uid_map"].as_str().unwrap().lines().count(), 2);
 }
 
+#[case(needs(Ids))]
 fn user_namespace_files_belong_to_the_mapped_user(t: &Sandbox) {
     use std::os::unix::fs::MetadataExt;
     let c = t.container("a");
@@ -283,15 +257,18 @@ fn user_namespace_files_belong_to_the_mapped_user(t: &Sandbox) {
     assert_eq!((made.uid(), made.gid()), (100_000, 100_000));
 }
 
+#[case(not_crun("makes its own"))]
 fn user_namespace_without_mappings_is_refused(t: &Sandbox) {
     t.container("a").namespace("user").run().code(1);
 }
 
+#[case(not_runc("accepts them"), not_crun("ignores them"))]
 fn mappings_without_user_namespace_are_refused(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/uidMappings", json!([{"containerID": 0, "hostID": 1000, "size": 1}])).run().code(1);
 }
 
+#[case(needs(Ids))]
 fn user_namespace_exec(t: &Sandbox) {
     let c = t.container("a");
     c.map_users(100_000, 65536);
@@ -302,6 +279,7 @@ fn user_namespace_exec(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(Ids))]
 fn user_namespace_with_every_other(t: &Sandbox) {
     let c = t.container("a");
     c.map_users(100_000, 65536).namespace("cgroup");
@@ -327,6 +305,7 @@ fn uptime() -> i64 {
     text.split('.').next().unwrap().parse().unwrap()
 }
 
+#[case(not_runc("since runc 1.2"), not_crun("fails on this kernel"))]
 fn time_namespace(t: &Sandbox) {
     let facts = with_time(t).facts();
     assert_ne!(facts["namespaces"]["time"], own("time"));
@@ -334,6 +313,7 @@ fn time_namespace(t: &Sandbox) {
     assert!((86_390..86_410).contains(&offset), "{offset}");
 }
 
+#[case(not_runc("since runc 1.2"), not_crun("fails on this kernel"))]
 fn time_namespace_of_exec(t: &Sandbox) {
     let c = with_time(t);
     c.run_paused();
@@ -343,10 +323,12 @@ fn time_namespace_of_exec(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_runc("since runc 1.2"), not_crun("ignores them"))]
 fn time_offsets_without_namespace_are_refused(t: &Sandbox) {
     t.container("a").set("/linux/timeOffsets", json!({"boottime": {"secs": 1}})).run().code(1);
 }
 
+#[case(not_runc("does not know the spelling"), not_crun("not compared"))]
 fn a_sysctl_of_a_device_whose_name_has_a_dot(t: &Sandbox) {
     let first = t.container("a");
     let pid = first.run_paused();
@@ -362,6 +344,7 @@ fn a_sysctl_of_a_device_whose_name_has_a_dot(t: &Sandbox) {
     first.end();
 }
 
+#[case(needs(Ids))]
 fn sysctl(t: &Sandbox) {
     let c = t.container("a");
     let values = json!({"net.ipv4.ip_forward": "1", "kernel.shmmax": "123456789", "net.ipv4.ping_group_range": "0 7"});
@@ -371,6 +354,7 @@ fn sysctl(t: &Sandbox) {
     assert_eq!(words, ["1", "123456789", "0", "7"]);
 }
 
+#[case(not_crun("checks less"))]
 fn sysctl_of_the_host_is_refused(t: &Sandbox) {
     let read = || fs::read_to_string("/proc/sys/kernel/panic").unwrap();
     let before = read();
@@ -380,10 +364,12 @@ fn sysctl_of_the_host_is_refused(t: &Sandbox) {
     assert_eq!(read(), before);
 }
 
+#[case]
 fn sysctl_that_does_not_exist_is_an_error(t: &Sandbox) {
     t.container("a").set("/linux/sysctl", json!({"net.ipv4.no_such_thing": "1"})).run().code(1);
 }
 
+#[case]
 fn sysctl_with_slash_or_dots_above_is_refused(t: &Sandbox) {
     for name in ["net/../kernel/panic", "net..kernel.panic", "net.../../kernel.panic", "../sysrq-trigger"] {
         t.container(&format!("c{}", name.len())).set("/linux/sysctl", json!({ name: "1" })).run().code(1);
@@ -431,6 +417,7 @@ fn rootless_facts(t: &Sandbox, c: &Container<'_>) -> Value {
     c.run_cmd(&[]).env("XDG_RUNTIME_DIR", &runtime).user(USER, USER).run().ok().json()
 }
 
+#[case(needs(Ids))]
 fn rootless_single_id(t: &Sandbox) {
     let c = rootless(t, USER);
     let facts = rootless_facts(t, &c);
@@ -440,6 +427,7 @@ fn rootless_single_id(t: &Sandbox) {
     assert_eq!(facts["setgroups"], "deny");
 }
 
+#[case(needs(Host))]
 fn rootless_with_subordinate_ids(t: &Sandbox) {
     t.need(std::path::Path::new("/usr/bin/newuidmap").is_file(), "newuidmap is not installed (package uidmap)");
     let c = rootless(t, USER);
@@ -471,6 +459,7 @@ fn rootless_with_subordinate_ids(t: &Sandbox) {
 }
 
 /// A namespace that somebody without rights made: who joins it may not set groups there either, whoever it is.
+#[case(needs(Ids), not_runc("since runc 1.2"), not_crun("not compared"))]
 fn joining_a_user_namespace_in_which_groups_cannot_be_set(t: &Sandbox) {
     let c = rootless(t, USER);
     let holder = t.program("/usr/bin/unshare", &["--user", "--map-root-user", "/bin/sleep", "60"]).user(USER, USER);
@@ -494,6 +483,7 @@ fn joining_a_user_namespace_in_which_groups_cannot_be_set(t: &Sandbox) {
     let _ = holder.kill();
 }
 
+#[case(needs(Ids))]
 fn rootless_state_directory(t: &Sandbox) {
     let c = rootless(t, USER);
     let runtime = t.dir.join("xdg");
@@ -514,6 +504,7 @@ fn rootless_state_directory(t: &Sandbox) {
     assert!(!runtime.join(&name).join(&c.id).is_dir());
 }
 
+#[case(needs(Ids))]
 fn cve_2023_25809_rootless_writes_no_cgroup(t: &Sandbox) {
     let c = rootless(t, USER);
     let runtime = t.dir.join("xdg");

@@ -3,58 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use orlop_integration::{Case, Flavor, Need, Sandbox, cases};
+use orlop_integration::{Flavor, Sandbox, case};
 use serde_json::{Value, json};
 
 use crate::exec::set;
 
-pub(crate) const CASES: &[Case] = cases![
-    args_env_and_cwd,
-    path_lookup_uses_the_containers_path,
-    home_comes_from_passwd.not_crun("sets none without an entry").needs(Need::Ids),
-    a_given_home_stays,
-    a_later_variable_wins.not_runc("passes both; the C library takes the first").not_crun("passes both"),
-    user_group_and_additional_groups.needs(Need::Ids),
-    umask,
-    umask_defaults_to_022,
-    rlimits,
-    a_duplicate_rlimit_is_refused.not_crun("takes the last"),
-    no_new_privileges,
-    capability_sets_of_root,
-    capability_sets_of_an_ordinary_user.needs(Need::Ids),
-    no_capabilities_at_all,
-    all_five_capability_sets.needs(Need::Ids),
-    other_readers_see_what_the_config_says.needs(Need::Ids),
-    oom_score,
-    oom_score_is_left_when_not_set,
-    realtime_and_deadline_schedulers.not_runc("since runc 1.2").not_crun("not in Debian's crun"),
-    scheduler.not_runc("since runc 1.2").not_crun("since crun 1.9"),
-    deadline_scheduling_needs_all_cpus.not_runc("since runc 1.2").not_crun("says less").needs(Need::ControlGroups),
-    io_priority.not_runc("since runc 1.2").not_crun("since crun 1.9"),
-    cpu_affinity_of_exec.not_runc("since runc 1.3").not_crun("since crun 1.21"),
-    personality.not_runc("since runc 1.2"),
-    signal_mask_is_clear,
-    ignored_signals_are_reset.not_crun("passes them on"),
-    only_standard_descriptors_are_open,
-    shebang_script_runs,
-    shebang_with_a_missing_interpreter_fails,
-    a_missing_command_is_127_for_engines,
-    a_command_without_permission_is_126_for_engines,
-    a_directory_as_command_is_refused.not_crun("its text is another"),
-    a_file_of_unknown_format_is_refused,
-    cwd_is_made_when_missing,
-    cwd_of_a_user_who_may_not_enter_it.needs(Need::Ids),
-    cwd_that_is_a_file_is_refused,
-    cwd_must_be_absolute.not_crun("runs it"),
-    session_keyring_is_its_own,
-    no_new_keyring_keeps_the_callers.needs(Need::SameUsers),
-    first_process_is_pid_one_and_leads_a_session,
-    not_dumpable_is_not_inherited,
-    environment_of_the_runtime_does_not_leak,
-    empty_args_are_refused,
-    numeric_ids_of_four_billion.not_crun("wraps them"),
-];
-
+#[case]
 fn args_env_and_cwd(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "facts"])
@@ -69,6 +23,7 @@ fn args_env_and_cwd(t: &Sandbox) {
     }
 }
 
+#[case]
 fn path_lookup_uses_the_containers_path(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir(c.rootfs().join("opt")).unwrap();
@@ -78,6 +33,7 @@ fn path_lookup_uses_the_containers_path(t: &Sandbox) {
     c.set("/process/env", json!(["PATH=/none"])).run().fails();
 }
 
+#[case(needs(Ids), not_crun("sets none without an entry"))]
 fn home_comes_from_passwd(t: &Sandbox) {
     let c = t.container("a");
     let home = |facts: &Value| {
@@ -91,18 +47,21 @@ fn home_comes_from_passwd(t: &Sandbox) {
     assert_eq!(home(&c.facts()).as_deref(), Some("/"), "no entry in passwd");
 }
 
+#[case]
 fn a_given_home_stays(t: &Sandbox) {
     let c = t.container("a");
     c.push("/process/env", json!("HOME=/elsewhere"));
     assert!(c.facts()["env"].as_array().unwrap().contains(&json!("HOME=/elsewhere")));
 }
 
+#[case(not_runc("passes both; the C library takes the first"), not_crun("passes both"))]
 fn a_later_variable_wins(t: &Sandbox) {
     let c = t.container("a");
     c.push("/process/env", json!("X=first")).push("/process/env", json!("X=second"));
     assert_eq!(c.sh("echo $X").run().ok().stdout, "second\n");
 }
 
+#[case(needs(Ids))]
 fn user_group_and_additional_groups(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/user", json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 6, 7]}));
@@ -115,17 +74,20 @@ fn user_group_and_additional_groups(t: &Sandbox) {
     assert_eq!(c.facts()["groups"], json!([]), "the caller's groups must not leak");
 }
 
+#[case]
 fn umask(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/user/umask", json!(0o27));
     assert_eq!(c.facts()["status"]["Umask"], "0027");
 }
 
+#[case]
 fn umask_defaults_to_022(t: &Sandbox) {
     let c = t.container("a");
     assert_eq!(c.facts()["status"]["Umask"], "0022");
 }
 
+#[case]
 fn rlimits(t: &Sandbox) {
     let c = t.container("a");
     c.set(
@@ -144,11 +106,13 @@ fn rlimits(t: &Sandbox) {
     assert_eq!(facts["rlimits"]["RLIMIT_CPU"], json!([100, 200]));
 }
 
+#[case(not_crun("takes the last"))]
 fn a_duplicate_rlimit_is_refused(t: &Sandbox) {
     let c = t.container("a");
     c.push("/process/rlimits", json!({"type": "RLIMIT_NOFILE", "soft": 5, "hard": 5})).run().code(1);
 }
 
+#[case]
 fn no_new_privileges(t: &Sandbox) {
     let c = t.container("a");
     assert_eq!(c.facts()["status"]["NoNewPrivs"], "1");
@@ -158,6 +122,7 @@ fn no_new_privileges(t: &Sandbox) {
 
 const DEFAULT: u64 = 1 << 29 | 1 << 5 | 1 << 10; // AUDIT_WRITE, KILL, NET_BIND_SERVICE
 
+#[case]
 fn capability_sets_of_root(t: &Sandbox) {
     let facts = t.container("a").facts();
     for name in ["CapPrm", "CapEff", "CapBnd"] {
@@ -166,6 +131,7 @@ fn capability_sets_of_root(t: &Sandbox) {
     assert_eq!(set(&facts, "CapInh"), 0, "CVE-2022-24769");
 }
 
+#[case(needs(Ids))]
 fn capability_sets_of_an_ordinary_user(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/user", json!({"uid": 1000, "gid": 1000}));
@@ -177,6 +143,7 @@ fn capability_sets_of_an_ordinary_user(t: &Sandbox) {
     }
 }
 
+#[case]
 fn no_capabilities_at_all(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/capabilities", json!({}));
@@ -186,6 +153,7 @@ fn no_capabilities_at_all(t: &Sandbox) {
     }
 }
 
+#[case(needs(Ids))]
 fn all_five_capability_sets(t: &Sandbox) {
     let c = t.container("a");
     let two = json!(["CAP_KILL", "CAP_NET_RAW"]);
@@ -204,6 +172,7 @@ fn all_five_capability_sets(t: &Sandbox) {
 }
 
 /// The crates `procfs` and `caps` say what the kernel knows of a container's process, by names and readers of their own.
+#[case(needs(Ids))]
 fn other_readers_see_what_the_config_says(t: &Sandbox) {
     let c = t.container("a");
     let (bounding, permitted) = (["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_SYS_CHROOT"], ["CAP_CHOWN", "CAP_KILL"]);
@@ -252,17 +221,20 @@ fn other_readers_see_what_the_config_says(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn oom_score(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/oomScoreAdj", json!(321));
     assert_eq!(c.facts()["oom_score_adj"], "321");
 }
 
+#[case]
 fn oom_score_is_left_when_not_set(t: &Sandbox) {
     let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
     assert_eq!(t.container("a").facts()["oom_score_adj"], own.trim());
 }
 
+#[case(not_runc("since runc 1.2"), not_crun("since crun 1.9"))]
 fn scheduler(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 7}));
@@ -275,6 +247,7 @@ fn scheduler(t: &Sandbox) {
     assert_eq!((&sched["policy"], &sched["nice"], &sched["flags"]), (&json!(0), &json!(19), &json!(1)));
 }
 
+#[case(needs(ControlGroups), not_runc("since runc 1.2"), not_crun("says less"))]
 fn deadline_scheduling_needs_all_cpus(t: &Sandbox) {
     t.need(std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1), "two CPUs");
     let c = t.container("a");
@@ -285,6 +258,7 @@ fn deadline_scheduling_needs_all_cpus(t: &Sandbox) {
 }
 
 /// Policies that need rights which the tests may not have; the guest lane has them.
+#[case(not_runc("since runc 1.2"), not_crun("not in Debian's crun"))]
 fn realtime_and_deadline_schedulers(t: &Sandbox) {
     let deadline =
         json!({"policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 20_000_000, "period": 40_000_000});
@@ -312,6 +286,7 @@ fn realtime_and_deadline_schedulers(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("since runc 1.2"), not_crun("since crun 1.9"))]
 fn io_priority(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 6}));
@@ -321,6 +296,7 @@ fn io_priority(t: &Sandbox) {
     assert_eq!(c.facts()["ioprio_class"], 3);
 }
 
+#[case(not_runc("since runc 1.3"), not_crun("since crun 1.21"))]
 fn cpu_affinity_of_exec(t: &Sandbox) {
     let c = t.container("a");
     let last = t.last_cpu();
@@ -333,6 +309,7 @@ fn cpu_affinity_of_exec(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_runc("since runc 1.2"))]
 fn personality(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/personality", json!({"domain": "LINUX32"}));
@@ -341,10 +318,12 @@ fn personality(t: &Sandbox) {
     assert_ne!(facts["machine"], "x86_64");
 }
 
+#[case]
 fn signal_mask_is_clear(t: &Sandbox) {
     assert_eq!(t.container("a").facts()["status"]["SigBlk"], "0000000000000000");
 }
 
+#[case(not_crun("passes them on"))]
 fn ignored_signals_are_reset(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "facts"]).write();
@@ -363,6 +342,7 @@ fn ignored_signals_are_reset(t: &Sandbox) {
     assert_eq!(ignored, 0);
 }
 
+#[case]
 fn only_standard_descriptors_are_open(t: &Sandbox) {
     let c = t.container("a");
     let numbers: Vec<String> = c.facts()["fds"].as_object().unwrap().keys().cloned().collect();
@@ -379,12 +359,14 @@ fn script(c: &orlop_integration::Container<'_>, name: &str, text: &str, mode: u3
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+#[case]
 fn shebang_script_runs(t: &Sandbox) {
     let c = t.container("a");
     script(&c, "script", "#!/bin/sh\necho from a script $1\n", 0o755);
     assert_eq!(c.args(&["/script", "arg"]).run().ok().stdout, "from a script arg\n");
 }
 
+#[case]
 fn shebang_with_a_missing_interpreter_fails(t: &Sandbox) {
     let c = t.container("a");
     script(&c, "script", "#!/no/such/interpreter\n", 0o755);
@@ -395,6 +377,7 @@ fn shebang_with_a_missing_interpreter_fails(t: &Sandbox) {
     }
 }
 
+#[case]
 fn a_missing_command_is_127_for_engines(t: &Sandbox) {
     let c = t.container("a");
     let out = c.args(&["no-such-command"]).create().code(1);
@@ -405,12 +388,14 @@ fn a_missing_command_is_127_for_engines(t: &Sandbox) {
     assert!(text.to_lowercase().contains("no such file or directory"), "{text}");
 }
 
+#[case]
 fn a_command_without_permission_is_126_for_engines(t: &Sandbox) {
     let c = t.container("a");
     let out = c.args(&["/etc/passwd"]).create().code(1);
     assert!(out.logged_error().unwrap().to_lowercase().contains("permission denied"), "{out:?}");
 }
 
+#[case(not_crun("its text is another"))]
 fn a_directory_as_command_is_refused(t: &Sandbox) {
     let c = t.container("a");
     let out = c.args(&["/etc"]).create().code(1);
@@ -418,6 +403,7 @@ fn a_directory_as_command_is_refused(t: &Sandbox) {
     assert!(text.contains("permission denied") || text.contains("is a directory"), "{text}");
 }
 
+#[case]
 fn a_file_of_unknown_format_is_refused(t: &Sandbox) {
     let c = t.container("a");
     script(&c, "data", "no program at all\n", 0o755);
@@ -425,12 +411,14 @@ fn a_file_of_unknown_format_is_refused(t: &Sandbox) {
     assert!(out.stderr.to_lowercase().contains("exec format error"), "{}", out.stderr);
 }
 
+#[case]
 fn cwd_is_made_when_missing(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/cwd", json!("/made/for/it"));
     assert_eq!(c.facts()["cwd"], "/made/for/it");
 }
 
+#[case(needs(Ids))]
 fn cwd_of_a_user_who_may_not_enter_it(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir(c.rootfs().join("closed")).unwrap();
@@ -445,23 +433,27 @@ fn cwd_of_a_user_who_may_not_enter_it(t: &Sandbox) {
     }
 }
 
+#[case]
 fn cwd_that_is_a_file_is_refused(t: &Sandbox) {
     let c = t.container("a");
     let out = c.set("/process/cwd", json!("/etc/passwd")).run().code(1);
     assert!(out.stderr.to_lowercase().contains("not a directory"), "{}", out.stderr);
 }
 
+#[case(not_crun("runs it"))]
 fn cwd_must_be_absolute(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/cwd", json!("tmp")).run().code(1);
 }
 
+#[case]
 fn session_keyring_is_its_own(t: &Sandbox) {
     let (a, b) = (t.container("a"), t.container("b"));
     let (a, b) = (a.facts()["session_keyring"].as_i64().unwrap(), b.facts()["session_keyring"].as_i64().unwrap());
     assert!(a > 0 && b > 0 && a != b, "{a} {b}");
 }
 
+#[case(needs(SameUsers))]
 fn no_new_keyring_keeps_the_callers(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "facts"]);
@@ -470,11 +462,13 @@ fn no_new_keyring_keeps_the_callers(t: &Sandbox) {
     assert_eq!(first, second);
 }
 
+#[case]
 fn first_process_is_pid_one_and_leads_a_session(t: &Sandbox) {
     let facts = t.container("a").facts();
     assert_eq!((&facts["pid"], &facts["ppid"], &facts["sid"]), (&json!(1), &json!(0), &json!(1)));
 }
 
+#[case]
 fn not_dumpable_is_not_inherited(t: &Sandbox) {
     let c = t.container("a");
     assert_eq!(c.facts()["dumpable"], 1);
@@ -483,6 +477,7 @@ fn not_dumpable_is_not_inherited(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn environment_of_the_runtime_does_not_leak(t: &Sandbox) {
     let c = t.container("a");
     let facts = c.args(&["/probe", "facts"]).run_cmd(&[]).env("SECRET_OF_THE_CALLER", "1").run().ok().json();
@@ -490,6 +485,7 @@ fn environment_of_the_runtime_does_not_leak(t: &Sandbox) {
     assert_eq!(env.len(), 3, "PATH, TERM and HOME only: {env:?}");
 }
 
+#[case]
 fn empty_args_are_refused(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/args", json!([])).run().code(1);
@@ -497,6 +493,7 @@ fn empty_args_are_refused(t: &Sandbox) {
     c.remove("/process/args").run().code(1);
 }
 
+#[case(not_crun("wraps them"))]
 fn numeric_ids_of_four_billion(t: &Sandbox) {
     let c = t.container("a");
     for uid in [json!(4_294_967_296_u64), json!(-1), json!("0"), json!(1.5)] {

@@ -3,49 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use orlop_integration::{Case, Container, Flavor, Need, Sandbox, cases};
+use orlop_integration::{Container, Flavor, Sandbox, case};
 use serde_json::{Value, json};
-
-pub(crate) const CASES: &[Case] = cases![
-    limits_of_the_config_are_set.needs(Need::ControlGroups),
-    every_limit_reaches_its_file_or_is_refused.extension().seconds(120),
-    a_pids_limit_of_zero_is_a_limit
-        .not_runc("since runc 1.4")
-        .not_crun("not in Debian's crun")
-        .needs(Need::ControlGroups),
-    a_limit_below_what_is_used_is_refused.not_crun("not compared"),
-    memory_limit_kills.needs(Need::ControlGroups),
-    pids_limit_holds.needs(Need::ControlGroups),
-    small_limits_start.not_runc("needs more memory to start").not_crun("not compared").needs(Need::ControlGroups),
-    pids_limit_of_one_starts.not_runc("needs threads to start").not_crun("needs more").needs(Need::ControlGroups),
-    update_by_flags.needs(Need::ControlGroups),
-    update_by_file_and_standard_input.not_crun("reads files only").needs(Need::ControlGroups),
-    kernel_memory_is_a_warning.not_crun("refuses it"),
-    update_is_refused_for_an_unknown_container,
-    update_with_a_wrong_value_is_refused.needs(Need::ControlGroups),
-    update_survives_in_the_state.not_crun("not compared").needs(Need::ControlGroups),
-    update_of_a_stopped_container_is_refused.not_crun("accepts it"),
-    pause_and_resume.needs(Need::ControlGroups),
-    pause_refuses_what_does_not_run,
-    resume_refuses_what_is_not_paused.not_crun("accepts it"),
-    kill_reaches_a_paused_container_after_resume.needs(Need::ControlGroups),
-    cgroup_path_of_several_parts.needs(Need::ControlGroups),
-    cgroup_path_relative.needs(Need::ControlGroups),
-    two_containers_may_not_share_a_cgroup.not_crun("lets them"),
-    without_a_cgroup_path.needs(Need::ControlGroups),
-    cgroup_manager_disabled.not_runc("crun's").needs(Need::ControlGroups),
-    device_rules.needs(Need::Host),
-    events_stats.not_crun("no such command").needs(Need::ControlGroups),
-    events_stream_ends_with_the_container.not_crun("no such command"),
-    events_tell_oom.not_crun("no such command").needs(Need::ControlGroups),
-    ps_json.needs(Need::ControlGroups),
-    ps_table.not_crun("pids only"),
-    unified_needs_v2.not_runc("ignores it here").not_crun("not compared"),
-    a_cgroup_of_others_is_left_alone
-        .not_runc("looks at one hierarchy only")
-        .not_crun("joins it")
-        .needs(Need::ControlGroups),
-];
 
 /// The first of these files of a controller's directory that exists; v1's names first, then v2's.
 fn value(t: &Sandbox, c: &Container<'_>, controller: &str, files: &[&str]) -> String {
@@ -65,6 +24,7 @@ fn directory(t: &Sandbox, c: &Container<'_>, controller: &str) -> PathBuf {
 const MEMORY: &[&str] = &["memory.limit_in_bytes", "memory.max"];
 const PIDS: &[&str] = &["pids.max"];
 
+#[case(needs(ControlGroups))]
 fn limits_of_the_config_are_set(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/memory", json!({"limit": 67_108_864, "reservation": 33_554_432}));
@@ -212,6 +172,7 @@ fn has_value(dir: &std::path::Path, expected: &[&str]) -> bool {
     seen > 0
 }
 
+#[case(extension, seconds(120))]
 fn every_limit_reaches_its_file_or_is_refused(t: &Sandbox) {
     let disk = fs::read_dir("/sys/block").unwrap().flatten().find_map(|entry| {
         let name = entry.file_name().into_string().unwrap();
@@ -247,6 +208,7 @@ fn every_limit_reaches_its_file_or_is_refused(t: &Sandbox) {
     }
 }
 
+#[case(needs(ControlGroups), not_runc("since runc 1.4"), not_crun("not in Debian's crun"))]
 fn a_pids_limit_of_zero_is_a_limit(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/pids", json!({"limit": 0})).run_paused();
@@ -255,6 +217,7 @@ fn a_pids_limit_of_zero_is_a_limit(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("not compared"))]
 fn a_limit_below_what_is_used_is_refused(t: &Sandbox) {
     let c = t.container("a");
     c.sh("dd if=/dev/zero of=/dev/shm/x bs=1M count=16 2>/dev/null; exec /probe pause").run_detached().ok();
@@ -273,12 +236,14 @@ fn a_limit_below_what_is_used_is_refused(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(ControlGroups))]
 fn memory_limit_kills(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/memory", json!({"limit": 20_971_520, "swap": 20_971_520}));
     c.args(&["/probe", "alloc", "104857600"]).run().code(137);
 }
 
+#[case(needs(ControlGroups))]
 fn pids_limit_holds(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/pids", json!({"limit": 20}));
@@ -286,17 +251,20 @@ fn pids_limit_holds(t: &Sandbox) {
     assert!(out.stderr.contains("fork"), "{out:?}");
 }
 
+#[case(needs(ControlGroups), not_runc("needs more memory to start"), not_crun("not compared"))]
 fn small_limits_start(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/memory", json!({"limit": 524_288})).args(&["/probe", "exit", "0"]);
     c.run().ok();
 }
 
+#[case(needs(ControlGroups), not_runc("needs threads to start"), not_crun("needs more"))]
 fn pids_limit_of_one_starts(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/pids", json!({"limit": 1})).args(&["/probe", "exit", "0"]).run().ok();
 }
 
+#[case(needs(ControlGroups))]
 fn update_by_flags(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/memory", json!({"limit": 67_108_864})).run_paused();
@@ -315,6 +283,7 @@ fn update_by_flags(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("refuses it"))]
 fn kernel_memory_is_a_warning(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -326,6 +295,7 @@ fn kernel_memory_is_a_warning(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(ControlGroups), not_crun("reads files only"))]
 fn update_by_file_and_standard_input(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -340,10 +310,12 @@ fn update_by_file_and_standard_input(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn update_is_refused_for_an_unknown_container(t: &Sandbox) {
     t.logged(&["update", "--pids-limit", "5", &t.id("none")]).run().code(1);
 }
 
+#[case(needs(ControlGroups))]
 fn update_with_a_wrong_value_is_refused(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/pids", json!({"limit": 77})).run_paused();
@@ -354,6 +326,7 @@ fn update_with_a_wrong_value_is_refused(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(ControlGroups), not_crun("not compared"))]
 fn update_survives_in_the_state(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/pids", json!({"limit": 77})).run_paused();
@@ -363,6 +336,7 @@ fn update_survives_in_the_state(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("accepts it"))]
 fn update_of_a_stopped_container_is_refused(t: &Sandbox) {
     let c = t.container("a");
     c.run_detached().ok();
@@ -371,6 +345,7 @@ fn update_of_a_stopped_container_is_refused(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case(needs(ControlGroups))]
 fn pause_and_resume(t: &Sandbox) {
     let c = t.container("a");
     c.sh("while :; do echo x >> /tmp/ticks; sleep 0.01; done").run_detached().ok();
@@ -387,6 +362,7 @@ fn pause_and_resume(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn pause_refuses_what_does_not_run(t: &Sandbox) {
     let c = t.container("a");
     c.run_detached().ok();
@@ -396,6 +372,7 @@ fn pause_refuses_what_does_not_run(t: &Sandbox) {
     c.simple("pause", &[], &[]).fails();
 }
 
+#[case(not_crun("accepts it"))]
 fn resume_refuses_what_is_not_paused(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -403,6 +380,7 @@ fn resume_refuses_what_is_not_paused(t: &Sandbox) {
     c.end();
 }
 
+#[case(needs(ControlGroups))]
 fn kill_reaches_a_paused_container_after_resume(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -416,6 +394,7 @@ fn kill_reaches_a_paused_container_after_resume(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case(needs(ControlGroups))]
 fn cgroup_path_of_several_parts(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/cgroupsPath", json!(format!("/{}/inner/most", c.id))).run_paused();
@@ -428,6 +407,7 @@ fn cgroup_path_of_several_parts(t: &Sandbox) {
     }
 }
 
+#[case(needs(ControlGroups))]
 fn cgroup_path_relative(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/cgroupsPath", json!(c.id.clone())).run_paused();
@@ -435,6 +415,7 @@ fn cgroup_path_relative(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("lets them"))]
 fn two_containers_may_not_share_a_cgroup(t: &Sandbox) {
     let first = t.container("first");
     first.run_paused();
@@ -453,6 +434,7 @@ fn two_containers_may_not_share_a_cgroup(t: &Sandbox) {
     first.delete_force().ok();
 }
 
+#[case(needs(ControlGroups))]
 fn without_a_cgroup_path(t: &Sandbox) {
     let c = t.container("a");
     c.remove("/linux/cgroupsPath").run_paused();
@@ -461,6 +443,7 @@ fn without_a_cgroup_path(t: &Sandbox) {
 }
 
 /// The container stays in its caller's cgroup, and limits, which nothing could hold, are refused.
+#[case(needs(ControlGroups), not_runc("crun's"))]
 fn cgroup_manager_disabled(t: &Sandbox) {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let run = |c: &Container<'_>, words: &[&str]| {
@@ -487,6 +470,7 @@ fn cgroup_manager_disabled(t: &Sandbox) {
     }
 }
 
+#[case(needs(Host))]
 fn device_rules(t: &Sandbox) {
     let c = t.container("a");
     for set in ["effective", "permitted", "bounding"] {
@@ -505,6 +489,7 @@ fn device_rules(t: &Sandbox) {
     assert!(lines[5] == "errno 1" || lines[5] == "errno 2", "{}", lines[5]);
 }
 
+#[case(needs(ControlGroups), not_crun("no such command"))]
 fn events_stats(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/memory", json!({"limit": 67_108_864})).run_paused();
@@ -518,6 +503,7 @@ fn events_stats(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("no such command"))]
 fn events_stream_ends_with_the_container(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -531,6 +517,7 @@ fn events_stream_ends_with_the_container(t: &Sandbox) {
     let _ = events.wait().ok();
 }
 
+#[case(needs(ControlGroups), not_crun("no such command"))]
 fn events_tell_oom(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/resources/memory", json!({"limit": 20_971_520, "swap": 20_971_520}));
@@ -556,6 +543,7 @@ fn events_are_watched(pid: i32) -> bool {
     })
 }
 
+#[case(needs(ControlGroups))]
 fn ps_json(t: &Sandbox) {
     let c = t.container("a");
     c.sh("/probe pause & exec /probe pause").run_detached().ok();
@@ -566,6 +554,7 @@ fn ps_json(t: &Sandbox) {
     c.simple("ps", &["--format", "json"], &[]).fails();
 }
 
+#[case(not_crun("pids only"))]
 fn ps_table(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused().to_string();
@@ -579,12 +568,14 @@ fn ps_table(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_runc("ignores it here"), not_crun("not compared"))]
 fn unified_needs_v2(t: &Sandbox) {
     let c = t.container("a");
     let out = c.set("/linux/resources/unified", json!({"no.such_file": "1"})).run().code(1);
     assert!(out.stderr.contains("no.such_file") || out.stderr.contains("unified"), "{}", out.stderr);
 }
 
+#[case(needs(ControlGroups), not_runc("looks at one hierarchy only"), not_crun("joins it"))]
 fn a_cgroup_of_others_is_left_alone(t: &Sandbox) {
     let c = t.container("a");
     let name = t.id("others");

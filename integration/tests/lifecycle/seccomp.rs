@@ -8,22 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use orlop_integration::console::Receiver;
-use orlop_integration::{Case, Container, Need, Output, Sandbox, cases};
+use orlop_integration::{Container, Output, Sandbox, case};
 use orlop_seccomp::Call;
 use orlop_seccomp::notify::{AddFd, Event, Listener, Notification, Response};
 use serde_json::{Value, json};
-
-pub(crate) const CASES: &[Case] = cases![
-    a_user_who_may_gain_rights_gets_the_filter.needs(Need::Ids),
-    a_family_of_sockets_is_told_by_the_bits_that_the_kernel_looks_at,
-    write_may_be_killed.extension(),
-    write_may_fail.extension(),
-    write_may_be_left_to_an_agent.extension().needs(Need::Admin),
-    execve_may_be_forbidden.extension(),
-    execve_may_be_left_to_an_agent.extension(),
-    an_agent_makes_directories_and_injects_descriptors.extension(),
-    an_agent_that_dies_leaves_no_hang.extension(),
-];
 
 /// The status of a process that seccomp killed: 128 and SIGSYS.
 const KILLED: i32 = 159;
@@ -37,6 +25,7 @@ fn profile(names: &[&str], action: &str, agent: Option<&Path>) -> Value {
 }
 
 /// An engine's usual case: another user than root, and no no_new_privs, so that loading the filter takes a right.
+#[case(needs(Ids))]
 fn a_user_who_may_gain_rights_gets_the_filter(t: &Sandbox) {
     let c = t.container("a");
     c.sh("id -u; mkdir /tmp/x 2>&1; grep Seccomp: /proc/self/status")
@@ -49,6 +38,7 @@ fn a_user_who_may_gain_rights_gets_the_filter(t: &Sandbox) {
 }
 
 /// AF_ALG and AF_VSOCK, as profiles of engines forbid them, and a type of sockets whatever flags are set beside it.
+#[case]
 fn a_family_of_sockets_is_told_by_the_bits_that_the_kernel_looks_at(t: &Sandbox) {
     let masked = |index: u32, mask: u64, value: u64| json!({"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"});
     let refused = |args: Value| json!({"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": args});
@@ -135,6 +125,7 @@ fn harmless_programs_run(c: &Container<'_>) {
     c.exec(&[], &["/bin/true"]).ok();
 }
 
+#[case(extension)]
 fn write_may_be_killed(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/seccomp", profile(&["write", "writev", "sendmsg"], "SCMP_ACT_KILL_PROCESS", None));
@@ -144,6 +135,7 @@ fn write_may_be_killed(t: &Sandbox) {
     c.sh("echo x").run().code(KILLED);
 }
 
+#[case(extension)]
 fn write_may_fail(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/seccomp", profile(&["write", "writev", "sendmsg"], "SCMP_ACT_ERRNO", None));
@@ -155,6 +147,7 @@ fn write_may_fail(t: &Sandbox) {
     assert_eq!(out.stdout, "");
 }
 
+#[case(extension, needs(Admin))]
 fn write_may_be_left_to_an_agent(t: &Sandbox) {
     // run, create, run --detach and two of exec, and the last run.
     let (path, agents) = agent(t, 6, go_on);
@@ -167,6 +160,7 @@ fn write_may_be_left_to_an_agent(t: &Sandbox) {
     assert!(agents.join().unwrap() > 0, "the agent was asked");
 }
 
+#[case(extension)]
 fn execve_may_be_forbidden(t: &Sandbox) {
     for (n, action) in
         ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP"].iter().enumerate()
@@ -185,6 +179,7 @@ fn execve_may_be_forbidden(t: &Sandbox) {
     }
 }
 
+#[case(extension)]
 fn execve_may_be_left_to_an_agent(t: &Sandbox) {
     let (path, agents) = agent(t, 2, go_on);
     let c = t.container("a");
@@ -196,6 +191,7 @@ fn execve_may_be_left_to_an_agent(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case(extension)]
 fn an_agent_makes_directories_and_injects_descriptors(t: &Sandbox) {
     let (path, agents) = agent(t, 1, |listener, call| {
         assert!(is(call, "mkdir") || is(call, "mkdirat"), "{call:?}");
@@ -221,6 +217,7 @@ fn an_agent_makes_directories_and_injects_descriptors(t: &Sandbox) {
     assert_eq!(out.stdout, format!("/tmp/made-by-the-agent\n{}", injected.display()));
 }
 
+#[case(extension)]
 fn an_agent_that_dies_leaves_no_hang(t: &Sandbox) {
     let socket = Receiver::new(&t.dir.join("agent"));
     let c = t.container("a");

@@ -5,35 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
 use orlop_integration::console::{Receiver, Terminal};
-use orlop_integration::{Case, Flavor, Need, Sandbox, cases, process};
+use orlop_integration::{Flavor, Sandbox, case, process};
 use serde_json::json;
 
-pub(crate) const CASES: &[Case] = cases![
-    create_sends_the_terminal,
-    exec_sends_the_terminal,
-    console_size_is_set,
-    console_socket_without_terminal_is_refused.not_crun("ignores it"),
-    terminal_without_console_socket_is_refused.not_crun("lets it be"),
-    detached_exec_with_terminal_needs_a_console_socket,
-    a_console_socket_that_is_not_there_is_an_error,
-    run_works_on_the_callers_terminal.not_crun("sets no size in run"),
-    run_follows_the_callers_size.not_crun("sets no size in run"),
-    exec_works_on_the_callers_terminal,
-    console_device_is_the_terminal,
-    terminal_belongs_to_the_user.needs(Need::Ids),
-    preserve_fds_passes_them,
-    preserve_fds_of_a_closed_descriptor
-        .not_runc("passes its own in their place")
-        .not_crun("passes its own in their place"),
-    unnamed_descriptors_are_not_passed,
-    null_streams_are_the_containers_own.not_crun("leaves the host's"),
-    listen_fds_are_passed.not_crun("passes no LISTEN_FDS variable here"),
-    notify_socket_is_relayed_in_foreground.not_crun("not checked"),
-    pidfd_socket_of_create.not_runc("since runc 1.3").not_crun("no such flag"),
-    pidfd_socket_of_exec.not_runc("since runc 1.3").not_crun("no such flag"),
-];
-
 /// The host's /dev/null would be a file of a mount that the container cannot see.
+#[case(not_crun("leaves the host's"))]
 fn null_streams_are_the_containers_own(t: &Sandbox) {
     let c = t.container("a");
     let script = "id=$(sed -n 's/^mnt_id:[^0-9]*//p' /proc/self/fdinfo/0); \
@@ -46,6 +22,7 @@ fn null_streams_are_the_containers_own(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case]
 fn create_sends_the_terminal(t: &Sandbox) {
     let c = t.container("a");
     let socket = Receiver::new(&t.dir.join("console"));
@@ -61,6 +38,7 @@ fn create_sends_the_terminal(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case]
 fn exec_sends_the_terminal(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -81,6 +59,7 @@ fn exec_sends_the_terminal(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn console_size_is_set(t: &Sandbox) {
     let c = t.container("a");
     let socket = Receiver::new(&t.dir.join("console"));
@@ -94,18 +73,21 @@ fn console_size_is_set(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case(not_crun("ignores it"))]
 fn console_socket_without_terminal_is_refused(t: &Sandbox) {
     let c = t.container("a");
     let socket = Receiver::new(&t.dir.join("console"));
     c.create_cmd(&["--console-socket", &socket.path.display().to_string()]).run().code(1);
 }
 
+#[case(not_crun("lets it be"))]
 fn terminal_without_console_socket_is_refused(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/terminal", json!(true)).create().code(1);
     c.run_detached().code(1);
 }
 
+#[case]
 fn detached_exec_with_terminal_needs_a_console_socket(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -113,12 +95,14 @@ fn detached_exec_with_terminal_needs_a_console_socket(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn a_console_socket_that_is_not_there_is_an_error(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/terminal", json!(true));
     c.create_cmd(&["--console-socket", "/no/such/socket"]).run().code(1);
 }
 
+#[case(not_crun("sets no size in run"))]
 fn run_works_on_the_callers_terminal(t: &Sandbox) {
     let c = t.container("a");
     // runc sets the size only when the command runs already.
@@ -136,6 +120,7 @@ fn run_works_on_the_callers_terminal(t: &Sandbox) {
     let _ = run.wait().code(12);
 }
 
+#[case(not_crun("sets no size in run"))]
 fn run_follows_the_callers_size(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/terminal", json!(true));
@@ -151,6 +136,7 @@ fn run_follows_the_callers_size(t: &Sandbox) {
     let _ = run.wait().code(137);
 }
 
+#[case]
 fn exec_works_on_the_callers_terminal(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -163,6 +149,7 @@ fn exec_works_on_the_callers_terminal(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn console_device_is_the_terminal(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/terminal", json!(true)).sh("echo through the console > /dev/console; ls -l /dev/console; exit 0");
@@ -174,6 +161,7 @@ fn console_device_is_the_terminal(t: &Sandbox) {
     let _ = run.wait().ok();
 }
 
+#[case(needs(Ids))]
 fn terminal_belongs_to_the_user(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/terminal", json!(true)).set("/process/user", json!({"uid": 1000, "gid": 1000}));
@@ -186,6 +174,7 @@ fn terminal_belongs_to_the_user(t: &Sandbox) {
     let _ = run.wait().ok();
 }
 
+#[case]
 fn preserve_fds_passes_them(t: &Sandbox) {
     let c = t.container("a");
     c.sh("echo three >&3; echo four >&4; ls /proc/self/fd | wc -l");
@@ -199,6 +188,7 @@ fn preserve_fds_passes_them(t: &Sandbox) {
     assert_eq!(fs::read_to_string(t.dir.join("fd4")).unwrap(), "four\n");
 }
 
+#[case(not_runc("passes its own in their place"), not_crun("passes its own in their place"))]
 fn preserve_fds_of_a_closed_descriptor(t: &Sandbox) {
     let c = t.container("a");
     // Refused, or passed as far as open: but never something of the runtime's own in its place.
@@ -211,6 +201,7 @@ fn preserve_fds_of_a_closed_descriptor(t: &Sandbox) {
     }
 }
 
+#[case]
 fn unnamed_descriptors_are_not_passed(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "facts"]);
@@ -223,6 +214,7 @@ fn unnamed_descriptors_are_not_passed(t: &Sandbox) {
     assert_eq!(fds, ["0", "1", "2"]);
 }
 
+#[case(not_crun("passes no LISTEN_FDS variable here"))]
 fn listen_fds_are_passed(t: &Sandbox) {
     let c = t.container("a");
     c.sh("echo $LISTEN_FDS pid $LISTEN_PID; echo through >&3");
@@ -242,6 +234,7 @@ fn listen_fds_are_passed(t: &Sandbox) {
     assert_eq!(fs::read_to_string(file).unwrap(), "through\n");
 }
 
+#[case(not_crun("not checked"))]
 fn notify_socket_is_relayed_in_foreground(t: &Sandbox) {
     let c = t.container("a");
     let path = t.dir.join("notify");
@@ -265,6 +258,7 @@ fn notify_socket_is_relayed_in_foreground(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case(not_runc("since runc 1.3"), not_crun("no such flag"))]
 fn pidfd_socket_of_create(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "pause"]);
@@ -277,6 +271,7 @@ fn pidfd_socket_of_create(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_runc("since runc 1.3"), not_crun("no such flag"))]
 fn pidfd_socket_of_exec(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();

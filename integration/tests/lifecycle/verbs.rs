@@ -2,54 +2,10 @@
 
 use std::fs;
 
-use orlop_integration::{Case, Need, Sandbox, cases, process};
+use orlop_integration::{Sandbox, case, process};
 use serde_json::json;
 
-pub(crate) const CASES: &[Case] = cases![
-    orphans_go_to_the_subreaper.needs(Need::Host),
-    regular_expressions_choose_containers.not_runc("crun's"),
-    run_gives_the_exit_code,
-    run_from_the_bundle_as_working_directory,
-    run_killed_by_a_signal_gives_128_and_its_number.needs(Need::Host),
-    run_forwards_signals,
-    run_detached_leaves_it_running,
-    run_keep_leaves_it_stopped.not_crun("since crun 1.15"),
-    run_reads_standard_input,
-    life_of_a_container,
-    nothing_runs_before_start,
-    create_refuses_an_id_that_exists,
-    start_refuses_a_running_container,
-    start_refuses_an_unknown_container,
-    start_refuses_a_stopped_container,
-    kill_takes_numbers_and_names,
-    kill_sends_term_by_default,
-    kill_refuses_unknown_signals.not_crun("takes an unknown name as signal 0"),
-    kill_refuses_a_stopped_container.not_crun("its text is another"),
-    kill_refuses_an_unknown_container,
-    kill_ends_a_created_container,
-    a_created_container_heeds_the_signals_that_ask_to_end.not_crun("its init is the first process, which ignores them"),
-    kill_all_reaches_every_process.needs(Need::Host),
-    kill_signal_zero_is_refused_or_harmless,
-    delete_refuses_a_running_container,
-    delete_refuses_an_unknown_container.not_crun("its text is another"),
-    delete_force_of_an_unknown_container_succeeds.not_crun("crun fails"),
-    delete_force_ends_a_running_container,
-    delete_force_ends_a_paused_container.needs(Need::ControlGroups),
-    delete_takes_a_created_container,
-    delete_removes_the_cgroups_that_the_container_made.needs(Need::ControlGroups),
-    delete_ends_the_rest_of_a_shared_pid_namespace.needs(Need::Host),
-    state_of_an_unknown_container_fails,
-    state_names_what_engines_read.not_crun("tells no rootfs"),
-    state_does_not_confuse_a_reused_pid,
-    pid_file_holds_the_pid,
-    a_pid_file_that_cannot_be_written_is_an_error,
-    identifiers_with_every_allowed_character,
-    a_container_without_a_pid_namespace.needs(Need::Host),
-    many_containers_at_once,
-    root_option_separates_containers,
-    the_created_container_survives_its_creator,
-];
-
+#[case]
 fn run_gives_the_exit_code(t: &Sandbox) {
     let c = t.container("a");
     assert_eq!(c.sh("echo out; echo err >&2; exit 7").run().code(7).stdout, "out\n");
@@ -60,12 +16,14 @@ fn run_gives_the_exit_code(t: &Sandbox) {
     }
 }
 
+#[case]
 fn run_from_the_bundle_as_working_directory(t: &Sandbox) {
     let c = t.container("a");
     c.sh("exit 3").write();
     t.cmd(&["run", &c.id]).dir(&c.bundle).run().code(3);
 }
 
+#[case(needs(Host))]
 fn run_killed_by_a_signal_gives_128_and_its_number(t: &Sandbox) {
     let c = t.container("a");
     // In a pid namespace of its own, the kernel would shield the first process from its own signals.
@@ -73,6 +31,7 @@ fn run_killed_by_a_signal_gives_128_and_its_number(t: &Sandbox) {
     c.sh("kill -TERM $$; sleep 10").run().code(143);
 }
 
+#[case]
 fn run_forwards_signals(t: &Sandbox) {
     let c = t.container("a");
     c.sh("trap 'echo term; exit 5' TERM; trap 'echo usr1' USR1; echo ready; while :; do sleep 0.02; done");
@@ -86,6 +45,7 @@ fn run_forwards_signals(t: &Sandbox) {
     assert!(out.stdout.contains("term"));
 }
 
+#[case]
 fn run_detached_leaves_it_running(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -94,6 +54,7 @@ fn run_detached_leaves_it_running(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("since crun 1.15"))]
 fn run_keep_leaves_it_stopped(t: &Sandbox) {
     let c = t.container("a");
     c.sh("exit 4").run_cmd(&["--keep"]).run().code(4);
@@ -102,12 +63,14 @@ fn run_keep_leaves_it_stopped(t: &Sandbox) {
     c.simple("state", &[], &[]).fails();
 }
 
+#[case]
 fn run_reads_standard_input(t: &Sandbox) {
     let c = t.container("a");
     let out = c.args(&["cat"]).run_cmd(&[]).stdin("one\ntwo\n").run().ok();
     assert_eq!(out.stdout, "one\ntwo\n");
 }
 
+#[case]
 fn life_of_a_container(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "pause"]).set("/annotations", json!({"org.example.key": "value"}));
@@ -129,6 +92,7 @@ fn life_of_a_container(t: &Sandbox) {
     c.simple("state", &[], &[]).fails();
 }
 
+#[case]
 fn nothing_runs_before_start(t: &Sandbox) {
     let c = t.container("a");
     c.sh("echo started > /tmp/mark; exec /probe pause");
@@ -141,6 +105,7 @@ fn nothing_runs_before_start(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn create_refuses_an_id_that_exists(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -151,6 +116,7 @@ fn create_refuses_an_id_that_exists(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn start_refuses_a_running_container(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -159,10 +125,12 @@ fn start_refuses_a_running_container(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn start_refuses_an_unknown_container(t: &Sandbox) {
     t.logged(&["start", &t.id("none")]).run().code(1);
 }
 
+#[case]
 fn start_refuses_a_stopped_container(t: &Sandbox) {
     let c = t.container("a");
     c.run_detached().ok();
@@ -171,6 +139,7 @@ fn start_refuses_a_stopped_container(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case]
 fn kill_takes_numbers_and_names(t: &Sandbox) {
     let c = t.container("a");
     for (signal, name) in [("9", "KILL"), ("SIGKILL", "KILL"), ("KILL", "KILL")] {
@@ -192,6 +161,7 @@ fn kill_takes_numbers_and_names(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn kill_sends_term_by_default(t: &Sandbox) {
     let c = t.container("a");
     c.sh("trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 0.02; done").run_detached().ok();
@@ -202,6 +172,7 @@ fn kill_sends_term_by_default(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case(not_crun("takes an unknown name as signal 0"))]
 fn kill_refuses_unknown_signals(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -212,6 +183,7 @@ fn kill_refuses_unknown_signals(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("its text is another"))]
 fn kill_refuses_a_stopped_container(t: &Sandbox) {
     let c = t.container("a");
     c.run_detached().ok();
@@ -222,10 +194,12 @@ fn kill_refuses_a_stopped_container(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case]
 fn kill_refuses_an_unknown_container(t: &Sandbox) {
     t.logged(&["kill", &t.id("none"), "9"]).run().code(1);
 }
 
+#[case(not_crun("its init is the first process, which ignores them"))]
 fn a_created_container_heeds_the_signals_that_ask_to_end(t: &Sandbox) {
     for signal in ["TERM", "INT", "HUP"] {
         let c = t.container(&signal.to_lowercase());
@@ -236,6 +210,7 @@ fn a_created_container_heeds_the_signals_that_ask_to_end(t: &Sandbox) {
     }
 }
 
+#[case]
 fn kill_ends_a_created_container(t: &Sandbox) {
     let c = t.container("a");
     c.create().ok();
@@ -246,6 +221,7 @@ fn kill_ends_a_created_container(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case(needs(Host))]
 fn kill_all_reaches_every_process(t: &Sandbox) {
     let c = t.container("a");
     // Without a pid namespace, the end of the first process does not end the others.
@@ -261,6 +237,7 @@ fn kill_all_reaches_every_process(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case]
 fn kill_signal_zero_is_refused_or_harmless(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -270,6 +247,7 @@ fn kill_signal_zero_is_refused_or_harmless(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn delete_refuses_a_running_container(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -278,15 +256,18 @@ fn delete_refuses_a_running_container(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("its text is another"))]
 fn delete_refuses_an_unknown_container(t: &Sandbox) {
     t.logged(&["delete", &t.id("none")]).run().code(1).says("does not exist");
 }
 
+#[case(not_crun("crun fails"))]
 fn delete_force_of_an_unknown_container_succeeds(t: &Sandbox) {
     t.logged(&["delete", "--force", &t.id("none")]).run().ok();
     t.logged(&["delete", "-f", &t.id("none")]).run().ok();
 }
 
+#[case]
 fn delete_force_ends_a_running_container(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -295,6 +276,7 @@ fn delete_force_ends_a_running_container(t: &Sandbox) {
     c.simple("state", &[], &[]).fails();
 }
 
+#[case(needs(ControlGroups))]
 fn delete_force_ends_a_paused_container(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -303,6 +285,7 @@ fn delete_force_ends_a_paused_container(t: &Sandbox) {
     t.wait_gone(pid);
 }
 
+#[case]
 fn delete_takes_a_created_container(t: &Sandbox) {
     let c = t.container("a");
     c.create().ok();
@@ -311,6 +294,7 @@ fn delete_takes_a_created_container(t: &Sandbox) {
     t.wait_gone(pid);
 }
 
+#[case(needs(ControlGroups))]
 fn delete_removes_the_cgroups_that_the_container_made(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -326,6 +310,7 @@ fn delete_removes_the_cgroups_that_the_container_made(t: &Sandbox) {
     assert_eq!(t.cgroups_of(&c.id), Vec::<std::path::PathBuf>::new());
 }
 
+#[case(needs(Host))]
 fn delete_ends_the_rest_of_a_shared_pid_namespace(t: &Sandbox) {
     let c = t.container("a");
     c.share("pid").sh("/probe pause & echo $! > /tmp/other; exec /probe pause");
@@ -337,12 +322,14 @@ fn delete_ends_the_rest_of_a_shared_pid_namespace(t: &Sandbox) {
     t.wait_gone(other);
 }
 
+#[case]
 fn state_of_an_unknown_container_fails(t: &Sandbox) {
     let out = t.logged(&["state", &t.id("none")]).run().code(1);
     assert!(out.stderr.contains("does not exist") || out.stderr.contains("No such file"), "{}", out.stderr);
     assert_eq!(out.stdout, "");
 }
 
+#[case(not_crun("tells no rootfs"))]
 fn state_names_what_engines_read(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -357,6 +344,7 @@ fn state_names_what_engines_read(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn state_does_not_confuse_a_reused_pid(t: &Sandbox) {
     let c = t.container("a");
     let pid = c.run_paused();
@@ -366,6 +354,7 @@ fn state_does_not_confuse_a_reused_pid(t: &Sandbox) {
     c.delete().ok();
 }
 
+#[case]
 fn pid_file_holds_the_pid(t: &Sandbox) {
     let c = t.container("a");
     let file = t.dir.join("pid");
@@ -380,12 +369,14 @@ fn pid_file_holds_the_pid(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn a_pid_file_that_cannot_be_written_is_an_error(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "pause"]).create_cmd(&["--pid-file", "/nowhere/at/all/pid"]).run().code(1);
     c.simple("state", &[], &[]).fails();
 }
 
+#[case]
 fn identifiers_with_every_allowed_character(t: &Sandbox) {
     for name in ["UPPER", "under_score", "do.t", "pl+us", "0", "da-sh"] {
         let c = t.container(name);
@@ -393,6 +384,7 @@ fn identifiers_with_every_allowed_character(t: &Sandbox) {
     }
 }
 
+#[case(needs(Host))]
 fn a_container_without_a_pid_namespace(t: &Sandbox) {
     let c = t.container("a");
     c.share("pid").sh("echo $$").run().ok();
@@ -400,6 +392,7 @@ fn a_container_without_a_pid_namespace(t: &Sandbox) {
     assert!(pid > 1);
 }
 
+#[case]
 fn many_containers_at_once(t: &Sandbox) {
     let containers: Vec<_> = (0..10).map(|n| t.container(&format!("c{n}"))).collect();
     let runs: Vec<_> = containers.iter().map(|c| c.sh("exit 6").run_cmd(&[]).spawn()).collect();
@@ -408,6 +401,7 @@ fn many_containers_at_once(t: &Sandbox) {
     }
 }
 
+#[case]
 fn root_option_separates_containers(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -416,6 +410,7 @@ fn root_option_separates_containers(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn the_created_container_survives_its_creator(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "pause"]).create().ok();
@@ -428,6 +423,7 @@ fn the_created_container_survives_its_creator(t: &Sandbox) {
 }
 
 /// An orphan of a container that shares the host's pid namespace becomes a child of `run`, or of whoever adopts orphans above it.
+#[case(needs(Host))]
 fn orphans_go_to_the_subreaper(t: &Sandbox) {
     for (flags, adopted) in [(&[][..], true), (&["--no-subreaper"][..], false)] {
         let c = t.container(if adopted { "a" } else { "b" });
@@ -446,6 +442,7 @@ fn orphans_go_to_the_subreaper(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("crun's"))]
 fn regular_expressions_choose_containers(t: &Sandbox) {
     let containers = ["web1", "web2", "db"].map(|name| t.container(name));
     let pids: Vec<i32> = containers.iter().map(|c| c.run_paused()).collect();

@@ -1,17 +1,7 @@
 //! Whom a process runs as: no text may be taken for an id that it is not (CVE-2026-30892, CVE-2016-3697, CVE-2026-46680).
 
-use orlop_integration::{Case, Sandbox, cases};
+use orlop_integration::{Sandbox, case};
 use serde_json::{Value, json};
-
-pub(crate) const CASES: &[Case] = cases![
-    cve_2026_30892_exec_user_table
-        .not_runc("reads some of these as other numbers")
-        .not_crun("before crun 1.27: reads a bare uid as root"),
-    exec_user_plain_numbers,
-    cve_2026_46680_ids_of_the_config.not_crun("takes text for 0"),
-    cve_2023_25173_additional_groups_are_set_always,
-    cve_2016_3697_exec_never_looks_names_up,
-];
 
 /// What may not be taken as a user; each must be refused.
 const REFUSED: &[&str] = &[
@@ -33,6 +23,7 @@ const REFUSED: &[&str] = &[
     "٣",
 ];
 
+#[case(not_runc("reads some of these as other numbers"), not_crun("before crun 1.27: reads a bare uid as root"))]
 fn cve_2026_30892_exec_user_table(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -44,6 +35,7 @@ fn cve_2026_30892_exec_user_table(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn exec_user_plain_numbers(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -54,6 +46,7 @@ fn exec_user_plain_numbers(t: &Sandbox) {
     c.end();
 }
 
+#[case(not_crun("takes text for 0"))]
 fn cve_2026_46680_ids_of_the_config(t: &Sandbox) {
     let c = t.container("a");
     let wrong: [Value; 8] = [
@@ -75,6 +68,7 @@ fn cve_2026_46680_ids_of_the_config(t: &Sandbox) {
     }
 }
 
+#[case]
 fn cve_2023_25173_additional_groups_are_set_always(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/user", json!({"uid": 1000, "gid": 1000})).args(&["/probe", "facts"]);
@@ -91,6 +85,7 @@ fn cve_2023_25173_additional_groups_are_set_always(t: &Sandbox) {
     assert_eq!(facts["groups"], json!([]));
 }
 
+#[case]
 fn cve_2016_3697_exec_never_looks_names_up(t: &Sandbox) {
     let c = t.container("a");
     // The image's passwd has a user named "1" with uid 4242.

@@ -10,13 +10,5 @@ mod reach;
 mod volumes;
 
 fn main() -> std::process::ExitCode {
-    let groups = [
-        ("images", images::CASES),
-        ("neighbours", neighbours::CASES),
-        ("races", races::CASES),
-        ("reach", reach::CASES),
-        ("identity", identity::CASES),
-        ("volumes", volumes::CASES),
-    ];
-    orlop_integration::run("security", &groups)
+    orlop_integration::run()
 }

@@ -10,33 +10,8 @@ use std::time::Instant;
 
 use orlop_integration::everywhere::workers;
 use orlop_integration::figures::Row;
-use orlop_integration::{Case, Cmd, Container, Flavor, Sandbox, cases};
+use orlop_integration::{Cmd, Container, Flavor, Sandbox, case};
 use serde_json::{Value, json};
-
-pub(crate) const CASES: &[Case] = cases![
-    created_in_the_pid_namespace_of_a_neighbour
-        .not_runc("its init can be opened by some of these neighbours")
-        .seconds(7200),
-    created_in_the_pid_namespace_of_one_that_may_trace
-        .not_runc("its root can be had through /proc")
-        .not_crun("its root can be had through /proc")
-        .seconds(7200),
-    created_beside_a_neighbour_in_the_hosts_pid_namespace
-        .not_runc("its init can be opened by some of these neighbours")
-        .seconds(7200),
-    created_in_the_user_namespace_of_a_neighbour
-        .not_runc("its init can be opened by some of these neighbours")
-        .seconds(7200),
-    executed_beside_a_neighbour.not_runc("its init can be opened by some of these neighbours").seconds(7200),
-    executed_beside_a_neighbour_that_may_trace
-        .not_runc("its init can be opened by some of these neighbours")
-        .not_crun("files of the host can be had through /proc")
-        .seconds(7200),
-    executed_beside_a_neighbour_in_a_user_namespace
-        .not_runc("its init can be opened by some of these neighbours")
-        .seconds(7200),
-    without_root_beside_a_neighbour.not_runc("its init can be opened by some of these neighbours").seconds(7200),
-];
 
 /// The sets in which containers are created, and those in which commands are executed; two are in both.
 const SETS: [usize; 2] = [14, 9];
@@ -296,14 +271,17 @@ fn created_in_pid_namespace(t: &Sandbox, whos: &[Who], allowed: Allowed) {
     });
 }
 
+#[case(not_runc("its init can be opened by some of these neighbours"), seconds(7200))]
 fn created_in_the_pid_namespace_of_a_neighbour(t: &Sandbox) {
     created_in_pid_namespace(t, &[PLAIN, DOCKERS, NESTED], Allowed::Nothing);
 }
 
+#[case(not_runc("its root can be had through /proc"), not_crun("its root can be had through /proc"), seconds(7200))]
 fn created_in_the_pid_namespace_of_one_that_may_trace(t: &Sandbox) {
     created_in_pid_namespace(t, &[TRACER, POWERFUL], Allowed::Tracing);
 }
 
+#[case(not_runc("its init can be opened by some of these neighbours"), seconds(7200))]
 fn created_beside_a_neighbour_in_the_hosts_pid_namespace(t: &Sandbox) {
     at_once(t, &[(PLAIN, true), (DOCKERS, true), (DOCKERS, false), (NESTED, true)], |t, (who, own)| {
         let pids = if own { "its own" } else { "the host's" };
@@ -325,6 +303,7 @@ fn created_beside_a_neighbour_in_the_hosts_pid_namespace(t: &Sandbox) {
 }
 
 /// With a user namespace of its own, no capability of the neighbour reaches a process that was not made in it.
+#[case(not_runc("its init can be opened by some of these neighbours"), seconds(7200))]
 fn created_in_the_user_namespace_of_a_neighbour(t: &Sandbox) {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
     at_once(t, &[DOCKERS, POWERFUL], |t, who| {
@@ -363,14 +342,21 @@ fn executed(t: &Sandbox, whos: &[Who], allowed: Allowed) {
     });
 }
 
+#[case(not_runc("its init can be opened by some of these neighbours"), seconds(7200))]
 fn executed_beside_a_neighbour(t: &Sandbox) {
     executed(t, &[PLAIN, DOCKERS, NESTED], Allowed::Nothing);
 }
 
+#[case(
+    not_runc("its init can be opened by some of these neighbours"),
+    not_crun("files of the host can be had through /proc"),
+    seconds(7200)
+)]
 fn executed_beside_a_neighbour_that_may_trace(t: &Sandbox) {
     executed(t, &[TRACER, POWERFUL], Allowed::Tracing);
 }
 
+#[case(not_runc("its init can be opened by some of these neighbours"), seconds(7200))]
 fn executed_beside_a_neighbour_in_a_user_namespace(t: &Sandbox) {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
     at_once(t, &[DOCKERS, POWERFUL], |t, who| {
@@ -414,6 +400,7 @@ fn for_a_user(c: &Container<'_>) {
     });
 }
 
+#[case(not_runc("its init can be opened by some of these neighbours"), seconds(7200))]
 fn without_root_beside_a_neighbour(t: &Sandbox) {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
     at_once(t, &[(DOCKERS, false), (POWERFUL, false), (POWERFUL, true)], |t, (who, host)| {

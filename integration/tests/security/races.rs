@@ -5,20 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use orlop_integration::tracer::{Act, Point, Whose, can_inject};
-use orlop_integration::{Case, Container, Sandbox, cases, process};
+use orlop_integration::{Container, Sandbox, case, process};
 use serde_json::json;
-
-pub(crate) const CASES: &[Case] = cases![
-    cve_2021_30465_symlink_exchange_on_a_destination.seconds(3000).not_runc("CVE-2021-30465"),
-    cve_2024_45310_symlink_exchange_below_a_destination.seconds(3000).not_runc("CVE-2024-45310"),
-    cve_2025_52881_symlink_exchange_on_masked_paths.seconds(3000),
-    file_that_is_copied_up_is_exchanged_for_a_fifo.seconds(3000).not_runc("hangs on the fifo"),
-    file_that_is_copied_up_becomes_a_fifo_as_it_is_opened
-        .not_runc("hangs on the fifo")
-        .not_crun("not compared")
-        .seconds(300),
-    cve_2016_9962_entering_processes_are_closed.seconds(600),
-];
 
 fn rounds() -> usize {
     std::env::var("ORLOP_RACE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
@@ -46,6 +34,7 @@ fn names(dir: &Path) -> Vec<String> {
     found
 }
 
+#[case(not_runc("CVE-2021-30465"), seconds(3000))]
 fn cve_2021_30465_symlink_exchange_on_a_destination(t: &Sandbox) {
     let volume = t.dir.join("volume");
     let canary = t.dir.join("canary");
@@ -72,6 +61,7 @@ fn cve_2021_30465_symlink_exchange_on_a_destination(t: &Sandbox) {
     attacker.end();
 }
 
+#[case(not_runc("CVE-2024-45310"), seconds(3000))]
 fn cve_2024_45310_symlink_exchange_below_a_destination(t: &Sandbox) {
     let volume = t.dir.join("volume");
     let canary = t.dir.join("canary");
@@ -98,6 +88,7 @@ fn cve_2024_45310_symlink_exchange_below_a_destination(t: &Sandbox) {
     attacker.end();
 }
 
+#[case(seconds(3000))]
 fn cve_2025_52881_symlink_exchange_on_masked_paths(t: &Sandbox) {
     let canary_text = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let volume = t.dir.join("volume");
@@ -118,6 +109,7 @@ fn cve_2025_52881_symlink_exchange_on_masked_paths(t: &Sandbox) {
     attacker.end();
 }
 
+#[case(not_runc("hangs on the fifo"), seconds(3000))]
 fn file_that_is_copied_up_is_exchanged_for_a_fifo(t: &Sandbox) {
     let volume = t.dir.join("volume");
     fs::create_dir_all(volume.join("dir")).unwrap();
@@ -138,6 +130,7 @@ fn file_that_is_copied_up_is_exchanged_for_a_fifo(t: &Sandbox) {
 
 /// The same without luck: the file becomes a FIFO, or a device, at each of the calls by which the container's first process opens
 /// something.
+#[case(not_runc("hangs on the fifo"), not_crun("not compared"), seconds(300))]
 fn file_that_is_copied_up_becomes_a_fifo_as_it_is_opened(t: &Sandbox) {
     t.need(can_inject(), "system calls are told apart on x86-64 only");
     let image = |name: &str| {
@@ -172,6 +165,7 @@ fn file_that_is_copied_up_becomes_a_fifo_as_it_is_opened(t: &Sandbox) {
     assert!(became > 0, "it was never the open of the file: {} points", points.len());
 }
 
+#[case(seconds(600))]
 fn cve_2016_9962_entering_processes_are_closed(t: &Sandbox) {
     let c = t.container("a");
     // The attacker is the first process, with the same user and the same capabilities as what is executed beside it; its output

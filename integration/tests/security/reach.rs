@@ -5,40 +5,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
-use orlop_integration::{Case, Sandbox, cases};
+use orlop_integration::{Sandbox, case};
 use serde_json::{Value, json};
-
-pub(crate) const CASES: &[Case] = cases![
-    cve_2024_21626_cwd_through_descriptors.not_crun("before crun 1.14: not compared").seconds(300),
-    cve_2024_21626_exec_cwd_through_descriptors.not_crun("before crun 1.14: not compared").seconds(300),
-    working_directory_is_inside,
-    cve_2019_5736_entrypoint_is_proc_self_exe,
-    cve_2019_5736_script_by_proc_self_exe,
-    cve_2019_5736_exec_of_proc_self_exe,
-    cve_2019_5736_program_is_out_of_reach,
-    cve_2022_24769_capability_matrix_of_run,
-    cve_2022_29162_capability_matrix_of_exec.not_crun("before crun 1.5: adds to the inheritable set"),
-    cve_2020_15257_no_abstract_sockets,
-    cve_2024_25621_state_directory_modes,
-    masks_are_in_place,
-    seccomp_that_kills_init_is_an_error_soon
-        .not_runc("its issue 5087: hangs")
-        .not_crun("leaves its cgroup")
-        .seconds(120),
-    seccomp_that_forbids_everything_is_an_error_soon
-        .not_runc("its issue 5087")
-        .not_crun("leaves its cgroup")
-        .seconds(120),
-    seccomp_basic_verdicts,
-    seccomp_of_exec,
-    devices_of_the_host_are_closed,
-    default_config_masks_what_measures_or_changes_the_host.extension(),
-    cve_2025_24965_handlers_are_refused.extension(),
-    no_core_file_of_the_runtime,
-    a_keyring_that_another_container_names_is_not_joined.not_runc("cannot start then"),
-    exec_environment_does_not_reach_the_runtime,
-    setuid_programs_gain_nothing,
-];
 
 fn open_path(path: &str) -> OwnedFd {
     use std::os::unix::fs::OpenOptionsExt;
@@ -46,6 +14,7 @@ fn open_path(path: &str) -> OwnedFd {
     file.into()
 }
 
+#[case(not_crun("before crun 1.14: not compared"), seconds(300))]
 fn cve_2024_21626_cwd_through_descriptors(t: &Sandbox) {
     let c = t.container("a");
     c.sh("cat etc/shadow tmp/canary 2>/dev/null; ls | head -50");
@@ -62,6 +31,7 @@ fn cve_2024_21626_cwd_through_descriptors(t: &Sandbox) {
     }
 }
 
+#[case(not_crun("before crun 1.14: not compared"), seconds(300))]
 fn cve_2024_21626_exec_cwd_through_descriptors(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -79,6 +49,7 @@ fn cve_2024_21626_exec_cwd_through_descriptors(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn working_directory_is_inside(t: &Sandbox) {
     let c = t.container("a");
     for number in 3..12 {
@@ -94,6 +65,7 @@ fn fingerprint(t: &Sandbox) -> (u64, std::time::SystemTime, Vec<u8>) {
     (data.len(), data.modified().unwrap(), fs::read(&t.subject.path).unwrap()[..4096].to_vec())
 }
 
+#[case]
 fn cve_2019_5736_entrypoint_is_proc_self_exe(t: &Sandbox) {
     let before = fingerprint(t);
     let c = t.container("a");
@@ -103,6 +75,7 @@ fn cve_2019_5736_entrypoint_is_proc_self_exe(t: &Sandbox) {
     assert_eq!(fingerprint(t), before);
 }
 
+#[case]
 fn cve_2019_5736_script_by_proc_self_exe(t: &Sandbox) {
     let before = fingerprint(t);
     let c = t.container("a");
@@ -121,6 +94,7 @@ fn cve_2019_5736_script_by_proc_self_exe(t: &Sandbox) {
     assert_eq!(fingerprint(t), before, "CVE-2019-5736");
 }
 
+#[case]
 fn cve_2019_5736_exec_of_proc_self_exe(t: &Sandbox) {
     let before = fingerprint(t);
     let c = t.container("a");
@@ -130,6 +104,7 @@ fn cve_2019_5736_exec_of_proc_self_exe(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case]
 fn cve_2019_5736_program_is_out_of_reach(t: &Sandbox) {
     let before = fingerprint(t);
     let c = t.container("a");
@@ -160,6 +135,7 @@ fn set(facts: &Value, name: &str) -> u64 {
 
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
+#[case]
 fn cve_2022_24769_capability_matrix_of_run(t: &Sandbox) {
     let kill = 1_u64 << 5;
     let raw = 1_u64 << 13;
@@ -187,6 +163,7 @@ fn cve_2022_24769_capability_matrix_of_run(t: &Sandbox) {
     }
 }
 
+#[case(not_crun("before crun 1.5: adds to the inheritable set"))]
 fn cve_2022_29162_capability_matrix_of_exec(t: &Sandbox) {
     let c = t.container("a");
     let kill = json!(["CAP_KILL"]);
@@ -204,6 +181,7 @@ fn cve_2022_29162_capability_matrix_of_exec(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn cve_2020_15257_no_abstract_sockets(t: &Sandbox) {
     let abstract_names = || -> Vec<String> {
         let text = fs::read_to_string("/proc/net/unix").unwrap();
@@ -231,6 +209,7 @@ fn cve_2020_15257_no_abstract_sockets(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case(not_runc("cannot start then"))]
 fn a_keyring_that_another_container_names_is_not_joined(t: &Sandbox) {
     let (hostile, victim) = (t.container("a"), t.container("b"));
     hostile.sh(&format!("/probe join-keyring _ses.{} /new && mv /new /made; sleep 100", victim.id)).run_detached().ok();
@@ -241,6 +220,7 @@ fn a_keyring_that_another_container_names_is_not_joined(t: &Sandbox) {
     hostile.delete_force().ok();
 }
 
+#[case]
 fn cve_2024_25621_state_directory_modes(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -259,6 +239,7 @@ fn cve_2024_25621_state_directory_modes(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn masks_are_in_place(t: &Sandbox) {
     let c = t.container("a");
     let facts = c.facts();
@@ -307,6 +288,7 @@ fn wedged(t: &Sandbox, what: Value) {
     }
 }
 
+#[case(not_runc("its issue 5087: hangs"), not_crun("leaves its cgroup"), seconds(120))]
 fn seccomp_that_kills_init_is_an_error_soon(t: &Sandbox) {
     wedged(
         t,
@@ -325,12 +307,14 @@ fn seccomp_that_kills_init_is_an_error_soon(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("its issue 5087"), not_crun("leaves its cgroup"), seconds(120))]
 fn seccomp_that_forbids_everything_is_an_error_soon(t: &Sandbox) {
     wedged(t, json!({"defaultAction": "SCMP_ACT_KILL"}));
     let c = t.container("errno");
     c.set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ERRNO"})).run().fails();
 }
 
+#[case]
 fn seccomp_basic_verdicts(t: &Sandbox) {
     let c = t.container("a");
     let mut rules = profile("SCMP_ACT_ALLOW", &["getcwd"], "SCMP_ACT_ERRNO");
@@ -349,6 +333,7 @@ fn seccomp_basic_verdicts(t: &Sandbox) {
     c.args(&["/probe", "syscall", "79", "0", "0"]).run().code(159);
 }
 
+#[case]
 fn seccomp_of_exec(t: &Sandbox) {
     t.need(cfg!(target_arch = "x86_64"), "the number below is x86-64's");
     let c = t.container("a");
@@ -357,6 +342,7 @@ fn seccomp_of_exec(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn devices_of_the_host_are_closed(t: &Sandbox) {
     let c = t.container("a");
     let caps = json!(["CAP_MKNOD", "CAP_SYS_RAWIO", "CAP_DAC_OVERRIDE", "CAP_SYSLOG"]);
@@ -381,6 +367,7 @@ fn devices_of_the_host_are_closed(t: &Sandbox) {
     assert_eq!(out.stdout.lines().count(), devices.len());
 }
 
+#[case]
 fn no_core_file_of_the_runtime(t: &Sandbox) {
     let c = t.container("a");
     c.share("pid")
@@ -390,6 +377,7 @@ fn no_core_file_of_the_runtime(t: &Sandbox) {
         .code(139);
 }
 
+#[case]
 fn exec_environment_does_not_reach_the_runtime(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -404,6 +392,7 @@ fn exec_environment_does_not_reach_the_runtime(t: &Sandbox) {
     c.end();
 }
 
+#[case]
 fn setuid_programs_gain_nothing(t: &Sandbox) {
     let c = t.container("a");
     let place = c.rootfs().join("su");
@@ -413,6 +402,7 @@ fn setuid_programs_gain_nothing(t: &Sandbox) {
     assert_eq!(c.run().ok().json()["euid"], 1000, "noNewPrivileges");
 }
 
+#[case(extension)]
 fn default_config_masks_what_measures_or_changes_the_host(t: &Sandbox) {
     for (name, flags) in [("a", &[][..]), ("rootless", &["--rootless"][..])] {
         let c = t.container(name);
@@ -426,6 +416,7 @@ fn default_config_masks_what_measures_or_changes_the_host(t: &Sandbox) {
     }
 }
 
+#[case(extension)]
 fn cve_2025_24965_handlers_are_refused(t: &Sandbox) {
     let c = t.container("a");
     let before = fs::read_dir(c.rootfs()).unwrap().count();

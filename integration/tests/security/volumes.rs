@@ -7,25 +7,8 @@ use std::time::Instant;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
-use orlop_integration::{Case, Container, Flavor, Sandbox, cases};
+use orlop_integration::{Container, Flavor, Sandbox, case};
 use serde_json::json;
-
-pub(crate) const CASES: &[Case] = cases![
-    passwd_of_a_volume_is_a_link_to_the_hosts.not_runc("not compared: its init follows it inside"),
-    passwd_of_a_volume_is_a_fifo.not_runc("hangs").not_crun("not compared"),
-    passwd_of_a_volume_is_a_device.not_crun("not compared"),
-    a_device_given_as_passwd_is_never_opened.not_runc("its init opens it").not_crun("not compared"),
-    passwd_of_a_volume_is_huge.not_runc("an error: token too long").not_crun("not compared"),
-    passwd_that_is_bound_is_read.not_crun("not compared"),
-    passwd_that_is_bound_is_a_fifo.not_runc("hangs").not_crun("not compared"),
-    passwd_becomes_a_fifo_before_start.not_runc("hangs").not_crun("not compared"),
-    passwd_becomes_a_device_before_exec.not_crun("not compared"),
-    cve_2026_133553_tmpcopyup_of_exchanged_files.not_runc("not compared").not_crun("not compared").seconds(600),
-    cve_2026_88264_dev_console_without_dev.not_crun("CVE-2026-88264"),
-    cve_2026_88265_dev_null_without_dev.not_runc("reopens the streams on it").not_crun("CVE-2026-88265"),
-    cve_2026_115521_read_only_root_through_descriptors,
-    exec_cgroup_does_not_reach_a_sibling.extension(),
-];
 
 const HOME: &str = "echo home=$HOME";
 
@@ -51,6 +34,7 @@ fn home(c: &Container<'_>) -> String {
     out.ok().stdout.trim().to_owned()
 }
 
+#[case(not_runc("not compared: its init follows it inside"))]
 fn passwd_of_a_volume_is_a_link_to_the_hosts(t: &Sandbox) {
     let volume = volume(t);
     let secret = t.dir.join("of-the-host");
@@ -65,6 +49,7 @@ fn passwd_of_a_volume_is_a_link_to_the_hosts(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("hangs"), not_crun("not compared"))]
 fn passwd_of_a_volume_is_a_fifo(t: &Sandbox) {
     let volume = volume(t);
     mkfifo(&volume.join("passwd"), Mode::from_bits_truncate(0o666)).unwrap();
@@ -72,6 +57,7 @@ fn passwd_of_a_volume_is_a_fifo(t: &Sandbox) {
 }
 
 /// Opening a device can have effects; it must not even be tried.
+#[case(not_crun("not compared"))]
 fn passwd_of_a_volume_is_a_device(t: &Sandbox) {
     let volume = volume(t);
     // The controlling terminal, and a number without a driver.
@@ -111,6 +97,7 @@ impl Bell {
 }
 
 /// Bound on the file itself, and in a volume that is bound on /etc; at create, start (whose hook's HOME is looked up) and exec.
+#[case(not_runc("its init opens it"), not_crun("not compared"))]
 fn a_device_given_as_passwd_is_never_opened(t: &Sandbox) {
     let bell = Bell::new();
     let volume = volume(t);
@@ -137,6 +124,7 @@ fn a_device_given_as_passwd_is_never_opened(t: &Sandbox) {
     nix::mount::umount(&volume.join("passwd")).unwrap();
 }
 
+#[case(not_runc("an error: token too long"), not_crun("not compared"))]
 fn passwd_of_a_volume_is_huge(t: &Sandbox) {
     let volume = volume(t);
     let file = fs::File::create(volume.join("passwd")).unwrap();
@@ -144,6 +132,7 @@ fn passwd_of_a_volume_is_huge(t: &Sandbox) {
     assert_eq!(home(&with_etc(t, &volume)), "home=/");
 }
 
+#[case(not_crun("not compared"))]
 fn passwd_that_is_bound_is_read(t: &Sandbox) {
     let file = t.dir.join("passwd");
     fs::write(&file, "root:x:0:0::/home-of-the-file:/bin/sh\n").unwrap();
@@ -152,6 +141,7 @@ fn passwd_that_is_bound_is_read(t: &Sandbox) {
     assert_eq!(home(&c), "home=/home-of-the-file");
 }
 
+#[case(not_runc("hangs"), not_crun("not compared"))]
 fn passwd_that_is_bound_is_a_fifo(t: &Sandbox) {
     let file = t.dir.join("passwd");
     mkfifo(&file, Mode::from_bits_truncate(0o666)).unwrap();
@@ -161,6 +151,7 @@ fn passwd_that_is_bound_is_a_fifo(t: &Sandbox) {
 }
 
 /// `start` looks again, for its startContainer hooks; it holds the container's lock then.
+#[case(not_runc("hangs"), not_crun("not compared"))]
 fn passwd_becomes_a_fifo_before_start(t: &Sandbox) {
     let volume = volume(t);
     let c = with_etc(t, &volume);
@@ -173,6 +164,7 @@ fn passwd_becomes_a_fifo_before_start(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case(not_crun("not compared"))]
 fn passwd_becomes_a_device_before_exec(t: &Sandbox) {
     let c = t.container("a");
     let caps = json!(["CAP_MKNOD", "CAP_DAC_OVERRIDE"]);
@@ -185,6 +177,7 @@ fn passwd_becomes_a_device_before_exec(t: &Sandbox) {
 }
 
 /// The runtime copies what a directory holds while another container exchanges a file in it for a link to the host.
+#[case(not_runc("not compared"), not_crun("not compared"), seconds(600))]
 fn cve_2026_133553_tmpcopyup_of_exchanged_files(t: &Sandbox) {
     let volume = volume(t);
     let secret = t.dir.join("of-the-host");
@@ -217,6 +210,7 @@ fn without_dev(c: &Container<'_>) {
     });
 }
 
+#[case(not_crun("CVE-2026-88264"))]
 fn cve_2026_88264_dev_console_without_dev(t: &Sandbox) {
     let c = t.container("a");
     without_dev(&c);
@@ -235,6 +229,7 @@ fn cve_2026_88264_dev_console_without_dev(t: &Sandbox) {
     assert!(made.symlink_metadata().is_err(), "a file was made on the host");
 }
 
+#[case(not_runc("reopens the streams on it"), not_crun("CVE-2026-88265"))]
 fn cve_2026_88265_dev_null_without_dev(t: &Sandbox) {
     let volume = volume(t);
     let file = volume.join("file");
@@ -256,6 +251,7 @@ fn cve_2026_88265_dev_null_without_dev(t: &Sandbox) {
 }
 
 /// The root becomes read-only at the end, on the mount itself: not on what a path through /proc says it is.
+#[case]
 fn cve_2026_115521_read_only_root_through_descriptors(t: &Sandbox) {
     let volume = volume(t);
     let c = t.container("a");
@@ -278,6 +274,7 @@ fn cve_2026_115521_read_only_root_through_descriptors(t: &Sandbox) {
     }
 }
 
+#[case(extension)]
 fn exec_cgroup_does_not_reach_a_sibling(t: &Sandbox) {
     let (sibling, c) = (t.container("sibling"), t.container("a"));
     sibling.run_paused();

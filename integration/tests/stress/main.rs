@@ -6,28 +6,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use orlop_integration::{Case, Sandbox, cases, leak};
+use orlop_integration::{Sandbox, case, leak};
 use serde_json::json;
 
-const CASES: &[Case] = cases![
-    runs_at_once.seconds(1200),
-    create_and_delete_again_and_again.seconds(1800),
-    exec_storm.seconds(600),
-    kill_races_with_exit.seconds(600),
-    delete_races_with_exit.seconds(600),
-    creates_of_one_id_race.seconds(300),
-    starts_of_one_container_race.not_runc("hangs").seconds(300),
-    pause_and_resume_race_with_exec.not_crun("waits for ever in a frozen cgroup").seconds(300),
-    pause_races_with_kill_and_delete
-        .not_runc("stays paused, with the kill waiting")
-        .not_crun("an exec hangs in the frozen cgroup")
-        .seconds(600),
-    list_and_state_while_containers_come_and_go.not_crun("list fails when one goes").seconds(600),
-    output_is_whole.seconds(300),
-];
-
 fn main() -> std::process::ExitCode {
-    orlop_integration::run("stress", &[("stress", CASES)])
+    orlop_integration::run()
 }
 
 fn scaled(number: usize) -> usize {
@@ -35,6 +18,7 @@ fn scaled(number: usize) -> usize {
     number * factor
 }
 
+#[case(seconds(1200))]
 fn runs_at_once(t: &Sandbox) {
     let containers: Vec<_> = (0..scaled(40)).map(|n| t.container(&format!("c{n}"))).collect();
     let runs: Vec<_> = containers
@@ -47,6 +31,7 @@ fn runs_at_once(t: &Sandbox) {
     }
 }
 
+#[case(seconds(1800))]
 fn create_and_delete_again_and_again(t: &Sandbox) {
     let c = t.container("a");
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
@@ -63,6 +48,7 @@ fn create_and_delete_again_and_again(t: &Sandbox) {
     assert!(left.is_empty(), "{left:#?}");
 }
 
+#[case(seconds(600))]
 fn exec_storm(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -80,6 +66,7 @@ fn exec_storm(t: &Sandbox) {
     c.end();
 }
 
+#[case(seconds(600))]
 fn kill_races_with_exit(t: &Sandbox) {
     let c = t.container("a");
     for round in 0..scaled(30) {
@@ -92,6 +79,7 @@ fn kill_races_with_exit(t: &Sandbox) {
     }
 }
 
+#[case(seconds(600))]
 fn delete_races_with_exit(t: &Sandbox) {
     let c = t.container("a");
     for round in 0..scaled(30) {
@@ -101,6 +89,7 @@ fn delete_races_with_exit(t: &Sandbox) {
     }
 }
 
+#[case(seconds(300))]
 fn creates_of_one_id_race(t: &Sandbox) {
     for round in 0..scaled(6) {
         let c = t.container(&format!("c{round}"));
@@ -115,6 +104,7 @@ fn creates_of_one_id_race(t: &Sandbox) {
     }
 }
 
+#[case(not_runc("hangs"), seconds(300))]
 fn starts_of_one_container_race(t: &Sandbox) {
     for round in 0..scaled(6) {
         let c = t.container(&format!("c{round}"));
@@ -128,6 +118,7 @@ fn starts_of_one_container_race(t: &Sandbox) {
     }
 }
 
+#[case(not_crun("waits for ever in a frozen cgroup"), seconds(300))]
 fn pause_and_resume_race_with_exec(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
@@ -147,6 +138,7 @@ fn pause_and_resume_race_with_exec(t: &Sandbox) {
 }
 
 /// `kill` takes no lock, so its thaw may come at any moment of a `pause`. Nobody then waits for a freeze that will not be.
+#[case(not_runc("stays paused, with the kill waiting"), not_crun("an exec hangs in the frozen cgroup"), seconds(600))]
 fn pause_races_with_kill_and_delete(t: &Sandbox) {
     let c = t.container("a");
     for round in 0..scaled(25) {
@@ -170,6 +162,7 @@ fn pause_races_with_kill_and_delete(t: &Sandbox) {
     }
 }
 
+#[case(not_crun("list fails when one goes"), seconds(600))]
 fn list_and_state_while_containers_come_and_go(t: &Sandbox) {
     let steady = t.container("steady");
     steady.run_paused();
@@ -188,6 +181,7 @@ fn list_and_state_while_containers_come_and_go(t: &Sandbox) {
     steady.end();
 }
 
+#[case(seconds(300))]
 fn output_is_whole(t: &Sandbox) {
     let c = t.container("a");
     // More than any pipe or terminal holds, through the foreground process.

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use client::{Events, Fifo, Shim, Stdio3, bundle, call_binary, params, process, wait_until};
 use memory::Memory;
-use orlop_integration::{Case, Sandbox, cases, process as processes};
+use orlop_integration::{Sandbox, case, process as processes};
 use proto::event::{TaskDelete, TaskExit};
 use proto::metrics::{v1, v2};
 use proto::options::RuncOptions;
@@ -39,32 +39,11 @@ use proto::{Any, Empty, Mount, decode, encode};
 use serde_json::json;
 use ttrpc::Code;
 
-const CASES: &[Case] = cases![
-    a_container_lives_and_its_events_are_told_in_order,
-    output_is_whole_though_the_process_has_ended_long_ago,
-    output_that_nobody_reads_holds_up_no_deletion,
-    input_reaches_the_process_until_it_is_closed,
-    an_exec_has_its_own_life,
-    a_terminal_has_a_size_and_takes_input,
-    a_slow_reader_slows_its_own_container_only,
-    a_logging_program_gets_the_output,
-    output_to_a_file_is_appended,
-    a_pod_shares_a_shim,
-    limits_statistics_and_pausing,
-    errors_name_what_is_wrong,
-    hooks_do_not_hold_up_others,
-    the_root_file_system_is_mounted_and_unmounted,
-    the_root_file_system_gets_other_owners,
-    both_versions_and_both_ways_to_start,
-    delete_cleans_up_after_a_killed_shim,
-    want_of_memory_is_told_before_the_end,
-    a_shared_pid_namespace_leaves_nobody,
-];
-
 fn main() -> std::process::ExitCode {
-    orlop_integration::run("task", &[("task", CASES), ("memory", memory::CASES)])
+    orlop_integration::run()
 }
 
+#[case]
 fn a_container_lives_and_its_events_are_told_in_order(t: &Sandbox) {
     let events = Events::serve(&t.dir.join("events.sock"));
     let c = t.container("a");
@@ -94,6 +73,7 @@ fn a_container_lives_and_its_events_are_told_in_order(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn output_is_whole_though_the_process_has_ended_long_ago(t: &Sandbox) {
     let c = t.container("a");
     c.sh("dd if=/dev/zero bs=1000 count=60 2>/dev/null");
@@ -113,6 +93,7 @@ fn output_is_whole_though_the_process_has_ended_long_ago(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn output_that_nobody_reads_holds_up_no_deletion(t: &Sandbox) {
     let c = t.container("a");
     c.sh("for n in $(seq 200); do echo $n; usleep 1000; done");
@@ -129,6 +110,7 @@ fn output_that_nobody_reads_holds_up_no_deletion(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn input_reaches_the_process_until_it_is_closed(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["cat"]);
@@ -152,6 +134,7 @@ fn input_reaches_the_process_until_it_is_closed(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn an_exec_has_its_own_life(t: &Sandbox) {
     let events = Events::serve(&t.dir.join("events.sock"));
     let c = t.container("a");
@@ -190,6 +173,7 @@ fn an_exec_has_its_own_life(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn a_terminal_has_a_size_and_takes_input(t: &Sandbox) {
     let c = t.container("a");
     c.sh("tty; read line; stty size; echo $line").set("/process/terminal", json!(true));
@@ -211,6 +195,7 @@ fn a_terminal_has_a_size_and_takes_input(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn a_slow_reader_slows_its_own_container_only(t: &Sandbox) {
     let (a, b) = (t.container("a"), t.container("b"));
     a.sh("dd if=/dev/zero bs=65536 count=64 2>/dev/null");
@@ -240,6 +225,7 @@ fn a_slow_reader_slows_its_own_container_only(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn a_logging_program_gets_the_output(t: &Sandbox) {
     use std::os::unix::fs::PermissionsExt;
     let log = t.dir.join("logged");
@@ -265,6 +251,7 @@ fn a_logging_program_gets_the_output(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn output_to_a_file_is_appended(t: &Sandbox) {
     let c = t.container("a");
     c.sh("echo out; echo err >&2");
@@ -284,6 +271,7 @@ fn output_to_a_file_is_appended(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn a_pod_shares_a_shim(t: &Sandbox) {
     let (pod, member) = (t.container("pod"), t.container("member"));
     pod.args(&["sleep", "1000"]).set("/annotations/io.kubernetes.cri.sandbox-id", json!(t.id("pod")));
@@ -308,6 +296,7 @@ fn a_pod_shares_a_shim(t: &Sandbox) {
     first.shut_down();
 }
 
+#[case]
 fn limits_statistics_and_pausing(t: &Sandbox) {
     let events = Events::serve(&t.dir.join("events.sock"));
     let c = t.container("a");
@@ -341,6 +330,7 @@ fn limits_statistics_and_pausing(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn errors_name_what_is_wrong(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["no-such-command"]);
@@ -376,6 +366,7 @@ fn errors_name_what_is_wrong(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn hooks_do_not_hold_up_others(t: &Sandbox) {
     let (a, b) = (t.container("a"), t.container("b"));
     b.args(&["sleep", "1000"]);
@@ -402,6 +393,7 @@ fn hooks_do_not_hold_up_others(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn the_root_file_system_is_mounted_and_unmounted(t: &Sandbox) {
     let c = t.container("a");
     c.sh("touch /made && ! touch /sub/made");
@@ -435,6 +427,7 @@ fn the_root_file_system_is_mounted_and_unmounted(t: &Sandbox) {
 }
 
 /// uidmap and gidmap, which containerd gives to snapshots of containers with user namespaces.
+#[case]
 fn the_root_file_system_gets_other_owners(t: &Sandbox) {
     use std::os::unix::fs::MetadataExt;
     const MAPS: [&str; 2] = ["uidmap=0:100000:65536", "gidmap=0:200000:65536"];
@@ -479,6 +472,7 @@ fn the_root_file_system_gets_other_owners(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn both_versions_and_both_ways_to_start(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["true"]);
@@ -510,6 +504,7 @@ fn both_versions_and_both_ways_to_start(t: &Sandbox) {
     assert!(!ok && !answer.is_empty(), "a message for another container starts nothing");
 }
 
+#[case]
 fn delete_cleans_up_after_a_killed_shim(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["sleep", "1000"]);
@@ -538,6 +533,7 @@ fn delete_cleans_up_after_a_killed_shim(t: &Sandbox) {
     assert!(ok, "once more is no error");
 }
 
+#[case]
 fn want_of_memory_is_told_before_the_end(t: &Sandbox) {
     let c = t.container("a");
     c.sh("tail /dev/zero").set("/linux/resources/memory", json!({ "limit": 16 << 20 }));
@@ -557,6 +553,7 @@ fn want_of_memory_is_told_before_the_end(t: &Sandbox) {
     shim.shut_down();
 }
 
+#[case]
 fn a_shared_pid_namespace_leaves_nobody(t: &Sandbox) {
     let c = t.container("a");
     c.sh("sleep 1000 & sleep 1000 & exit 3").share("pid");

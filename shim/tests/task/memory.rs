@@ -4,12 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use orlop_integration::{Case, Sandbox, cases};
+use orlop_integration::{Sandbox, case};
 use serde_json::json;
 
 use crate::client::{Fifo, Shim, Stdio3, bundle};
-
-pub const CASES: &[Case] = cases![a_pod_at_rest_is_small, nothing_grows.seconds(3600)];
 
 /// After this long without work, a shim gives back the pages of its program.
 const REST: Duration = Duration::from_millis(2500);
@@ -59,6 +57,7 @@ pub fn pod(
 }
 
 /// At most 2 MB are resident and 1 MB private with one container, and 100 kB more with each further one.
+#[case]
 fn a_pod_at_rest_is_small(t: &Sandbox) {
     const FURTHER: u64 = 9;
     let mut shim = None;
@@ -88,6 +87,7 @@ fn a_pod_at_rest_is_small(t: &Sandbox) {
 
 /// Rounds of create, start, exec, delete change neither descriptors nor memory: after all it is as after the first hundred.
 /// `ORLOP_SHIM_ROUNDS` asks for more rounds, which four callers make.
+#[case(seconds(3600))]
 fn nothing_grows(t: &Sandbox) {
     const CALLERS: usize = 4;
     let rounds: usize = std::env::var("ORLOP_SHIM_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
