@@ -4,7 +4,7 @@ use std::fs;
 
 use orlop_integration::tracer::{Act, Point, Whose, can_inject};
 use orlop_integration::{Case, Need, Sandbox, cases};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::namespaces::{USER, rootless};
 
@@ -12,6 +12,8 @@ pub(crate) const CASES: &[Case] = cases![
     verify_of_what_is_right.extension().needs(Need::Ids).needs(Need::ControlGroups),
     verify_of_an_ordinary_user.extension().needs(Need::Ids),
     verify_by_annotation.extension(),
+    verify_watches_the_execution_under_a_filter.extension(),
+    verify_finds_another_filter_than_the_profiles.extension().needs(Need::Admin),
     verify_finds_calls_that_only_seem_to_be_made.extension().needs(Need::Ids),
 ];
 
@@ -44,6 +46,47 @@ fn verify_of_what_is_right(t: &Sandbox) {
 fn verify_of_an_ordinary_user(t: &Sandbox) {
     let c = rootless(t, USER);
     c.args(&["/bin/true"]).run_cmd(&["--verify"]).env("XDG_RUNTIME_DIR", &t.dir).user(USER, USER).run().ok();
+}
+
+/// A profile under which `mkdir` fails with this number.
+fn forbids_mkdir(errno: i32) -> Value {
+    let rule = json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno});
+    json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+}
+
+/// With no_new_privs the filter comes last of all, after what else is compared.
+fn verify_watches_the_execution_under_a_filter(t: &Sandbox) {
+    for no_new_privileges in [true, false] {
+        let c = t.container(&format!("c{no_new_privileges}"));
+        c.set("/process/noNewPrivileges", json!(no_new_privileges)).set("/linux/seccomp", forbids_mkdir(libc::EPERM));
+        c.sh("grep TracerPid: /proc/self/status; mkdir /tmp/x; exit 7");
+        let out = c.run_cmd(&["--verify"]).run().code(7);
+        assert!(out.stdout.contains("TracerPid:\t0") && out.stderr.contains("not permitted"), "{}", out.text);
+        c.args(&["/probe", "pause"]).create_cmd(&["--verify"]).run().ok();
+        c.start().ok();
+        assert_eq!(c.status(), "running");
+        c.delete_force().ok();
+        // Nobody who could wait for it longer than it takes.
+        let out = c.args(&["/missing"]).run_cmd(&["--verify"]).run().fails();
+        assert!(out.stderr.contains("/missing"), "{}", out.stderr);
+    }
+}
+
+fn verify_finds_another_filter_than_the_profiles(t: &Sandbox) {
+    let c = t.container("a");
+    let mark = c.rootfs().join("tmp/ran");
+    c.sh("echo > /tmp/ran").set("/process/noNewPrivileges", json!(true));
+    c.set("/linux/seccomp", forbids_mkdir(libc::EPERM)).create_cmd(&["--verify"]).run().ok();
+    // What `start` reads is the copy that `create` has kept.
+    let kept = t.root.join(&c.id).join("config.json");
+    let text = fs::read_to_string(&kept).unwrap();
+    assert!(text.contains("\"errnoRet\":1") || text.contains("\"errnoRet\": 1"), "{text}");
+    fs::write(&kept, text.replace("\"errnoRet\":1", "\"errnoRet\":2").replace("\"errnoRet\": 1", "\"errnoRet\": 2"))
+        .unwrap();
+    let out = c.start().fails();
+    assert!(out.stderr.contains("verify (config /linux/seccomp): promised the profile's program of"), "{}", out.stderr);
+    assert!(!mark.exists() && c.status() == "stopped", "{}", c.status());
+    c.delete_force().ok();
 }
 
 fn verify_by_annotation(t: &Sandbox) {

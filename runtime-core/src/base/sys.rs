@@ -13,6 +13,7 @@ mod probe;
 pub(crate) mod socket;
 mod spawn;
 mod statx;
+mod trace;
 mod trial;
 
 use std::ffi::CStr;
@@ -38,6 +39,7 @@ pub(crate) use rustix::fs::ResolveFlags;
 pub(crate) use spawn::NotSpawned;
 pub(crate) use spawn::{Before, Program, Spawn, netlink_socket_in, spawn, spawn_sleeper};
 pub(crate) use statx::statx;
+pub(crate) use trace::seccomp_filter;
 pub(crate) use trial::{allows_setgroups, in_child, setns};
 
 type Result<T> = std::result::Result<T, Errno>;

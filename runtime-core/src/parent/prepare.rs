@@ -8,7 +8,7 @@ use crate::config::{self, CheckOptions, Config, NamespaceType};
 use crate::parent::cgroup::{self, PlannedCgroup};
 use crate::parent::options::{CreateOptions, Terminal};
 use crate::parent::resctrl::Resctrl;
-use crate::parent::{facts, passwd, proc_mounts};
+use crate::parent::{facts, passwd, proc_mounts, verify};
 use crate::plan::{self, Host, Plan, PlanOptions};
 use crate::state::{NamespaceRecord, Record};
 
@@ -146,6 +146,9 @@ impl Prepared {
         let warnings = std::mem::take(&mut plan.warnings);
         let mut record = intent(id, config, bundle, options, host, cgroup.as_ref());
         record.at_once = !waits_for_start;
+        if filter.is_some() && is_verified(config, options) {
+            record.inherited_filters = Some(verify::own_filters()?);
+        }
         if let Some(rdt) = config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref()) {
             record.intel_rdt = Some(Resctrl::find()?.plan(id, rdt)?);
         }
@@ -198,6 +201,11 @@ pub(crate) fn check_preserved(count: u32) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether what the kernel says of the container is to be compared with the config.
+pub(crate) fn is_verified(config: &Config<'_>, options: &CreateOptions) -> bool {
+    options.verify || config.annotations.get(config::VERIFY).is_some_and(|value| value.as_str() == "true")
 }
 
 /// Compiles the config's profile.

@@ -4,27 +4,26 @@
 //! `/proc/PID/root`, where every path is resolved inside that root. Nothing that the init says is believed.
 
 mod difference;
+mod execution;
 mod facts;
 mod inside;
 mod mounts;
 mod subject;
 mod verdict;
 
-use crate::base::{Error, Kind, Result, Step};
+use crate::base::{Error, Result};
 
+pub(crate) use execution::{Execution, PAUSE};
+pub(crate) use facts::own_filters;
 pub(crate) use subject::Subject;
 
 /// Compares; the error names every difference.
 ///
 /// # Errors
-/// [`Step::Verify`]: a difference, or a fact that cannot be read, which is as bad.
+/// [`crate::Step::Verify`]: a difference, or a fact that cannot be read, which is as bad.
 pub(crate) fn check(subject: &Subject<'_>) -> Result<()> {
     let facts = facts::read(subject)?;
-    let errors = verdict::differences(subject, &facts).into_iter().map(|difference| {
-        Error::new(Kind::System, Step::Verify)
-            .with_field(difference.field)
-            .with_reason(format!("promised {}, found {}", difference.promised, difference.found))
-    });
+    let errors = verdict::differences(subject, &facts).into_iter().map(difference::Difference::into_error);
     match errors.reduce(Error::and) {
         None => Ok(()),
         Some(error) => Err(error),

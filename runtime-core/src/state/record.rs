@@ -92,6 +92,8 @@ pub(crate) struct Record {
     pub(crate) no_new_keyring: bool,
     /// Whether its command is executed without waiting for `start`, so that there never is a FIFO.
     pub(crate) at_once: bool,
+    /// How many seccomp filters its init had before its own, where the one of its command is to be verified.
+    pub(crate) inherited_filters: Option<u64>,
     /// Whether the config has poststop hooks, so that `delete` need not read it to know.
     pub(crate) poststop_hooks: bool,
     /// The pipes that its standard streams were when it was made, which a restored container gets others for (see
@@ -119,6 +121,7 @@ impl Record {
             rootless: false,
             no_new_keyring: false,
             at_once: false,
+            inherited_filters: None,
             poststop_hooks: false,
             stdio: Vec::new(),
             resources: None,

@@ -67,6 +67,7 @@ fn full_record(id: &ContainerId) -> Record {
         rootless: true,
         no_new_keyring: true,
         at_once: true,
+        inherited_filters: Some(2),
         poststop_hooks: true,
         resources: Some(Box::new(orlop_cgroups::Resources {
             pids: Some(orlop_cgroups::Pids { limit: Some(5) }),

@@ -44,6 +44,8 @@ pub(super) struct Wire<C, N> {
     #[serde(default)]
     pub(super) at_once: bool,
     #[serde(default)]
+    inherited_filters: Option<u64>,
+    #[serde(default)]
     poststop_hooks: bool,
     #[serde(default)]
     external_descriptors: Vec<String>,
@@ -119,6 +121,7 @@ impl From<Wire<orlop_cgroups::Record, Vec<NamespaceRecord>>> for Record {
             rootless: wire.rootless,
             no_new_keyring: wire.no_new_keyring,
             at_once: wire.at_once,
+            inherited_filters: wire.inherited_filters,
             poststop_hooks: wire.poststop_hooks,
             stdio: wire.external_descriptors,
             resources: wire.resources,
@@ -155,6 +158,9 @@ impl Serialize for Record {
         map.serialize_entry("no_new_keyring", &self.no_new_keyring)?;
         if self.at_once {
             map.serialize_entry("at_once", &true)?;
+        }
+        if let Some(inherited) = self.inherited_filters {
+            map.serialize_entry("inherited_filters", &inherited)?;
         }
         map.serialize_entry("poststop_hooks", &self.poststop_hooks)?;
         if !self.stdio.is_empty() {

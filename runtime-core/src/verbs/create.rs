@@ -391,8 +391,7 @@ fn limits_to_verify(
     config: &Config<'_>,
     options: &CreateOptions,
 ) -> Result<Option<Vec<HostWrite>>> {
-    let asked = config.annotations.get(crate::config::VERIFY).is_some_and(|value| value.as_str() == "true");
-    if !options.verify && !asked {
+    if !prepare::is_verified(config, options) {
         return Ok(None);
     }
     match &prepared.cgroup {

@@ -9,6 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat, write};
+use orlop_seccomp::Filter;
 
 use crate::base::sys::pidfd;
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step, options};
@@ -20,6 +21,7 @@ use crate::parent::launch::{self, BLOCK_FILE, InitBlock};
 use crate::parent::liveness::{Facts, facts_locked};
 use crate::parent::prepare::compile_seccomp;
 use crate::parent::start_hooks::AsCommand;
+use crate::parent::verify::{self, Execution};
 use crate::state::{EXEC_FIFO, Locked, Record, Store, not_found};
 
 options! {
@@ -125,20 +127,36 @@ impl Start<'_> {
         // Ours is the reading side: when the last writer's side closes, which is the init's, the command has taken over.
         let reader = openat(self.locked.dir(), EXEC_FIFO, OFlag::O_RDONLY | flags, Mode::empty()).map_err(failed)?;
         let writer = openat(self.locked.dir(), EXEC_FIFO, OFlag::O_WRONLY | flags, Mode::empty()).map_err(failed)?;
+        let filter = if self.record.inherited_filters.is_some() { compile_seccomp(self.config)? } else { None };
+        let execution = self.watch(filter.as_ref())?;
         write(&writer, &[0]).map_err(failed)?;
         drop(writer);
         self.hand_over_listener(&block)?;
-        self.wait(reader.as_fd(), patience)?;
+        self.wait(reader.as_fd(), execution.as_ref(), patience)?;
         if block.failed() {
             return Err(launch::failure(&block));
         }
         if self.profile_kills_execve()? && pidfd::wait_until(self.init, Instant::now() + DEATH).map_err(failed)? {
             return Err(launch::killed_at_execve(&block));
         }
+        execution.map_or(Ok(()), |execution| execution.check(Instant::now() + patience))?;
         self.locked.remove_exec_fifo()?;
         match unlinkat(self.locked.dir(), BLOCK_FILE, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(Error::os(Step::WriteState, errno as i32).with_object(BLOCK_FILE)),
+        }
+    }
+
+    /// Has the execution watched, where the filter that it comes under is to be verified.
+    fn watch<'f>(&self, filter: Option<&'f Filter>) -> Result<Option<Execution<'f>>>
+    where
+        Self: 'f,
+    {
+        match (self.record.inherited_filters, filter, self.record.init) {
+            (Some(inherited), Some(filter), Some(init)) => {
+                Execution::watch(init.pid, self.init, inherited, filter).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -173,11 +191,16 @@ impl Start<'_> {
         send_listener(&listener, profile, self.record, Status::Created, pid).map_err(|error| self.stop(error))
     }
 
-    fn wait(&self, reader: BorrowedFd<'_>, patience: Duration) -> Result<()> {
+    fn wait(&self, reader: BorrowedFd<'_>, execution: Option<&Execution<'_>>, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {
             let mut fds = [PollFd::new(reader, PollFlags::empty()), PollFd::new(self.init, PollFlags::POLLIN)];
-            match poll(&mut fds, pidfd::timeout_until(deadline)) {
+            let mut until = deadline;
+            if let Some(execution) = execution {
+                let _ = execution.has_come()?;
+                until = deadline.min(Instant::now() + verify::PAUSE);
+            }
+            match poll(&mut fds, pidfd::timeout_until(until)) {
                 Ok(0) if Instant::now() >= deadline => {
                     return Err(Error::new(Kind::Timeout, Step::Execute)
                         .with_object(self.record.id.as_str())

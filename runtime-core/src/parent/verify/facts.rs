@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, fstat};
 use super::inside::{self, Place};
 use super::subject::{Subject, directories, sysctl_field, target, value_path};
 use crate::base::procfs::Procfs;
-use crate::base::{Error, Result, Step};
+use crate::base::{Error, HostPid, Result, Step};
 use crate::config::{IdMapping, NamespaceType};
 
 /// The file of a kind of namespace below /proc/PID/ns. A time namespace is entered by the next execve.
@@ -84,14 +84,11 @@ pub(super) fn read(subject: &Subject<'_>) -> Result<Facts> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let label = |name: &str| text(name).ok().map(|label| label.trim_end_matches(['\n', '\0']).to_owned());
-    let own = CString::new(format!("{}/status", std::process::id())).map_err(|_| failed("status", Errno::EINVAL))?;
-    let own = procfs.read(&own).map_err(|errno| failed("status", errno))?;
-    let own = status(&String::from_utf8_lossy(&own));
     let process = subject.config.process.as_ref();
     let mut facts = Facts {
         namespaces: namespaces(subject, &procfs)?,
         status: status(&text("status")?),
-        own_filters: own.get("Seccomp_filters").and_then(|count| count.parse().ok()).unwrap_or(0),
+        own_filters: own_filters()?,
         limits: limits(&text("limits")?),
         oom_score_adj: text("oom_score_adj")?.trim().parse().ok(),
         maps: [maps(&text("uid_map")?), maps(&text("gid_map")?)],
@@ -108,6 +105,21 @@ pub(super) fn read(subject: &Subject<'_>) -> Result<Facts> {
     facts.parameters = parameters(subject, &procfs, &facts.namespaces);
     facts.values = values(subject);
     Ok(facts)
+}
+
+/// The lines of /proc/PID/status.
+pub(super) fn status_of(pid: HostPid) -> Result<BTreeMap<String, String>> {
+    let failed = |errno: Errno| Error::os(Step::Verify, errno as i32).with_object(format!("/proc/{pid}/status"));
+    let path = CString::new(format!("{pid}/status")).map_err(|_| failed(Errno::EINVAL))?;
+    let bytes = Procfs::open()?.read(&path).map_err(failed)?;
+    Ok(status(&String::from_utf8_lossy(&bytes)))
+}
+
+/// How many seccomp filters this process has, which its children inherit (Linux 5.9; none before).
+pub(crate) fn own_filters() -> Result<u64> {
+    let own = i32::try_from(std::process::id()).ok().and_then(HostPid::new);
+    let own = own.ok_or_else(|| Error::os(Step::Verify, Errno::ESRCH as i32))?;
+    Ok(status_of(own)?.get("Seccomp_filters").and_then(|count| count.parse().ok()).unwrap_or(0))
 }
 
 fn members(subject: &Subject<'_>) -> BTreeSet<String> {

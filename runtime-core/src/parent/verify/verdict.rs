@@ -184,13 +184,17 @@ fn seccomp(subject: &Subject<'_>, facts: &Facts) -> Vec<Difference> {
     if !subject.filter_is_loaded {
         return Vec::new();
     }
-    let mode = facts.status.get("Seccomp").map_or("", String::as_str);
-    // Linux 5.9 counts.
-    let count = facts.status.get("Seccomp_filters").and_then(|count| count.parse::<u64>().ok());
-    let right = mode == "2" && count.is_none_or(|count| count == facts.own_filters + 1);
-    let promised = format!("mode 2 with {} filters", facts.own_filters + 1);
-    let found = format!("mode {mode} with {} filters", count.map_or("unknown".to_owned(), |count| count.to_string()));
-    if right { Vec::new() } else { vec![Difference::new("/linux/seccomp", promised, found)] }
+    let number = |name: &str| facts.status.get(name).and_then(|text| text.parse().ok());
+    filters(facts.own_filters, number("Seccomp"), number("Seccomp_filters")).into_iter().collect()
+}
+
+/// A process that inherited some filters and has loaded its own, by its mode and the number of filters, which Linux tells since 5.9.
+pub(super) fn filters(inherited: u64, mode: Option<u64>, count: Option<u64>) -> Option<Difference> {
+    let right = mode == Some(2) && count.is_none_or(|count| count == inherited + 1);
+    let text = |number: Option<u64>| number.map_or("unknown".to_owned(), |number| number.to_string());
+    let promised = format!("mode 2 with {} filters", inherited + 1);
+    let found = format!("mode {} with {} filters", text(mode), text(count));
+    (!right).then(|| Difference::new("/linux/seccomp", promised, found))
 }
 
 fn parameters(config: &Config<'_>, facts: &Facts) -> Vec<Difference> {
