@@ -73,17 +73,6 @@ impl Case {
     }
 }
 
-/// Registers a list of functions: `cases![plain, ours.extension(), long.seconds(300)]`.
-#[macro_export]
-macro_rules! cases {
-    ($($name:ident $(. $mark:ident ( $($argument:expr),* ))* ),* $(,)?) => {{
-        $($crate::inventory::submit! {
-            $crate::Case::new(module_path!(), line!() as usize, stringify!($name), $name) $( .$mark($($argument),*) )*
-        })*
-        &[]
-    }};
-}
-
 /// What the runner asks.
 impl Case {
     /// All cases of this program, by module and line.

@@ -65,19 +65,11 @@ fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-/// The tests of one file: functions after `#[test]` or `#[case…]`, and those that a list of `cases![…]` names.
+/// The tests of one file: functions after `#[test]` or `#[case…]`.
 fn tests_in(text: &str) -> Vec<String> {
     let marks = ["#[test]", "#[case]", "#[case("];
     let after = marks.iter().flat_map(|mark| text.split(mark).skip(1));
-    let mut names: Vec<_> =
-        after.filter_map(|rest| rest.split("fn ").nth(1)?.split('(').next()).map(str::to_owned).collect();
-    for list in text.split("cases![").skip(1) {
-        let lines = list.split("\n];").next().unwrap_or_default().lines();
-        names.extend(lines.map(|line| {
-            line.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
-        }));
-    }
-    names
+    after.filter_map(|rest| rest.split("fn ").nth(1)?.split('(').next()).map(str::to_owned).collect()
 }
 
 /// All tests of the project as `file::name`, the file being its folder where it has no name of its own.

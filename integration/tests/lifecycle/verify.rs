@@ -3,20 +3,12 @@
 use std::fs;
 
 use orlop_integration::tracer::{Act, Point, Whose, can_inject};
-use orlop_integration::{Case, Need, Sandbox, cases};
+use orlop_integration::{Sandbox, case};
 use serde_json::{Value, json};
 
 use crate::namespaces::{USER, rootless};
 
-pub(crate) const CASES: &[Case] = cases![
-    verify_of_what_is_right.extension().needs(Need::Ids).needs(Need::ControlGroups),
-    verify_of_an_ordinary_user.extension().needs(Need::Ids),
-    verify_by_annotation.extension(),
-    verify_watches_the_execution_under_a_filter.extension(),
-    verify_finds_another_filter_than_the_profiles.extension().needs(Need::Admin),
-    verify_finds_calls_that_only_seem_to_be_made.extension().needs(Need::Ids),
-];
-
+#[case(extension, needs(Ids, ControlGroups))]
 fn verify_of_what_is_right(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/user", json!({"uid": 1000, "gid": 1001, "umask": 0o27, "additionalGids": [5, 7]}));
@@ -43,6 +35,7 @@ fn verify_of_what_is_right(t: &Sandbox) {
     owner.end();
 }
 
+#[case(extension, needs(Ids))]
 fn verify_of_an_ordinary_user(t: &Sandbox) {
     let c = rootless(t, USER);
     c.args(&["/bin/true"]).run_cmd(&["--verify"]).env("XDG_RUNTIME_DIR", &t.dir).user(USER, USER).run().ok();
@@ -55,6 +48,7 @@ fn forbids_mkdir(errno: i32) -> Value {
 }
 
 /// With no_new_privs the filter comes last of all, after what else is compared.
+#[case(extension)]
 fn verify_watches_the_execution_under_a_filter(t: &Sandbox) {
     for no_new_privileges in [true, false] {
         let c = t.container(&format!("c{no_new_privileges}"));
@@ -72,6 +66,7 @@ fn verify_watches_the_execution_under_a_filter(t: &Sandbox) {
     }
 }
 
+#[case(extension, needs(Admin))]
 fn verify_finds_another_filter_than_the_profiles(t: &Sandbox) {
     let c = t.container("a");
     let mark = c.rootfs().join("tmp/ran");
@@ -89,6 +84,7 @@ fn verify_finds_another_filter_than_the_profiles(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+#[case(extension)]
 fn verify_by_annotation(t: &Sandbox) {
     t.need(can_inject(), "calls can be replaced on x86-64 only");
     let c = t.container("a");
@@ -107,6 +103,7 @@ fn pretend(call: libc::c_long, first: Option<u64>) -> Point {
 }
 
 /// A kernel that does not do what it says, here by the hand of a tracer: nothing else would notice.
+#[case(extension, needs(Ids))]
 fn verify_finds_calls_that_only_seem_to_be_made(t: &Sandbox) {
     t.need(can_inject(), "calls can be replaced on x86-64 only");
     let table: &[(libc::c_long, Option<u64>, &[&str])] = &[
