@@ -102,6 +102,8 @@ pub struct Place<'a> {
     pub network: &'a Network,
     /// The container's own address, for its name in /etc/hosts.
     pub address: Option<IpAddr>,
+    /// The path of its control group; none for the runtime's choice.
+    pub control_group: Option<&'a str>,
     /// Its user namespace, if it has one.
     pub ids: Option<&'a IdMaps>,
 }

@@ -10,6 +10,7 @@
 //! ```
 
 mod firewall;
+mod forward;
 mod hosts;
 mod link;
 mod netlink;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Cancel, Dir, Error, Kind, Lock, Result, Step};
 
+pub use forward::Forwarder;
 pub use port::{Port, Protocol};
 pub use subnet::Subnets;
 
@@ -157,6 +159,11 @@ impl Networks {
         self.write(&state)?;
         hosts::update(&state.leases);
         Ok(())
+    }
+
+    /// The lease of one container.
+    pub fn lease(&self, name: &str) -> Result<Option<Lease>> {
+        Ok(self.leases()?.into_iter().find(|lease| lease.name == name))
     }
 
     /// All leases.

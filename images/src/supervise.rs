@@ -18,6 +18,7 @@ mod watch;
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +28,7 @@ use rustix::fs::Mode;
 
 use crate::base::{Cancel, Digest, Dir, Error, Kind, Lock, Result, Step};
 use crate::layer::remove_directory;
-use crate::network::Networks;
+use crate::network::{Forwarder, Networks};
 use crate::snapshot::Snapshots;
 
 pub use launch::{Streams, exit_status};
@@ -119,10 +120,40 @@ impl Containers {
         Ok(Container::new(self.runtime.clone(), ContainerId::new(name).map_err(|error| of_runtime(&error))?))
     }
 
+    /// What the runtime says of the container `name`, if it is one of these: others may have one of that name.
+    fn state_of(&self, name: &str) -> Result<Option<orlop::ContainerState>> {
+        let Ok(state) = self.container(name)?.state() else { return Ok(None) };
+        let bundle = self.dir.path().join(name).join("bundle");
+        let identity = |path: &Path| std::fs::metadata(path).ok().map(|status| (status.dev(), status.ino()));
+        let same = |there: &Path| there == bundle || identity(there).is_some_and(|it| Some(it) == identity(&bundle));
+        Ok(Some(state).filter(|state| same(Path::new(&state.bundle))))
+    }
+
+    /// The path of the control group of `name`: its name with what tells this state directory from every other, so that
+    /// containers of one name have nothing in common.
+    pub fn control_group(&self, name: &str) -> Result<String> {
+        let failed = |errno: rustix::io::Errno| Error::os(Step::Supervise, errno.raw_os_error());
+        let status = rustix::fs::fstat(&self.dir).map_err(failed)?;
+        let place = Digest::of(format!("{} {}", status.st_dev, status.st_ino).as_bytes()).hex();
+        Ok(format!("orlop-{}-{name}", place.get(..12).unwrap_or(&place)))
+    }
+
+    /// What carries published ports of a running container on `::1` to it, where there are any.
+    pub fn forwarder(&self, name: &str) -> Result<Option<Forwarder>> {
+        if self.record(name)?.network != NetworkMode::Bridge {
+            return Ok(None);
+        }
+        self.networks()?.lease(name)?.as_ref().map_or(Ok(None), Forwarder::bind)
+    }
+
     /// Takes a name, and makes this process responsible for its container.
     pub fn claim(&self, record: &Record) -> Result<Claim> {
         let name = record.name.as_str();
-        self.container(name)?;
+        if self.container(name)?.state().is_ok() && self.state_of(name)?.is_none() {
+            let error = Error::new(Kind::AlreadyExists, Step::Run).object_is(name);
+            let reason = "orlop runs a container of that name that is not of this state directory";
+            return Err(error.reason_is(reason).hint_is("choose another --name, or another --runtime-root"));
+        }
         let _lock = self.lock()?;
         match rustix::fs::mkdirat(&self.dir, name, Mode::from_raw_mode(0o700)) {
             Ok(()) => {}
@@ -186,7 +217,7 @@ impl Containers {
             }
         };
         let watched = abandoned.is_none();
-        let state = self.container(name)?.state().ok();
+        let state = self.state_of(name)?;
         let alive = state.as_ref().filter(|state| state.status != Status::Stopped);
         if let Some(claim) = &abandoned {
             match self.record(name) {
@@ -219,14 +250,20 @@ impl Containers {
     pub fn finish(&self, claim: &Claim, code: Option<u8>) -> Result<()> {
         let container = self.container(&claim.name)?;
         let force = DeleteOptions::default().force(true);
-        match container.delete(&force) {
-            Ok(_) => {}
+        // One that died half-made has no state to tell whose it is; the claim on its name was ours.
+        let foreign = container.state().is_ok() && self.state_of(&claim.name)?.is_none();
+        match if foreign { Ok(()) } else { container.delete(&force).map(drop) } {
+            Ok(()) => {}
             Err(error) if error.kind() == orlop::Kind::NotFound => {}
             Err(error) => return Err(of_runtime(&error)),
         }
         let mut record = read(&claim.dir, &claim.name)?;
         if record.network == NetworkMode::Bridge {
-            self.networks()?.release(&claim.name)?;
+            let networks = self.networks()?;
+            // Another state directory may have a container of that name on the same network.
+            if networks.lease(&claim.name)?.is_some_and(|lease| lease.hosts_file.starts_with(claim.dir.path())) {
+                networks.release(&claim.name)?;
+            }
         }
         if record.remove {
             return self.remove(claim);

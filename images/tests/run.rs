@@ -1,7 +1,13 @@
 //! Containers of an image from the first command to the last trace: in a network and mount namespace of the test's own, which
 //! its child enters before anything else.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -18,8 +24,10 @@ use support::{Archive, Place};
 
 /// Set in the child that has namespaces of its own.
 const INSIDE: &str = "ORLOP_TEST_INSIDE";
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a whole test may take, in seconds.
+const WHOLE: &str = "900";
 
 /// Runs `body` in new namespaces, as this test in a process of its own.
 fn in_namespaces(test: &str, body: fn(&World)) {
@@ -42,8 +50,13 @@ fn in_namespaces(test: &str, body: fn(&World)) {
         }
     }
     let program = std::env::current_exe().unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--"]).arg(program).args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", WHOLE, "unshare", "--net", "--mount", "--"]).arg(program).args([
+        "--exact",
+        test,
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     let output = command.env(INSIDE, "1").output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
@@ -53,6 +66,8 @@ fn in_namespaces(test: &str, body: fn(&World)) {
 /// test's own is put in: control groups are the whole machine's.
 struct World {
     place: Place,
+    /// The layer of the image.
+    base: Vec<u8>,
 }
 
 impl World {
@@ -69,8 +84,9 @@ impl World {
         let config = json!({
             "Cmd": ["/bin/httpd", "-f", "-p", "[::]:80", "-h", "/www"], "StopSignal": "SIGKILL", "Env": ["PATH=/bin"],
         });
-        Layout::with_config(&place.path().join("state/images"), &[root.bytes()], &config);
-        Self { place }
+        let base = root.bytes();
+        Layout::with_config(&place.path().join("state/images"), std::slice::from_ref(&base), &config);
+        Self { place, base }
     }
 
     fn runtime_root(&self) -> PathBuf {
@@ -105,8 +121,19 @@ impl World {
         all.as_array().unwrap().iter().find(|seen| seen["name"] == own(name)).cloned().unwrap_or(Value::Null)
     }
 
-    /// Runs a command in a container.
+    /// Runs a command in a container, and returns what it has written.
     fn exec(&self, name: &str, words: &[&str]) -> String {
+        let (code, text) = self.run_in(name, words);
+        assert_eq!(code, 0, "{words:?}: {text}");
+        text
+    }
+
+    /// The same, whatever its exit status is.
+    fn try_exec(&self, name: &str, words: &[&str]) -> String {
+        self.run_in(name, words).1
+    }
+
+    fn run_in(&self, name: &str, words: &[&str]) -> (u8, String) {
         let container = orlop::Container::new(
             orlop::Runtime::new(self.runtime_root()),
             orlop::ContainerId::new(own(name)).unwrap(),
@@ -117,9 +144,7 @@ impl World {
         let null = || std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let options = orlop::ExecOptions::new(orlop::ExecProcess::Args(args)).stdio([null(), open(), null()]);
         let exit = container.exec(options).unwrap().wait().unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(exit.shell_code(), 0, "{words:?}: {text}");
-        text
+        (exit.shell_code(), std::fs::read_to_string(&path).unwrap())
     }
 
     fn nothing_is_left(&self) {
@@ -137,7 +162,33 @@ impl World {
         assert!(!says("nft", &["list", "tables"]).contains("orlop"));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.place.path().to_str().unwrap()), "{mounts}");
+        let groups = control_groups();
+        assert!(groups.is_empty(), "{groups:?}");
     }
+
+    /// The rest of the path of a container's control groups, as the kernel says it.
+    fn control_group(&self, name: &str) -> String {
+        let pid = self.ps(name)["pid"].as_i64().unwrap();
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let line = text.lines().find(|line| line.ends_with(&own(name))).expect("a control group of its own");
+        line.rsplit('/').next().unwrap().to_owned()
+    }
+}
+
+/// The control groups of this test's containers.
+fn control_groups() -> Vec<PathBuf> {
+    let (mut found, mut left) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if entry.file_name().to_string_lossy().ends_with(&own("@")) {
+                    found.push(entry.path());
+                }
+                left.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// A name with what is this test's own.
@@ -169,10 +220,15 @@ fn until(what: &str, mut ready: impl FnMut() -> bool) {
 }
 
 fn http(address: &str) -> Option<String> {
+    get(address, "/")
+}
+
+/// What a web server answers.
+fn get(address: &str, path: &str) -> Option<String> {
     let address: SocketAddr = address.parse().unwrap();
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     Some(text)
@@ -206,6 +262,8 @@ fn a_web_server_in_the_background_from_run_to_rm() {
             own("web@\n")
         );
         answers("127.0.0.1:8080");
+        answers("[::1]:8080");
+        assert!(!control_groups().is_empty());
         let address = format!("{}:80", address_of(world, "web@", ".ipv4"));
         answers(&address);
         answers(&format!("[{}]:80", address_of(world, "web@", ".ipv6")));
@@ -215,7 +273,7 @@ fn a_web_server_in_the_background_from_run_to_rm() {
         assert_eq!(seen["ports"], json!(["8080->80/tcp"]));
         // Another finds it by its name, and by the published port.
         let request = |network: &str, host: &str, port: &str| {
-            let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {host} {port}");
+            let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 60 {host} {port}");
             let text = world.ok(&["run", "-q", "--rm", "--network", network, "latest", "sh", "-c", &script]);
             assert!(text.ends_with("\r\n\r\nhello from orlop\n"), "{network} {host} {port}: {text}");
         };
@@ -224,6 +282,7 @@ fn a_web_server_in_the_background_from_run_to_rm() {
         request("bridge", &bridge_address("inet6"), "8080");
         request("container:web@", "127.0.0.1", "80");
         request("host", "127.0.0.1", "8080");
+        request("host", "::1", "8080");
         // The port and the name are taken.
         let (status, error) = world.fails(&["run", "-q", "-d", "-p", "8080:80", "latest"]);
         assert!(status == 125 && error.contains(&own("the container web@ has it")), "{error}");
@@ -344,6 +403,7 @@ fn what_was_killed_is_taken_away_or_stays_manageable() {
         assert!(memory <= 1024, "the supervisor has {memory} KiB of its own");
         // Without its supervisor it goes on, and is stopped as ever.
         kill(supervisor(world, "web@"));
+        assert!(http("[::1]:8080").is_none(), "the supervisor carried it");
         until("its lock is free", || world.ps("web@")["supervised"] == json!(false));
         assert!(world.ok(&["ps"]).contains("running, unsupervised"));
         answers("127.0.0.1:8080");
@@ -356,6 +416,12 @@ fn what_was_killed_is_taken_away_or_stays_manageable() {
         kill(supervisor(world, "gone@"));
         kill(pid);
         until("it is gone", || world.ps("gone@") == Value::Null);
+        // In the foreground the program itself carries what comes to `::1`.
+        let words = ["run", "-q", "--rm", "--name", "front@", "-p", "8080:80", "latest"];
+        let mut front = world.command(&words).spawn().unwrap();
+        answers("[::1]:8080");
+        world.ok(&["stop", "front@"]);
+        assert_eq!(front.wait().unwrap().code(), Some(137));
         // `run` itself, at any moment.
         for delay in [0, 5, 10, 15, 20, 30, 40, 60, 80, 120] {
             let mut child =
@@ -375,4 +441,110 @@ fn private_memory(pid: i64) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let lines = text.lines().filter(|line| line.starts_with("Private_Dirty"));
     lines.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// The programs of Debian's redis-tools with the libraries that they need, as a layer: `redis-check-rdb` is the server under
+/// another name. None where the package is not installed.
+fn redis() -> Option<Vec<u8>> {
+    let programs = ["/usr/bin/redis-check-rdb", "/usr/bin/redis-cli"];
+    let listed = Command::new("ldd").args(programs).output().ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let mut files: Vec<&str> = text.split_whitespace().filter(|word| word.starts_with('/')).collect();
+    files.retain(|path| !path.ends_with(':'));
+    files.sort_unstable();
+    files.dedup();
+    let mut layer = Archive::new();
+    for directory in ["data", "etc", "lib", "lib/x86_64-linux-gnu", "lib64", "tmp", "usr", "usr/bin", "usr/lib"] {
+        layer.directory(directory);
+    }
+    layer.file("etc/passwd", b"root:x:0:0::/:/bin/sh\nredis:x:106:112::/data:/bin/sh\n");
+    layer.directory("usr/lib/x86_64-linux-gnu");
+    layer.directory("data").with(|entry| (entry.uid, entry.gid) = (106, 112));
+    for path in files {
+        layer.file(path.trim_start_matches('/'), &std::fs::read(path).unwrap()).with(|entry| entry.mode = 0o755);
+    }
+    for (path, name) in programs.iter().zip(["usr/bin/redis-server", "usr/bin/redis-cli"]) {
+        layer.file(name, &std::fs::read(path).unwrap()).with(|entry| entry.mode = 0o755);
+    }
+    Some(layer.bytes())
+}
+
+impl World {
+    /// Adds a database, and a web server that counts in it, to the images; whether that can be.
+    fn application(&self) -> bool {
+        let images = self.place.path().join("state/images");
+        let Some(layer) = redis() else { return false };
+        let server = ["/usr/bin/redis-server", "--dir", "/data", "--appendonly", "yes", "--bind", "*", "-::*"];
+        let command = [&server[..], &["--protected-mode", "no"]].concat();
+        let config = json!({ "Cmd": command, "User": "redis", "Volumes": { "/data": {} }, "Env": ["PATH=/usr/bin"] });
+        Layout::add(&images, "database", &[layer], &config);
+        let script = b"#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n\
+            printf 'INCR visits\\r\\nQUIT\\r\\n' | nc -w 60 $DATABASE 6379\n";
+        let mut layer = Archive::new();
+        layer.directory("www").directory("www/cgi-bin");
+        layer.file("www/cgi-bin/visit", script).with(|entry| entry.mode = 0o755);
+        let config = json!({
+            "Cmd": ["/bin/httpd", "-f", "-p", "[::]:80", "-h", "/www"], "StopSignal": "SIGKILL", "Env": ["PATH=/bin"],
+        });
+        Layout::add(&images, "application", &[self.base.clone(), layer.bytes()], &config);
+        true
+    }
+}
+
+#[test]
+fn a_web_application_and_its_database() {
+    in_namespaces("a_web_application_and_its_database", |world| {
+        if !world.application() {
+            eprintln!("SKIP a_web_application_and_its_database: redis-tools is not installed");
+            return;
+        }
+        let start = || {
+            world.ok(&["run", "-q", "-d", "--name", "db@", "-v", "visits@:/data", "database"]);
+            until("the database answers", || world.try_exec("db@", &["/usr/bin/redis-cli", "ping"]) == "PONG\n");
+        };
+        start();
+        let variable = own("DATABASE=db@");
+        world.ok(&["run", "-q", "-d", "--name", "web@", "-p", "8080:80", "-e", &variable, "application"]);
+        answers("127.0.0.1:8080");
+        let visit = |address: &str, number: u32| {
+            let text = get(address, "/cgi-bin/visit").unwrap_or_default();
+            assert!(text.ends_with(&format!("\r\n\r\n:{number}\r\n+OK\r\n")), "{address}: {text:?}");
+        };
+        visit("127.0.0.1:8080", 1);
+        visit("[::1]:8080", 2);
+        visit(&format!("{}:8080", bridge_address("inet")), 3);
+        visit(&format!("[{}]:8080", bridge_address("inet6")), 4);
+        // A new container of the database has the old one's volume, and the web server finds it by the same name.
+        assert_eq!(world.ok(&["stop", "db@"]), own("db@\n"));
+        assert_eq!(world.ps("db@")["exit_code"], 0);
+        assert!(world.ok(&["logs", "db@"]).contains("ready to exit, bye bye"));
+        world.ok(&["rm", "db@"]);
+        start();
+        visit("[::1]:8080", 5);
+        assert_eq!(world.exec("db@", &["/usr/bin/redis-cli", "get", "visits"]), "5\n");
+        world.ok(&["rm", "-f", "web@", "db@"]);
+        assert!(http("[::1]:8080").is_none());
+    });
+}
+
+#[test]
+fn containers_of_one_name_in_two_places_have_nothing_in_common() {
+    in_namespaces("containers_of_one_name_in_two_places_have_nothing_in_common", |world| {
+        let other = World::new();
+        let words = ["run", "-q", "-d", "--name", "same@", "--network", "none", "latest"];
+        world.ok(&words);
+        other.ok(&words);
+        assert_ne!(world.control_group("same@"), other.control_group("same@"));
+        // One that shares what the runtime knows cannot have it, and does no harm to the one that does.
+        let third = World::new();
+        let mut shared = Command::new(env!("CARGO_BIN_EXE_orlop-image"));
+        shared.arg("--root").arg(third.place.path().join("state")).arg("--runtime-root").arg(world.runtime_root());
+        let output = shared.args(words.map(own)).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(125) && error.contains("not of this state directory"), "{error}");
+        world.ok(&["rm", "-f", "same@"]);
+        assert_eq!(other.ps("same@")["status"], "running");
+        other.ok(&["rm", "-f", "same@"]);
+        other.nothing_is_left();
+    });
 }

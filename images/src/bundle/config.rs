@@ -201,6 +201,9 @@ fn linux(
         "devices": devices,
         "sysctl": sysctls(options, place),
     });
+    if let Some(path) = place.control_group {
+        insert(&mut linux, "cgroupsPath", json!(path));
+    }
     if let Some(ids) = place.ids {
         namespaces_with_ids(&mut linux, &ids.uids, &ids.gids);
     }

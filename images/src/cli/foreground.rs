@@ -126,6 +126,12 @@ pub(crate) fn run(
     let launched = containers.launch(claim, streams);
     let (process, notes) = launched.map_err(|(error, status)| Failure::from(error).with_status(status))?;
     notes.iter().for_each(|note| output::complain(&format!("orlop image run: {note}")));
+    match containers.forwarder(claim.name()) {
+        Ok(None) => {}
+        // The thread ends with this program, whose end is that of the container.
+        Ok(Some(forwarder)) => drop(std::thread::Builder::new().name("forward".to_owned()).spawn(|| forwarder.run())),
+        Err(error) => output::complain(&format!("orlop image run: {error}")),
+    }
     let terminal = socket.as_ref().and_then(receive_terminal);
     signals.hand_over(&process, terminal.as_ref().map(OwnedFd::as_fd))?;
     if let Some(master) = &terminal {

@@ -10,6 +10,7 @@ use std::process::{Command as Program, Stdio};
 
 use orlop::Runtime;
 use orlop_images::base::Dir;
+use orlop_images::network::Forwarder;
 use orlop_images::supervise::{Claim, Console, Containers, Streams, keep_standard_streams_only, watch};
 use orlop_images::{Error, Result, Step};
 use serde_json::{Value, json};
@@ -55,8 +56,7 @@ pub(crate) fn dispatch(words: &[OsString]) -> Option<u8> {
     let opened = Dir::open(Step::Supervise, state.as_ref()).and_then(|dir| Containers::open(&dir, Runtime::new(root)));
     let done = opened.and_then(|containers| match rest {
         [] => begin(&containers, &name, words),
-        [pid] => go_on(&containers, &name, pid.to_string_lossy().parse().unwrap_or(0)),
-        _ => Ok(2),
+        [pid, sockets @ ..] => go_on(&containers, &name, pid.to_string_lossy().parse().unwrap_or(0), sockets),
     });
     // Whoever could be told is gone; the next command on the container finds what was left.
     Some(done.unwrap_or(1))
@@ -70,7 +70,7 @@ fn begin(containers: &Containers, name: &str, words: &[OsString]) -> Result<u8> 
     let claim = Claim::inherited(containers, name)?;
     let record = containers.record(name)?;
     let (streams, ends) = if record.terminal { terminal()? } else { pipes(record.interactive)? };
-    let (process, notes) = match containers.launch(&claim, streams) {
+    let (process, mut notes) = match containers.launch(&claim, streams) {
         Ok(launched) => launched,
         Err((error, status)) => {
             return report(&json!({ "error": error.to_string(), "status": status, "notes": [] })).map(|()| 1);
@@ -78,31 +78,50 @@ fn begin(containers: &Containers, name: &str, words: &[OsString]) -> Result<u8> 
     };
     let console = ends.console()?;
     std::env::set_current_dir("/").map_err(|error| Error::io(Step::Supervise, &error))?;
+    let forwarder = containers.forwarder(name).unwrap_or_else(|error| {
+        notes.push(error.to_string());
+        None
+    });
     report(&json!({ "error": null, "status": 0, "notes": notes }))?;
     let pid = process.id().get();
+    let sockets = forwarder.as_ref().map_or_else(|| Ok(Vec::new()), Forwarder::keep_through_execution)?;
     let copy = |file: &File| file.try_clone().map_err(|error| Error::io(Step::Supervise, &error));
     let mut again = Program::new("/proc/self/exe");
-    again.args(words).arg(pid.to_string()).env_clear().stdout(Stdio::from(copy(&console.out)?));
+    again
+        .args(words)
+        .arg(pid.to_string())
+        .args(sockets.iter().map(ToString::to_string))
+        .env_clear()
+        .stdout(Stdio::from(copy(&console.out)?));
     again.stderr(console.err.as_ref().map(copy).transpose()?.map_or_else(Stdio::null, Stdio::from));
     // It returns only if it fails; then all goes on here, with more memory.
     drop(again.exec());
     std::io::stdout().flush().ok();
-    end(containers, &claim, pid, console)
+    end(containers, &claim, pid, console, forwarder)
 }
 
 /// The second half, after the execution: standard output is where the container's comes from, standard error likewise.
-fn go_on(containers: &Containers, name: &str, pid: i32) -> Result<u8> {
+/// `sockets` are those of the published ports on `::1`.
+fn go_on(containers: &Containers, name: &str, pid: i32, sockets: &[OsString]) -> Result<u8> {
+    let sockets: Vec<i32> = sockets.iter().filter_map(|number| number.to_string_lossy().parse().ok()).collect();
+    let forwarder = match sockets.is_empty() {
+        true => None,
+        false => match containers.networks()?.lease(name)? {
+            Some(lease) => Forwarder::inherited(&lease, &sockets)?,
+            None => None,
+        },
+    };
     let claim = Claim::inherited(containers, name)?;
     let own = |fd: std::os::fd::BorrowedFd<'_>| {
         fd.try_clone_to_owned().map(File::from).map_err(|error| Error::io(Step::Supervise, &error))
     };
     let (out, err) = (std::io::stdout(), std::io::stderr());
     let err = if containers.record(name)?.terminal { None } else { Some(own(err.as_fd())?) };
-    end(containers, &claim, pid, Console { out: own(out.as_fd())?, err })
+    end(containers, &claim, pid, Console { out: own(out.as_fd())?, err }, forwarder)
 }
 
-fn end(containers: &Containers, claim: &Claim, pid: i32, console: Console) -> Result<u8> {
-    let code = watch(claim.dir().path(), pid, console)?;
+fn end(containers: &Containers, claim: &Claim, pid: i32, console: Console, forwarder: Option<Forwarder>) -> Result<u8> {
+    let code = watch(claim.dir().path(), pid, console, forwarder)?;
     containers.finish(claim, Some(code)).map(|()| 0)
 }
 

@@ -18,6 +18,13 @@ fn outside(lease: &Lease) -> String {
     format!("orlopv{}", lease.number)
 }
 
+/// The hardware address of a container: a local one, out of its IPv4 address. Others remember it for an address that another
+/// container had before, and would send into the void for a minute if it were a new one.
+fn hardware(lease: &Lease) -> [u8; 6] {
+    let [a, b, c, d] = lease.ipv4.octets();
+    [0x02, 0x6f, a, b, c, d]
+}
+
 /// Makes the bridge, unless it is there.
 pub(super) fn bridge(subnets: &Subnets) -> Result<()> {
     let failed = |errno| refused(BRIDGE, errno);
@@ -46,7 +53,7 @@ pub(super) fn connect(lease: &Lease, subnets: &Subnets, netns: BorrowedFd<'_>) -
     let bridge = host.index(BRIDGE).map_err(failed)?;
     // One that a container left behind which had this number: the lease is ours now.
     remove(&name)?;
-    host.add_veth(&name, bridge, INSIDE, netns).map_err(failed)?;
+    host.add_veth(&name, bridge, INSIDE, hardware(lease), netns).map_err(failed)?;
     let mut inside = in_namespace(netns).map_err(failed)?;
     let configured = inside.index(INSIDE).and_then(|index| {
         addresses(&mut inside, index, subnets, lease.number)?;

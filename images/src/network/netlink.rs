@@ -47,8 +47,16 @@ impl Netlink {
         self.ask(request).map(drop)
     }
 
-    /// Makes a pair of devices: `name` here, up and in the bridge `master`; `peer` in the namespace `netns`.
-    pub(super) fn add_veth(&mut self, name: &str, master: u32, peer: &str, netns: BorrowedFd<'_>) -> nix::Result<()> {
+    /// Makes a pair of devices: `name` here, up and in the bridge `master`; `peer` in the namespace `netns`, with the
+    /// hardware address `address`.
+    pub(super) fn add_veth(
+        &mut self,
+        name: &str,
+        master: u32,
+        peer: &str,
+        address: [u8; 6],
+        netns: BorrowedFd<'_>,
+    ) -> nix::Result<()> {
         let mut request = Request::new(libc::RTM_NEWLINK, CREATE);
         request.link(0, UP);
         request.text(libc::IFLA_IFNAME, name);
@@ -59,6 +67,7 @@ impl Netlink {
                 data.nested(VETH_INFO_PEER, |other| {
                     other.link(0, 0);
                     other.text(libc::IFLA_IFNAME, peer);
+                    other.attribute(libc::IFLA_ADDRESS, &address);
                     other.attribute(libc::IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes());
                 });
             });

@@ -133,6 +133,15 @@ impl Port {
         }
     }
 
+    /// Whether it is found on `::1`.
+    pub(super) fn is_on_loopback6(&self) -> bool {
+        match self.address {
+            None => true,
+            Some(IpAddr::V6(address)) => address.is_loopback() || address.is_unspecified(),
+            Some(IpAddr::V4(_)) => false,
+        }
+    }
+
     fn collides(&self, other: &Self) -> bool {
         let apart = |one: &Self, two: &Self| u32::from(one.host) + u32::from(one.count) <= u32::from(two.host);
         let any = |port: &Self, ipv4| port.serves(ipv4) && port.address.is_none_or(|address| address.is_unspecified());
@@ -183,9 +192,13 @@ pub(super) fn claim(ports: &[Port], others: &[&Lease]) -> Result<Vec<Port>> {
             return Err(busy("a number of the host must be given for SCTP".to_owned()));
         }
         let mut port = port.clone();
+        let owner = |port: &Port| others.iter().find(|other| other.ports.iter().any(|theirs| theirs.collides(port)));
+        // First those whose sockets a probe would find as well, and could not name.
+        if let Some(owner) = owner(&port).filter(|_| port.host != 0) {
+            return Err(busy(format!("the container {} has it", owner.name)));
+        }
         port.host = port.probe().map_err(|error| busy(format!("a program of this host has it: {error}")))?;
-        let owner = others.iter().find(|other| other.ports.iter().any(|theirs| theirs.collides(&port)));
-        if let Some(owner) = owner {
+        if let Some(owner) = owner(&port) {
             return Err(busy(format!("the container {} has it", owner.name)));
         }
         if claimed.iter().any(|mine| mine.collides(&port)) {

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::base::{Error, Result, Step};
+use crate::network::Forwarder;
 use crate::supervise::log::{LogWriter, Stream};
 
 /// Where the output of a container comes from.
@@ -31,7 +32,8 @@ pub fn keep_standard_streams_only() {
 
 /// Writes what the container says into the log in `dir`, until its first process `pid`, a child of this one, has ended.
 /// Returns its exit status, as a shell shows it.
-pub fn watch(dir: &Path, pid: i32, console: Console) -> Result<u8> {
+/// Meanwhile `forwarder` carries what comes to the container's published ports on `::1`.
+pub fn watch(dir: &Path, pid: i32, console: Console, mut forwarder: Option<Forwarder>) -> Result<u8> {
     let failed = |errno: Errno| Error::os(Step::Supervise, errno as i32).object_is(format!("pid {pid}"));
     let raw = rustix::process::Pid::from_raw(pid).ok_or_else(|| failed(Errno::ESRCH))?;
     let pidfd = pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| failed(Errno::from_raw(errno.raw_os_error())))?;
@@ -43,9 +45,14 @@ pub fn watch(dir: &Path, pid: i32, console: Console) -> Result<u8> {
         nonblocking(source.as_fd()).map_err(failed)?;
     }
     let mut pump = Pump { log: Some(log), buffer: vec![0; 8 << 10] };
-    while !wait(&pidfd, &sources).map_err(failed)? {
+    while !wait(&pidfd, &sources, forwarder.as_ref()).map_err(failed)? {
         sources.retain_mut(|(stream, source)| pump.carry(*stream, source));
+        if forwarder.as_mut().is_some_and(|forwarder| forwarder.turn().is_err()) {
+            // It would fail again at once; the container and its log go on.
+            forwarder = None;
+        }
     }
+    drop(forwarder);
     // What was written before the end is there to be read.
     sources.retain_mut(|(stream, source)| pump.carry(*stream, source));
     if let Some(log) = &mut pump.log {
@@ -61,9 +68,10 @@ fn nonblocking(fd: BorrowedFd<'_>) -> nix::Result<()> {
 }
 
 /// Waits until something has come; whether the process has ended.
-fn wait(pidfd: &OwnedFd, sources: &[(Stream, File)]) -> nix::Result<bool> {
+fn wait(pidfd: &OwnedFd, sources: &[(Stream, File)], forwarder: Option<&Forwarder>) -> nix::Result<bool> {
     let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     fds.extend(sources.iter().map(|(_, source)| PollFd::new(source.as_fd(), PollFlags::POLLIN)));
+    fds.extend(forwarder.map(|forwarder| PollFd::new(forwarder.fd(), PollFlags::POLLIN)));
     match poll(&mut fds, PollTimeout::NONE) {
         Ok(_) => Ok(fds.first().and_then(PollFd::any).unwrap_or(false)),
         Err(Errno::EINTR) => Ok(false),

@@ -23,16 +23,23 @@ impl Layout {
     /// The same with what a container of it runs.
     pub fn with_config(path: &Path, layers: &[Vec<u8>], config: &serde_json::Value) -> Self {
         let compressed = layers.iter().map(|layer| (super::gzip(layer), "+gzip", Digest::of(layer)));
-        Self::build(path, compressed, config)
+        Self::build(path, "latest", compressed, config)
+    }
+
+    /// Adds an image called `name` to those that are there.
+    pub fn add(path: &Path, name: &str, layers: &[Vec<u8>], config: &serde_json::Value) -> Self {
+        let compressed = layers.iter().map(|layer| (super::gzip(layer), "+gzip", Digest::of(layer)));
+        Self::build(path, name, compressed, config)
     }
 
     /// Makes an image of blobs with the ends of their media types and the digests of their archives.
     pub fn of_blobs<'a>(path: &Path, blobs: impl Iterator<Item = (Vec<u8>, &'a str, Digest)>) -> Self {
-        Self::build(path, blobs, &json!({ "Cmd": ["/bin/true"] }))
+        Self::build(path, "latest", blobs, &json!({ "Cmd": ["/bin/true"] }))
     }
 
     fn build<'a>(
         path: &Path,
+        name: &str,
         blobs: impl Iterator<Item = (Vec<u8>, &'a str, Digest)>,
         process: &serde_json::Value,
     ) -> Self {
@@ -55,8 +62,13 @@ impl Layout {
             json!({ "schemaVersion": 2, "mediaType": media_type, "config": config.to_json(), "layers": descriptors });
         layout.manifest = layout.write(media_type, manifest.to_string().as_bytes());
         let mut entry = layout.manifest.to_json();
-        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
-        let index = json!({ "schemaVersion": 2, "manifests": [entry] });
+        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+        let there = std::fs::read(path.join("index.json")).ok();
+        let mut index: serde_json::Value = there.map_or_else(
+            || json!({ "schemaVersion": 2, "manifests": [] }),
+            |text| serde_json::from_slice(&text).unwrap(),
+        );
+        index["manifests"].as_array_mut().unwrap().push(entry);
         std::fs::write(path.join("index.json"), index.to_string()).unwrap();
         std::fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
         layout

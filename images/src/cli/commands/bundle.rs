@@ -62,6 +62,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         files: &snapshot,
         network: &Network::New,
         address: None,
+        control_group: None,
         ids: None,
     };
     bundle::write(&image, &options, &place)?;

@@ -202,6 +202,7 @@ impl Made<'_> {
             files: &snapshot,
             network: &network,
             address,
+            control_group: Some(&self.containers.control_group(claim.name())?),
             ids: None,
         };
         let config = bundle::write(self.image, self.options, &place)?;
