@@ -100,19 +100,22 @@ impl Layout {
             other => return other,
         };
         // Not at the usual place: the list of all mounts tells, but reading it is slow on a host with many.
-        let text =
-            sys::open(At::Absolute, "/proc/self/mountinfo", OFlags::RDONLY).and_then(|fd| sys::read_all(fd.as_fd()));
-        text.ok().and_then(|text| Self::from_mountinfo(&String::from_utf8_lossy(&text))).ok_or(first)
+        let text = mountinfo::of_self().ok();
+        // Another mount may cover one that is listed.
+        let shows = |point: &str, magic| sys::filesystem(point) == Ok(magic);
+        text.and_then(|text| Self::from_mountinfo(&text, shows)).ok_or(first)
     }
 
-    /// What `/proc/self/mountinfo` says; the first mount of each hierarchy counts.
-    pub(crate) fn from_mountinfo(text: &str) -> Option<Self> {
+    /// What `/proc/self/mountinfo` says; the first mount of each hierarchy counts whose point `shows` a file system of its kind.
+    pub(crate) fn from_mountinfo(text: &str, shows: impl Fn(&str, i64) -> bool) -> Option<Self> {
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         let mut unified = None;
         for mount in mountinfo::mounts(text) {
             match mount.filesystem {
-                "cgroup2" => unified = unified.or(Some(mount.point.into_owned())),
-                "cgroup" => {
+                "cgroup2" if unified.is_none() && shows(&mount.point, CGROUP2_MAGIC) => {
+                    unified = Some(mount.point.into_owned());
+                }
+                "cgroup" if shows(&mount.point, CGROUP1_MAGIC) => {
                     let options = mount.options.split(',');
                     let controllers: Vec<String> =
                         options.filter(|option| rank(option).is_some()).map(str::to_owned).collect();
@@ -258,17 +261,23 @@ mod tests {
     #[test]
     fn mountinfo_is_the_last_resort() {
         let v2 = "25 1 0:22 / /cg\\0402 rw - cgroup2 cgroup rw\n26 1 0:23 / /tmp rw - tmpfs tmpfs rw\n";
-        assert_eq!(Layout::from_mountinfo(v2), Some(Layout::v2("/cg 2")));
+        let all = |_: &str, _| true;
+        assert_eq!(Layout::from_mountinfo(v2, all), Some(Layout::v2("/cg 2")));
+        assert_eq!(Layout::from_mountinfo(v2, |_, magic| magic != CGROUP2_MAGIC), None);
         let hybrid = "25 1 0:22 / /c/u rw - cgroup2 cgroup rw\n\
             30 1 0:30 / /c/mem rw,nosuid - cgroup cgroup rw,memory\n\
             31 1 0:31 / /c/cpu rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
             32 1 0:31 / /other rw - cgroup cgroup rw,cpu,cpuacct\n\
             33 1 0:33 / /c/sd rw - cgroup systemd rw,xattr,name=systemd\n";
-        let layout = Layout::from_mountinfo(hybrid).unwrap();
+        let layout = Layout::from_mountinfo(hybrid, all).unwrap();
         assert_eq!((layout.version(), layout.unified()), (Version::Hybrid, Some("/c/u")));
         let mounts: Vec<&str> = layout.hierarchies().iter().map(|one| one.mount.as_str()).collect();
         assert_eq!(mounts, ["/c/mem", "/c/cpu", "/c/sd"]);
-        assert_eq!(Layout::from_mountinfo("26 1 0:23 / /tmp rw - tmpfs tmpfs rw\n"), None);
+        // One that is covered by another mount is passed over.
+        let layout = Layout::from_mountinfo(hybrid, |point, _| !["/c/cpu", "/c/u"].contains(&point)).unwrap();
+        let mounts: Vec<&str> = layout.hierarchies().iter().map(|one| one.mount.as_str()).collect();
+        assert_eq!((layout.version(), mounts), (Version::V1, vec!["/c/mem", "/other", "/c/sd"]));
+        assert_eq!(Layout::from_mountinfo("26 1 0:23 / /tmp rw - tmpfs tmpfs rw\n", all), None);
     }
 
     #[test]

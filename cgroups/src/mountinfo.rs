@@ -1,6 +1,10 @@
 //! `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), as far as runtimes ask it.
 
 use std::borrow::Cow;
+use std::os::fd::AsFd;
+
+use crate::error::{Error, Result};
+use crate::sys::{self, At, OFlags};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,15 @@ pub struct Mount<'m> {
     pub filesystem: &'m str,
     /// The options of the file system, separated by commas.
     pub options: &'m str,
+}
+
+/// The text of this process's own file.
+pub(crate) fn of_self() -> Result<String> {
+    const FILE: &str = "/proc/self/mountinfo";
+    let fail = |errno| Error::os("read", errno).with_object(FILE);
+    let fd = sys::open(At::Absolute, FILE, OFlags::RDONLY).map_err(fail)?;
+    let bytes = sys::read_all(fd.as_fd()).map_err(fail)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// The mounts in the text of a mountinfo file. Lines that are none are passed over.

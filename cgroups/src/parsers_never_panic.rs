@@ -45,7 +45,7 @@ fn no_reader_panics() {
         ("a-b-c.slice", |text| drop(crate::path::expand_slice(text))),
         ("c 1:3 rwm\nb *:* m\n", |text| drop(RuleSet::from_list(text))),
         ("25 1 0:22 / /cg\\0402 rw - cgroup2 cgroup rw\n30 1 0:30 / /m rw - cgroup c rw,memory\n", |text| {
-            drop(Layout::from_mountinfo(text));
+            drop(Layout::from_mountinfo(text, |_, _| true));
         }),
         ("@a(ss) [('/dev/null', 'rw'), (\"x\", 'y')]", |text| {
             drop(Property::from_annotation("org.systemd.property.Abc", text))

@@ -1,12 +1,14 @@
 //! Where a process is now. A record says where a container's processes were put; since then the container may have moved itself (one
 //! that sees the cgroup file systems may), and somebody may have removed what was left empty.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::cgroup::Cgroup;
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
 use crate::layout::{DEFAULT_ROOT, Layout};
+use crate::mountinfo;
 use crate::part::Part;
 use crate::path;
 use crate::record::{Driver, Record};
@@ -35,6 +37,15 @@ impl ProcessCgroups {
     #[must_use]
     pub fn unified(&self) -> Option<&str> {
         path::own_cgroup(&self.text, "")
+    }
+
+    /// The directory of the cgroup in the v2 tree mounted at `mount` that the process `pid`, whose cgroups these are, is in; none where
+    /// that mount does not show it.
+    ///
+    /// # Errors
+    /// [`Kind::System`] when the cgroup cannot be read.
+    pub fn unified_dir(&self, mount: &str, pid: i32) -> Result<Option<String>> {
+        self.unified().map_or(Ok(None), |inside| path_with(mount, inside, pid, &mut None))
     }
 
     fn of(&self, part: &Part) -> Option<&str> {
@@ -72,7 +83,7 @@ impl Cgroup {
     ) -> Result<Present> {
         let mut found = record.clone();
         let mut moved = Record { unified_mount: record.unified_mount.clone(), ..Record::default() };
-        let mut layout = None;
+        let (mut layout, mut mountinfo) = (None, None);
         for part in &Self::open(record.clone()).parts {
             let Some(inside) = now.of(part) else { continue };
             if mount_by_custom(record, part).is_some_and(|mount| is_within(&part.path, mount, inside)) {
@@ -86,8 +97,8 @@ impl Cgroup {
             if is_within(&part.path, &mount, inside) {
                 continue;
             }
-            let path = [&mount, inside.trim_end_matches('/')].concat();
-            if !has_process(&path, pid)? {
+            let Some(path) = path_with(&mount, inside, pid, &mut mountinfo)? else { continue };
+            if is_or_is_below(&part.path, &path) {
                 continue;
             }
             let names = || record.paths.iter().filter(|(_, recorded)| **recorded == part.path).map(|(name, _)| name);
@@ -128,12 +139,47 @@ fn mount_of(layout: &Layout, record: &Record, part: &Part) -> Option<String> {
 
 /// Whether the path `inside` a hierarchy mounted at `mount` is the cgroup at `path` or one below it.
 fn is_within(path: &str, mount: &str, inside: &str) -> bool {
-    let Some(recorded) = path.strip_prefix(mount) else { return false };
-    inside.strip_prefix(recorded).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    path.strip_prefix(mount).is_some_and(|recorded| is_or_is_below(recorded, inside))
 }
 
-/// Whether the process is in the cgroup at `path` itself. Not where that path means another cgroup, or none, in the view of the
-/// mount: a container that starts containers may have a part of the tree as its whole.
+fn is_or_is_below(above: &str, path: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// Where the mount at `mount` shows the cgroup that the kernel calls `inside`, if the process `pid` is in the one found there.
+///
+/// A container that starts containers may have a part of the tree as its whole, and no cgroup namespace: then the kernel tells of
+/// paths from the top of the tree, and the mount shows what is below its own root.
+fn path_with(mount: &str, inside: &str, pid: i32, mountinfo: &mut Option<String>) -> Result<Option<String>> {
+    let whole = [mount, inside.trim_end_matches('/')].concat();
+    if has_process(&whole, pid)? {
+        return Ok(Some(whole));
+    }
+    let text = match mountinfo {
+        Some(text) => text,
+        none => none.insert(mountinfo::of_self()?),
+    };
+    for root in roots_at(text, mount) {
+        if !is_or_is_below(&root, inside) {
+            continue;
+        }
+        let path = [mount, &inside[root.len()..]].concat();
+        if has_process(&path, pid)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// The parts of a tree, not all of it, that are mounted at `point`; one may cover another.
+fn roots_at<'m>(text: &'m str, point: &str) -> impl Iterator<Item = Cow<'m, str>> {
+    mountinfo::mounts(text)
+        .filter(move |mount| mount.point == point && mount.root != "/" && mount.filesystem.starts_with("cgroup"))
+        .map(|mount| mount.root)
+}
+
+/// Whether the process is in the cgroup at `path` itself, and not in another one, or none, that this path means in the view of the
+/// mount.
 fn has_process(path: &str, pid: i32) -> Result<bool> {
     match Dir::open(path).and_then(|dir| dir.processes()) {
         Ok(processes) => Ok(processes.contains(&pid)),
@@ -177,6 +223,18 @@ mod tests {
         for (path, mount, inside, expected) in table {
             assert_eq!(is_within(path, mount, inside), expected, "{path} {mount} {inside}");
         }
+    }
+
+    #[test]
+    fn a_mount_may_show_a_part_of_the_tree() {
+        let text = "1 0 0:9 / /cg/a rw - cgroup cgroup rw,memory\n2 0 0:9 /docker/x /cg/a rw - cgroup cgroup rw,memory\n\
+            3 0 0:9 /docker/y /cg/b rw - cgroup2 cgroup rw\n4 0 0:8 /docker/z /cg/b rw - tmpfs tmpfs rw\n";
+        for (point, expected) in [("/cg/a", &["/docker/x"][..]), ("/cg/b", &["/docker/y"]), ("/cg", &[])] {
+            assert_eq!(roots_at(text, point).collect::<Vec<_>>(), expected, "{point}");
+        }
+        // This process is in no cgroup that such a mount would show.
+        let mut text = Some("3 0 0:9 /proc /proc/self rw - cgroup cgroup rw\n".to_owned());
+        assert!(path_with("/proc/self", "/proc/x", 1, &mut text).unwrap().is_none());
     }
 
     #[test]

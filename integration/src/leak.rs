@@ -3,6 +3,7 @@
 //! Everything a case makes carries its tag (`orlopit-PID-N`) in its name, so that leftovers are found wherever they are.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,29 @@ pub fn clean(tag: &str) {
             eprintln!("cannot remove {stuck:?}");
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Removes a directory with all that is in it, what its owner may not enter included: overlayfs makes such directories.
+///
+/// # Errors
+/// When something cannot be removed all the same.
+pub fn remove_tree(dir: &Path) -> std::io::Result<()> {
+    fn open(dir: &Path) -> std::io::Result<()> {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(dir)?.flatten() {
+            if entry.file_type()?.is_dir() {
+                open(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            open(dir)?;
+            fs::remove_dir_all(dir)
+        }
+        result => result,
     }
 }
 

@@ -260,7 +260,7 @@ impl Run {
         leak::clean(tag);
         let dir = self.base.join(tag);
         if dir.is_dir()
-            && let Err(error) = fs::remove_dir_all(&dir)
+            && let Err(error) = leak::remove_tree(&dir)
         {
             eprintln!("cannot remove {}: {error}", dir.display());
         }
@@ -276,7 +276,7 @@ impl Run {
             let lines = BufReader::new(File::open("/proc/self/mountinfo").expect("mountinfo")).lines().count();
             println!("note: the host's mount table went from {} to {lines} entries during the run", self.mounts_before);
         }
-        if let Err(error) = fs::remove_dir_all(&self.base) {
+        if let Err(error) = leak::remove_tree(&self.base) {
             left.push(format!("directory {}: {error}", self.base.display()));
         }
         left

@@ -109,7 +109,7 @@ fn log_is_appended_to(t: &Sandbox) {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o022, 0, "others must not write it");
 }
 
-#[case(not_runc("Debian's knows no seccomp flags"))]
+#[case(needs(Containers), not_runc("Debian's knows no seccomp flags"))]
 fn debug_log(t: &Sandbox) {
     let c = t.container("a");
     c.set(
@@ -264,7 +264,7 @@ fn features_names_what_engines_read(t: &Sandbox) {
     assert_eq!(features["linux"]["cgroup"]["v1"], true);
 }
 
-#[case(needs(Ids))]
+#[case(needs(Ids, Containers))]
 fn spec_writes_a_config_that_runs(t: &Sandbox) {
     let c = t.container("a");
     let bundle = c.bundle.display().to_string();
@@ -321,14 +321,14 @@ fn state_root_is_private(t: &Sandbox) {
     c.end();
 }
 
-#[case]
+#[case(needs(Containers))]
 fn bundle_flag_short_form(t: &Sandbox) {
     let c = t.container("a");
     c.write();
     t.cmd(&["run", "-b", &c.bundle.display().to_string(), &c.id]).run().ok();
 }
 
-#[case(extension)]
+#[case(extension, needs(Containers))]
 fn plan_prints_the_operations(t: &Sandbox) {
     let c = t.container("a");
     c.mount("tmpfs", "scratch", "/scratch-place", &["size=1m"]).write();
@@ -339,7 +339,7 @@ fn plan_prints_the_operations(t: &Sandbox) {
     assert!(json.to_string().contains("/scratch-place"), "{json}");
 }
 
-#[case(extension)]
+#[case(extension, needs(Containers))]
 fn plan_touches_nothing(t: &Sandbox) {
     let c = t.container("a");
     c.write();
@@ -348,7 +348,7 @@ fn plan_touches_nothing(t: &Sandbox) {
     assert!(orlop_integration::leak::cgroups(&c.id).is_empty());
 }
 
-#[case(extension)]
+#[case(extension, needs(Containers))]
 fn validate_finds_faults(t: &Sandbox) {
     let c = t.container("a");
     // What cannot be granted is a fault to the strict eye.
@@ -379,7 +379,7 @@ fn completion_for_shells(t: &Sandbox) {
     t.bare(&["completion", "no-such-shell"]).run().fails();
 }
 
-#[case(extension, needs(Host))]
+#[case(extension, needs(Host, Admin))]
 fn try_runs_a_command_on_the_hosts_root(t: &Sandbox) {
     let marker = format!("/root/{}-marker", t.tag);
     let out = t.cmd(&["try", "sh", "-c", &format!("echo inside; echo x > {marker}; ls {marker}")]).run().ok();

@@ -108,7 +108,7 @@ fn modes_of_new_file_systems(t: &Sandbox) {
     assert_eq!(out.stdout, "1777\n555\nro\n");
 }
 
-#[case(needs(Ids))]
+#[case(needs(Ids, Admin))]
 fn read_only_root_on_a_restricted_file_system_in_a_user_namespace(t: &Sandbox) {
     t.need(t.has_user_namespaces(), "user namespaces are off");
     let c = t.container("a");

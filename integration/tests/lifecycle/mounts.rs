@@ -225,7 +225,7 @@ fn recursive_read_only(t: &Sandbox) {
     c.sh("echo x > /data/inner/new").run().fails();
 }
 
-#[case(needs(Host), not_crun("fails on this kernel"))]
+#[case(needs(Host, Admin), not_crun("fails on this kernel"))]
 fn recursive_flags(t: &Sandbox) {
     let c = t.container("a");
     let dir = with_submount(t);
@@ -721,7 +721,7 @@ fn destination_as_the_host_sees_it(t: &Sandbox) {
     assert_eq!(c.sh("cat /first/file /second/file | wc -l; test ! -e /tmp/orlop*").run().ok().stdout.trim(), "2");
 }
 
-#[case(needs(Host), not_runc("since runc 1.2"), not_crun("not compared"))]
+#[case(needs(Host, Admin), not_runc("since runc 1.2"), not_crun("not compared"))]
 fn bind_drops_the_flags_that_it_does_not_name(t: &Sandbox) {
     use nix::mount::{MsFlags, mount};
     let dir = shared_dir(t, "restricted");

@@ -427,7 +427,7 @@ fn rootless_single_id(t: &Sandbox) {
     assert_eq!(facts["setgroups"], "deny");
 }
 
-#[case(needs(Host))]
+#[case(needs(Host, Admin))]
 fn rootless_with_subordinate_ids(t: &Sandbox) {
     t.need(std::path::Path::new("/usr/bin/newuidmap").is_file(), "newuidmap is not installed (package uidmap)");
     let c = rootless(t, USER);
@@ -459,7 +459,7 @@ fn rootless_with_subordinate_ids(t: &Sandbox) {
 }
 
 /// A namespace that somebody without rights made: who joins it may not set groups there either, whoever it is.
-#[case(needs(Ids), not_runc("since runc 1.2"), not_crun("not compared"))]
+#[case(needs(Ids, Containers), not_runc("since runc 1.2"), not_crun("not compared"))]
 fn joining_a_user_namespace_in_which_groups_cannot_be_set(t: &Sandbox) {
     let c = rootless(t, USER);
     let holder = t.program("/usr/bin/unshare", &["--user", "--map-root-user", "/bin/sleep", "60"]).user(USER, USER);
@@ -483,7 +483,7 @@ fn joining_a_user_namespace_in_which_groups_cannot_be_set(t: &Sandbox) {
     let _ = holder.kill();
 }
 
-#[case(needs(Ids))]
+#[case(needs(Ids, Containers))]
 fn rootless_state_directory(t: &Sandbox) {
     let c = rootless(t, USER);
     let runtime = t.dir.join("xdg");

@@ -323,7 +323,7 @@ fn signal_mask_is_clear(t: &Sandbox) {
     assert_eq!(t.container("a").facts()["status"]["SigBlk"], "0000000000000000");
 }
 
-#[case(not_crun("passes them on"))]
+#[case(needs(Containers), not_crun("passes them on"))]
 fn ignored_signals_are_reset(t: &Sandbox) {
     let c = t.container("a");
     c.args(&["/probe", "facts"]).write();

@@ -214,7 +214,7 @@ fn unnamed_descriptors_are_not_passed(t: &Sandbox) {
     assert_eq!(fds, ["0", "1", "2"]);
 }
 
-#[case(not_crun("passes no LISTEN_FDS variable here"))]
+#[case(needs(Containers), not_crun("passes no LISTEN_FDS variable here"))]
 fn listen_fds_are_passed(t: &Sandbox) {
     let c = t.container("a");
     c.sh("echo $LISTEN_FDS pid $LISTEN_PID; echo through >&3");

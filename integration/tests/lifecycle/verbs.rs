@@ -16,7 +16,7 @@ fn run_gives_the_exit_code(t: &Sandbox) {
     }
 }
 
-#[case]
+#[case(needs(Containers))]
 fn run_from_the_bundle_as_working_directory(t: &Sandbox) {
     let c = t.container("a");
     c.sh("exit 3").write();

@@ -333,13 +333,15 @@ impl Init {
             Ok(0) => Err(self.timed_out()),
             Ok(_) => {
                 let ready = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
-                if self.cancel.is_some() && ready(fds.get(2)) {
+                let (word, dead) = (ready(fds.first()), ready(fds.get(1)));
+                // What has happened already comes first: once the command runs, there is nothing left to cancel.
+                if self.cancel.is_some() && !word && !dead && ready(fds.get(2)) {
                     let (step, object) = report::progress(&self.block);
                     return Err(Error::new(Kind::Cancelled, step)
                         .with_object(object)
                         .with_reason("cancelled by the caller"));
                 }
-                Ok((ready(fds.first()), ready(fds.get(1))))
+                Ok((word, dead))
             }
             Err(Errno::EINTR) => Ok((false, false)),
             Err(errno) => Err(Error::os(Step::Wait, errno as i32).with_object("the init")),

@@ -22,9 +22,12 @@ pub(crate) fn beside_init(record: &Record, cgroup: &Cgroup) -> Result<Cgroup> {
     let mut beside = cgroup.record().clone();
     let mount = beside.unified_mount.clone().unwrap_or_default();
     if let Some(init) = record.init
-        && let Some(path) = Procfs::open()?.process_cgroups(init.pid)?.unified()
+        && let Some(dir) = Procfs::open()?
+            .process_cgroups(init.pid)?
+            .unified_dir(&mount, init.pid.get())
+            .map_err(|error| Error::cgroup(&error))?
     {
-        beside.paths.insert(String::new(), format!("{mount}{path}"));
+        beside.paths.insert(String::new(), dir);
     }
     beside.made.clear();
     Ok(Cgroup::open(beside))
