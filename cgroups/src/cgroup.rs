@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
 use crate::layout::V1_CONTROLLERS;
+use crate::members::{Members, Pid};
 use crate::part::{ENTER, Part, collect};
 use crate::path;
 use crate::record::{Driver, Record};
@@ -60,13 +61,13 @@ impl Cgroup {
     pub fn open(record: Record) -> Self {
         let mut parts: Vec<Part> = Vec::new();
         for controller in V1_CONTROLLERS {
-            let Some(path) = record.paths.get(controller) else { continue };
+            let Some(path) = record.paths.v1.get(controller) else { continue };
             match parts.iter_mut().find(|part| part.path == *path) {
                 Some(part) => part.controllers.push(controller.to_owned()),
                 None => parts.push(Part::new(vec![controller.to_owned()], path.clone())),
             }
         }
-        if let Some(path) = record.paths.get("") {
+        if let Some(path) = &record.paths.unified {
             parts.push(Part::new(Vec::new(), path.clone()));
         }
         Self {
@@ -152,7 +153,7 @@ impl Cgroup {
             "" => String::new(),
             path => format!("/{}", path::clean(path, "check the sub-cgroup path")?),
         };
-        if let Some(unknown) = controllers.iter().find(|name| !self.record.paths.contains_key(**name)) {
+        if let Some(unknown) = controllers.iter().find(|name| !self.record.paths.v1.contains_key(**name)) {
             return Err(Error::new(Kind::Unsupported, "find the sub-cgroup")
                 .with_object(path)
                 .with_reason(format!("unknown controller {unknown:?}: the container is in no hierarchy that has it")));
@@ -160,10 +161,9 @@ impl Cgroup {
         let mut record = self.record.clone();
         let mut missing = None;
         let mut found = 0;
-        for part in self.parts.iter().filter(|part| {
-            controllers.is_empty()
-                || controllers.iter().any(|name| part.has(name) || (part.is_unified() && name.is_empty()))
-        }) {
+        for part in
+            self.parts.iter().filter(|part| controllers.is_empty() || controllers.iter().any(|name| part.has(name)))
+        {
             let below = [&part.path, inside.as_str()].concat();
             match sys::open(sys::At::Absolute, &below, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(_) => found += 1,
@@ -173,7 +173,7 @@ impl Cgroup {
                 }
                 Err(errno) => return Err(Error::os(ENTER, errno).with_object(below)),
             }
-            for path in record.paths.values_mut().filter(|path| **path == part.path) {
+            for path in record.paths.iter_mut().filter(|path| **path == part.path) {
                 path.clone_from(&below);
             }
         }
@@ -197,7 +197,7 @@ impl Cgroup {
         let mut record = self.record.clone();
         if let Some(payload) = record.payload.take() {
             let inside = format!("/{}", path::clean(payload.trim_matches('/'), "check the payload cgroup")?);
-            record.paths.values_mut().for_each(|path| path.push_str(&inside));
+            record.paths.iter_mut().for_each(|path| path.push_str(&inside));
         }
         record.made.clear();
         if !record.unit.as_ref().is_some_and(|unit| unit.user) {
@@ -209,7 +209,7 @@ impl Cgroup {
         Ok(payload)
     }
 
-    pub(crate) fn move_into(&self, pid: i32, wanted: impl Fn(&Part) -> bool) -> Result<()> {
+    pub(crate) fn move_into(&self, pid: Pid, wanted: impl Fn(&Part) -> bool) -> Result<()> {
         for part in self.parts.iter().filter(|part| wanted(part)) {
             let mut tries = 0;
             loop {
@@ -249,17 +249,16 @@ impl Cgroup {
         self.main().map_or("(no cgroup)", |part| part.path.as_str())
     }
 
-    /// All processes in the cgroup and below it, as the caller sees their ids, ascending.
+    /// All processes in the cgroup and below it.
     ///
     /// # Errors
     /// [`Kind::System`] when it cannot be read; a cgroup that is gone has no processes.
-    pub fn processes(&self) -> Result<Vec<i32>> {
-        let mut all = Vec::new();
+    pub fn processes(&self) -> Result<Members> {
+        let mut all = Members::default();
         if let Some(dir) = self.main().map(Part::dir_if_there).transpose()?.flatten() {
             collect(dir, &mut all)?;
         }
-        all.sort_unstable();
-        all.dedup();
+        all.sort();
         Ok(all)
     }
 
@@ -267,10 +266,10 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Kind::System`] when it cannot be read; a cgroup that is gone has no processes.
-    pub fn own_processes(&self) -> Result<Vec<i32>> {
+    pub fn own_processes(&self) -> Result<Members> {
         match self.main().map(Part::dir_if_there).transpose()?.flatten().map(Dir::processes) {
-            None => Ok(Vec::new()),
-            Some(Err(error)) if error.kind() == Kind::NotFound => Ok(Vec::new()),
+            None => Ok(Members::default()),
+            Some(Err(error)) if error.kind() == Kind::NotFound => Ok(Members::default()),
             Some(outcome) => outcome,
         }
     }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::cgroup::Cgroup;
 use crate::dir::{Dir, keyed};
 use crate::error::{Error, Kind, Result};
+use crate::members::Members;
 use crate::part::Part;
 use crate::stats::parse::list;
 use crate::sys::{self, At, Errno, OFlags, SysResult};
@@ -52,7 +53,7 @@ pub(crate) fn make(cgroup: &mut Cgroup, wanted: fn(&Part) -> bool) -> Result<()>
     }
     for index in missing.into_iter().rev() {
         let part = cgroup.parts.remove(index);
-        cgroup.record.paths.retain(|_, path| *path != part.path);
+        cgroup.record.paths.remove(&part.path);
     }
     cgroup.record.made.append(&mut made);
     Ok(())
@@ -164,7 +165,7 @@ fn make_unified(part: &mut Part, mount: &str, made: &mut Vec<String>) -> Result<
     let events = text("cgroup.events")?;
     let controllers = text("cgroup.controllers")?;
     if !new && keyed(&events, "populated") == Some(1) {
-        let mut all = Vec::new();
+        let mut all = Members::default();
         crate::part::collect(dir, &mut all)?;
         return Err(occupied(&path, all.len()));
     }
@@ -266,7 +267,7 @@ fn make_v1(part: &mut Part, made: &mut Vec<String>) -> Result<bool> {
         return Err(error);
     }
     if !new {
-        let mut all = Vec::new();
+        let mut all = Members::default();
         crate::part::collect(part.dir()?, &mut all)?;
         if !all.is_empty() {
             return Err(occupied(&part.path, all.len()));

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::{Error, Kind, Result};
+use crate::members::Members;
 use crate::sys::{self, At, Errno, OFlags, SysResult};
 
 /// An open cgroup directory and the absolute path it was opened by, which is used in messages only.
@@ -74,16 +75,13 @@ impl Dir {
 
     /// The processes in this cgroup itself, as this process sees their ids. In a threaded cgroup, which cannot tell its processes,
     /// its threads.
-    pub(crate) fn processes(&self) -> Result<Vec<i32>> {
+    pub(crate) fn processes(&self) -> Result<Members> {
         let text = match self.try_read("cgroup.procs") {
             Err(Errno::OPNOTSUPP) => self.try_read("cgroup.threads"),
             other => other,
         };
         let text = text.map_err(|errno| self.error("read", "cgroup.procs", errno))?;
-        text.lines()
-            .map(|line| line.parse::<i32>())
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|_| self.malformed("cgroup.procs", &text))
+        Members::parse(&text).ok_or_else(|| self.malformed("cgroup.procs", &text))
     }
 
     pub(crate) fn malformed(&self, file: &str, text: &str) -> Error {

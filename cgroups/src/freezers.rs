@@ -33,7 +33,7 @@ impl Freezers {
     /// # Errors
     /// As for [`is_paused`](Self::is_paused).
     pub fn look(&mut self, record: &Record) -> Result<Option<bool>> {
-        let (path, file) = match (record.paths.get("freezer"), record.paths.get("")) {
+        let (path, file) = match (record.paths.v1.get("freezer"), &record.paths.unified) {
             (Some(path), _) => (path, "freezer.self_freezing"),
             (None, Some(path)) => (path, "cgroup.freeze"),
             (None, None) => return Ok(None),

@@ -12,7 +12,7 @@
 //! use std::process::Command;
 //! use std::time::Duration;
 //!
-//! use orlop_cgroups::{Cgroup, Kind, Layout, Resources, Spec};
+//! use orlop_cgroups::{Cgroup, Kind, Layout, Pid, Resources, Spec};
 //!
 //! fn main() -> orlop_cgroups::Result<()> {
 //!     let layout = Layout::detect()?;
@@ -24,7 +24,7 @@
 //!     };
 //!     // A runtime clones its child into `cgroup.join()?`; this program moves one that runs already, which is slower.
 //!     let mut child = Command::new("sleep").arg("100").spawn().unwrap();
-//!     let outcome = cgroup.attach(child.id() as i32).and_then(|()| {
+//!     let outcome = cgroup.attach(Pid::from_child(&child)).and_then(|()| {
 //!         let limits: Resources = serde_json::from_str(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#).unwrap();
 //!         cgroup.apply(&limits)?; // last, so that setting up is not limited itself
 //!         cgroup.freeze()?;
@@ -96,9 +96,9 @@
 //! [`Cgroup::join`] then says `attach`: while the child waits, [`Cgroup::attach`] has the scope made around it. For an ordinary
 //! user (`rootless`) it is the user's own systemd that is asked.
 //! ```no_run
-//! use orlop_cgroups::{Cgroup, Driver, Layout, Property, Resources, Spec};
+//! use orlop_cgroups::{Cgroup, Driver, Layout, Pid, Property, Resources, Spec};
 //!
-//! # fn waiting_child() -> i32 { 0 }
+//! # fn waiting_child() -> Pid { Pid::INIT }
 //! # fn main() -> orlop_cgroups::Result<()> {
 //! let properties = Property::from_annotation("org.systemd.property.TimeoutStopSec", "5")?.into_iter().collect();
 //! let spec = Spec {
@@ -137,6 +137,7 @@ pub mod fuzzing;
 mod layout;
 mod life;
 mod making;
+mod members;
 pub mod mountinfo;
 #[cfg(test)]
 #[cfg(feature = "systemd")]
@@ -161,9 +162,10 @@ pub use freeze::FREEZE_TIMEOUT;
 pub use freezers::Freezers;
 pub use layout::{DEFAULT_ROOT, Hierarchy, Layout, Version};
 pub use life::REMOVE_TIMEOUT;
+pub use members::{Members, Pid, Signal};
 pub use plan::Spec;
 pub use present::{Present, ProcessCgroups};
-pub use record::{Driver, Owner, Record, Unit};
+pub use record::{Driver, Owner, Paths, Record, Unit};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources, ThrottleDevice,
     WeightDevice,

@@ -6,6 +6,7 @@ use crate::cgroup::Cgroup;
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::EventsFile;
+use crate::members::{Members, Pid, Signal};
 use crate::part::{Part, collect};
 use crate::sys::{self, At, Errno};
 
@@ -18,8 +19,8 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Kind::System`] when a process cannot be signalled; [`Kind::Timeout`] when it cannot be stopped.
-    pub fn kill(&self, signal: i32) -> Result<()> {
-        if signal == libc::SIGKILL {
+    pub fn kill(&self, signal: Signal) -> Result<()> {
+        if signal == Signal::KILL {
             return self.kill_all();
         }
         let was_frozen = self.is_frozen()?;
@@ -54,15 +55,15 @@ impl Cgroup {
     fn kill_each(&self) -> Result<()> {
         const ROUNDS: u32 = 100;
         const ROUNDS_RUNNING: u32 = 10;
-        let mut killed: Vec<i32> = Vec::new();
+        let mut killed = Members::default();
         for round in 0..ROUNDS {
             let now = self.processes()?;
-            if now.iter().all(|pid| killed.binary_search(pid).is_ok()) {
+            if now.pids.iter().all(|pid| killed.contains(*pid)) {
                 // Whatever is left is dying, once it is let run: a process that the v1 freezer holds does not see the signal.
                 return if now.is_empty() { Ok(()) } else { self.release_killed() };
             }
             let frozen = round >= ROUNDS_RUNNING && self.freeze_within(Duration::from_millis(200)).is_ok();
-            let outcome = self.signal_each(libc::SIGKILL);
+            let outcome = self.signal_each(Signal::KILL);
             if frozen {
                 self.release_killed()?;
             }
@@ -74,12 +75,9 @@ impl Cgroup {
             .with_reason(format!("new ones are still being made after {ROUNDS} rounds")))
     }
 
-    fn signal_each(&self, signal: i32) -> Result<()> {
-        for pid in self.processes()? {
-            // 0 stands for a process in another pid namespace, which cannot be named from here; and kill(0) is for ourselves.
-            if pid <= 0 {
-                continue;
-            }
+    fn signal_each(&self, signal: Signal) -> Result<()> {
+        // Those that are hidden have no name here.
+        for pid in self.processes()?.pids {
             match sys::kill(pid, signal) {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => {
@@ -201,13 +199,14 @@ fn remove_tree(path: &str, end: Instant) -> Result<()> {
 }
 
 fn busy(dir: &Dir) -> Error {
-    let mut left = Vec::new();
+    let mut left = Members::default();
     let error = Error::os("remove the cgroup", Errno::BUSY).with_object(dir.path());
     match collect(dir, &mut left) {
         Ok(()) if !left.is_empty() => {
-            let names: Vec<String> = left.iter().take(10).map(ToString::to_string).collect();
-            let more = if left.len() > 10 { " and more" } else { "" };
-            error.with_reason(format!("{} processes are in it ({}{more})", left.len(), names.join(", ")))
+            let mut names: Vec<String> = left.pids.iter().take(10).map(Pid::to_string).collect();
+            names.extend((left.pids.len() > 10).then(|| "more".to_owned()));
+            names.extend((left.hidden > 0).then(|| format!("{} that cannot be seen from here", left.hidden)));
+            error.with_reason(format!("{} processes are in it ({})", left.len(), names.join(", ")))
         }
         _ => error,
     }

@@ -3,6 +3,7 @@
 use crate::cgroup::Cgroup;
 use crate::error::Result;
 use crate::layout::Layout;
+use crate::members::Pid;
 use crate::part::Part;
 use crate::plan::Spec;
 use crate::record::{Driver, Record};
@@ -69,7 +70,7 @@ impl Cgroup {
                 if made.is_err() {
                     // What is there may be another's: who cleans up must neither kill in it nor remove it.
                     self.parts.retain(Part::is_unified);
-                    self.record.paths.retain(|name, _| name.is_empty());
+                    self.record.paths.v1.clear();
                 }
                 made
             }
@@ -96,7 +97,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) when the process or the cgroup is gone; under systemd also [`Kind::Bus`](crate::Kind::Bus) and [`Kind::Timeout`](crate::Kind::Timeout).
-    pub fn attach(&mut self, pid: i32) -> Result<()> {
+    pub fn attach(&mut self, pid: Pid) -> Result<()> {
         if self.record.unit.is_some() {
             crate::systemd::attach(self, pid)?;
         } else {
@@ -112,7 +113,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Kind::System`](crate::Kind::System) when it cannot be made or entered.
-    pub fn enter_payload(&self, pid: i32) -> Result<()> {
+    pub fn enter_payload(&self, pid: Pid) -> Result<()> {
         let (Some(_), Some(mount)) = (&self.record.payload, &self.record.unified_mount) else { return Ok(()) };
         let payload = self.payload()?;
         crate::create::make_path(payload.main_path(), &mut Vec::new())?;

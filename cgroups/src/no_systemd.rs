@@ -33,7 +33,7 @@ pub(crate) fn check_vacant(cgroup: &Cgroup) -> Result<()> {
     Err(refused("make the systemd unit").with_object(cgroup.main_path()))
 }
 
-pub(crate) fn attach(cgroup: &mut Cgroup, _: i32) -> Result<()> {
+pub(crate) fn attach(cgroup: &mut Cgroup, _: crate::Pid) -> Result<()> {
     Err(refused("make the systemd unit").with_object(cgroup.main_path()))
 }
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
+use crate::members::Members;
 use crate::sys::{self, OFlags};
 
 /// One hierarchy's directory of a cgroup.
@@ -80,7 +81,7 @@ impl Part {
 }
 
 /// Adds the processes of a cgroup and all below it.
-pub(crate) fn collect(dir: &Dir, all: &mut Vec<i32>) -> Result<()> {
+pub(crate) fn collect(dir: &Dir, all: &mut Members) -> Result<()> {
     match dir.processes() {
         Ok(found) => all.extend(found),
         // Removed while we look.

@@ -70,7 +70,7 @@ impl Record {
         };
         if let (Some(name), Driver::Systemd) = (spec.subgroup.filter(|name| !name.is_empty()), spec.driver) {
             let name = below(name)?;
-            self.paths.values_mut().for_each(|path| *path = format!("{path}/{name}"));
+            self.paths.iter_mut().for_each(|path| *path = format!("{path}/{name}"));
         }
         self.payload = spec.payload.filter(|name| !name.is_empty()).map(below).transpose()?;
         Ok(())
@@ -100,12 +100,12 @@ impl Record {
             let Some((last, others)) = hierarchy.controllers.split_last() else { continue };
             let path = below(&hierarchy.mount, last)?;
             for controller in others {
-                self.paths.insert(controller.clone(), path.clone());
+                self.paths.v1.insert(controller.clone(), path.clone());
             }
-            self.paths.insert(last.clone(), path);
+            self.paths.v1.insert(last.clone(), path);
         }
         if let Some(mount) = layout.unified() {
-            self.paths.insert(String::new(), below(mount, "")?);
+            self.paths.unified = Some(below(mount, "")?);
         }
         Ok(())
     }
@@ -136,11 +136,11 @@ impl Record {
         };
         for hierarchy in layout.hierarchies() {
             for controller in &hierarchy.controllers {
-                self.paths.insert(controller.clone(), format!("{}{inside}", hierarchy.mount));
+                self.paths.v1.insert(controller.clone(), format!("{}{inside}", hierarchy.mount));
             }
         }
         if let Some(mount) = layout.unified() {
-            self.paths.insert(String::new(), format!("{mount}{inside}"));
+            self.paths.unified = Some(format!("{mount}{inside}"));
         }
         self.unit = Some(Unit { name: named.unit, slice: slice.to_owned(), user: spec.rootless });
         Ok(())
@@ -178,11 +178,11 @@ mod tests {
     fn absolute_paths_lie_below_every_mount() {
         let spec = Spec { id: "c1", cgroups_path: Some("/docker/c1"), ..Spec::default() };
         let record = Record::plan(&hybrid(), &spec).unwrap();
-        let found: Vec<_> = record.paths.iter().map(|(name, path)| format!("{name}={path}")).collect();
+        let found: Vec<_> = record.paths.v1.iter().map(|(name, path)| format!("{name}={path}")).collect();
+        assert_eq!(record.paths.unified.as_deref(), Some("/cg/unified/docker/c1"));
         assert_eq!(
             found,
             [
-                "=/cg/unified/docker/c1",
                 "cpu=/cg/cpu,cpuacct/docker/c1",
                 "cpuacct=/cg/cpu,cpuacct/docker/c1",
                 "name=systemd=/cg/systemd/docker/c1"
@@ -196,9 +196,9 @@ mod tests {
     fn systemd_paths_follow_the_slice() {
         let spec = Spec { id: "c1", cgroups_path: Some("a-b.slice:x:c1"), driver: Driver::Systemd, ..Spec::default() };
         let record = Record::plan(&Layout::v2("/cg"), &spec).unwrap();
-        assert_eq!(record.paths[""], "/cg/a.slice/a-b.slice/x-c1.scope");
+        assert_eq!(record.paths.unified.unwrap(), "/cg/a.slice/a-b.slice/x-c1.scope");
         let record = Record::plan(&Layout::v2("/cg"), &Spec { cgroups_path: None, ..spec }).unwrap();
-        assert_eq!(record.paths[""], "/cg/system.slice/orlop-c1.scope");
+        assert_eq!(record.paths.unified.unwrap(), "/cg/system.slice/orlop-c1.scope");
         assert_eq!(record.unit.unwrap().slice, "system.slice");
     }
 
@@ -214,7 +214,7 @@ mod tests {
             ..Spec::default()
         };
         let record = Record::plan(&Layout::v2("/cg"), &spec).unwrap();
-        assert_eq!(record.paths[""], "/cg/a.slice/x-c1.scope/container");
+        assert_eq!(record.paths.unified.as_deref(), Some("/cg/a.slice/x-c1.scope/container"));
         assert_eq!((record.payload.as_deref(), record.below_unit()), (Some("payload"), "/container"));
         let plain = Spec { subgroup: Some(""), payload: None, ..spec.clone() };
         assert_eq!(Record::plan(&Layout::v2("/cg"), &plain).unwrap().below_unit(), "/");
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(Record::plan(&Layout::v2("/cg"), &outside).unwrap_err().kind(), Kind::InvalidPath);
         // There is no scope.
         let directories = Spec { driver: Driver::Cgroupfs, cgroups_path: Some("/a"), payload: None, ..spec };
-        assert_eq!(Record::plan(&Layout::v2("/cg"), &directories).unwrap().paths[""], "/cg/a");
+        assert_eq!(Record::plan(&Layout::v2("/cg"), &directories).unwrap().paths.unified.unwrap(), "/cg/a");
     }
 
     #[test]
@@ -242,6 +242,8 @@ mod tests {
         let spec = Spec { id: "c1", cgroups_path: Some("/x"), ..Spec::default() };
         let record = Record::plan(&hybrid(), &spec).unwrap();
         let text = serde_json::to_string(&record).unwrap();
+        // runc's names, which state files have had from the first version on.
+        assert!(text.contains(r#""paths":{"":"/cg/unified/x","cpu":"/cg/cpu,cpuacct/x","cpuacct":"#), "{text}");
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
     }
 }

@@ -2,12 +2,12 @@
 //! that sees the cgroup file systems may), and somebody may have removed what was left empty.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::cgroup::Cgroup;
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
 use crate::layout::{DEFAULT_ROOT, Layout};
+use crate::members::{Members, Pid};
 use crate::mountinfo;
 use crate::part::Part;
 use crate::path;
@@ -44,7 +44,7 @@ impl ProcessCgroups {
     ///
     /// # Errors
     /// [`Kind::System`] when the cgroup cannot be read.
-    pub fn unified_dir(&self, mount: &str, pid: i32) -> Result<Option<String>> {
+    pub fn unified_dir(&self, mount: &str, pid: Pid) -> Result<Option<String>> {
         self.unified().map_or(Ok(None), |inside| path_with(mount, inside, pid, &mut None))
     }
 
@@ -71,15 +71,15 @@ impl Cgroup {
     /// Where the process is in its recorded cgroup, or below that, nothing is looked up. Elsewhere its present one takes the place of
     /// the recorded one, after a look that the process really is in it. It may hold other processes too, up to all of the host where
     /// it is the root of a hierarchy: a process may enter it, but to act on all in it one has to know whose they are. So `accept` is
-    /// given the ids of all processes in such a cgroup and below it, and where it says no, the recorded cgroup stays.
+    /// given all processes in such a cgroup and below it, and where it says no, the recorded cgroup stays.
     ///
     /// # Errors
     /// [`Kind::System`] when a cgroup cannot be read.
     pub fn present(
         record: &Record,
-        pid: i32,
+        pid: Pid,
         now: &ProcessCgroups,
-        mut accept: impl FnMut(&[i32]) -> bool,
+        mut accept: impl FnMut(&Members) -> bool,
     ) -> Result<Present> {
         let mut found = record.clone();
         let mut moved = Record { unified_mount: record.unified_mount.clone(), ..Record::default() };
@@ -101,8 +101,7 @@ impl Cgroup {
             if is_or_is_below(&part.path, &path) {
                 continue;
             }
-            let names = || record.paths.iter().filter(|(_, recorded)| **recorded == part.path).map(|(name, _)| name);
-            let paths: BTreeMap<_, _> = names().map(|name| (name.clone(), path.clone())).collect();
+            let paths = record.paths.moved(&part.path, &path);
             let here = Self::open(Record { paths: paths.clone(), ..Record::default() });
             if accept(&here.processes()?) {
                 moved.paths.extend(paths);
@@ -150,7 +149,7 @@ fn is_or_is_below(above: &str, path: &str) -> bool {
 ///
 /// A container that starts containers may have a part of the tree as its whole, and no cgroup namespace: then the kernel tells of
 /// paths from the top of the tree, and the mount shows what is below its own root.
-fn path_with(mount: &str, inside: &str, pid: i32, mountinfo: &mut Option<String>) -> Result<Option<String>> {
+fn path_with(mount: &str, inside: &str, pid: Pid, mountinfo: &mut Option<String>) -> Result<Option<String>> {
     let whole = [mount, inside.trim_end_matches('/')].concat();
     if has_process(&whole, pid)? {
         return Ok(Some(whole));
@@ -180,9 +179,9 @@ fn roots_at<'m>(text: &'m str, point: &str) -> impl Iterator<Item = Cow<'m, str>
 
 /// Whether the process is in the cgroup at `path` itself, and not in another one, or none, that this path means in the view of the
 /// mount.
-fn has_process(path: &str, pid: i32) -> Result<bool> {
+fn has_process(path: &str, pid: Pid) -> Result<bool> {
     match Dir::open(path).and_then(|dir| dir.processes()) {
-        Ok(processes) => Ok(processes.contains(&pid)),
+        Ok(processes) => Ok(processes.contains(pid)),
         Err(error) if error.kind() == Kind::NotFound || error.has_errno(Errno::NOTDIR) => Ok(false),
         Err(error) => Err(error),
     }
@@ -234,7 +233,7 @@ mod tests {
         }
         // This process is in no cgroup that such a mount would show.
         let mut text = Some("3 0 0:9 /proc /proc/self rw - cgroup cgroup rw\n".to_owned());
-        assert!(path_with("/proc/self", "/proc/x", 1, &mut text).unwrap().is_none());
+        assert!(path_with("/proc/self", "/proc/x", Pid::INIT, &mut text).unwrap().is_none());
     }
 
     #[test]

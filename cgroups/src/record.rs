@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The name of the v2 tree's directory in JSON.
+const UNIFIED: &str = "";
 
 /// Who makes the cgroup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,71 @@ pub struct Unit {
     pub user: bool,
 }
 
+/// The directories of a cgroup, by absolute paths.
+///
+/// In JSON they are one object, which has the directory in the v2 tree under the empty name: runc's `cgroup_paths`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Paths {
+    /// In the v1 hierarchies, by controller; those that are mounted together share one.
+    pub v1: BTreeMap<String, String>,
+    /// In the v2 tree.
+    pub unified: Option<String>,
+}
+
+impl Paths {
+    /// All of them: the v2 tree's first, then by controller.
+    pub fn iter(&self) -> impl Iterator<Item = &String> {
+        self.unified.iter().chain(self.v1.values())
+    }
+
+    /// All of them, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        self.unified.iter_mut().chain(self.v1.values_mut())
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.v1.is_empty() && self.unified.is_none()
+    }
+
+    /// Those of them that are at `from`, at `to`.
+    pub(crate) fn moved(&self, from: &str, to: &str) -> Self {
+        let there = self.v1.iter().filter(|(_, path)| *path == from);
+        Self {
+            v1: there.map(|(name, _)| (name.clone(), to.to_owned())).collect(),
+            unified: self.unified.as_ref().filter(|path| *path == from).map(|_| to.to_owned()),
+        }
+    }
+
+    /// Takes the others instead of its own, where there are others.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.v1.extend(others.v1);
+        self.unified = others.unified.or(self.unified.take());
+    }
+
+    /// Forgets the directory at `path`.
+    pub(crate) fn remove(&mut self, path: &str) {
+        self.v1.retain(|_, known| known != path);
+        self.unified.take_if(|known| known == path);
+    }
+}
+
+impl Serialize for Paths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let unified = self.unified.iter().map(|path| (UNIFIED, path));
+        serializer.collect_map(unified.chain(self.v1.iter().map(|(name, path)| (name.as_str(), path))))
+    }
+}
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut v1 = BTreeMap::<String, String>::deserialize(deserializer)?;
+        let unified = v1.remove(UNIFIED);
+        Ok(Self { v1, unified })
+    }
+}
+
 /// Where a container's cgroup is, for the state file: enough to find it, work on it and remove it.
 ///
 /// A record may be written before the cgroup is made (from [`Cgroup::plan`](crate::Cgroup::plan)), so that a crash in between
@@ -46,9 +114,9 @@ pub struct Record {
     /// Who made it.
     #[serde(default)]
     pub driver: Driver,
-    /// Absolute paths by controller, and under the empty name the path in the v2 tree: what runc calls `cgroup_paths`.
+    /// Its directories.
     #[serde(default)]
-    pub paths: BTreeMap<String, String>,
+    pub paths: Paths,
     /// Where the v2 tree is mounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unified_mount: Option<String>,
@@ -73,13 +141,13 @@ impl Record {
     /// Whether the container has a cgroup of its own in the v2 tree, and in nothing else.
     #[must_use]
     pub fn is_v2(&self) -> bool {
-        self.paths.len() == 1 && self.paths.contains_key("")
+        self.paths.v1.is_empty() && self.paths.unified.is_some()
     }
 
     /// Where the container's cgroup in the v2 tree lies below its unit: `/` for the unit's own.
     #[cfg(feature = "systemd")]
     pub(crate) fn below_unit(&self) -> &str {
-        let path = self.paths.get("").map_or("", String::as_str);
+        let path = self.paths.unified.as_deref().unwrap_or_default();
         let unit = self.unit.as_ref().map_or("", |unit| unit.name.as_str());
         let after = |at: usize| path.get(at + unit.len()..).filter(|rest| rest.starts_with('/'));
         path.match_indices(unit).find_map(|(at, _)| after(at)).unwrap_or("/")
@@ -88,6 +156,6 @@ impl Record {
     /// The path under which `controller` is found: its v1 hierarchy, else the v2 tree.
     #[must_use]
     pub fn path(&self, controller: &str) -> Option<&str> {
-        self.paths.get(controller).or_else(|| self.paths.get("")).map(String::as_str)
+        self.paths.v1.get(controller).or(self.paths.unified.as_ref()).map(String::as_str)
     }
 }

@@ -14,6 +14,7 @@ use self::property::OOM_POLICY;
 pub use self::property::Property;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result};
+use crate::members::Pid;
 use crate::part::Part;
 use crate::record::Unit;
 use crate::resources::Resources;
@@ -71,11 +72,10 @@ pub(crate) fn check_vacant(cgroup: &Cgroup) -> Result<()> {
 }
 
 /// Makes the unit around `pid` if the cgroup is new, else adds the process to it.
-pub(crate) fn attach(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
+pub(crate) fn attach(cgroup: &mut Cgroup, pid: Pid) -> Result<()> {
     let Some(unit) = cgroup.record.unit.clone() else { return Ok(()) };
     let mut manager = connect(unit.user)?;
-    let id = u32::try_from(pid)
-        .map_err(|_| Error::new(Kind::NotFound, "attach the process").with_reason("no such process"))?;
+    let id = pid.as_raw_nonzero().get().unsigned_abs();
     if cgroup.fresh {
         let mut list = start_properties(&unit, id, cgroup.record.is_v2(), &cgroup.properties);
         if list.iter().any(|property| property.name == OOM_POLICY) && version(&mut manager)? < 253 {
@@ -174,7 +174,7 @@ fn reset_failed(manager: &mut dyn Manager, name: &str) {
 }
 
 /// What systemd leaves to do: controllers it has not handed down, v1 hierarchies it does not know, ownership.
-fn complete(cgroup: &mut Cgroup, pid: i32) -> Result<()> {
+fn complete(cgroup: &mut Cgroup, pid: Pid) -> Result<()> {
     if cgroup.record.is_v2() {
         if cgroup.record.below_unit() != "/" {
             // Before controllers are handed down: the scope, which then has no process, could not hand them to its child with one.

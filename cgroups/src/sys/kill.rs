@@ -2,9 +2,10 @@
 #![allow(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use super::SysResult;
+use crate::members::{Pid, Signal};
 
 /// kill(2).
-pub(crate) fn kill(pid: i32, signal: i32) -> SysResult<()> {
+pub(crate) fn kill(pid: Pid, signal: Signal) -> SysResult<()> {
     // SAFETY: kill takes no pointers, and any two numbers are valid for it: the kernel refuses those that mean nothing.
-    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(super::last()) }
+    if unsafe { libc::kill(pid.as_raw_pid(), signal.number()) } == 0 { Ok(()) } else { Err(super::last()) }
 }

@@ -21,11 +21,11 @@ fn a_thousand_cgroups_come_and_go() {
                 let sandbox = Sandbox::at(&layout, &format!("{base}/{round}"));
                 sandbox.remove().unwrap();
             }
-            for path in first.record().paths.values() {
+            for path in first.record().paths.iter() {
                 let left = std::fs::read_dir(path).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
                 assert_eq!(left, 0, "{name}: {path}");
             }
-            first.record().paths.values().cloned().collect()
+            first.record().paths.iter().cloned().collect()
         };
         assert!(paths.iter().all(|path| !std::path::Path::new(path).is_dir()), "{name}");
         println!("{name}: {} cycles in {:?}", rounds(1000), start.elapsed());
@@ -43,7 +43,7 @@ fn processes_that_fork_while_they_are_killed_leave_nothing() {
             sandbox.kill_all().unwrap();
             child.wait();
             sandbox.remove().unwrap_or_else(|error| panic!("{name}, round {round}: {error}"));
-            for path in sandbox.record().paths.values() {
+            for path in sandbox.record().paths.iter() {
                 assert!(!std::path::Path::new(path).is_dir(), "{name}, round {round}: {path}");
             }
         }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use orlop_cgroups::{Cgroup, Freezers, Join, Spec};
+use orlop_cgroups::{Cgroup, Freezers, Join, Pid, Signal, Spec};
 
 use crate::environment::is_root;
 use crate::process::{shell, until};
@@ -19,8 +19,8 @@ fn a_process_is_born_in_the_cgroup() {
     for (name, layout) in layouts() {
         let sandbox = Sandbox::new(&layout);
         let mut child = shell(&sandbox.join().unwrap(), "exec sleep 100");
-        until(5, "the process is in the cgroup", || sandbox.processes().unwrap() == [child.pid()]);
-        for path in sandbox.record().paths.values() {
+        until(5, "the process is in the cgroup", || sandbox.processes().unwrap().pids == [child.pid()]);
+        for path in sandbox.record().paths.iter() {
             let procs = std::fs::read_to_string(format!("{path}/cgroup.procs")).unwrap();
             assert_eq!(procs.trim(), child.pid().to_string(), "{name}: {path}");
         }
@@ -59,8 +59,8 @@ fn a_cgroup_can_be_made_and_entered_in_two_steps() {
         sandbox.fill_cpuset().unwrap();
         let (early, late) = sandbox.tasks_in_two().unwrap();
         let child = shell(&entering(early.into_iter().chain(late).collect()), "exec sleep 100");
-        until(5, "the process is in the cgroup", || sandbox.processes().unwrap() == [child.pid()]);
-        for (controller, path) in sandbox.record().paths.iter().filter(|(controller, _)| !controller.is_empty()) {
+        until(5, "the process is in the cgroup", || sandbox.processes().unwrap().pids == [child.pid()]);
+        for (controller, path) in &sandbox.record().paths.v1 {
             let procs = std::fs::read_to_string(format!("{path}/cgroup.procs")).unwrap();
             assert_eq!(procs.trim(), child.pid().to_string(), "{name}: {controller}");
         }
@@ -73,16 +73,16 @@ fn removal_takes_away_what_was_made_and_nothing_else() {
         let base = path(&unique());
         let first = Sandbox::at(&layout, &format!("{base}/a/one"));
         let second = Sandbox::at(&layout, &format!("{base}/a/two"));
-        let paths: Vec<String> = first.record().paths.values().cloned().collect();
+        let paths: Vec<String> = first.record().paths.iter().cloned().collect();
         let made = first.record().made.clone();
         assert!(paths.iter().all(|path| made.contains(path)), "{name}");
         // The first one made the parents, which the second one still needs.
         drop(first);
         assert!(paths.iter().all(|path| !there(path)), "{name}");
-        assert!(second.record().paths.values().all(|path| there(path)), "{name}");
+        assert!(second.record().paths.iter().all(|path| there(path)), "{name}");
         drop(second);
         let record = Cgroup::plan(&layout, &Spec { id: "c", cgroups_path: Some(&base), ..Spec::default() }).unwrap();
-        for path in record.paths.values() {
+        for path in record.paths.iter() {
             // Parents that were shared stay: only an empty tree may be left, made by the first and kept for the second.
             if there(path) {
                 std::fs::remove_dir(format!("{path}/a")).unwrap();
@@ -97,10 +97,10 @@ fn removal_takes_away_what_was_made_and_nothing_else() {
 fn sub_cgroups_go_with_the_container() {
     for (name, layout) in layouts() {
         let sandbox = Sandbox::new(&layout);
-        for path in sandbox.record().paths.values() {
+        for path in sandbox.record().paths.iter() {
             std::fs::create_dir_all(format!("{path}/inner/most")).unwrap();
         }
-        let paths: Vec<String> = sandbox.record().paths.values().cloned().collect();
+        let paths: Vec<String> = sandbox.record().paths.iter().cloned().collect();
         sandbox.remove().unwrap();
         assert!(paths.iter().all(|path| !there(path)), "{name}");
         // Again: what is gone is no error.
@@ -120,7 +120,7 @@ fn removal_never_touches_processes() {
         assert_eq!(error.kind(), orlop_cgroups::Kind::Busy, "{name}: {error}");
         assert!(error.to_string().contains(&format!("1 processes are in it ({})", child.pid())), "{name}: {error}");
         assert!(child.is_running());
-        assert_eq!(sandbox.processes().unwrap(), [child.pid()], "{name}");
+        assert_eq!(sandbox.processes().unwrap().pids, [child.pid()], "{name}");
     }
 }
 
@@ -207,7 +207,7 @@ fn every_process_gets_a_signal() {
         let mut children: Vec<_> = (0..3).map(|_| shell(&sandbox.join().unwrap(), script)).collect();
         // The shells have to have set their traps.
         std::thread::sleep(Duration::from_millis(300));
-        sandbox.kill(libc::SIGTERM).unwrap();
+        sandbox.kill(Signal::TERM).unwrap();
         for child in &mut children {
             let status = child.wait();
             assert!(status == 7 || status == 128 + 15, "{name}: {status}");
@@ -222,13 +222,13 @@ fn an_exec_joins_an_opened_cgroup_and_a_sub_cgroup() {
         let text = serde_json::to_string(sandbox.record()).unwrap();
         let opened = Cgroup::open(serde_json::from_str(&text).unwrap());
         let first = shell(&opened.join().unwrap(), "exec sleep 100");
-        assert_eq!(opened.processes().unwrap(), [first.pid()], "{name}");
+        assert_eq!(opened.processes().unwrap().pids, [first.pid()], "{name}");
         drop(first);
         sandbox.make_sub("inner");
         let sub = opened.sub(&[], "inner").unwrap();
         let second = shell(&sub.join().unwrap(), "exec sleep 100");
-        until(5, "the process is in the sub-cgroup", || sub.processes().unwrap() == [second.pid()]);
-        assert_eq!(opened.processes().unwrap(), [second.pid()], "{name}: counted with what is below");
+        until(5, "the process is in the sub-cgroup", || sub.processes().unwrap().pids == [second.pid()]);
+        assert_eq!(opened.processes().unwrap().pids, [second.pid()], "{name}: counted with what is below");
         assert!(opened.sub(&[], "../outside").is_err());
         assert!(opened.sub(&["nonsense"], "inner").is_err());
         sandbox.freeze().unwrap();
@@ -255,7 +255,7 @@ fn a_payload_cgroup_lies_below_the_containers() {
         }
         let sandbox = Sandbox::of(&layout, &spec).unwrap();
         let child = shell(&sandbox.join().unwrap(), "exec sleep 100");
-        until(5, "the process is in the cgroup", || sandbox.processes().unwrap() == [child.pid()]);
+        until(5, "the process is in the cgroup", || sandbox.processes().unwrap().pids == [child.pid()]);
         sandbox.enter_payload(child.pid()).unwrap();
         let procs = |below: &str| sandbox.read("", &format!("{below}cgroup.procs"));
         assert_eq!((procs(""), procs("a/b/")), (String::new(), child.pid().to_string()));
@@ -281,8 +281,8 @@ fn a_running_process_can_be_moved_in() {
         let child =
             shell(&orlop_cgroups::Join { clone_into: None, tasks: Vec::new(), attach: false }, "exec sleep 100");
         sandbox.attach(child.pid()).unwrap();
-        assert_eq!(sandbox.processes().unwrap(), [child.pid()], "{name}");
-        let error = sandbox.attach(i32::MAX - 1).unwrap_err();
+        assert_eq!(sandbox.processes().unwrap().pids, [child.pid()], "{name}");
+        let error = sandbox.attach(Pid::from_raw(i32::MAX - 1).unwrap()).unwrap_err();
         assert_eq!(error.kind(), orlop_cgroups::Kind::NotFound, "{name}: {error}");
     }
 }
@@ -357,13 +357,13 @@ fn processes_below_are_told_from_those_in_the_cgroup_itself() {
         let sandbox = Sandbox::new(&layout);
         let nested = Sandbox::open(sandbox.make_sub("inner"));
         let below = shell(&nested.join().unwrap(), "exec sleep 100");
-        until(5, "the process is below", || sandbox.processes().unwrap() == [below.pid()]);
-        assert_eq!(sandbox.own_processes().unwrap(), [0; 0], "{name}");
-        assert_eq!(nested.own_processes().unwrap(), [below.pid()], "{name}");
+        until(5, "the process is below", || sandbox.processes().unwrap().pids == [below.pid()]);
+        assert_eq!(sandbox.own_processes().unwrap().pids, [], "{name}");
+        assert_eq!(nested.own_processes().unwrap().pids, [below.pid()], "{name}");
         nested.kill_all().unwrap();
         drop(below);
         drop(nested);
         sandbox.remove().unwrap();
-        assert_eq!(sandbox.own_processes().unwrap(), [0; 0], "{name}: gone");
+        assert_eq!(sandbox.own_processes().unwrap().pids, [], "{name}: gone");
     }
 }

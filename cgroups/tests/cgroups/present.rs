@@ -1,16 +1,16 @@
 //! Where processes are now, and what the caller may do: on the real kernel.
 
-use orlop_cgroups::{Cgroup, Layout, ProcessCgroups, Record, Spec};
+use orlop_cgroups::{Cgroup, Layout, Pid, ProcessCgroups, Record, Spec};
 
 use crate::environment::{is_root, needs};
 use crate::process::{shell, until};
 use crate::sandbox::{Sandbox, layouts, path, unique};
 
-fn cgroups_of(pid: i32) -> ProcessCgroups {
+fn cgroups_of(pid: Pid) -> ProcessCgroups {
     ProcessCgroups::parse(std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap())
 }
 
-fn present(record: &Record, pid: i32) -> orlop_cgroups::Present {
+fn present(record: &Record, pid: Pid) -> orlop_cgroups::Present {
     Cgroup::present(record, pid, &cgroups_of(pid), |_| true).unwrap()
 }
 
@@ -19,7 +19,7 @@ fn a_process_is_found_in_its_cgroup_below_it_and_elsewhere() {
     for (name, layout) in layouts() {
         let sandbox = Sandbox::new(&layout);
         let child = shell(&sandbox.join().unwrap(), "exec sleep 100");
-        until(5, "the process is in the cgroup", || sandbox.processes().unwrap() == [child.pid()]);
+        until(5, "the process is in the cgroup", || sandbox.processes().unwrap().pids == [child.pid()]);
         let found = present(sandbox.record(), child.pid());
         assert!(found.moved.is_none(), "{name}: {:?}", found.moved);
         assert_eq!(found.cgroup.record(), sandbox.record(), "{name}");
@@ -39,7 +39,7 @@ fn a_process_is_found_in_its_cgroup_below_it_and_elsewhere() {
             }
             let found = present(&record, child.pid());
             assert_eq!(found.cgroup.record().paths, elsewhere.record().paths, "{name}");
-            assert_eq!(found.cgroup.processes().unwrap(), [child.pid()], "{name}");
+            assert_eq!(found.cgroup.processes().unwrap().pids, [child.pid()], "{name}");
             assert!(found.cgroup.record().made.is_empty(), "{name}: it is not ours to remove");
             assert_eq!(found.moved.unwrap().record().paths, elsewhere.record().paths, "{name}");
             assert_eq!(record.is_there().unwrap(), !gone, "{name}");
@@ -47,7 +47,7 @@ fn a_process_is_found_in_its_cgroup_below_it_and_elsewhere() {
         // Where others are too, the recorded one stays, if it is so wanted.
         let mut seen = Vec::new();
         let refused = Cgroup::present(&record, child.pid(), &cgroups_of(child.pid()), |processes| {
-            seen.push(processes.to_vec());
+            seen.push(processes.pids.clone());
             false
         });
         assert_eq!((refused.unwrap().cgroup.record(), seen.first()), (&record, Some(&vec![child.pid()])), "{name}");
@@ -65,14 +65,14 @@ fn one_hierarchy_may_be_left_alone() {
     let layout = Layout::detect().unwrap();
     let sandbox = Sandbox::new(&layout);
     let child = shell(&sandbox.join().unwrap(), "exec sleep 100");
-    until(5, "the process is in the cgroup", || sandbox.processes().unwrap() == [child.pid()]);
+    until(5, "the process is in the cgroup", || sandbox.processes().unwrap().pids == [child.pid()]);
     let pids = &layout.hierarchy("pids").expect("a v1 host has the pids hierarchy").mount;
     std::fs::write(format!("{pids}/cgroup.procs"), child.pid().to_string()).unwrap();
     std::fs::remove_dir(sandbox.record().path("pids").unwrap()).unwrap();
     let found = present(sandbox.record(), child.pid());
     assert_eq!(found.cgroup.record().path("pids"), Some(pids.as_str()));
     assert_eq!(found.cgroup.record().path("memory"), sandbox.record().path("memory"));
-    assert_eq!(found.moved.unwrap().record().paths.len(), 1);
+    assert_eq!(found.moved.unwrap().record().paths.iter().count(), 1);
     let second = shell(&found.cgroup.join().unwrap(), "exec sleep 100");
     until(5, "both are there", || sandbox.processes().unwrap().len() == 2);
     sandbox.kill_all().unwrap();
@@ -83,19 +83,20 @@ fn one_hierarchy_may_be_left_alone() {
 fn a_sub_cgroup_is_used_where_it_is() {
     for (name, layout) in layouts() {
         let sandbox = Sandbox::new(&layout);
-        let some = sandbox.record().paths.values().next_back().unwrap().clone();
+        let some = sandbox.record().paths.iter().last().unwrap().clone();
         std::fs::create_dir(format!("{some}/foo")).unwrap();
         let record = sandbox.sub(&[], "foo").unwrap().record().clone();
-        for (controller, path) in &record.paths {
-            let own = &sandbox.record().paths[controller];
+        for (path, own) in record.paths.iter().zip(sandbox.record().paths.iter()) {
             let expected = if *own == some { format!("{own}/foo") } else { own.clone() };
-            assert_eq!(*path, expected, "{name}: {controller}");
+            assert_eq!(*path, expected, "{name}");
         }
         let error = sandbox.sub(&[], "nowhere").unwrap_err();
         assert_eq!(error.kind(), orlop_cgroups::Kind::NotFound, "{name}");
         assert!(error.to_string().contains("adding pid of the new process to"), "{name}: {error}");
         // A controller that is named has to have it.
-        if let Some(controller) = sandbox.record().paths.iter().find(|(_, path)| **path != some).map(|(name, _)| name) {
+        if let Some(controller) =
+            sandbox.record().paths.v1.iter().find(|(_, path)| **path != some).map(|(name, _)| name)
+        {
             assert!(sandbox.sub(&[controller], "foo").is_err(), "{name}: {controller}");
         }
         // The neighbour's begins with the same letters.
@@ -120,7 +121,7 @@ fn rights_are_told_without_a_change() {
         if let Ok(sandbox) = made {
             assert!(Cgroup::rights(sandbox.record()).unwrap().is_granted(), "{name}");
             let controllers: usize = rights.hierarchies.iter().map(|one| one.controllers.len().max(1)).sum();
-            assert_eq!(controllers, sandbox.record().paths.len(), "{name}: {rights:?}");
+            assert_eq!(controllers, sandbox.record().paths.iter().count(), "{name}: {rights:?}");
         }
     }
 }

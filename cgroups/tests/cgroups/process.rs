@@ -5,11 +5,11 @@ use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use orlop_cgroups::Join;
+use orlop_cgroups::{Join, Pid};
 
 /// A child process, killed and reaped when dropped.
 pub(crate) struct Child {
-    pid: i32,
+    pid: Pid,
     status: Option<i32>,
 }
 
@@ -48,11 +48,11 @@ pub(crate) fn shell(join: &Join<'_>, script: &str) -> Child {
         // SAFETY: ends this process only.
         unsafe { libc::_exit(127) };
     }
-    Child { pid: i32::try_from(pid).unwrap(), status: None }
+    Child { pid: Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), status: None }
 }
 
 impl Child {
-    pub(crate) fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
@@ -61,7 +61,8 @@ impl Child {
         if self.status.is_none() {
             let mut status = 0;
             // SAFETY: `status` is one int that outlives the call.
-            if unsafe { libc::waitpid(self.pid, &raw mut status, libc::WNOHANG) } == self.pid {
+            if unsafe { libc::waitpid(self.pid.as_raw_pid(), &raw mut status, libc::WNOHANG) } == self.pid.as_raw_pid()
+            {
                 self.status = Some(if libc::WIFSIGNALED(status) {
                     128 + libc::WTERMSIG(status)
                 } else {
@@ -93,7 +94,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         if self.is_running() {
             // SAFETY: takes no pointers; the process is ours and not reaped, so the id is still its own.
-            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+            unsafe { libc::kill(self.pid.as_raw_pid(), libc::SIGKILL) };
             let end = Instant::now() + Duration::from_secs(10);
             while self.is_running() && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(2));

@@ -17,7 +17,7 @@ fn a_cgroup_with_processes_is_not_taken_over() {
         let error = Sandbox::try_at(&layout, &place).err().unwrap();
         assert_eq!(error.kind(), Kind::Busy, "{name}");
         assert!(error.to_string().contains("container's cgroup is not empty: 1 process(es) found"), "{name}: {error}");
-        assert_eq!(sandbox.processes().unwrap(), [child.pid()], "{name}: it still is where it was");
+        assert_eq!(sandbox.processes().unwrap().pids, [child.pid()], "{name}: it still is where it was");
     }
 }
 
@@ -41,7 +41,7 @@ fn a_frozen_parent_is_recognised() {
         let error = Sandbox::try_at(&layout, &format!("{place}/child")).err().unwrap();
         assert_eq!(error.kind(), Kind::Frozen, "{name}: {error}");
         assert!(error.to_string().contains("container's cgroup unexpectedly frozen"), "{name}: {error}");
-        for path in parent.record().paths.values() {
+        for path in parent.record().paths.iter() {
             assert!(!Path::new(&format!("{path}/child")).is_dir(), "{name}: left over");
         }
         parent.thaw().unwrap();
@@ -94,7 +94,7 @@ fn without_rights_and_limits_a_rootless_container_stays_where_it_is() {
     // A mount of which nothing is ours: every directory is refused.
     let spec = Spec { id: "orlop-test-nothing", rootless: true, ..Spec::default() };
     let mut record = Cgroup::plan(&layout, &spec).unwrap();
-    for path in record.paths.values_mut() {
+    for path in record.paths.iter_mut() {
         *path = format!("{}/orlop-test-nothing", layout.unified().unwrap());
     }
     let cgroup = Cgroup::create(record, &spec).unwrap();
@@ -141,7 +141,7 @@ fn no_bus_is_a_clear_error() {
     let spec = Spec { id: "orlop-test-bus", driver: Driver::Systemd, ..Spec::default() };
     let mut cgroup = Cgroup::create(Cgroup::plan(&layout, &spec).unwrap(), &spec).unwrap();
     assert!(cgroup.join().unwrap().attach);
-    let error = cgroup.attach(1).unwrap_err();
+    let error = cgroup.attach(orlop_cgroups::Pid::INIT).unwrap_err();
     assert_eq!(error.kind(), Kind::Bus, "{error}");
     assert!(error.to_string().contains("/run/systemd/private: No such file"), "{error}");
     assert!(error.hint().unwrap().contains("the cgroupfs driver does without it"), "{error}");

@@ -79,7 +79,7 @@ impl Sandbox {
     /// Makes a cgroup below it in every hierarchy, which processes can enter.
     pub(crate) fn make_sub(&self, name: &str) -> Cgroup {
         // Controllers that are mounted together have one directory.
-        let paths: std::collections::BTreeSet<&String> = self.record().paths.values().collect();
+        let paths: std::collections::BTreeSet<&String> = self.record().paths.iter().collect();
         for path in paths {
             std::fs::create_dir(format!("{path}/{name}")).unwrap();
             // A v1 cpuset wants its CPUs first.

@@ -49,7 +49,7 @@ fn a_scope_has_runcs_properties_and_limits() {
     assert!(sandbox.join().unwrap().attach);
     let child = outside("exec sleep 100");
     sandbox.attach(child.pid()).unwrap();
-    assert_eq!(sandbox.processes().unwrap(), [child.pid()]);
+    assert_eq!(sandbox.processes().unwrap().pids, [child.pid()]);
     let slice = if is_root() { "system.slice" } else { "user.slice" };
     let v2 = sandbox.record().is_v2();
     let main = sandbox.record().path("memory").unwrap().to_owned();
@@ -127,7 +127,7 @@ fn a_scope_has_runcs_properties_and_limits() {
     drop(child);
     sandbox.remove().unwrap();
     until(10, "the scope is gone", || show(&unit.name, "ActiveState") == "inactive");
-    for path in sandbox.record().paths.values() {
+    for path in sandbox.record().paths.iter() {
         assert!(!std::path::Path::new(path).exists_dir(), "{path}");
     }
 }
@@ -155,7 +155,7 @@ fn scopes_lie_in_the_slice_they_name() {
     let child = outside("exec sleep 100");
     sandbox.attach(child.pid()).unwrap();
     assert!(sandbox.record().path("memory").unwrap().ends_with(&format!("/{slice}/cri-{id}.scope")));
-    assert_eq!(sandbox.processes().unwrap(), [child.pid()]);
+    assert_eq!(sandbox.processes().unwrap().pids, [child.pid()]);
     // An exec goes in beside it.
     let text = serde_json::to_string(sandbox.record()).unwrap();
     let mut opened = Cgroup::open(serde_json::from_str(&text).unwrap());
@@ -167,8 +167,8 @@ fn scopes_lie_in_the_slice_they_name() {
         shell(&opened.join().unwrap(), "exec sleep 100")
     };
     let mut both = [child.pid(), second.pid()];
-    both.sort_unstable();
-    assert_eq!(opened.processes().unwrap(), both);
+    both.sort_unstable_by_key(|pid| pid.as_raw_pid());
+    assert_eq!(opened.processes().unwrap().pids, both);
     sandbox.freeze().unwrap();
     assert!(opened.is_frozen().unwrap());
     sandbox.thaw().unwrap();
@@ -223,14 +223,14 @@ fn a_subgroup_below_the_scope_is_the_containers() {
         shell(&payload.join().unwrap(), "exec sleep 100")
     };
     let mut both = [child.pid(), second.pid()];
-    both.sort_unstable();
-    assert_eq!(sandbox.processes().unwrap(), both);
-    assert_eq!(payload.processes().unwrap(), both);
+    both.sort_unstable_by_key(|pid| pid.as_raw_pid());
+    assert_eq!(sandbox.processes().unwrap().pids, both);
+    assert_eq!(payload.processes().unwrap().pids, both);
     sandbox.kill_all().unwrap();
     drop((child, second));
     sandbox.remove().unwrap();
     until(10, "the scope is gone", || show(&unit.name, "ActiveState") == "inactive");
-    assert!(!std::path::Path::new(&sandbox.record().paths[""]).exists_dir());
+    assert!(!std::path::Path::new(sandbox.record().paths.unified.as_ref().unwrap()).exists_dir());
 }
 
 fn scope_error(path: Option<&str>, id: &str) -> orlop_cgroups::Error {
@@ -361,7 +361,7 @@ fn a_delegated_cgroup_belongs_to_its_owner() {
     let owner = orlop_cgroups::Owner { uid: 1234, gid: Some(1235) };
     let spec = Spec { id: "c", cgroups_path: Some(&path), owner: Some(owner), ..Spec::default() };
     let sandbox = Sandbox::of(&layout, &spec).unwrap();
-    let dir = &sandbox.record().paths[""];
+    let dir = sandbox.record().paths.unified.as_ref().unwrap();
     for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
         let metadata = std::fs::metadata(format!("{dir}/{file}")).unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), (1234, 1235), "{file}");

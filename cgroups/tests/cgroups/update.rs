@@ -8,7 +8,7 @@ use crate::sandbox::{Sandbox, layouts, resources};
 
 /// The limits of memory, processes and CPU as the kernel has them.
 fn state(sandbox: &Sandbox) -> Vec<String> {
-    let v1 = sandbox.record().paths.contains_key("memory");
+    let v1 = sandbox.record().paths.v1.contains_key("memory");
     let files: &[(&str, &str)] = if v1 {
         &[
             ("memory", "memory.limit_in_bytes"),
@@ -68,7 +68,7 @@ fn limits_go_up_and_down_in_whatever_order_the_kernel_wants() {
         for step in steps {
             sandbox.update(&resources(step)).unwrap_or_else(|error| panic!("{name}: {step}: {error}"));
         }
-        if sandbox.record().paths.contains_key("cpu") {
+        if sandbox.record().paths.v1.contains_key("cpu") {
             assert_eq!(sandbox.read("cpu", "cpu.cfs_period_us"), "20000", "{name}");
         } else {
             assert_eq!(sandbox.read("", "cpu.max"), "max 20000", "{name}");
@@ -119,7 +119,7 @@ fn a_limit_per_device_is_taken_back_for_that_device_alone() {
             )
         };
         sandbox.update(&resources(&json(1_048_576, "0"))).unwrap();
-        let v1 = sandbox.record().paths.contains_key("blkio");
+        let v1 = sandbox.record().paths.v1.contains_key("blkio");
         let (controller, file) = if v1 { ("blkio", "blkio.throttle.read_bps_device") } else { ("", "io.max") };
         let before = sandbox.read(controller, file);
         assert!(before.contains("1048576"), "{name}: {before}");

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rustix::process::Pid;
+
 use crate::base::error::{Error, Kind, Result};
 use crate::base::step::Step;
 
@@ -49,20 +51,42 @@ impl fmt::Display for ContainerId {
 }
 
 /// A process id as the caller's pid namespace numbers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPid(i32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HostPid(Pid);
 
 impl HostPid {
     /// A pid; `None` unless it is positive, so that it can never mean a process group or "any child".
     #[must_use]
     pub fn new(pid: i32) -> Option<Self> {
-        (pid > 0).then_some(Self(pid))
+        if pid > 0 { Pid::from_raw(pid).map(Self) } else { None }
     }
 
     /// The number.
     #[must_use]
     pub fn get(self) -> i32 {
+        self.0.as_raw_pid()
+    }
+
+    /// As control groups name it.
+    pub(crate) fn of_member(pid: Pid) -> Self {
+        Self(pid)
+    }
+
+    /// As system calls and control groups take it.
+    pub(crate) fn as_pid(self) -> Pid {
         self.0
+    }
+}
+
+impl PartialOrd for HostPid {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for HostPid {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.get().cmp(&other.get())
     }
 }
 

@@ -62,25 +62,30 @@ const NAMES: [(&str, i32); 36] = [
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Signal(i32);
+pub struct Signal(orlop_cgroups::Signal);
 
 impl Signal {
     /// SIGKILL.
-    pub const KILL: Self = Self(libc::SIGKILL);
+    pub const KILL: Self = Self(orlop_cgroups::Signal::KILL);
     /// SIGTERM.
-    pub const TERM: Self = Self(libc::SIGTERM);
+    pub const TERM: Self = Self(orlop_cgroups::Signal::TERM);
 
     /// The signal with this number.
     ///
     /// # Errors
     /// [`Kind::InvalidArgument`] unless it is from 0 to 64.
     pub fn new(number: i32) -> Result<Self> {
-        if (0..=RTMAX).contains(&number) { Ok(Self(number)) } else { Err(unknown(&number.to_string())) }
+        orlop_cgroups::Signal::new(number).map(Self).ok_or_else(|| unknown(&number.to_string()))
     }
 
     /// Its number.
     #[must_use]
     pub fn number(self) -> i32 {
+        self.0.number()
+    }
+
+    /// As control groups send it.
+    pub(crate) fn as_cgroups(self) -> orlop_cgroups::Signal {
         self.0
     }
 }
@@ -107,16 +112,17 @@ impl FromStr for Signal {
         } else {
             NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
         };
-        number.map(Self).ok_or_else(|| unknown(text))
+        number.and_then(orlop_cgroups::Signal::new).map(Self).ok_or_else(|| unknown(text))
     }
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.iter().find(|(_, number)| *number == self.0) {
+        let number = self.number();
+        match NAMES.iter().find(|(_, known)| *known == number) {
             Some((name, _)) => write!(f, "SIG{name}"),
-            None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
-            None => write!(f, "{}", self.0),
+            None if number > RTMIN => write!(f, "SIGRTMIN+{}", number - RTMIN),
+            None => write!(f, "{number}"),
         }
     }
 }

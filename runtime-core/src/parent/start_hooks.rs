@@ -46,7 +46,7 @@ impl AsCommand<'_> {
             || Error::new(Kind::System, Step::RunHook).with_reason("the hook's process went on out of turn");
         let Event::Waits(Sync::Ready) = hook.next(plan)? else { return Err(out_of_turn()) };
         if let Some(cgroup) = attach {
-            cgroup.attach(hook.pid().get()).map_err(|error| Error::cgroup(&error))?;
+            cgroup.attach(hook.pid().as_pid()).map_err(|error| Error::cgroup(&error))?;
         }
         hook.answer()?;
         if plan.seccomp_listener {

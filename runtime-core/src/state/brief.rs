@@ -81,8 +81,8 @@ impl Store {
     fn brief_of_wire(&self, id: &ContainerId, wire: Wire<Cgroup, IgnoredAny>, source: OwnedFd) -> Brief<'_> {
         let init = wire.init();
         let cgroup = wire.cgroup.map(|cgroup| {
-            let paths = [("freezer", cgroup.paths.freezer), ("", cgroup.paths.unified)];
-            let paths = paths.into_iter().filter_map(|(name, path)| Some((name.to_owned(), path?))).collect();
+            let v1 = cgroup.paths.freezer.map(|path| ("freezer".to_owned(), path)).into_iter().collect();
+            let paths = orlop_cgroups::Paths { v1, unified: cgroup.paths.unified };
             orlop_cgroups::Record { paths, ..orlop_cgroups::Record::default() }
         });
         Brief {

@@ -60,7 +60,7 @@ fn full_record(id: &ContainerId) -> Record {
             NamespaceRecord { kind: "network".into(), path: Some("/var/run/netns/x".into()) },
         ],
         cgroup: Some(orlop_cgroups::Record {
-            paths: [(String::new(), "/sys/fs/cgroup/x".to_owned())].into(),
+            paths: orlop_cgroups::Paths { unified: Some("/sys/fs/cgroup/x".to_owned()), ..Default::default() },
             ..orlop_cgroups::Record::default()
         }),
         intel_rdt: Some(IntelRdtRecord { path: "/sys/fs/resctrl/x".into(), monitoring_path: None, owned: true }),

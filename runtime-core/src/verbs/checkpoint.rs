@@ -232,8 +232,8 @@ impl Saving<'_> {
     /// By which CRIU stops all processes at once; without, it stops one after the other.
     fn freezer(&self) -> Option<&str> {
         let cgroup = self.record.cgroup.as_ref()?;
-        let unified = || cgroup.paths.get("").filter(|_| cgroup.is_v2());
-        cgroup.paths.get("freezer").or_else(unified).map(String::as_str)
+        let unified = || cgroup.paths.unified.as_ref().filter(|_| cgroup.is_v2());
+        cgroup.paths.v1.get("freezer").or_else(unified).map(String::as_str)
     }
 
     /// A network or pid namespace that the container has joined is not saved: it has to be there again for the restore.

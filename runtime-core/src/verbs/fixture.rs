@@ -107,12 +107,12 @@ pub(crate) struct OwnCgroup(pub(crate) orlop_cgroups::Cgroup);
 impl OwnCgroup {
     /// Puts a process of the test into it.
     pub(crate) fn take(&mut self, sleeper: &Sleeper) {
-        self.0.attach(i32::try_from(sleeper.0.id()).unwrap()).unwrap();
+        self.0.attach(orlop_cgroups::Pid::from_child(&sleeper.0)).unwrap();
     }
 
     /// Whether a directory of it is left.
     pub(crate) fn is_there(&self) -> bool {
-        self.0.record().paths.values().any(|path| std::path::Path::new(path).exists())
+        self.0.record().paths.iter().any(|path| std::path::Path::new(path).exists())
     }
 }
 

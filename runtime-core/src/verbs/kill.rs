@@ -94,7 +94,7 @@ fn signal_all(record: &Record, signal: Signal) -> Result<()> {
         None => true,
     };
     if !cgroups.is_empty() {
-        cgroup::each(&cgroups, |cgroup| cgroup.kill(signal.number()))?;
+        cgroup::each(&cgroups, |cgroup| cgroup.kill(signal.as_cgroups()))?;
     }
     match init.filter(|_| !with_others) {
         Some(init) => match pidfd::send_signal(init.as_fd(), signal.number()) {

@@ -159,7 +159,7 @@ fn decide(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Resul
     }
     let (mut cgroup_paths, writes) = match &prepared.cgroup {
         Some(planned) => {
-            let paths = planned.record.paths.values().cloned().collect();
+            let paths = planned.record.paths.iter().cloned().collect();
             (paths, cgroup::writes(planned, &config, prepared.host.cgroups_optional)?)
         }
         None => (Vec::new(), Vec::new()),

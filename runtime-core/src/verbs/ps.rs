@@ -13,11 +13,12 @@ pub fn ps(runtime: &Runtime, id: &ContainerId) -> Result<Vec<HostPid>> {
     let entry = Store::find(runtime, id)?;
     let mut all = std::collections::BTreeSet::new();
     for cgroup in cgroup::all(&entry.record)? {
-        all.extend(cgroup.processes().map_err(|error| Error::cgroup(&error))?);
+        let members = cgroup.processes().map_err(|error| Error::cgroup(&error))?;
+        all.extend(members.pids.into_iter().map(HostPid::of_member));
     }
     if all.is_empty() {
         let alive = liveness::facts(&entry)?.init.is_some();
         return Ok(entry.record.init.filter(|_| alive).map(|init| init.pid).into_iter().collect());
     }
-    Ok(all.into_iter().filter_map(HostPid::new).collect())
+    Ok(all.into_iter().collect())
 }

@@ -438,8 +438,7 @@ impl<'r> Restoring<'r> {
         let rights = criu::Rights { config: self.config, filtered };
         let procfs = Procfs::open()?;
         let all = self.cgroup.as_ref().map(ContainerCgroup::processes).transpose()?.unwrap_or_default();
-        let all = all.into_iter().filter_map(HostPid::new);
-        let mut all: Vec<HostPid> = all.filter(|pid| !self.is_criu(&procfs, *pid)).collect();
+        let mut all: Vec<HostPid> = all.into_iter().filter(|pid| !self.is_criu(&procfs, *pid)).collect();
         if !all.contains(pid) {
             all.push(*pid);
         }
@@ -488,8 +487,7 @@ impl<'r> Restoring<'r> {
     fn undo(mut self, error: Error) -> Error {
         let mut error = error.after(std::mem::take(&mut self.prepared.warnings));
         let processes = self.cgroup.as_ref().map(ContainerCgroup::processes).and_then(Result::ok).unwrap_or_default();
-        let children: Vec<OwnedFd> =
-            processes.into_iter().filter_map(HostPid::new).filter_map(|pid| pidfd::open(pid).ok()).collect();
+        let children: Vec<OwnedFd> = processes.into_iter().filter_map(|pid| pidfd::open(pid).ok()).collect();
         if let Some((_, init)) = &self.init {
             pidfd::send_signal(init.as_fd(), libc::SIGKILL).ok();
         }

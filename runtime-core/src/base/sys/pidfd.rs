@@ -17,8 +17,7 @@ const PID_FS_MAGIC: i64 = 0x5049_4446;
 
 /// `pidfd_open(2)`, Linux 5.3. The fd is close-on-exec by itself.
 pub(crate) fn open(pid: HostPid) -> nix::Result<OwnedFd> {
-    let pid = rustix::process::Pid::from_raw(pid.get()).ok_or(Errno::ESRCH)?;
-    rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(errno)
+    rustix::process::pidfd_open(pid.as_pid(), PidfdFlags::empty()).map_err(errno)
 }
 
 /// `pidfd_send_signal(2)`, Linux 5.1. Signal 0 only asks, which rustix cannot say, nor a real-time signal.

@@ -154,10 +154,10 @@ fn delegated_owner(config: &Config<'_>) -> Option<Owner> {
 impl PlannedCgroup {
     /// How a process will get in: known before the cgroup exists.
     pub(crate) fn join(&self) -> JoinCgroup {
-        let by_itself = |name: &str| self.record.driver == Driver::Cgroupfs && self.record.paths.contains_key(name);
+        let by_itself = |name: &str| self.record.driver == Driver::Cgroupfs && self.record.paths.v1.contains_key(name);
         JoinCgroup {
             attach: self.record.driver == Driver::Systemd,
-            tasks: self.record.driver == Driver::Cgroupfs && self.record.paths.keys().any(|name| !name.is_empty()),
+            tasks: self.record.driver == Driver::Cgroupfs && !self.record.paths.v1.is_empty(),
             late: by_itself("cpuset") || by_itself("devices"),
         }
     }
@@ -188,16 +188,10 @@ pub(crate) fn cgroup_mounts(record: Option<&orlop_cgroups::Record>, config: &Con
 fn shown(layout: &Layout, record: &orlop_cgroups::Record) -> CgroupMounts {
     // Without root's rights the container may have no cgroup of its own: it then sees where the hierarchies begin.
     let nowhere = record.rootless && record.driver == Driver::Cgroupfs;
-    let path_of = |name: &str| {
-        let own = record.paths.get(name).filter(|_| !nowhere).cloned();
-        own.or_else(|| match name {
-            "" => layout.unified().map(str::to_owned),
-            name => layout.hierarchy(name).map(|hierarchy| hierarchy.mount.clone()),
-        })
-        .unwrap_or_default()
-    };
+    let own = |path: Option<&String>, mount: &str| path.filter(|_| !nowhere).map_or(mount, String::as_str).to_owned();
+    let unified = layout.unified().map(|mount| own(record.paths.unified.as_ref(), mount));
     if layout.version() == Version::V2 {
-        return CgroupMounts::Unified(path_of(""));
+        return CgroupMounts::Unified(unified.unwrap_or_default());
     }
     let mut hierarchies: Vec<Hierarchy> = layout
         .hierarchies()
@@ -208,20 +202,18 @@ fn shown(layout: &Layout, record: &orlop_cgroups::Record) -> CgroupMounts {
                 hierarchy.controllers.iter().filter(|controller| **controller != name && !controller.contains('='));
             Hierarchy {
                 options: hierarchy.controllers.clone(),
-                path: hierarchy.controllers.first().map_or_else(String::new, |first| path_of(first)),
+                path: own(hierarchy.controllers.first().and_then(|name| record.paths.v1.get(name)), &hierarchy.mount),
                 links: links.cloned().collect(),
                 name,
             }
         })
         .collect();
-    if layout.unified().is_some() {
-        hierarchies.push(Hierarchy {
-            name: "unified".into(),
-            options: Vec::new(),
-            path: path_of(""),
-            links: Vec::new(),
-        });
-    }
+    hierarchies.extend(unified.map(|path| Hierarchy {
+        name: "unified".into(),
+        options: Vec::new(),
+        path,
+        links: Vec::new(),
+    }));
     CgroupMounts::Separate(hierarchies)
 }
 
@@ -254,7 +246,7 @@ impl ContainerCgroup {
 
     /// How many hierarchies of v1 the init enters by itself at most.
     pub(crate) fn hierarchies(&self) -> usize {
-        self.cgroup.record().paths.keys().filter(|name| !name.is_empty()).count()
+        self.cgroup.record().paths.v1.len()
     }
 
     /// Makes the directories that the init needs only later.
@@ -293,19 +285,20 @@ impl ContainerCgroup {
     }
 
     pub(crate) fn attach(&mut self, pid: HostPid) -> Result<()> {
-        self.cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))
+        self.cgroup.attach(pid.as_pid()).map_err(|error| Error::cgroup(&error))
     }
 
     /// Moves the init into the cgroup below this one that the config's annotation names; see [`Cgroup::enter_payload`].
     pub(crate) fn enter_payload(&self, pid: HostPid) -> Result<()> {
         self.cgroup
-            .enter_payload(pid.get())
+            .enter_payload(pid.as_pid())
             .map_err(|error| Error::cgroup(&error).with_field(format!("/annotations/{DELEGATE_CGROUP}")))
     }
 
     #[cfg(feature = "criu")]
-    pub(crate) fn processes(&self) -> Result<Vec<i32>> {
-        self.cgroup.processes().map_err(|error| Error::cgroup(&error))
+    pub(crate) fn processes(&self) -> Result<Vec<HostPid>> {
+        let members = self.cgroup.processes().map_err(|error| Error::cgroup(&error))?;
+        Ok(members.pids.into_iter().map(HostPid::of_member).collect())
     }
 
     pub(crate) fn record(&self) -> &orlop_cgroups::Record {

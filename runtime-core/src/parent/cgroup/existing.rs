@@ -83,17 +83,17 @@ pub(crate) fn kill_unfinished(cgroup: &Cgroup) -> Result<()> {
 /// else was put into that very cgroup. Other processes below are another container's, which somebody has nested in it.
 pub(crate) fn kill_stragglers(cgroup: &Cgroup) -> Result<()> {
     let own = cgroup.own_processes().map_err(|error| Error::cgroup(&error))?;
-    kill_those(cgroup, |procfs, pid| Ok(own.contains(&pid.get()) || is_init_program(procfs, pid)?))?;
+    kill_those(cgroup, |procfs, pid| Ok(own.contains(pid.as_pid()) || is_init_program(procfs, pid)?))?;
     cgroup.release_killed().map_err(|error| Error::cgroup(&error))
 }
 
 fn kill_those(cgroup: &Cgroup, wanted: impl Fn(&Procfs, HostPid) -> nix::Result<bool>) -> Result<()> {
-    let pids = cgroup.processes().map_err(|error| Error::cgroup(&error))?;
-    if pids.is_empty() {
+    let members = cgroup.processes().map_err(|error| Error::cgroup(&error))?;
+    if members.is_empty() {
         return Ok(());
     }
     let procfs = Procfs::open()?;
-    for pid in pids.into_iter().filter_map(HostPid::new) {
+    for pid in members.pids.into_iter().map(HostPid::of_member) {
         let failed = |errno: Errno| Error::os(Step::Signal, errno as i32).with_object(format!("process {pid}"));
         // The pidfd first: what is then looked up by pid is the same process, or the signal goes nowhere.
         let process = match pidfd::open(pid) {

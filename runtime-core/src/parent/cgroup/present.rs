@@ -1,7 +1,7 @@
 //! A container's control groups where its processes are now. The state file says where they were put; a container that may write the
 //! cgroup file systems can have moved itself since then, and its old control groups can be gone.
 
-use orlop_cgroups::{Cgroup, Present};
+use orlop_cgroups::{Cgroup, Members, Present};
 
 use super::existing;
 use crate::base::procfs::Procfs;
@@ -13,7 +13,7 @@ pub(crate) fn of_init(record: &Record) -> Result<Option<Cgroup>> {
     let Some(recorded) = &record.cgroup else { return Ok(None) };
     let Some(init) = record.init else { return Ok(existing::open(record)) };
     let now = Procfs::open()?.process_cgroups(init.pid)?;
-    let found = Cgroup::present(recorded, init.pid.get(), &now, |_| true).map_err(|error| Error::cgroup(&error))?;
+    let found = Cgroup::present(recorded, init.pid.as_pid(), &now, |_| true).map_err(|error| Error::cgroup(&error))?;
     Ok(Some(found.cgroup))
 }
 
@@ -24,10 +24,10 @@ pub(crate) fn beside_init(record: &Record, cgroup: &Cgroup) -> Result<Cgroup> {
     if let Some(init) = record.init
         && let Some(dir) = Procfs::open()?
             .process_cgroups(init.pid)?
-            .unified_dir(&mount, init.pid.get())
+            .unified_dir(&mount, init.pid.as_pid())
             .map_err(|error| Error::cgroup(&error))?
     {
-        beside.paths.insert(String::new(), dir);
+        beside.paths.unified = Some(dir);
     }
     beside.made.clear();
     Ok(Cgroup::open(beside))
@@ -88,12 +88,12 @@ fn is_frozen_elsewhere(cgroup: &orlop_cgroups::Record, init: HostPid) -> Result<
         Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(false),
         Err(error) => return Err(error),
     };
-    Cgroup::present(cgroup, init.get(), &now, |_| true)
+    Cgroup::present(cgroup, init.as_pid(), &now, |_| true)
         .and_then(|found| found.cgroup.record().is_paused())
         .map_err(|error| Error::cgroup(&error))
 }
 
-fn look(record: &Record, accept: fn(&Procfs, Members<'_>) -> bool) -> Result<Option<Present>> {
+fn look(record: &Record, accept: fn(&Procfs, Beside<'_>) -> bool) -> Result<Option<Present>> {
     let Some(recorded) = &record.cgroup else { return Ok(None) };
     let unmoved = || Ok(Some(Present { cgroup: Cgroup::open(recorded.clone()), moved: None }));
     let Some(init) = record.init else { return unmoved() };
@@ -109,25 +109,25 @@ fn look(record: &Record, accept: fn(&Procfs, Members<'_>) -> bool) -> Result<Opt
         return unmoved();
     }
     let own_namespace = record.has_own_pid_namespace();
-    let accept = |pids: &[i32]| accept(&procfs, Members { init: init.pid, own_namespace, pids });
-    Cgroup::present(recorded, init.pid.get(), &now, accept).map(Some).map_err(|error| Error::cgroup(&error))
+    let accept = |members: &Members| accept(&procfs, Beside { init: init.pid, own_namespace, members });
+    Cgroup::present(recorded, init.pid.as_pid(), &now, accept).map(Some).map_err(|error| Error::cgroup(&error))
 }
 
 /// The processes of a cgroup that the init of a container is in.
-struct Members<'m> {
+struct Beside<'m> {
     init: HostPid,
     own_namespace: bool,
-    pids: &'m [i32],
+    members: &'m Members,
 }
 
 /// Whether all of them are the container's: in its pid namespace, or descendants of what is.
-fn is_alone(procfs: &Procfs, members: Members<'_>) -> bool {
+fn is_alone(procfs: &Procfs, beside: Beside<'_>) -> bool {
     let namespace = |pid| procfs.pid_namespace(pid).ok();
-    let own = namespace(members.init).filter(|_| members.own_namespace);
-    let is_inside = |pid| pid == members.init || (own.is_some() && namespace(pid) == own);
+    let own = namespace(beside.init).filter(|_| beside.own_namespace);
+    let is_inside = |pid| pid == beside.init || (own.is_some() && namespace(pid) == own);
     // One that ends while it is looked at is nobody's.
-    let is_ours = |pid: i32| {
-        let mut pid = HostPid::new(pid);
+    let is_ours = |pid: HostPid| {
+        let mut pid = Some(pid);
         // Deeper than any tree of processes that is not made to be deep: such a one is not ours to judge.
         for _ in 0..64 {
             match pid {
@@ -142,13 +142,14 @@ fn is_alone(procfs: &Procfs, members: Members<'_>) -> bool {
         }
         false
     };
-    members.pids.iter().all(|pid| is_ours(*pid))
+    let Members { pids, hidden } = beside.members;
+    *hidden == 0 && pids.iter().all(|pid| is_ours(HostPid::of_member(*pid)))
 }
 
 /// Whether a process is in one of several control groups.
 pub(crate) fn hold(cgroups: &[Cgroup], pid: HostPid) -> Result<bool> {
     for cgroup in cgroups {
-        if cgroup.processes().map_err(|error| Error::cgroup(&error))?.contains(&pid.get()) {
+        if cgroup.processes().map_err(|error| Error::cgroup(&error))?.contains(pid.as_pid()) {
             return Ok(true);
         }
     }

@@ -40,14 +40,15 @@ pub(super) fn value_path(record: &Record, write: &HostWrite) -> Option<String> {
     let (controller, _) = write.file.split_once('.')?;
     let is_number = |word: &str| word == "max" || word.parse::<i64>().is_ok();
     let is_plain = matches!(controller, "memory" | "pids" | "cpu") && write.value.split(' ').all(is_number);
-    let directory = record.paths.get(controller).or_else(|| record.paths.get(""))?;
+    let directory = record.path(controller)?;
     is_plain.then(|| format!("{directory}/{}", write.file))
 }
 
 /// The container's control groups: of which controllers, and where.
 pub(super) fn directories(record: &Record) -> impl Iterator<Item = (&str, String)> {
-    record.paths.iter().map(|(name, path)| match &record.payload {
-        Some(payload) if name.is_empty() => (name.as_str(), format!("{path}/{payload}")),
-        _ => (name.as_str(), path.clone()),
-    })
+    let unified = record.paths.unified.iter().map(|path| match &record.payload {
+        Some(payload) => ("", format!("{path}/{payload}")),
+        None => ("", path.clone()),
+    });
+    unified.chain(record.paths.v1.iter().map(|(name, path)| (name.as_str(), path.clone())))
 }

@@ -70,7 +70,7 @@ fn execute_noting(
     let home = home(&process, pid);
     let cgroup = cgroup_to_join(&entry.record, &options.sub_cgroups)?;
     let joins_later = paused || cgroup.is_none();
-    let has_tasks = cgroup.as_ref().is_some_and(|cgroup| cgroup.record().paths.keys().any(|name| !name.is_empty()));
+    let has_tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
     let plan_options = PlanOptions {
         bundle: Path::new(&entry.record.bundle),
         no_pivot: false,
@@ -191,7 +191,7 @@ fn cgroup_to_join(record: &Record, below: &[SubCgroup]) -> Result<Option<Cgroup>
 
 /// A cgroup that was asked for has controllers enabled for those below it, and so can have no process itself.
 fn not_for_processes(cgroup: &Cgroup) -> Error {
-    let path = cgroup.record().paths.get("").map_or("", String::as_str);
+    let path = cgroup.record().paths.unified.as_deref().unwrap_or_default();
     Error::os(Step::Cgroup, libc::EBUSY)
         .with_object(format!("adding pid of the new process to cgroups {path}"))
         .with_reason("its controllers are enabled for the cgroups below it, so processes can only be in those")
@@ -276,7 +276,7 @@ impl Exec<'_> {
         if self.attach
             && let Some(cgroup) = &mut self.cgroup
         {
-            cgroup.attach(pid.get()).map_err(|error| Error::cgroup(&error))?;
+            cgroup.attach(pid.as_pid()).map_err(|error| Error::cgroup(&error))?;
         }
         child.answer()?;
         if self.plan.seccomp_listener {

@@ -139,7 +139,10 @@ impl FromStr for SubCgroup {
     /// Reads `PATH` or `CONTROLLER[,CONTROLLER]:PATH`. Whether there is such a cgroup is seen when it is used.
     fn from_str(text: &str) -> Result<Self> {
         let (controllers, path) = match text.split_once(':') {
-            Some((controllers, path)) => (controllers.split(',').map(str::to_owned).collect(), path),
+            Some((controllers, path)) => {
+                let named = controllers.split(',').filter(|name| !name.is_empty());
+                (named.map(str::to_owned).collect(), path)
+            }
             None => (Vec::new(), text),
         };
         Ok(Self { controllers, path: path.to_owned() })

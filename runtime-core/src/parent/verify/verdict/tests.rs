@@ -77,8 +77,8 @@ fn good() -> Facts {
 
 fn record() -> Record {
     let mut record = Record::default();
-    record.paths.insert("memory".into(), "/cg/memory/c".into());
-    record.paths.insert(String::new(), "/cg/unified/c".into());
+    record.paths.v1.insert("memory".into(), "/cg/memory/c".into());
+    record.paths.unified = Some("/cg/unified/c".into());
     record
 }
 
