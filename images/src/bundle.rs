@@ -25,6 +25,7 @@ pub use user::{ReadFile, User, look_up};
 
 use crate::base::{Dir, Result};
 use crate::snapshot::Snapshot;
+use crate::userns::IdMaps;
 
 /// The root file system of the container to be, as far as a config depends on what is in it.
 pub trait Root {
@@ -61,26 +62,6 @@ pub enum Network {
     Host,
     /// A namespace that is there already.
     Path(PathBuf),
-}
-
-/// A range of ids: inside, outside, how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdRange {
-    /// The first in the container.
-    pub container: u32,
-    /// The first on the host.
-    pub host: u32,
-    /// How many.
-    pub size: u32,
-}
-
-/// The ids of a user namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IdMaps {
-    /// Users.
-    pub uids: Vec<IdRange>,
-    /// Groups.
-    pub gids: Vec<IdRange>,
 }
 
 /// Where a bundle is made, and of what.

@@ -10,6 +10,7 @@ mod man;
 mod output;
 mod parse;
 mod progress;
+mod rootless;
 mod session;
 mod signal;
 mod supervisor;
@@ -31,7 +32,8 @@ use table::Command;
 pub(crate) fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "a program with the standard library's start")]
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    ExitCode::from(supervisor::dispatch(&words).unwrap_or_else(|| dispatch(&words)))
+    let own = supervisor::dispatch(&words).or_else(|| rootless::dispatch(&words, dispatch));
+    ExitCode::from(own.unwrap_or_else(|| dispatch(&words)))
 }
 
 fn dispatch(words: &[OsString]) -> u8 {
@@ -60,6 +62,9 @@ fn topic(name: Option<&OsString>) -> Result<(), Failure> {
     }
 }
 
+/// The commands that read or remove files of containers and layers: an ordinary user may do that in a user namespace only.
+const IN_USER_NAMESPACE: [&str; 3] = ["commit", "diff", "prune"];
+
 fn find(name: &OsString) -> Result<(Command, commands::Run), Failure> {
     let text = name.to_string_lossy();
     commands::find(&text).ok_or_else(|| {
@@ -80,6 +85,9 @@ fn command(global: &Args, name: &OsString, words: &[OsString]) -> u8 {
         }
         let session = Session::new(global)?;
         global.all_read()?;
+        if rootless::is_rootless() && IN_USER_NAMESPACE.contains(&command.name()) {
+            return rootless::whole(&session, command.name(), words);
+        }
         run(&session, &args)
     });
     done.unwrap_or_else(|failure| match report(Some(command), &failure) {
@@ -93,6 +101,8 @@ fn command(global: &Args, name: &OsString, words: &[OsString]) -> u8 {
 fn report(command: Option<Command>, failure: &Failure) -> u8 {
     let name = command.map(|command| format!(" {}", command.name())).unwrap_or_default();
     let hint = if failure.is_usage() { format!(" (see orlop image{name} --help)") } else { String::new() };
-    output::complain(&format!("orlop image{name}: {failure}{hint}"));
+    if !failure.is_told() {
+        output::complain(&format!("orlop image{name}: {failure}{hint}"));
+    }
     failure.status()
 }

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `cli` (of the program) | one file per command: arguments, printing | everything |
 //! | [`supervise`] | containers: their records, start, watcher and log | `base`, `layer`, `network`, `snapshot`, the runtime |
-//! | [`bundle`] | an image's config as a runtime-spec config | `base`, `model`, `snapshot` |
+//! | [`bundle`] | an image's config as a runtime-spec config | `base`, `userns`, `model`, `snapshot` |
 //! | [`network`] | bridges, addresses, published ports; knows nothing of images | `base` |
 //! | [`snapshot`] | root file systems out of layers | `base`, `model`, `layer` |
 //! | [`layer`] | decompression, tar, the confined unpacker | `base`, `model` |
@@ -18,6 +18,7 @@
 //! | [`registry`] | the protocol of registries; hands bytes on, keeps nothing | `base`, `reference`, `model` |
 //! | [`model`] | manifests, indexes, configs, platforms, as checked types | `base`, `reference` |
 //! | [`reference`](mod@reference) | names of images, as Docker writes them | `base` |
+//! | [`userns`] | the user namespace of an ordinary user | `base` |
 //! | [`base`] | errors, digests, progress, cancellation | |
 //!
 //! What joins a registry and the store (`pull`, `push`) lies in [`transfer`], above both; what joins files and the store
@@ -35,6 +36,7 @@ pub mod snapshot;
 pub mod store;
 pub mod supervise;
 pub mod transfer;
+pub mod userns;
 
 pub use base::{Cancel, Digest, Error, Event, Hasher, Kind, Progress, Quiet, Result, Step};
 pub use model::{Compression, Descriptor, Image, Layer, Platform};

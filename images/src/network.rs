@@ -14,6 +14,7 @@ mod forward;
 mod hosts;
 mod link;
 mod netlink;
+pub mod pasta;
 mod port;
 mod subnet;
 

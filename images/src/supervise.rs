@@ -28,7 +28,7 @@ use rustix::fs::Mode;
 
 use crate::base::{Cancel, Digest, Dir, Error, Kind, Lock, Result, Step};
 use crate::layer::remove_directory;
-use crate::network::{Forwarder, Networks};
+use crate::network::{Forwarder, Networks, pasta};
 use crate::snapshot::Snapshots;
 
 pub use launch::{Streams, exit_status};
@@ -45,7 +45,15 @@ pub struct Containers {
     dir: Dir,
     snapshots: Snapshots,
     runtime: Runtime,
+    remover: Option<Remover>,
 }
+
+/// Removes the files of the container of that name below a state directory, where this process may not: an ordinary user's
+/// containers have files of ids that are the user's in a user namespace only.
+pub type Remover = fn(&Path, &str) -> Result<()>;
+
+/// The file with the number of the container's pasta.
+const PASTA: &str = "pasta.pid";
 
 /// A container that this process is responsible for.
 #[derive(Debug)]
@@ -99,7 +107,14 @@ impl Claim {
 impl Containers {
     /// Opens those below the state directory `state`, which run under `runtime`.
     pub fn open(state: &Dir, runtime: Runtime) -> Result<Self> {
-        Ok(Self { dir: state.sub(Step::Supervise, "containers")?, snapshots: Snapshots::open(state)?, runtime })
+        let dir = state.sub(Step::Supervise, "containers")?;
+        Ok(Self { dir, snapshots: Snapshots::open(state)?, runtime, remover: None })
+    }
+
+    /// The same, with their files removed by `remover`.
+    #[must_use]
+    pub fn with_remover(self, remover: Remover) -> Self {
+        Self { remover: Some(remover), ..self }
     }
 
     /// Their root file systems.
@@ -258,6 +273,9 @@ impl Containers {
             Err(error) => return Err(of_runtime(&error)),
         }
         let mut record = read(&claim.dir, &claim.name)?;
+        if record.network == NetworkMode::Pasta {
+            pasta::stop(&claim.dir.path().join(PASTA))?;
+        }
         if record.network == NetworkMode::Bridge {
             let networks = self.networks()?;
             // Another state directory may have a container of that name on the same network.
@@ -274,9 +292,17 @@ impl Containers {
 
     /// Removes a container that has ended.
     pub fn remove(&self, claim: &Claim) -> Result<()> {
-        self.snapshots.remove(&claim.name)?;
-        match remove_directory(self.dir.as_fd(), claim.name.as_bytes()) {
-            Err(error) if error.errno() != Some(libc::ENOENT) => Err(error.object_is(&claim.name)),
+        match (self.remover, self.dir.path().parent()) {
+            (Some(remover), Some(state)) => remover(state, &claim.name),
+            _ => self.remove_files(&claim.name),
+        }
+    }
+
+    /// Removes the files of a container that whoever calls this is responsible for.
+    pub fn remove_files(&self, name: &str) -> Result<()> {
+        self.snapshots.remove(name)?;
+        match remove_directory(self.dir.as_fd(), name.as_bytes()) {
+            Err(error) if error.errno() != Some(libc::ENOENT) => Err(error.object_is(name)),
             _ => Ok(()),
         }
     }

@@ -93,6 +93,7 @@ steps! {
     Network => "set up network",
     Supervise => "supervise",
     Run => "run",
+    MapIds => "map ids for",
     Print => "print",
 }
 

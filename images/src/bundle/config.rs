@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::base::{Error, Kind, Result, Step};
 use crate::bundle::options::{ContainerOptions, Seccomp, wrong};
-use crate::bundle::{IdRange, Network, Place, User, capability, files, look_up, seccomp, volumes};
+use crate::bundle::{Network, Place, User, capability, files, look_up, seccomp, volumes};
 use crate::model::{Image, ImageConfig};
+use crate::userns::IdRange;
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where the init of `--init` is in the container.
@@ -91,8 +92,11 @@ fn process(
         // A user who is not root has them within reach only, through files with capabilities, as in Docker.
         "capabilities": { "bounding": capabilities, "effective": own, "permitted": own },
         "noNewPrivileges": options.security.no_new_privileges,
-        "oomScoreAdj": 0,
     });
+    if place.ids.is_none() {
+        // An ordinary user's session may have a worse one, which only root may better.
+        insert(&mut process, "oomScoreAdj", json!(0));
+    }
     if let Some(profile) = options.security.apparmor.as_deref().filter(|profile| *profile != "unconfined") {
         insert(&mut process, "apparmorProfile", json!(profile));
     }
@@ -262,10 +266,13 @@ fn resources(options: &ContainerOptions, place: &Place<'_>, device_rules: Vec<Va
 
 fn sysctls(options: &ContainerOptions, place: &Place<'_>) -> Value {
     let mut sysctls = Map::new();
-    if *place.network != Network::Host && place.ids.is_none() {
+    if *place.network != Network::Host {
         // Ports below 1024 and ping(8) for users: what the namespace belongs to is the container.
         sysctls.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), json!("0"));
-        sysctls.insert("net.ipv4.ping_group_range".to_owned(), json!("0 2147483647"));
+        if place.ids.is_none() {
+            // A group that a user namespace has not cannot be named in it.
+            sysctls.insert("net.ipv4.ping_group_range".to_owned(), json!("0 2147483647"));
+        }
     }
     sysctls.extend(options.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))));
     Value::Object(sysctls)

@@ -33,7 +33,7 @@ use crate::cli::parse::Args;
 use crate::cli::session::Session;
 use crate::cli::table::Command;
 
-pub(crate) use run::own_streams;
+pub(crate) use run::{COMMAND as RUN, own_streams, prepare};
 pub(crate) use version::text as version_text;
 
 /// Carries out a command; the number is the exit status.

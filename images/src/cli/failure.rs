@@ -26,6 +26,16 @@ impl Failure {
         Self { message: message.into(), status: 1, usage: false }
     }
 
+    /// The command failed, and what it had another process do has said why.
+    pub(crate) fn told(status: u8) -> Self {
+        Self { message: String::new(), status, usage: false }
+    }
+
+    /// Whether there is nothing more to say.
+    pub(crate) fn is_told(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// The same with another exit status.
     pub(crate) fn with_status(self, status: u8) -> Self {
         Self { status, ..self }

@@ -55,6 +55,20 @@ pub(crate) fn parse(command: Command, words: &[OsString]) -> Result<Args, Failur
 }
 
 impl Args {
+    /// The same line again, for this program in another process, which reads all of it.
+    pub(crate) fn again(&self) -> Vec<OsString> {
+        let flag = |given: &Given| {
+            let mut word = OsString::from(format!("--{}=", given.flag.long));
+            word.push(match given.flag.value {
+                Some(_) => given.value.as_os_str(),
+                None => OsStr::new(if given.on { "true" } else { "false" }),
+            });
+            word
+        };
+        let flags = self.given.iter().map(flag);
+        flags.chain([OsString::from("--")]).chain(self.operands.iter().cloned()).collect()
+    }
+
     fn flag<'a>(&mut self, word: &OsStr, rest: &mut impl Iterator<Item = &'a OsString>) -> Result<(), Failure> {
         let bytes = word.as_bytes();
         if let Some(body) = bytes.strip_prefix(b"--") {

@@ -12,6 +12,7 @@ use orlop_images::{Cancel, Error};
 use crate::cli::failure::Failure;
 use crate::cli::parse::Args;
 use crate::cli::progress::Shown;
+use crate::cli::rootless;
 
 /// One run of the program.
 pub(crate) struct Session {
@@ -44,7 +45,7 @@ impl Session {
 
     /// The containers of the store's images.
     pub(crate) fn containers(&self, store: &Store) -> Result<Containers, Failure> {
-        Ok(Containers::open(store.state(), self.runtime.clone())?)
+        Ok(rootless::with_remover(Containers::open(store.state(), self.runtime.clone())?))
     }
 
     /// From now on SIGINT and SIGTERM end what is under way in good order; the second one ends the process.

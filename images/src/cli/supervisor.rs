@@ -15,7 +15,7 @@ use orlop_images::supervise::{Claim, Console, Containers, Streams, keep_standard
 use orlop_images::{Error, Result, Step};
 use serde_json::{Value, json};
 
-use crate::cli::foreground;
+use crate::cli::{foreground, rootless};
 
 /// The word that the line begins with.
 const WORD: &str = "supervise";
@@ -53,7 +53,8 @@ pub(crate) fn dispatch(words: &[OsString]) -> Option<u8> {
     }
     let [state, root, name, rest @ ..] = rest else { return Some(2) };
     let name = name.to_string_lossy();
-    let opened = Dir::open(Step::Supervise, state.as_ref()).and_then(|dir| Containers::open(&dir, Runtime::new(root)));
+    let opened = Dir::open(Step::Supervise, state.as_ref())
+        .and_then(|dir| Containers::open(&dir, Runtime::new(root)).map(rootless::with_remover));
     let done = opened.and_then(|containers| match rest {
         [] => begin(&containers, &name, words),
         [pid, sockets @ ..] => go_on(&containers, &name, pid.to_string_lossy().parse().unwrap_or(0), sockets),

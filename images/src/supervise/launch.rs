@@ -7,7 +7,8 @@ use orlop::config::ConsoleSize;
 use orlop::{CreateOptions, Process, StartOptions, Terminal};
 
 use crate::base::{Error, Kind, Result, Step};
-use crate::supervise::{Claim, Containers, NetworkMode, State, of_runtime};
+use crate::network::pasta;
+use crate::supervise::{Claim, Containers, NetworkMode, PASTA, State, of_runtime};
 
 /// Where a container's streams go.
 #[derive(Debug)]
@@ -58,6 +59,10 @@ impl Containers {
             notes.extend(
                 self.networks().and_then(|networks| networks.attach(claim.name(), netns.as_fd())).map_err(of_engine)?,
             );
+        }
+        if record.network == NetworkMode::Pasta {
+            let file = claim.dir().path().join(PASTA);
+            pasta::start(process.id().get(), &record.led, &file).map_err(of_engine)?;
         }
         record.state = State::Running;
         self.update(claim, &record).map_err(of_engine)?;

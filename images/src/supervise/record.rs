@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Digest, Error, Kind, Result, Step};
+use crate::network::Port;
 
 /// What is on disk of a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct Record {
     pub network: Mode,
     /// Its ports, as they are shown.
     pub ports: Vec<String>,
+    /// The ports that pasta leads to it.
+    #[serde(default)]
+    pub led: Vec<Port>,
     /// Whether it goes with its end.
     pub remove: bool,
     /// Whether it has a terminal.
@@ -41,6 +45,8 @@ pub struct Record {
 pub enum Mode {
     /// An address on the bridge.
     Bridge,
+    /// Its own, connected by pasta: that of an ordinary user.
+    Pasta,
     /// That of the host.
     Host,
     /// None but `lo`.
@@ -86,13 +92,14 @@ impl std::str::FromStr for Mode {
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "bridge" | "default" => Ok(Self::Bridge),
+            "pasta" => Ok(Self::Pasta),
             "host" => Ok(Self::Host),
             "none" => Ok(Self::None),
             _ => match text.strip_prefix("container:") {
                 Some(name) if !name.is_empty() => Ok(Self::Container(name.to_owned())),
                 _ => {
                     let error = Error::new(Kind::InvalidArgument, Step::Run).object_is(format!("--network {text}"));
-                    Err(error.reason_is("known are bridge, host, none and container:NAME"))
+                    Err(error.reason_is("known are bridge, pasta, host, none and container:NAME"))
                 }
             },
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
@@ -12,6 +13,7 @@
 
 pub mod layout;
 pub mod tree;
+pub mod world;
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;

@@ -6,11 +6,12 @@ use std::process::{Command as Program, Stdio};
 use std::time::SystemTime;
 
 use orlop_images::bundle::{self, ContainerOptions, Network, Place};
-use orlop_images::network::{Port, Request};
+use orlop_images::network::{Port, Request, pasta};
 use orlop_images::snapshot::{LayersOptions, Method};
 use orlop_images::store::Store;
 use orlop_images::supervise::{Claim, Containers, NetworkMode, Record, State, Streams};
 use orlop_images::transfer::{self, PullOptions};
+use orlop_images::userns::IdMaps;
 use orlop_images::{Digest, Error, Image, Kind, Progress, Source, Step};
 
 use crate::cli::container_flags::{Texts, container_lines, hostname};
@@ -18,12 +19,13 @@ use crate::cli::failure::Failure;
 use crate::cli::foreground::{self, Signals};
 use crate::cli::output;
 use crate::cli::parse::Args;
+use crate::cli::rootless;
 use crate::cli::session::{Session, platform};
 use crate::cli::signal;
 use crate::cli::supervisor;
 use crate::cli::table::Command;
 
-pub(super) const COMMAND: Command = Command(concat!(
+pub(crate) const COMMAND: Command = Command(concat!(
     "run: IMAGE [ARGUMENT...]
 run a container of an image
 
@@ -33,7 +35,7 @@ run a container of an image
 --rm | remove it when it ends
 --name NAME | its name, also for other containers and orlop (default: made up)
 -p, --publish [ADDRESS:][HOST:]PORT[/PROTOCOL]... | make a port, or a range, reachable on the host
---network MODE | bridge, host, none, or container:NAME (default: bridge)
+--network MODE | bridge, pasta, host, none, or container:NAME (default: bridge for root, else pasta)
 --pull WHEN | fetch the image when it is missing, always or never (default: missing)
 --platform OS/ARCHITECTURE | which of several images of one name is fetched
 --plain-http HOST... | fetch it by plain HTTP from this HOST[:PORT]
@@ -46,6 +48,8 @@ In the foreground, signals are passed on, and the exit status is that of the con
 signal N ended it, 127 when there is no such command, 126 when it cannot be executed, 125 for all other
 failures. In the background, its output goes into a log of 20 MiB at most, and a small process stays beside
 it. Containers on the bridge find each other by name.
+
+Without root, a container has the ids of /etc/subuid and /etc/subgid; pasta (package passt) is its network.
 
 $ orlop image run -it --rm debian
 $ orlop image run -d -p 8080:80 --name web nginx
@@ -72,13 +76,14 @@ enum Pull {
     Never,
 }
 
-fn wanted(args: &Args) -> Result<Wanted, Failure> {
+fn wanted(args: &Args, default: &str) -> Result<Wanted, Failure> {
     let usage = |error: Error| Failure::usage(error.to_string());
     let ports = args.texts("publish")?.iter().map(|text| text.parse()).collect::<Result<Vec<Port>, Error>>();
-    let network = args.text("network")?.unwrap_or("bridge").parse().map_err(usage)?;
+    let network = args.text("network")?.unwrap_or(default).parse().map_err(usage)?;
     let ports = ports.map_err(usage)?;
-    if !ports.is_empty() && network != NetworkMode::Bridge {
-        return Err(Failure::usage("--publish has no effect without --network bridge: there is no address to lead to"));
+    if !ports.is_empty() && !matches!(network, NetworkMode::Bridge | NetworkMode::Pasta) {
+        let reason = "there is no address to lead to";
+        return Err(Failure::usage(format!("--publish has no effect without --network {default}: {reason}")));
     }
     let pull = match args.text("pull")?.unwrap_or("missing") {
         "missing" => Pull::Missing,
@@ -98,7 +103,7 @@ fn wanted(args: &Args) -> Result<Wanted, Failure> {
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
-    let wanted = wanted(args)?;
+    let wanted = wanted(args, if rootless::is_rootless() { "pasta" } else { "bridge" })?;
     let texts = Texts::read(args)?;
     let (progress, pulled) =
         (session.progress(args), PullOptions { platform: platform(args)?, ..PullOptions::default() });
@@ -107,11 +112,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let Some((&reference, command)) = words.split_first() else { return Err(Failure::usage("an image is wanted")) };
     let options = texts.options(command)?;
     foreground::check_terminal(&options, wanted.interactive, wanted.detach)?;
-    if !nix::unistd::geteuid().is_root() {
-        return Err(Failure::new(
-            "run needs root for now (orlop image bundle --squash makes a bundle, and orlop run runs it without root)",
-        ));
-    }
+    check_rights(&wanted.network)?;
     let signals = Signals::take(&session.cancel)?;
     let store = session.store()?;
     let find = |reference: &str| {
@@ -136,7 +137,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     containers.all()?;
     let made =
         Made { session, store: &store, containers: &containers, image: &image, options: &options, wanted: &wanted };
-    let claim = made.container(reference, &progress)?;
+    let claim = made.container(reference, args, &progress)?;
     drop(progress);
     match wanted.detach {
         true => detach(&containers, claim),
@@ -145,6 +146,45 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
 }
 
 /// All that a container is made of.
+/// Whether whoever runs this may have such a network.
+fn check_rights(network: &NetworkMode) -> Result<(), Failure> {
+    match (rootless::is_rootless(), network) {
+        (true, NetworkMode::Bridge) => {
+            Err(Failure::new("--network bridge needs root: an ordinary user's containers have pasta, none or host"))
+        }
+        (true, NetworkMode::Container(_)) => Err(Failure::new(
+            "--network container: needs root: an ordinary user's containers have user namespaces of their own",
+        )),
+        (false, NetworkMode::Pasta) => {
+            Err(Failure::new("--network pasta is that of ordinary users, and gives its rights away: root has bridge"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The second half of `run` for an ordinary user: makes the bundle of the container `name`, which the first half has claimed,
+/// in a user namespace.
+pub(crate) fn prepare(session: &Session, args: &Args, name: &str) -> Result<(), Failure> {
+    let wanted = wanted(args, "pasta")?;
+    let (texts, progress) = (Texts::read(args)?, session.progress(args));
+    // The image is there: where it would come from is no matter.
+    drop((platform(args)?, args.texts("plain-http")?, args.path("authfile")));
+    let words = args.words_as_text()?;
+    let Some((&reference, command)) = words.split_first() else { return Err(Failure::usage("an image is wanted")) };
+    let options = texts.options(command)?;
+    let store = session.store()?;
+    let containers = session.containers(&store)?;
+    let record = containers.record(name)?;
+    let image = store.image(&store.lookup(reference)?)?;
+    if image.manifest.digest != record.manifest {
+        return Err(Failure::new(format!("{reference} has just become another image: run it again")));
+    }
+    let claim = Claim::inherited(&containers, name)?;
+    let made =
+        Made { session, store: &store, containers: &containers, image: &image, options: &options, wanted: &wanted };
+    made.fill(&claim, record, Some(&IdMaps::of_this_namespace()?), &progress)
+}
+
 struct Made<'a> {
     session: &'a Session,
     store: &'a Store,
@@ -156,7 +196,7 @@ struct Made<'a> {
 
 impl Made<'_> {
     /// Makes a container, up to its bundle. After a failure there is none.
-    fn container(&self, reference: &str, progress: &dyn Progress) -> Result<Claim, Failure> {
+    fn container(&self, reference: &str, args: &Args, progress: &dyn Progress) -> Result<Claim, Failure> {
         let name = self.wanted.name.clone().unwrap_or_else(|| made_up(reference));
         let record = Record {
             name,
@@ -166,6 +206,7 @@ impl Made<'_> {
             created: orlop::rfc3339(SystemTime::now()),
             network: self.wanted.network.clone(),
             ports: Vec::new(),
+            led: Vec::new(),
             remove: self.wanted.remove,
             terminal: self.options.terminal,
             interactive: self.wanted.interactive,
@@ -174,7 +215,10 @@ impl Made<'_> {
             state: State::Creating,
         };
         let claim = self.containers.claim(&record)?;
-        let filled = self.fill(&claim, record, progress);
+        let filled = match rootless::is_rootless() {
+            false => self.fill(&claim, record, None, progress),
+            true => rootless::prepare_container(self.session, claim.name(), &args.again()),
+        };
         match filled {
             Ok(()) => Ok(claim),
             Err(failure) => Err(match self.containers.discard(&claim) {
@@ -184,7 +228,13 @@ impl Made<'_> {
         }
     }
 
-    fn fill(&self, claim: &Claim, mut record: Record, progress: &dyn Progress) -> Result<(), Failure> {
+    fn fill(
+        &self,
+        claim: &Claim,
+        mut record: Record,
+        ids: Option<&IdMaps>,
+        progress: &dyn Progress,
+    ) -> Result<(), Failure> {
         let snapshots = self.containers.snapshots();
         let blob = |digest: &Digest| self.store.blob(digest);
         let cancel = &self.session.cancel;
@@ -193,6 +243,9 @@ impl Made<'_> {
         let dir = claim.dir().sub(Step::Run, "bundle")?;
         let (network, address) = self.network(&dir, &mut record)?;
         let mount = snapshot.mount();
+        let limited = self.options.memory.is_some() || self.options.cpus.is_some() || self.options.pids_limit.is_some();
+        // An ordinary user seldom may make control groups, and needs none without limits.
+        let group = (ids.is_none() || limited).then(|| self.containers.control_group(claim.name())).transpose()?;
         let place = Place {
             name: &hostname(claim.name()),
             dir: &dir,
@@ -202,8 +255,8 @@ impl Made<'_> {
             files: &snapshot,
             network: &network,
             address,
-            control_group: Some(&self.containers.control_group(claim.name())?),
-            ids: None,
+            control_group: group.as_deref(),
+            ids,
         };
         let config = bundle::write(self.image, self.options, &place)?;
         let args = config.pointer("/process/args").and_then(serde_json::Value::as_array);
@@ -221,6 +274,11 @@ impl Made<'_> {
         Ok(match &record.network {
             NetworkMode::Host => (Network::Host, None),
             NetworkMode::None => (Network::New, None),
+            NetworkMode::Pasta => {
+                record.led = pasta::claim(&self.wanted.ports)?;
+                record.ports = record.led.iter().map(ToString::to_string).collect();
+                (Network::New, None)
+            }
             NetworkMode::Container(name) => {
                 let other = self.containers.get(name)?;
                 if other.status.is_none() {
