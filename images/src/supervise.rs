@@ -141,7 +141,7 @@ impl Containers {
         let bundle = self.dir.path().join(name).join("bundle");
         let identity = |path: &Path| std::fs::metadata(path).ok().map(|status| (status.dev(), status.ino()));
         let same = |there: &Path| there == bundle || identity(there).is_some_and(|it| Some(it) == identity(&bundle));
-        Ok(Some(state).filter(|state| same(Path::new(&state.bundle))))
+        Ok(Some(state).filter(|state| same(&state.bundle)))
     }
 
     /// The path of the control group of `name`: its name with what tells this state directory from every other, so that
@@ -255,7 +255,7 @@ impl Containers {
         let alive = alive.filter(|_| !record.state.is_over());
         Ok(Some(Seen {
             status: alive.map(|state| state.status),
-            pid: alive.map_or(0, |state| state.pid),
+            pid: alive.and_then(|state| state.pid).map_or(0, orlop::HostPid::get),
             watched,
             record,
         }))

@@ -116,7 +116,7 @@ pub use verbs::container::Container;
 pub use verbs::create::create;
 pub use verbs::delete::{DeleteOptions, delete};
 pub use verbs::doctor::{Examination, HostFinding, Level, doctor};
-pub use verbs::events::{Event, EventData, Events, EventsOptions, Stats, events, stats};
+pub use verbs::events::{Event, EventData, EventKind, Events, EventsOptions, Stats, events, stats};
 pub use verbs::exec::{ExecOptions, ExecProcess, SubCgroup, User, exec};
 pub use verbs::features::{
     CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures, MountExtensions,

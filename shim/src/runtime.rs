@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use orlop::{
-    CgroupDriver, CheckpointOptions, ContainerId, CreateOptions, CriuOptions, DeleteOptions, Error, ExecOptions,
-    ExecProcess, KillOptions, Kind, Report, RestoreOptions, Signal, StartOptions, Terminal, UpdateOptions,
+    CgroupDriver, CheckpointOptions, ContainerId, CreateOptions, CriuOptions, DeleteOptions, Error, EventKind,
+    ExecOptions, ExecProcess, KillOptions, Kind, Report, RestoreOptions, Signal, StartOptions, Terminal, UpdateOptions,
 };
 
 use crate::proto::Any;
@@ -91,8 +91,8 @@ impl OomWatch {
         let mut count = 0;
         while let Some(event) = self.0.try_next().map_err(|error| failure("", &error))? {
             match event.kind {
-                "oom" => count += 1,
-                "exit" => break,
+                EventKind::Oom => count += 1,
+                EventKind::Exit => break,
                 _ => {}
             }
         }

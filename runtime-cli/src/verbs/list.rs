@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use orlop::ContainerState;
+use orlop::{ContainerState, HostPid};
 
 use crate::failure::Failure;
 use crate::parse::Args;
@@ -55,9 +55,15 @@ fn tabulated(containers: &[ContainerState]) -> String {
     let mut rows = Vec::with_capacity(containers.len() + 1);
     rows.push(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(Cow::Borrowed));
     rows.extend(containers.iter().map(|each| {
-        let texts = [&each.id, each.status.as_str(), &each.bundle, &each.created, &each.owner].map(Cow::Borrowed);
-        let [id, status, bundle, created, owner] = texts;
-        [id, Cow::Owned(each.pid.to_string()), status, bundle, created, owner]
+        let pid = each.pid.map_or(0, HostPid::get);
+        [
+            each.id.as_str().into(),
+            pid.to_string().into(),
+            each.status.as_str().into(),
+            each.bundle.to_string_lossy(),
+            each.created.as_str().into(),
+            each.owner.as_str().into(),
+        ]
     }));
     table(&rows)
 }

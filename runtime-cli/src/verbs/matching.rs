@@ -6,7 +6,7 @@ use orlop::{ContainerId, Status};
 
 use crate::failure::Failure;
 use crate::pattern::Pattern;
-use crate::session::{Session, container_id};
+use crate::session::Session;
 
 /// Which of the matching containers are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +29,10 @@ pub(super) fn each(
     let mut failures = Vec::new();
     for found in orlop::list(&session.runtime)?.containers {
         let ended = found.status == Status::Stopped;
-        if (wanted == Wanted::Alive && ended) || !pattern.is_match(&found.id) {
+        if (wanted == Wanted::Alive && ended) || !pattern.is_match(found.id.as_str()) {
             continue;
         }
-        if let Err(failure) = act(&container_id(found.id.as_ref())?) {
+        if let Err(failure) = act(&found.id) {
             failures.push(format!("{}: {failure}", found.id));
         }
     }

@@ -1,6 +1,6 @@
 //! `orlop state`.
 
-use orlop::ContainerId;
+use orlop::{ContainerId, HostPid};
 
 use crate::failure::Failure;
 use crate::parse::Args;
@@ -27,5 +27,5 @@ pub(crate) fn run(session: &Session<'_>, args: &Args<'_>) -> Result<u8, Failure>
 
 /// The pid of the container's init; 0 when it has ended.
 pub(super) fn pid(session: &Session<'_>, id: &ContainerId) -> Result<i32, Failure> {
-    Ok(orlop::state(&session.runtime, id)?.pid)
+    Ok(orlop::state(&session.runtime, id)?.pid.map_or(0, HostPid::get))
 }

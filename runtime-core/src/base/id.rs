@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rustix::process::Pid;
+use serde::Serialize;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::step::Step;
@@ -11,7 +12,7 @@ use crate::base::step::Step;
 const MAX_ID: usize = 200;
 
 /// A container's id: 1 to 200 of `A-Z a-z 0-9 _ + - .`, and neither `.` nor `..`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct ContainerId(String);
 
 impl ContainerId {

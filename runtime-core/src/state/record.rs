@@ -65,7 +65,7 @@ pub(crate) struct IntelRdtRecord {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {
     /// The id.
-    pub(crate) id: String,
+    pub(crate) id: ContainerId,
     /// How far `create` came.
     pub(crate) phase: Phase,
     /// The `ociVersion` of the config.
@@ -107,7 +107,7 @@ impl Record {
     /// The intent of a new container, to be completed by the caller.
     pub(crate) fn intent(id: &ContainerId) -> Self {
         Self {
-            id: id.as_str().to_owned(),
+            id: id.clone(),
             phase: Phase::Creating,
             oci_version: String::new(),
             bundle: String::new(),

@@ -99,15 +99,15 @@ impl Record {
 
     /// Reads the bytes of the state file of `id`.
     pub(crate) fn from_json(bytes: &[u8], id: &ContainerId) -> Result<Self> {
-        Wire::read(bytes, id).map(Self::from)
+        Wire::read(bytes, id).map(|wire| Self::of_wire(wire, id))
     }
 }
 
-impl From<Wire<orlop_cgroups::Record, Vec<NamespaceRecord>>> for Record {
-    fn from(wire: Wire<orlop_cgroups::Record, Vec<NamespaceRecord>>) -> Self {
+impl Record {
+    fn of_wire(wire: Wire<orlop_cgroups::Record, Vec<NamespaceRecord>>, id: &ContainerId) -> Self {
         let init = wire.init();
         Self {
-            id: wire.id,
+            id: id.clone(),
             phase: wire.phase,
             oci_version: wire.oci_version,
             bundle: wire.bundle,

@@ -33,15 +33,39 @@ impl Default for EventsOptions {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Event {
-    /// `stats` and `oom` as in runc. Beyond runc: `oom-kill` (v1), `oom-limit` (v2), `oom-group-kill`, `memory-high`, `memory-max`, `pids-max`, each with
-    /// the count in its data, and `exit`, the last one, when the container's first process has ended.
+    /// What has happened.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: EventKind,
     /// The container's id.
-    pub id: String,
+    pub id: ContainerId,
     /// What belongs to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<EventData>,
+}
+
+/// What an event tells. `stats` and `oom` are runc's; all but these and `exit` have a count in their data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// Statistics, as often as was asked for.
+    Stats,
+    /// Want of memory: on v1 the limit was met, on v2 a process was killed.
+    Oom,
+    /// A process was killed for want of memory (v1).
+    OomKill,
+    /// The memory limit was met and nothing could be reclaimed (v2).
+    OomLimit,
+    /// All processes were killed for want of memory (`memory.oom.group`).
+    OomGroupKill,
+    /// Memory use was throttled at `memory.high`.
+    MemoryHigh,
+    /// Memory use was about to exceed `memory.max`.
+    MemoryMax,
+    /// A process could not be forked because of the limit on pids.
+    PidsMax,
+    /// The container's first process has ended; the last event.
+    Exit,
 }
 
 /// What belongs to an event.
@@ -116,7 +140,7 @@ fn read_stats(record: &Record, cgroup: Option<&Cgroup>) -> Result<Event> {
     };
     let intel_rdt = record.intel_rdt.as_ref().map(resctrl::stats).unwrap_or_default();
     let stats = Stats { cgroup, intel_rdt, network_interfaces: None };
-    Ok(Event { kind: "stats", id: record.id.clone(), data: Some(EventData::Stats(Box::new(stats))) })
+    Ok(Event { kind: EventKind::Stats, id: record.id.clone(), data: Some(EventData::Stats(Box::new(stats))) })
 }
 
 /// The events of a container, one after the other; ends after `exit`. [`Iterator::next`] waits for one.
@@ -206,7 +230,7 @@ impl Events {
             }
             if self.end == End::Dying {
                 self.end = End::Told;
-                return Ok(Some(self.event("exit", None)));
+                return Ok(Some(self.event(EventKind::Exit, None)));
             }
             if let Some((interval, due)) = &mut self.timer
                 && Instant::now() >= *due
@@ -229,7 +253,7 @@ impl Events {
             [PollFd::new(self.init.as_fd(), PollFlags::POLLIN), PollFd::new(self.incidents.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::os(Step::ReadEvents, errno as i32).with_object(&self.record.id)),
+            Err(errno) => return Err(Error::os(Step::ReadEvents, errno as i32).with_object(self.record.id.as_str())),
         }
         if fds.first().and_then(PollFd::any) == Some(true) {
             self.end = End::Dying;
@@ -242,20 +266,38 @@ impl Events {
         let is_v2 = self.cgroup.record().is_v2();
         let (kind, count) = match incident {
             // runc's, without data: on v1 it tells of the limit that was met, on v2 of the process that was killed.
-            Incident::Oom(_) if !is_v2 => return Some(self.event("oom", None)),
-            Incident::OomKill(_) if is_v2 => return Some(self.event("oom", None)),
-            Incident::Oom(count) => ("oom-limit", count),
-            Incident::OomKill(count) => ("oom-kill", count),
-            Incident::OomGroupKill(count) => ("oom-group-kill", count),
-            Incident::High(count) => ("memory-high", count),
-            Incident::Max(count) => ("memory-max", count),
-            Incident::PidsMax(count) => ("pids-max", count),
+            Incident::Oom(_) if !is_v2 => return Some(self.event(EventKind::Oom, None)),
+            Incident::OomKill(_) if is_v2 => return Some(self.event(EventKind::Oom, None)),
+            Incident::Oom(count) => (EventKind::OomLimit, count),
+            Incident::OomKill(count) => (EventKind::OomKill, count),
+            Incident::OomGroupKill(count) => (EventKind::OomGroupKill, count),
+            Incident::High(count) => (EventKind::MemoryHigh, count),
+            Incident::Max(count) => (EventKind::MemoryMax, count),
+            Incident::PidsMax(count) => (EventKind::PidsMax, count),
             _ => return None,
         };
         Some(self.event(kind, Some(EventData::Count { count })))
     }
 
-    fn event(&self, kind: &'static str, data: Option<EventData>) -> Event {
+    fn event(&self, kind: EventKind, data: Option<EventData>) -> Event {
         Event { kind, id: self.record.id.clone(), data }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_have_runcs_words() {
+        let id = ContainerId::new("web").unwrap();
+        let event = |kind, data| serde_json::to_string(&Event { kind, id: id.clone(), data }).unwrap();
+        assert_eq!(event(EventKind::Oom, None), r#"{"type":"oom","id":"web"}"#);
+        let count = Some(EventData::Count { count: 3 });
+        assert_eq!(event(EventKind::OomGroupKill, count), r#"{"type":"oom-group-kill","id":"web","data":{"count":3}}"#);
+        let kinds = [EventKind::Stats, EventKind::OomKill, EventKind::OomLimit, EventKind::MemoryHigh];
+        let rest = [EventKind::MemoryMax, EventKind::PidsMax, EventKind::Exit];
+        let words = serde_json::to_string(&[&kinds[..], &rest[..]].concat()).unwrap();
+        assert_eq!(words, r#"["stats","oom-kill","oom-limit","memory-high","memory-max","pids-max","exit"]"#);
     }
 }

@@ -1,6 +1,7 @@
 //! `plan`: what `create` would do, without doing it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -32,9 +33,9 @@ pub struct Operation {
 #[non_exhaustive]
 pub struct Planned {
     /// The container's id.
-    pub id: String,
+    pub id: ContainerId,
     /// The absolute path of the bundle.
-    pub bundle: String,
+    pub bundle: PathBuf,
     /// What the caller may do, which decides how some of it is done.
     pub rights: Rights,
     /// The operations.
@@ -45,7 +46,7 @@ pub struct Planned {
 
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "container {} from {}", self.id, self.bundle)?;
+        writeln!(f, "container {} from {}", self.id, self.bundle.display())?;
         writeln!(f, "caller: {}", self.rights)?;
         let width = self.operations.len().to_string().len();
         for (number, operation) in self.operations.iter().enumerate() {
@@ -94,13 +95,7 @@ pub fn plan(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Res
         .map(|write| by_runtime("limit", format!("{} = {}", write.file, write.value), write.field.clone()));
     operations.splice(ready..ready, limits);
     let rights = Rights::of_this_process();
-    Ok(Planned {
-        id: id.as_str().into(),
-        bundle: decided.record.bundle,
-        rights,
-        operations,
-        warnings: decided.warnings,
-    })
+    Ok(Planned { id: id.clone(), bundle: decided.record.bundle.into(), rights, operations, warnings: decided.warnings })
 }
 
 fn of_init(plan: &Plan) -> impl Iterator<Item = Operation> {

@@ -1,11 +1,12 @@
 //! `state`: what a container is and what it is doing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use orlop_cgroups::Freezers;
 use serde::{Serialize, Serializer};
 
-use crate::base::{ContainerId, Result, Runtime, Status};
+use crate::base::{ContainerId, HostPid, Result, Runtime, Status};
 use crate::parent::liveness;
 use crate::state::{Brief, Store};
 
@@ -18,15 +19,16 @@ pub struct ContainerState {
     /// The `ociVersion` of the container's config.
     pub oci_version: String,
     /// The id.
-    pub id: String,
-    /// The pid of its first process as the caller's pid namespace numbers it; 0 when it is stopped or still creating.
-    pub pid: i32,
+    pub id: ContainerId,
+    /// Its first process; `None`, in JSON 0, when it is stopped or still creating.
+    #[serde(serialize_with = "or_zero")]
+    pub pid: Option<HostPid>,
     /// The status.
     pub status: Status,
     /// The absolute path of the bundle.
-    pub bundle: String,
+    pub bundle: PathBuf,
     /// The absolute path of the root file system.
-    pub rootfs: String,
+    pub rootfs: PathBuf,
     /// When it was created: RFC 3339, UTC, up to nine decimals.
     pub created: String,
     /// The config's annotations.
@@ -34,6 +36,10 @@ pub struct ContainerState {
     pub annotations: BTreeMap<String, String>,
     /// The name of the user that owns the state file, or `#uid`; empty from [`state()`], as in runc.
     pub owner: String,
+}
+
+fn or_zero<S: Serializer>(pid: &Option<HostPid>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_i32(pid.map_or(0, HostPid::get))
 }
 
 fn sorted<S: Serializer>(map: &BTreeMap<String, String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -52,18 +58,18 @@ pub fn state(runtime: &Runtime, id: &ContainerId) -> Result<ContainerState> {
 /// The state of a container whose record is read, as one of many that `freezers` is for.
 pub(crate) fn describe(brief: Brief<'_>, owner: String, freezers: &mut Freezers) -> Result<ContainerState> {
     let status = liveness::status_briefly(&brief, freezers)?;
-    let id = brief.id().as_str().to_owned();
+    let id = brief.id().clone();
     let pid = match status {
-        Status::Stopped | Status::Creating => 0,
-        _ => brief.init.map_or(0, |init| init.pid.get()),
+        Status::Stopped | Status::Creating => None,
+        _ => brief.init.map(|init| init.pid),
     };
     Ok(ContainerState {
         oci_version: brief.oci_version,
         id,
         pid,
         status,
-        bundle: brief.bundle,
-        rootfs: brief.rootfs,
+        bundle: brief.bundle.into(),
+        rootfs: brief.rootfs.into(),
         created: brief.created,
         annotations: brief.annotations,
         owner,

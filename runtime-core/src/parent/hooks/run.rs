@@ -85,7 +85,7 @@ impl<'a> HookState<'a> {
     pub(crate) fn of(record: &'a Record, status: Status, pid: Option<HostPid>) -> Self {
         Self {
             oci_version: &record.oci_version,
-            id: &record.id,
+            id: record.id.as_str(),
             status,
             pid: pid.map(HostPid::get),
             bundle: &record.bundle,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::{HostPid, Signal};
 use crate::state::EXEC_FIFO;
-use crate::verbs::events::{EventData, EventsOptions, events, stats};
+use crate::verbs::events::{EventData, EventKind, EventsOptions, events, stats};
 use crate::verbs::fixture::{Scratch, cgroup};
 use crate::verbs::gc::{GcOptions, gc};
 use crate::verbs::kill::{KillOptions, kill};
@@ -33,7 +33,7 @@ fn the_status_follows_the_process() {
     let (id, mut sleeper) = scratch.add("web", |_| {});
     let pid = i32::try_from(sleeper.0.id()).unwrap();
     let now = state(&scratch.runtime, &id).unwrap();
-    assert_eq!((now.status, now.pid), (Status::Running, pid));
+    assert_eq!((now.status, now.pid), (Status::Running, HostPid::new(pid)));
     assert_eq!(ps(&scratch.runtime, &id).unwrap(), [HostPid::new(pid).unwrap()]);
 
     // A FIFO beside a process that is not the program that waits at it: left by a `start` that was killed.
@@ -49,7 +49,7 @@ fn the_status_follows_the_process() {
     }
     sleeper.0.wait().unwrap();
     let now = state(&scratch.runtime, &id).unwrap();
-    assert_eq!((now.status, now.pid), (Status::Stopped, 0));
+    assert_eq!((now.status, now.pid), (Status::Stopped, None));
     assert!(ps(&scratch.runtime, &id).unwrap().is_empty());
     assert_eq!(
         message(kill(&scratch.runtime, &id, &KillOptions::default())),
@@ -393,13 +393,13 @@ fn events_come_as_they_happen_and_end_with_the_container() {
         events(&scratch.runtime, &id, &EventsOptions { interval: Some(Duration::from_millis(50)) }).unwrap();
     for _ in 0..2 {
         let event = stream.next().unwrap().unwrap();
-        assert_eq!(event.kind, "stats");
+        assert_eq!(event.kind, EventKind::Stats);
         assert!(matches!(event.data, Some(EventData::Stats(_))));
     }
     assert!(begin.elapsed() >= Duration::from_millis(100) && begin.elapsed() < Duration::from_secs(5));
     sleeper.stop();
-    let rest: Vec<_> = stream.map(|event| event.unwrap().kind).filter(|kind| *kind != "stats").collect();
-    assert_eq!(rest, ["exit"]);
+    let rest: Vec<_> = stream.map(|event| event.unwrap().kind).filter(|kind| *kind != EventKind::Stats).collect();
+    assert_eq!(rest, [EventKind::Exit]);
     assert_eq!(message(stats(&scratch.runtime, &id)), "read events: container with id web is not running");
     assert_eq!(
         message(events(&scratch.runtime, &id, &EventsOptions::default())),
