@@ -98,7 +98,7 @@ impl Case {
     }
 
     pub(crate) fn time_limit(&self) -> Duration {
-        Duration::from_secs(self.seconds)
+        crate::command::limit(self.seconds)
     }
 
     /// Why the case may fail on such a runtime, as yet.

@@ -26,6 +26,11 @@ fn deadline() -> Duration {
     Duration::from_secs(wish.unwrap_or(DEADLINE))
 }
 
+/// The time limit of a whole case, which is longer where a command's is.
+pub(crate) fn limit(seconds: u64) -> Duration {
+    Duration::from_secs(seconds * deadline().as_secs().max(DEADLINE) / DEADLINE)
+}
+
 thread_local! {
     /// The commands that run and that somebody will wait for.
     static EXPECTED: RefCell<BTreeSet<i32>> = const { RefCell::new(BTreeSet::new()) };
