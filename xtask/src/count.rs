@@ -22,7 +22,7 @@ impl Counts {
     }
 }
 
-/// Prints the sum as the last line; an error when anything failed.
+/// Prints what failed, once more, and the sum as the last line; an error when anything failed.
 pub(crate) fn report(file: &Path) -> Result<(), String> {
     let read = |path: &Path| match fs::read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
@@ -30,10 +30,17 @@ pub(crate) fn report(file: &Path) -> Result<(), String> {
     };
     let mut sum = Counts::default();
     for line in read(file)?.lines() {
-        sum.add(match line.split_once('\t') {
-            Some((status, output)) => step(status == "0", &read(Path::new(output))?),
-            None => Counts { skipped: 1, ..Counts::default() },
-        });
+        let Some((status, output)) = line.split_once('\t') else {
+            sum.skipped += 1;
+            continue;
+        };
+        let output = read(Path::new(output))?;
+        let counts = step(status == "0", &output);
+        if counts.failed > 0 {
+            println!("--- failed, by a command that ended with {status}:");
+            failures(&output).iter().for_each(|line| println!("{line}"));
+        }
+        sum.add(counts);
     }
     println!("{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
     if sum.failed == 0 { Ok(()) } else { Err(String::new()) }
@@ -62,6 +69,28 @@ fn step(succeeded: bool, output: &str) -> Counts {
         counts.failed = 1;
     }
     counts
+}
+
+/// The lines that tell of failures, with what each says of its cause; the end of an output that has none.
+fn failures(output: &str) -> Vec<&str> {
+    /// A panic's message, or what a command printed.
+    const LINES: usize = 15;
+    let lines: Vec<&str> = output.lines().collect();
+    let begins = |line: &str| line.starts_with("FAIL") || line.starts_with("---- ");
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if begins(line) {
+            // A check's own words are indented; a test's go on to the next one's.
+            let indented = line.starts_with("FAIL");
+            let rest = lines.iter().skip(at + 1).take(LINES);
+            found.push(*line);
+            found.extend(rest.take_while(|line| !begins(line) && (!indented || line.starts_with([' ', '|']))));
+        }
+    }
+    if found.is_empty() {
+        found.extend(lines.iter().skip(lines.len().saturating_sub(LINES)));
+    }
+    found
 }
 
 /// The guest and the engines add up the programs that they run, skips included: `guest (qemu): 3 passed, 0 failed, 1 skipped`.
@@ -131,6 +160,14 @@ mod tests {
             let counts = step(succeeded, output);
             assert_eq!((counts.passed, counts.failed, counts.skipped), expected, "{output}");
         }
+    }
+
+    #[test]
+    fn failures_are_shown_with_their_causes() {
+        let output = "ok   a\nFAIL b\n     | wrong\nok   c\n---- d ----\npanicked\nwhy\n---- e ----\nx";
+        assert_eq!(failures(output), ["FAIL b", "     | wrong", "---- d ----", "panicked", "why", "---- e ----", "x"]);
+        assert_eq!(failures("error: could not compile"), ["error: could not compile"]);
+        assert!(failures("").is_empty());
     }
 
     #[test]

@@ -114,7 +114,13 @@ impl<'m> Block<'m> {
     pub fn record(&self, index: usize) -> Option<Record> {
         let ops = self.header().ops;
         let at = u32::try_from(index.checked_mul(size_of::<Record>())?).ok()?.checked_add(ops.at)?;
-        (index < ops.len as usize).then(|| Record::read(self.bytes(at, size_of::<Record>())))?
+        if index >= ops.len as usize || !self.has(at, 1, size_of::<Record>()) {
+            return None;
+        }
+        // SAFETY: inside, as was just found.
+        let place = unsafe { self.base.add(at as usize) };
+        // SAFETY: the block is aligned as a page is, and its operations as records are, as `new` has found.
+        unsafe { Record::read(place.cast()) }
     }
 
     /// A string, with its NUL.
@@ -133,17 +139,30 @@ impl<'m> Block<'m> {
 
 #[cfg(test)]
 mod tests {
+    use core::mem::MaybeUninit;
     use core::sync::atomic::{AtomicI32, AtomicU32};
 
     use super::*;
-    use crate::wire::{DETAIL, Op, Phase, ProcFile, Slot, bytes_of};
+    use crate::wire::{self, DETAIL, Op, Phase, ProcFile, Slot, bytes_of};
 
     extern crate std;
     use std::vec::Vec;
 
     /// Aligned as a page is, for the most that a record or a header asks for.
     #[repr(C, align(4096))]
-    struct Page([u8; 4096]);
+    struct Page([MaybeUninit<u8>; 4096]);
+
+    impl Page {
+        fn zeroed() -> Self {
+            Self([MaybeUninit::new(0); 4096])
+        }
+
+        fn set(&mut self, at: usize, bytes: &[u8]) {
+            for (place, byte) in self.0[at..].iter_mut().zip(bytes) {
+                place.write(*byte);
+            }
+        }
+    }
 
     fn header(ops: List<Record>) -> Header {
         let none = || List { at: 0, len: 0, of: PhantomData };
@@ -176,23 +195,28 @@ mod tests {
         }
     }
 
-    /// A page with this header, and operations at 2048.
+    /// A page with this header, and operations at 2048, every byte of which has a value as in memory that another process has written.
     fn page(header: Header, ops: &[Op]) -> Page {
-        let mut page = Page([0; 4096]);
-        let base = page.0.as_mut_ptr();
+        let mut page = Page::zeroed();
         // SAFETY: aligned and large enough.
-        unsafe { base.cast::<Header>().write(header) };
+        unsafe { page.0.as_mut_ptr().cast::<Header>().write(header) };
         for (index, op) in ops.iter().enumerate() {
-            // SAFETY: inside, for the few records of a test.
-            let place = unsafe { base.add(2048 + index * size_of::<Record>()) };
-            // SAFETY: inside and aligned.
-            unsafe { place.cast::<Record>().write(Record { field: Str::NONE, op: *op }) };
+            let at = 2048 + index * size_of::<Record>() + offset_of!(Record, op);
+            page.set(at, &wire::tag(op).to_ne_bytes());
+            match op {
+                Op::Sync { phase } => page.set(at + wire::offset(op, phase), &[*phase as u8]),
+                Op::WriteProc { proc, what, .. } => {
+                    page.set(at + wire::offset(op, proc), &proc.0.to_ne_bytes());
+                    page.set(at + wire::offset(op, what), &(*what as u32).to_ne_bytes());
+                }
+                _ => {}
+            }
         }
         page
     }
 
     fn block(page: &mut Page) -> Result<Block<'_>, NotABlock> {
-        let base = NonNull::new(page.0.as_mut_ptr()).unwrap();
+        let base = NonNull::new(page.0.as_mut_ptr().cast()).unwrap();
         // SAFETY: borrowed for as long as the block is.
         unsafe { Block::new(base, 4096) }
     }
@@ -218,7 +242,7 @@ mod tests {
         assert_eq!(changed(|header| header.ops.len = u32::MAX), Err(NotABlock::Size));
         assert_eq!(changed(|header| header.ops.at = 2049), Err(NotABlock::Size));
         assert_eq!(changed(|header| header.ops.at = u32::MAX - 7), Err(NotABlock::Size));
-        let mut empty = Page([0; 4096]);
+        let mut empty = Page::zeroed();
         assert_eq!(block(&mut empty).map(drop), Err(NotABlock::Magic));
     }
 
@@ -237,7 +261,7 @@ mod tests {
             for at in 0..size_of::<Record>() {
                 for value in [6, 0x7f, 0xff] {
                     let mut damaged = page(header(ops(2048, 3)), &all);
-                    damaged.0[2048 + index * size_of::<Record>() + at] = value;
+                    damaged.set(2048 + index * size_of::<Record>() + at, &[value]);
                     let damaged = block(&mut damaged).unwrap();
                     if let Some(record) = damaged.record(index) {
                         assert!(std::format!("{:?}", record.op).len() > 1);
@@ -247,7 +271,7 @@ mod tests {
         }
         for (index, at) in [(0, 8), (0, 16), (1, 8), (1, 16 + 4 + 8 + 8)] {
             let mut damaged = page(header(ops(2048, 3)), &all);
-            damaged.0[2048 + index * size_of::<Record>() + at] = 0xff;
+            damaged.set(2048 + index * size_of::<Record>() + at, &[0xff]);
             assert!(block(&mut damaged).unwrap().record(index).is_none(), "record {index}, byte {at}");
         }
     }
@@ -255,7 +279,7 @@ mod tests {
     #[test]
     fn what_lies_outside_is_empty() {
         let mut page = page(header(ops(2048, 0)), &[]);
-        page.0[3000..3008].copy_from_slice(&7u64.to_ne_bytes());
+        page.set(3000, &7u64.to_ne_bytes());
         let block = block(&mut page).unwrap();
         assert_eq!(block.list(List::<u64> { at: 3000, len: 1, of: PhantomData }), [7]);
         for (at, len) in [(4092, 1), (3001, 1), (3000, u32::MAX), (u32::MAX - 3, 1), (3000, 0)] {

@@ -6,6 +6,7 @@
 //! ([`MAGIC`], [`VERSION`], the size of a [`Record`]). Every string is followed by a NUL byte. Offsets count from the first byte.
 
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 
 /// [`Header::magic`].
@@ -390,33 +391,47 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record that stands in these bytes; `None` when it is none.
+    /// The record that stands there; `None` when it is none. Not its bytes are looked at, some of which are padding, but the three fields
+    /// of which not every value is valid.
+    ///
+    /// # Safety
+    /// The memory is readable and aligned for a record.
     #[must_use]
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        let op = bytes.get(core::mem::offset_of!(Self, op)..size_of::<Self>())?;
-        let [a, b, c, d, ..] = *op else { return None };
-        let tag = u32::from_ne_bytes([a, b, c, d]);
+    pub unsafe fn read(place: NonNull<Self>) -> Option<Self> {
+        // SAFETY: inside the record.
+        let op = unsafe { place.cast::<u8>().add(core::mem::offset_of!(Self, op)) };
+        // SAFETY: `repr(C, u32)` begins with the tag, and any bytes are a number.
+        let tag = unsafe { op.cast::<u32>().read() };
         let known = match tag {
-            SYNC => (Phase::MapIds as u8..=Phase::MapMount as u8).contains(op.get(PHASE_AT)?),
+            SYNC => {
+                // SAFETY: inside the operation, as the compiler has laid it out.
+                let phase = unsafe { op.add(PHASE_AT) };
+                // SAFETY: any byte is a number.
+                let phase = unsafe { phase.read() };
+                (Phase::MapIds as u8..=Phase::MapMount as u8).contains(&phase)
+            }
             WRITE_PROC => {
-                let what = op.get(PROC_FILE_AT..)?.first_chunk::<4>()?;
-                u32::from_ne_bytes(*what) <= ProcFile::Label as u32
+                // SAFETY: inside the operation, as the compiler has laid it out.
+                let what = unsafe { op.add(PROC_FILE_AT) };
+                // SAFETY: aligned as the field is, and any bytes are a number.
+                let what = unsafe { what.cast::<u32>().read() };
+                what <= ProcFile::Label as u32
             }
             tag => tag <= LAST_OP,
         };
-        // SAFETY: the bytes are as many; the three enumerations in them hold values of their own, and all else is plain.
-        known.then(|| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+        // SAFETY: readable and aligned; the three enumerations in it hold values of their own, and all else is plain.
+        known.then(|| unsafe { place.read() })
     }
 }
 
 /// How an [`Op`] is told from others in memory.
-const fn tag(op: &Op) -> u32 {
+pub(crate) const fn tag(op: &Op) -> u32 {
     // SAFETY: `repr(C, u32)` begins with the tag.
     unsafe { *core::ptr::from_ref(op).cast() }
 }
 
 /// Where in an [`Op`] one of its fields stands.
-const fn offset<T>(op: &Op, field: &T) -> usize {
+pub(crate) const fn offset<T>(op: &Op, field: &T) -> usize {
     let (op, field): (*const u8, *const u8) = (core::ptr::from_ref(op).cast(), core::ptr::from_ref(field).cast());
     // SAFETY: both point into the same operation.
     unsafe { field.offset_from(op) as usize }
