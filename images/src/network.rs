@@ -75,6 +75,25 @@ pub struct Lease {
     attached: bool,
 }
 
+impl Lease {
+    /// Stands for ports that a program of this host serves on 127.0.0.1.
+    #[must_use]
+    pub fn on_loopback(name: &str, ports: &[Port]) -> Self {
+        // One with an address of its own is served there, and nowhere else.
+        let ports = ports.iter().filter(|port| port.address.is_none());
+        Self {
+            name: name.to_owned(),
+            aliases: Vec::new(),
+            number: 0,
+            ipv4: Ipv4Addr::LOCALHOST,
+            ipv6: None,
+            ports: ports.map(|port| Port { container: port.host, ..port.clone() }).collect(),
+            hosts_file: PathBuf::new(),
+            attached: false,
+        }
+    }
+}
+
 /// What is on disk.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {

@@ -28,7 +28,7 @@ use rustix::fs::Mode;
 
 use crate::base::{Cancel, Digest, Dir, Error, Kind, Lock, Result, Step};
 use crate::layer::remove_directory;
-use crate::network::{Forwarder, Networks, pasta};
+use crate::network::{Forwarder, Lease, Networks, pasta};
 use crate::snapshot::Snapshots;
 
 pub use launch::{Streams, exit_status};
@@ -155,10 +155,28 @@ impl Containers {
 
     /// What carries published ports of a running container on `::1` to it, where there are any.
     pub fn forwarder(&self, name: &str) -> Result<Option<Forwarder>> {
-        if self.record(name)?.network != NetworkMode::Bridge {
-            return Ok(None);
+        match self.lease(name)? {
+            None => Ok(None),
+            Some(lease) => match Forwarder::bind(&lease) {
+                // pasta serves it by itself where the host has a route of IPv6.
+                Err(error) if lease.ipv4.is_loopback() && error.errno() == Some(libc::EADDRINUSE) => Ok(None),
+                bound => bound,
+            },
         }
-        self.networks()?.lease(name)?.as_ref().map_or(Ok(None), Forwarder::bind)
+    }
+
+    /// The same with sockets that this process has inherited.
+    pub fn inherited_forwarder(&self, name: &str, sockets: &[i32]) -> Result<Option<Forwarder>> {
+        self.lease(name)?.map_or(Ok(None), |lease| Forwarder::inherited(&lease, sockets))
+    }
+
+    fn lease(&self, name: &str) -> Result<Option<Lease>> {
+        let record = self.record(name)?;
+        match record.network {
+            NetworkMode::Bridge => self.networks()?.lease(name),
+            NetworkMode::Pasta => Ok(Some(Lease::on_loopback(name, &record.led))),
+            _ => Ok(None),
+        }
     }
 
     /// Takes a name, and makes this process responsible for its container.

@@ -171,9 +171,12 @@ fn what_an_ordinary_users_containers_leave_is_taken_away() {
         if !prepared("what_an_ordinary_users_containers_leave_is_taken_away", USER, world) {
             return;
         }
+        // Without IPv6, pasta serves no `::1`, so the supervisor does.
+        ip("-6 route del default via 2001:db8::1");
         let script = "echo new > /srv/new; busybox chown 33:33 /srv/new; exec httpd -f -p [::]:80 -h /www";
         world.ok(&["run", "-q", "-d", "--name", "web@", "-p", "8080:80", "owners", "sh", "-c", script]);
         answers("127.0.0.1:8080");
+        answers("[::1]:8080");
         let changes: Value = serde_json::from_str(&world.ok(&["diff", "--json", "web@"])).unwrap();
         assert!(changes.to_string().contains("srv/new"), "{changes}");
         world.ok(&["commit", "web@", "changed"]);

@@ -105,13 +105,7 @@ fn begin(containers: &Containers, name: &str, words: &[OsString]) -> Result<u8> 
 /// `sockets` are those of the published ports on `::1`.
 fn go_on(containers: &Containers, name: &str, pid: i32, sockets: &[OsString]) -> Result<u8> {
     let sockets: Vec<i32> = sockets.iter().filter_map(|number| number.to_string_lossy().parse().ok()).collect();
-    let forwarder = match sockets.is_empty() {
-        true => None,
-        false => match containers.networks()?.lease(name)? {
-            Some(lease) => Forwarder::inherited(&lease, &sockets)?,
-            None => None,
-        },
-    };
+    let forwarder = if sockets.is_empty() { None } else { containers.inherited_forwarder(name, &sockets)? };
     let claim = Claim::inherited(containers, name)?;
     let own = |fd: std::os::fd::BorrowedFd<'_>| {
         fd.try_clone_to_owned().map(File::from).map_err(|error| Error::io(Step::Supervise, &error))
