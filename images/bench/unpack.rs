@@ -2,7 +2,7 @@
 //! and Podman, as far as they are installed.
 //!
 //! `cargo bench -p orlop-images --bench unpack -- [--layers N] [--mib N] [--rounds N] [--local]`, as root. The image is made of
-//! this machine's own /usr. The registry is Debian's `docker-registry`; without it, or with `--local`, blobs are read from
+//! this machine's own /usr; every fourth file is random bytes, which cannot be compressed. The registry is Debian's `docker-registry`; without it, or with `--local`, blobs are read from
 //! disk and the peers begin from there too. All contenders run in turn, round by round; the page cache is warm for all.
 
 #![allow(
@@ -150,7 +150,10 @@ fn archives(settings: &Settings) -> Vec<Vec<u8>> {
             };
             while size < wanted {
                 let (number, path) = next.next().unwrap();
-                let Ok(content) = std::fs::read(path) else { continue };
+                let Ok(mut content) = std::fs::read(path) else { continue };
+                if number % 4 == 0 {
+                    noise(&mut content, number as u64);
+                }
                 let directory = format!("d{}", number / 100);
                 if number % 100 == 0 || size == 0 {
                     entry.path = directory.clone().into_bytes();
@@ -166,6 +169,17 @@ fn archives(settings: &Settings) -> Vec<Vec<u8>> {
             bytes
         })
         .collect()
+}
+
+/// Random bytes that are the same in every run (xorshift).
+fn noise(bytes: &mut [u8], seed: u64) {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for chunk in bytes.chunks_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
+    }
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
@@ -236,7 +250,7 @@ fn contenders(source: &str, kind: &str, scratch: &Path) -> Vec<Contender> {
 impl Contender {
     fn measure(mut self) {
         std::fs::create_dir_all(self.scratch.parent().unwrap()).unwrap();
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), processor_time());
         let mut peak = 0;
         for command in &mut self.commands {
             let mut child = command.spawn().unwrap();
@@ -249,8 +263,18 @@ impl Contender {
                 return;
             }
         }
-        println!("  {:<16} {:6.2} s  {:4} MiB", self.name, began.elapsed().as_secs_f64(), peak >> 10);
+        let (took, busy) = (began.elapsed().as_secs_f64(), (processor_time() - before).as_secs_f64());
+        println!("  {:<16} {took:6.2} s  {:4} MiB  {:.1} processors", self.name, peak >> 10, busy / took);
     }
+}
+
+/// What all children that have ended have taken of processors.
+fn processor_time() -> Duration {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
+    let of = |time: nix::sys::time::TimeVal| {
+        Duration::from_micros((time.tv_sec() * 1_000_000 + time.tv_usec()).unsigned_abs())
+    };
+    of(usage.user_time()) + of(usage.system_time())
 }
 
 /// The largest sum of what a child and those below it have had in memory, in KiB, until it ends.
