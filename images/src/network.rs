@@ -199,6 +199,10 @@ impl Networks {
         // What is begun here is carried through, so it is not cancelled.
         let lock = Lock::take(file, true, &what, PATIENCE, &Cancel::new())?;
         let Some(text) = self.dir.read(Step::Network, FILE, 16 << 20)? else { return Ok((lock, State::default())) };
+        if text.is_empty() {
+            // The machine crashed before it was on disk.
+            return Ok((lock, State::default()));
+        }
         let damaged = |error: serde_json::Error| {
             let error = Error::new(Kind::Damaged, Step::Network).reason_is(error.to_string());
             error.object_is(self.dir.path().join(FILE).display().to_string())
@@ -211,6 +215,7 @@ impl Networks {
         let state = if state.leases.is_empty() { &State::default() } else { state };
         let text = serde_json::to_vec(state);
         let text = text.map_err(|error| Error::new(Kind::System, Step::Network).reason_is(error.to_string()))?;
-        self.dir.replace(Step::Network, FILE, &text)
+        // All of it is of this boot.
+        self.dir.replace_for_now(Step::Network, FILE, &text)
     }
 }

@@ -141,7 +141,7 @@ impl Snapshots {
         }
         let record = Record { made, image: stack.image, layers: stack.names.clone() };
         let text = serde_json::to_vec(&record).map_err(|error| not_json(&error))?;
-        dir.replace(Step::Snapshot, "snapshot.json", &text)?;
+        dir.replace_for_now(Step::Snapshot, "snapshot.json", &text)?;
         self.snapshot(dir, record)
     }
 
@@ -242,6 +242,15 @@ impl Snapshot {
                 overlay::mount(&overlay::options(&self.layers, self.dir.path(), self.xattrs), &self.root())
             }
         }
+    }
+
+    /// Has on disk what it is made of, so that it is there after a crash of the machine too.
+    pub fn keep(&self) -> Result<()> {
+        let record = self.dir.file(Step::Snapshot, "snapshot.json", nix::fcntl::OFlag::O_RDONLY)?;
+        if let Some(record) = record {
+            record.sync_all().map_err(|error| Error::io(Step::Snapshot, &error))?;
+        }
+        self.dir.sync(Step::Snapshot)
     }
 
     /// What the container has changed, in the order of a walk.

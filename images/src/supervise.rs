@@ -199,7 +199,7 @@ impl Containers {
         }
         let dir = self.open_dir(name)?;
         let lock = take(&dir)?;
-        dir.replace(Step::Run, RECORD, &record.to_json()?)?;
+        dir.replace_for_now(Step::Run, RECORD, &record.to_json()?)?;
         Ok(Claim { name: name.to_owned(), dir, lock: Some(lock) })
     }
 
@@ -210,7 +210,13 @@ impl Containers {
 
     /// Writes what is known of a container.
     pub fn update(&self, claim: &Claim, record: &Record) -> Result<()> {
-        claim.dir.replace(Step::Supervise, RECORD, &record.to_json()?)
+        let text = record.to_json()?;
+        if !record.state.is_over() {
+            // After a crash of the machine it runs no more, whatever stands there.
+            return claim.dir.replace_for_now(Step::Supervise, RECORD, &text);
+        }
+        claim.dir.replace(Step::Supervise, RECORD, &text)?;
+        self.dir.sync(Step::Supervise)
     }
 
     /// All containers. Those that have ended unwatched are finished first.
@@ -301,7 +307,10 @@ impl Containers {
                 networks.release(&claim.name)?;
             }
         }
-        if record.remove {
+        // One that a crash of the machine has left without what it is made of never came to be.
+        let is_lost = |error: &Error| matches!(error.kind(), Kind::Damaged | Kind::NotFound);
+        let kept = || self.snapshots.get(&claim.name).and_then(|snapshot| snapshot.keep());
+        if record.remove || kept().is_err_and(|error| is_lost(&error)) {
             return self.remove(claim);
         }
         record.state = State::Exited { code, finished: orlop::rfc3339(SystemTime::now()) };

@@ -91,11 +91,25 @@ impl Dir {
 
     /// Puts `bytes` in the place of the file `name`: whoever reads it, also after a crash, sees the old or the new whole.
     pub fn replace(&self, step: Step, name: &str, bytes: &[u8]) -> Result<()> {
+        self.place(step, name, bytes, true)
+    }
+
+    /// The same for what is of no use once the machine has crashed: it is not waited for until it is on disk, which takes longer
+    /// than all else about a container's start. Afterwards the file may be missing or empty.
+    pub fn replace_for_now(&self, step: Step, name: &str, bytes: &[u8]) -> Result<()> {
+        self.place(step, name, bytes, false)
+    }
+
+    fn place(&self, step: Step, name: &str, bytes: &[u8], durable: bool) -> Result<()> {
         let (temporary, mut file) = self.temporary(step, name)?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let written = file.write_all(bytes).and_then(|()| if durable { file.sync_all() } else { Ok(()) });
         let placed = written
             .map_err(|error| Error::io(step, &error).object_is(self.path.join(name).display().to_string()))
-            .and_then(|()| self.rename(step, &temporary, self, name));
+            .and_then(|()| match durable {
+                true => self.rename(step, &temporary, self, name),
+                false => renameat(&self.fd, temporary.as_str(), &self.fd, name)
+                    .map_err(|errno| self.error(step, name, errno)),
+            });
         if placed.is_err() {
             // The first failure is the one that is told.
             drop(self.remove(step, &temporary));

@@ -59,7 +59,7 @@ pub fn write(image: &Image, options: &ContainerOptions, place: &Place<'_>) -> Re
     });
     let text = serde_json::to_vec_pretty(&value);
     let text = text.map_err(|error| Error::new(Kind::System, Step::Bundle).reason_is(error.to_string()))?;
-    place.dir.replace(Step::Bundle, "config.json", &text)?;
+    place.dir.replace_for_now(Step::Bundle, "config.json", &text)?;
     Ok(value)
 }
 

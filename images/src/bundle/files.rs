@@ -25,7 +25,7 @@ pub(super) fn write(options: &ContainerOptions, place: &Place<'_>) -> Result<Vec
         if options.mounts.iter().any(|mount| mount.target == target) {
             continue;
         }
-        place.dir.replace(Step::Bundle, name, text.as_bytes())?;
+        place.dir.replace_for_now(Step::Bundle, name, text.as_bytes())?;
         readable(place, name)?;
         let source = place.dir.path().join(name);
         mounts
