@@ -105,7 +105,9 @@ fn each_is_told_the_state(t: &Sandbox) {
 fn container_kinds_run_in_the_containers_namespaces(t: &Sandbox) {
     let c = t.container("a");
     let dir = t.dir.display().to_string();
-    let say = |name: &str| hook(t, name, &format!("readlink /proc/self/ns/net /proc/self/ns/mnt > {dir}/ns-{name}"));
+    let say = |name: &str| {
+        hook(t, name, &format!("(readlink /proc/self/ns/net; readlink /proc/self/ns/mnt) > {dir}/ns-{name}"))
+    };
     c.set("/hooks", json!({"createRuntime": [say("createRuntime")], "createContainer": [say("createContainer")]}));
     c.args(&["/probe", "pause"]).create().ok();
     let pid = c.pid();
