@@ -53,32 +53,34 @@ pub(super) fn stop(
     if seen.record.state.is_over() {
         return Ok(());
     }
-    send(containers, name, wanted.unwrap_or(seen.record.stop_signal))?;
-    if ended(containers, name, patience)? {
+    if ended(containers, name, wanted.unwrap_or(seen.record.stop_signal), patience)? {
         return Ok(());
     }
-    send(containers, name, libc::SIGKILL)?;
-    match ended(containers, name, GONE)? {
+    match ended(containers, name, libc::SIGKILL, GONE)? {
         true => Ok(()),
         false => Err(Failure::new(format!("{name} is killed, and still there after {} s", GONE.as_secs()))),
     }
 }
 
-fn send(containers: &Containers, name: &str, number: i32) -> Result<(), Failure> {
+/// Whether there was a process to send it to.
+fn send(containers: &Containers, name: &str, number: i32) -> Result<bool, Failure> {
     let failed = |error: orlop::Error| Failure::new(error.to_string());
     let options = KillOptions::default().signal(orlop::Signal::new(number).map_err(failed)?);
     match containers.container(name)?.kill(&options) {
-        // It has just ended by itself.
-        Err(error) if matches!(error.kind(), orlop::Kind::NotFound | orlop::Kind::WrongStatus) => Ok(()),
-        done => done.map_err(failed),
+        // It has just ended by itself, or is only being made.
+        Err(error) if matches!(error.kind(), orlop::Kind::NotFound | orlop::Kind::WrongStatus) => Ok(false),
+        done => done.map(|_| true).map_err(failed),
     }
 }
 
-/// Whether the container has ended, and what belongs to it is taken away, before `patience` is over.
-fn ended(containers: &Containers, name: &str, patience: Duration) -> Result<bool, Failure> {
+/// Sends a signal, as soon as there is a process for it. Whether the container has ended, and what belongs to it is taken away,
+/// before `patience` is over.
+fn ended(containers: &Containers, name: &str, signal: i32, patience: Duration) -> Result<bool, Failure> {
+    let mut sent = false;
     let end = Instant::now() + patience;
     let mut pause = Duration::from_millis(5);
     loop {
+        sent = sent || send(containers, name, signal)?;
         // One that goes with its end is gone.
         match containers.get(name) {
             Err(error) if error.kind() == orlop_images::Kind::NotFound => return Ok(true),
