@@ -25,6 +25,30 @@ pub fn cgroup_mounts() -> Vec<PathBuf> {
         .collect()
 }
 
+/// Below which cgroup, as the kernel writes it, this caller's containers can have theirs: none (the root) where it may write the
+/// root's directory, and on v2 otherwise the one that its own is in, where systemd has delegated that to it.
+#[must_use]
+pub fn cgroup_parent() -> &'static str {
+    static PARENT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    PARENT.get_or_init(|| {
+        let mounts = cgroup_mounts();
+        let unified = matches!(mounts.as_slice(), [only] if only.join("cgroup.controllers").is_file());
+        if !unified || nix::unistd::geteuid().is_root() {
+            return String::new();
+        }
+        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        own.rsplit_once('/').map_or_else(String::new, |(parent, _)| parent.to_owned())
+    })
+}
+
+/// The directories of the cgroup `path` below [`cgroup_parent`], one for each hierarchy, whether they are there or not.
+#[must_use]
+pub fn cgroup_places(path: &str) -> Vec<PathBuf> {
+    let inside = format!("{}/{path}", cgroup_parent().trim_start_matches('/'));
+    cgroup_mounts().into_iter().map(|mount| mount.join(inside.trim_start_matches('/'))).collect()
+}
+
 /// Every cgroup directory whose name contains `tag`, children before parents.
 #[must_use]
 pub fn cgroups(tag: &str) -> Vec<PathBuf> {

@@ -281,7 +281,13 @@ impl Sandbox {
     /// The directories of hierarchies in which a cgroup of this name stands.
     #[must_use]
     pub fn cgroups_of(&self, id: &str) -> Vec<PathBuf> {
-        leak::cgroup_mounts().into_iter().map(|mount| mount.join(id)).filter(|dir| dir.is_dir()).collect()
+        leak::cgroup_places(id).into_iter().filter(|dir| dir.is_dir()).collect()
+    }
+
+    /// The `cgroupsPath` of a cgroup that this caller may make.
+    #[must_use]
+    pub fn cgroups_path(&self, name: &str) -> String {
+        format!("{}/{name}", leak::cgroup_parent())
     }
 
     /// The directory of a v1 controller (or the v2 tree that has it) for the cgroup `name`.
@@ -296,7 +302,7 @@ impl Sandbox {
             let list = fs::read_to_string(tree.join("cgroup.controllers")).unwrap_or_default();
             list.split_whitespace().any(|word| word == controller)
         })?;
-        Some(tree.join(name))
+        Some(tree.join(self.cgroups_path(name).trim_start_matches('/')))
     }
 
     /// The number of this machine's last CPU; a guest may have but one.

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -56,14 +56,13 @@ fn those(found: &[(Need, bool)]) -> u8 {
 
 /// Whether a directory can be made in every v1 hierarchy, or in the v2 tree where there is none.
 fn makes_cgroups() -> bool {
-    let mut places = leak::cgroup_mounts();
-    let v1: Vec<_> = places.iter().filter(|place| !place.join("cgroup.controllers").is_file()).cloned().collect();
-    if !v1.is_empty() {
-        places = v1;
-    }
     let name = format!("orlopit-{}-made", std::process::id());
-    let made = |place: &Path| fs::create_dir(place.join(&name)).and_then(|()| fs::remove_dir(place.join(&name)));
-    !places.is_empty() && places.iter().all(|place| made(place).is_ok())
+    let is_v1 = |place: &&PathBuf| !place.with_file_name("cgroup.controllers").is_file();
+    let all = leak::cgroup_places(&name);
+    let v1: Vec<_> = all.iter().filter(is_v1).collect();
+    let places = if v1.is_empty() { all.iter().collect() } else { v1 };
+    let made = |place: &PathBuf| fs::create_dir(place).and_then(|()| fs::remove_dir(place));
+    !places.is_empty() && places.into_iter().all(|place| made(place).is_ok())
 }
 
 /// How many ids this process's user namespace has.
@@ -120,6 +119,11 @@ impl World {
             spec["linux"].as_object_mut().expect("linux").remove("cgroupsPath");
         }
         if self.user != 0 {
+            // Rules for devices need a program of the kernel's (CAP_BPF).
+            spec["linux"].as_object_mut().expect("linux").remove("resources");
+            if let Some(path) = spec["linux"]["cgroupsPath"].as_str() {
+                spec["linux"]["cgroupsPath"] = json!(format!("{}{path}", leak::cgroup_parent()));
+            }
             let own = json!([{ "containerID": 0, "hostID": self.user, "size": 1 }]);
             spec["linux"]["uidMappings"] = own.clone();
             spec["linux"]["gidMappings"] = own;

@@ -397,7 +397,7 @@ fn kill_reaches_a_paused_container_after_resume(t: &Sandbox) {
 #[case(needs(ControlGroups))]
 fn cgroup_path_of_several_parts(t: &Sandbox) {
     let c = t.container("a");
-    c.set("/linux/cgroupsPath", json!(format!("/{}/inner/most", c.id))).run_paused();
+    c.set("/linux/cgroupsPath", json!(t.cgroups_path(&format!("{}/inner/most", c.id)))).run_paused();
     let dir = directory(t, &c, "memory").join("inner/most");
     assert_eq!(fs::read_to_string(dir.join("cgroup.procs")).unwrap().lines().count(), 1);
     c.end();
@@ -420,7 +420,7 @@ fn two_containers_may_not_share_a_cgroup(t: &Sandbox) {
     let first = t.container("first");
     first.run_paused();
     let second = t.container("second");
-    second.set("/linux/cgroupsPath", json!(format!("/{}", first.id))).args(&["/probe", "pause"]);
+    second.set("/linux/cgroupsPath", json!(t.cgroups_path(&first.id))).args(&["/probe", "pause"]);
     // runc 1.1 only warns; ours must refuse.
     let out = second.run_detached();
     if t.is(orlop_integration::Flavor::Orlop) {
@@ -579,13 +579,12 @@ fn unified_needs_v2(t: &Sandbox) {
 fn a_cgroup_of_others_is_left_alone(t: &Sandbox) {
     let c = t.container("a");
     let name = t.id("others");
-    let root = std::path::Path::new("/sys/fs/cgroup");
-    let v1 = root.join("freezer");
-    let dir = if v1.is_dir() { v1.join(&name) } else { root.join(&name) };
+    let v1 = std::path::Path::new("/sys/fs/cgroup/freezer");
+    let dir = if v1.is_dir() { v1.join(&name) } else { orlop_integration::leak::cgroup_places(&name).remove(0) };
     fs::create_dir(&dir).unwrap();
     let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     fs::write(dir.join("cgroup.procs"), other.id().to_string()).unwrap();
-    c.set("/linux/cgroupsPath", json!(format!("/{name}")));
+    c.set("/linux/cgroupsPath", json!(t.cgroups_path(&name)));
     let text = c.run().fails().stderr;
     let alive = other.try_wait().unwrap().is_none();
     let there = fs::symlink_metadata(&dir).is_ok();
