@@ -779,3 +779,13 @@ fn kernel_is_at_least(major: u32, minor: u32) -> bool {
     let mut numbers = release.split(['.', '-']).map_while(|word| word.parse::<u32>().ok());
     (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
 }
+
+/// `docker run --privileged` lists every device of the host.
+#[case(needs(Ids))]
+fn the_terminals_of_the_host_are_no_device(t: &Sandbox) {
+    let c = t.container("a");
+    c.map_users(200_000, 65536);
+    c.set("/linux/devices", json!([{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}]));
+    let out = c.sh("readlink /dev/ptmx; stat -L -c %t:%T /dev/ptmx").run().ok();
+    assert_eq!(out.stdout, "pts/ptmx\n5:2\n");
+}

@@ -18,6 +18,8 @@ const LINKS: [(&str, &str); 5] = [
     ("/dev/core", "/proc/kcore"),
 ];
 
+const PTMX: &str = "/dev/ptmx";
+
 /// The host's id behind one of the container's.
 fn host_id(mappings: &[IdMapping], id: u32) -> Option<u32> {
     let inside = |map: &&IdMapping| id.checked_sub(map.container_id).is_some_and(|offset| offset < map.size);
@@ -50,7 +52,13 @@ impl Builder<'_> {
                 self.push_device(path, &below, S_IFCHR | 0o666, (major, minor), (0, 0));
             }
         }
+        // Whatever the image has in its place: the terminals are those of the container's own devpts.
+        let own_terminals = config.mounts.iter().any(|mount| clean(&mount.destination) == "/dev/pts");
         for (index, device) in devices.iter().enumerate() {
+            // `--privileged` lists all devices of the host. This one is what the link leads to; a node bound here would be in its way.
+            if own_terminals && clean(&device.path) == PTMX {
+                continue;
+            }
             let mode = u32::try_from(device.kind.number()).unwrap_or(0) | device.file_mode.unwrap_or(0o666) & 0o7777;
             let owner = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
             let field = format!("/linux/devices/{index}");
@@ -65,9 +73,8 @@ impl Builder<'_> {
         for (path, target) in LINKS {
             self.push_link(path, target, 0, &below);
         }
-        // Whatever the image has in its place: the terminals are those of the container's own devpts.
-        if config.mounts.iter().any(|mount| clean(&mount.destination) == "/dev/pts") {
-            self.push_link("/dev/ptmx", "pts/ptmx", 1, &below);
+        if own_terminals {
+            self.push_link(PTMX, "pts/ptmx", 1, &below);
         }
     }
 
