@@ -221,7 +221,7 @@ impl Layers {
             Err(errno) => return Err(failed(errno).object_is(name)),
         };
         // What cannot be read is as good as missing: the layer is unpacked again.
-        Ok(serde_json::from_reader(std::io::Read::take(file, 1 << 16)).ok())
+        Ok(serde_json::from_reader(std::io::BufReader::new(std::io::Read::take(file, 1 << 16))).ok())
     }
 
     /// `names`, the lowest first, as a stack without what is hidden as a whole.
