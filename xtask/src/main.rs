@@ -4,6 +4,7 @@
 
 mod count;
 mod licences;
+mod miri;
 mod programs;
 mod promises;
 mod setup;
@@ -20,6 +21,7 @@ const HELP: &str = "cargo xtask NAME, of which there are
   programs TARGET OPTION...  compile the test programs that these options of cargo select for TARGET, and print their paths
   worlds [OPTION...]  the life of a container called from every world, as a table; options of integration/worlds/run
   promises            check that every test which SECURITY.md names is there
+  miri                run the tests of parsers, codecs, plans and the shared block in Rust's interpreter, which finds undefined behaviour
   licences            check licences, sources and versions of what is depended on, by deny.toml
 ";
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         ["programs", target, options @ ..] => programs::print(target, options),
         ["worlds", options @ ..] => worlds::run(&workspace(), options),
         ["promises"] => promises::check(&workspace()),
+        ["miri"] => miri::run(&workspace()),
         ["licences"] => licences::check(&workspace()),
         _ => Err(HELP.to_owned()),
     };
