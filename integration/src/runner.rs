@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::sandbox::{FIGURES, SKIPPED};
@@ -152,6 +154,10 @@ fn not_as_root(chosen: &[&(String, &Case)]) -> ExitCode {
     ExitCode::from(u8::from(failed > 0) * 101)
 }
 
+fn interrupting() -> SigSet {
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
+}
+
 /// What all cases of one run share.
 struct Run {
     subject: Subject,
@@ -160,6 +166,8 @@ struct Run {
     tag: String,
     show_output: bool,
     mounts_before: usize,
+    /// The signals that ask this program to end. It takes away what the case has made before it does.
+    interrupts: SignalFd,
 }
 
 impl Run {
@@ -183,7 +191,10 @@ impl Run {
             fs::set_permissions(cache.join(name), fs::Permissions::from_mode(0o755)).expect(name);
         }
         let mounts_before = leak::mounts("").len();
-        Self { subject, world: World::of_this_process(), base, tag, show_output, mounts_before }
+        interrupting().thread_block().expect("block signals");
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let interrupts = SignalFd::with_flags(&interrupting(), flags).expect("signalfd");
+        Self { subject, world: World::of_this_process(), base, tag, show_output, mounts_before, interrupts }
     }
 
     /// Forks, watches and judges one case.
@@ -221,6 +232,11 @@ impl Run {
                 WaitStatus::Signaled(_, signal, _) => return Err(format!("ended by {signal}")),
                 other => return Err(format!("unexpected {other:?}")),
             }
+            if let Ok(Some(signal)) = self.interrupts.read_signal() {
+                process::kill_hard(child.as_raw());
+                waitpid(child, None).expect("waitpid");
+                self.end_early(tag, signal.ssi_signo);
+            }
             if Instant::now() > until {
                 let tree = process::descendants(child.as_raw());
                 let list: Vec<_> = tree.iter().map(|p| format!("  {} {} {}", p.pid, p.state, p.command)).collect();
@@ -233,10 +249,19 @@ impl Run {
         }
     }
 
+    /// Ends the run in the middle of a case, as a signal asks for.
+    fn end_early(&self, tag: &str, signal: u32) -> ! {
+        println!("interrupted by signal {signal}");
+        self.clean_after(tag);
+        self.finish().iter().for_each(|left| println!("left behind: {left}"));
+        std::process::exit(128 + i32::try_from(signal).unwrap_or(0))
+    }
+
     /// The forked process: runs the case, looks for leaks, and ends with 0, [`SKIPPED`] or 101.
     fn child(&self, case: &Case, tag: &str, output: &Path, reason_file: &Path) -> ! {
         let file = File::create(output).expect("output of the case");
         sys::redirect_output(file.as_fd());
+        interrupting().thread_unblock().expect("unblock signals");
         sys::die_with_parent();
         sys::become_subreaper();
         std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
