@@ -53,10 +53,10 @@ const PARTS: [Part; 4] = [
             "plan::",
             "state::timestamp",
             "verbs::exec::options",
-            "verbs::features",
             "verbs::update",
         ],
-        skipped: &[],
+        // The loopback device is the kernel's; whole configs take the interpreter too long.
+        skipped: &["the_loopback_device_is_found", "config::schema", "config::check", "config::default"],
     },
 ];
 

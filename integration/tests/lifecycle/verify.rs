@@ -66,7 +66,7 @@ fn verify_watches_the_execution_under_a_filter(t: &Sandbox) {
     }
 }
 
-#[case(extension, needs(Admin))]
+#[case(extension, needs(Host))]
 fn verify_finds_another_filter_than_the_profiles(t: &Sandbox) {
     let c = t.container("a");
     let mark = c.rootfs().join("tmp/ran");
