@@ -23,12 +23,14 @@ PATIENCE = 20.0
 class Terminal:
     def __init__(self, command):
         self.seen = b""
+        self.resized = False
         self.child, self.master = os.forkpty()
         if self.child == 0:
             os.execvp(command[0], command)
         self.resize(80, 24)
 
     def resize(self, columns, rows):
+        """A client that has just shown the first output may not listen to changes of size yet: see() tells it again."""
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.kill(self.child, signal.SIGWINCH)
 
@@ -47,9 +49,13 @@ class Terminal:
 
     def see(self, text):
         end = time.monotonic() + PATIENCE
+        again = time.monotonic() + 1
         while text not in self.seen:
             if time.monotonic() > end or not self.read(0.2):
                 fail(f"never came: {text!r}")
+            if self.resized and time.monotonic() > again:
+                os.kill(self.child, signal.SIGWINCH)
+                again += 1
         self.seen = self.seen.split(text, 1)[1]
 
     def end(self, code):
@@ -80,6 +86,7 @@ def main():
             os.write(terminal.master, value.encode().decode("unicode_escape").encode("latin-1"))
         elif kind == "size":
             terminal.resize(*map(int, value.split("x")))
+            terminal.resized = True
             time.sleep(0.3)
         elif kind == "end":
             terminal.end(int(value))
