@@ -172,7 +172,8 @@ impl Neighbour {
             NSFS => "namespace",
             _ if handle.has_below(&self.canary) => "host root",
             _ if link.starts_with("socket:") => "socket",
-            _ if link.ends_with("/exec.fifo") => "start FIFO",
+            // `start` removes it while the init still has it.
+            _ if link.trim_end_matches(" (deleted)").ends_with("/exec.fifo") => "start FIFO",
             _ => "other descriptor",
         };
         self.hit(what, pid, &format!("{number} -> {link}"));
