@@ -39,8 +39,10 @@ impl<'e> Execution<'e> {
     /// Begins to trace an init that waits.
     pub(crate) fn watch(pid: HostPid, pidfd: BorrowedFd<'e>, inherited: u64, filter: &'e Filter) -> Result<Self> {
         let options = ptrace::Options::PTRACE_O_TRACEEXEC | ptrace::Options::PTRACE_O_EXITKILL;
-        ptrace::seize(Pid::from_raw(pid.get()), options)
-            .map_err(|errno| failed(errno).with_object(format!("ptrace process {pid}")))?;
+        ptrace::seize(Pid::from_raw(pid.get()), options).map_err(|errno| {
+            let error = failed(errno).with_object(format!("process {pid} by ptrace(2)"));
+            error.with_hint("another program traces it, or Yama or a seccomp filter around the runtime forbids tracing")
+        })?;
         Ok(Self { pid, pidfd, inherited, filter, arrived: Cell::new(false), compared: Cell::new(false) })
     }
 
