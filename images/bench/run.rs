@@ -19,7 +19,7 @@
 #[path = "../tests/support/layout.rs"]
 mod layout;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -27,13 +27,6 @@ use std::time::{Duration, Instant};
 use layout::Layout;
 use orlop_images::layer::tar::{Entry, Kind, Time, Writer};
 use serde_json::json;
-
-/// Compresses as the tests do.
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
 
 /// Makes the command of a contender.
 type Make<'a> = Box<dyn Fn() -> Command + 'a>;

@@ -27,18 +27,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use layout::Layout;
+use layout::{Layout, gzip};
 use orlop_images::base::Dir;
 use orlop_images::layer::tar::{Entry, Kind, Time, Writer};
 use orlop_images::snapshot::{LayersOptions, Snapshots};
 use orlop_images::{Cancel, Digest, Quiet, Step};
-
-/// Compresses as the tests do.
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
 
 struct Settings {
     layers: usize,

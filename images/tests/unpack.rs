@@ -9,7 +9,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use orlop_images::layer::tar::{Kind, Time};
 use orlop_images::layer::{Limits, Name, Unpacked};
 use orlop_images::{Kind as ErrorKind, Result};
-use support::{Archive, Place, gzip, is_root, zstd};
+use support::layout::gzip;
+use support::{Archive, Place, is_root, zstd};
 
 /// Unpacks an archive beside a directory that nothing may touch.
 fn unpack(archive: &Archive) -> (Place, Result<Unpacked>) {

@@ -1,11 +1,18 @@
 //! OCI image layouts, made of archives.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use orlop_images::model::{Limits, Manifest};
 use orlop_images::{Descriptor, Digest, Image};
 use serde_json::json;
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
 
 /// An image on disk, as `oci:PATH:latest`.
 pub struct Layout {
@@ -22,13 +29,13 @@ impl Layout {
 
     /// The same with what a container of it runs.
     pub fn with_config(path: &Path, layers: &[Vec<u8>], config: &serde_json::Value) -> Self {
-        let compressed = layers.iter().map(|layer| (super::gzip(layer), "+gzip", Digest::of(layer)));
+        let compressed = layers.iter().map(|layer| (gzip(layer), "+gzip", Digest::of(layer)));
         Self::build(path, "latest", compressed, config)
     }
 
     /// Adds an image called `name` to those that are there.
     pub fn add(path: &Path, name: &str, layers: &[Vec<u8>], config: &serde_json::Value) -> Self {
-        let compressed = layers.iter().map(|layer| (super::gzip(layer), "+gzip", Digest::of(layer)));
+        let compressed = layers.iter().map(|layer| (gzip(layer), "+gzip", Digest::of(layer)));
         Self::build(path, name, compressed, config)
     }
 

@@ -15,7 +15,6 @@ pub mod layout;
 pub mod tree;
 pub mod world;
 
-use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -82,12 +81,6 @@ impl Archive {
         }
         writer.finish().unwrap()
     }
-}
-
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 pub fn zstd(bytes: &[u8]) -> Vec<u8> {
