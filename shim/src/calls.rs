@@ -198,13 +198,23 @@ impl Shim {
     }
 
     fn pause(&mut self, caller: Caller, asked: ProcessRequest) {
-        let reply = self.task(&asked.id).and_then(|task| task.container.pause());
-        self.paused(caller, &asked.id, true, reply);
+        self.freeze(caller, asked.id, true);
     }
 
     fn resume(&mut self, caller: Caller, asked: ProcessRequest) {
-        let reply = self.task(&asked.id).and_then(|task| task.container.resume());
-        self.paused(caller, &asked.id, false, reply);
+        self.freeze(caller, asked.id, false);
+    }
+
+    /// The kernel freezes a process when it can, and one that waits for a disk cannot be: nobody else waits for that.
+    fn freeze(&mut self, caller: Caller, id: String, pause: bool) {
+        let container = match self.task(&id) {
+            Ok(task) => task.container.clone(),
+            Err(failure) => return self.answer(caller, Err(failure)),
+        };
+        self.work(&id.clone(), true, move || {
+            let done = if pause { container.pause() } else { container.resume() };
+            Box::new(move |shim: &mut Self| shim.paused(caller, &id, pause, done))
+        });
     }
 
     fn paused(&mut self, caller: Caller, id: &str, paused: bool, reply: Result<(), Failure>) {
@@ -219,7 +229,8 @@ impl Shim {
     }
 
     fn update(&mut self, caller: Caller, asked: UpdateTaskRequest) {
-        let reply = self.task(&asked.id).and_then(|task| {
+        let id = asked.id;
+        let given = self.task(&id).and_then(|task| {
             let resources =
                 asked.resources.ok_or_else(|| Failure::new(Code::InvalidArgument, "resources are missing"))?;
             let name = resources.type_name();
@@ -227,12 +238,22 @@ impl Shim {
                 let text = format!("resources of the type {name:?} are not LinuxResources");
                 return Err(Failure::new(Code::InvalidArgument, text));
             }
-            task.container.update(resources.value)
+            Ok((task.container.clone(), resources.value))
         });
-        if let Ok(warnings) = &reply {
-            warnings.iter().for_each(|warning| self.log.warn(format_args!("{}: {warning}", asked.id)));
-        }
-        self.reply(caller, reply.map(|_| Empty {}));
+        let (container, resources) = match given {
+            Ok(given) => given,
+            Err(failure) => return self.answer(caller, Err(failure)),
+        };
+        // A lower limit of memory is there when the kernel has taken back what is above it.
+        self.work(&id.clone(), true, move || {
+            let updated = container.update(resources);
+            Box::new(move |shim: &mut Self| {
+                if let Ok(warnings) = &updated {
+                    warnings.iter().for_each(|warning| shim.log.warn(format_args!("{id}: {warning}")));
+                }
+                shim.reply(caller, updated.map(|_| Empty {}));
+            })
+        });
     }
 
     fn stats(&mut self, caller: Caller, asked: ProcessRequest) {

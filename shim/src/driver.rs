@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{pipe2, read};
 
-use crate::stdio::Uri;
+use crate::stdio::{Owner, Uri};
 use crate::sys;
 use crate::ttrpc::{Code, Failure};
 
@@ -37,8 +37,7 @@ impl Driver {
     /// When it cannot be started, or ends, or is not ready in time.
     pub(crate) fn start(
         uri: &Uri,
-        id: &str,
-        namespace: &str,
+        owner: &Owner,
         output: BorrowedFd<'_>,
         errors: BorrowedFd<'_>,
     ) -> Result<Self, Failure> {
@@ -48,9 +47,10 @@ impl Driver {
         let (ready, says_ready) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed(&errno))?;
         let mut command = Command::new(&uri.path);
         command.args(uri.query.iter().flat_map(|(key, value)| [key, value]));
-        command.env_clear().env("CONTAINER_ID", id).env("CONTAINER_NAMESPACE", namespace);
+        command.env_clear().env("CONTAINER_ID", &owner.id).env("CONTAINER_NAMESPACE", &owner.namespace);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        sys::pass_fds(&mut command, &[output, errors, says_ready.as_fd()]).map_err(|errno| failed(&errno))?;
+        let passed = [output, errors, says_ready.as_fd()];
+        sys::pass_fds(&mut command, &passed, owner.open_files).map_err(|errno| failed(&errno))?;
         let child = command.spawn().map_err(|error| failed(&error))?;
         // The copies in the command would keep the pipes open.
         drop(command);

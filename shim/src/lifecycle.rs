@@ -56,6 +56,7 @@ impl Shim {
         let summary = Summary::read(&bundle).map_err(unreadable)?;
         let systemd = options.systemd_cgroup || summary.names_a_scope();
         let container = Container::new(runtime::root(&options.root, &self.namespace), systemd, &asked.id)?;
+        let container = container.with_open_files(self.open_files);
         if !asked.parent_checkpoint.is_empty() {
             return Err(Failure::new(Code::InvalidArgument, "parent_checkpoint: images name their parents themselves"));
         }
@@ -199,7 +200,13 @@ impl Shim {
     }
 
     fn owner(&self, id: &str, options: &Options) -> Owner {
-        Owner { id: id.to_owned(), namespace: self.namespace.clone(), uid: options.io_uid, gid: options.io_gid }
+        Owner {
+            id: id.to_owned(),
+            namespace: self.namespace.clone(),
+            uid: options.io_uid,
+            gid: options.io_gid,
+            open_files: self.open_files,
+        }
     }
 
     fn write_pid(&self, id: &str, pid: u32) {
@@ -501,7 +508,9 @@ impl Shim {
             return self.exec_deleted(key);
         }
         let Some(task) = self.tasks.get(&id) else { return };
-        let (container, may_take_long, root) = (task.container.clone(), task.has_hooks, task.bundle.join("rootfs"));
+        // Without a pid namespace, what was killed may take its time to go.
+        let may_take_long = task.has_hooks || !task.has_own_pid_namespace;
+        let (container, root) = (task.container.clone(), task.bundle.join("rootfs"));
         self.work(&id.clone(), may_take_long, move || {
             let deleted = container.delete(false);
             let unmounted = match &deleted {

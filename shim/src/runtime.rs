@@ -11,6 +11,7 @@ use orlop::{
 };
 
 use crate::proto::Any;
+use crate::sys::OpenFiles;
 use crate::ttrpc::{Code, Failure};
 
 /// The result of an operation.
@@ -119,6 +120,11 @@ impl Container {
         let cgroup_driver = if systemd { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
         let id = ContainerId::new(id).map_err(|error| failure("", &error))?;
         Ok(Self { runtime: orlop::Runtime::new(root).cgroup_driver(cgroup_driver), id })
+    }
+
+    /// Its processes begin with this limit of open files where the config names none.
+    pub(crate) fn with_open_files(self, limit: OpenFiles) -> Self {
+        Self { runtime: self.runtime.open_files((limit.soft, limit.hard)), ..self }
     }
 
     pub(crate) fn create(&self, create: Create) -> Result<Process> {

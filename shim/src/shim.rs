@@ -18,7 +18,7 @@ use crate::proto::event::Event;
 use crate::proto::{Message, encode};
 use crate::publish::Publisher;
 use crate::socket::{Socket, is_same_user};
-use crate::sys;
+use crate::sys::{self, OpenFiles};
 use crate::task::{Caller, Process, Task};
 use crate::ttrpc::{self, Answer, Code, Failure, Incoming};
 
@@ -28,6 +28,8 @@ const MOST_CONNECTIONS: usize = 1024;
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
 /// How long nothing must have happened until the program's pages are given back: most pods do nothing most of the time.
 const REST: Duration = Duration::from_secs(2);
+/// How long no connections are taken when there is no descriptor for one.
+const DEAF: Duration = Duration::from_millis(200);
 /// How long the last events may take to be told, and the programs that take output to end.
 const FAREWELL: Duration = Duration::from_secs(14);
 
@@ -40,12 +42,16 @@ pub(crate) enum Due {
     Driver(u64),
     /// A call has waited long enough.
     Wait(Caller),
+    /// Connections, which could not be taken, are taken again.
+    Listen,
 }
 
 /// The shim.
 #[derive(Debug)]
 pub(crate) struct Shim {
     pub(crate) namespace: String,
+    /// The limit of open files that it was started with, which is for the containers.
+    pub(crate) open_files: OpenFiles,
     pub(crate) log: Log,
     pub(crate) poller: Poller,
     pub(crate) tasks: BTreeMap<String, Task>,
@@ -77,6 +83,7 @@ impl Shim {
         publisher: Publisher,
         socket: Socket,
         listener: OwnedFd,
+        open_files: OpenFiles,
     ) -> io::Result<Self> {
         let mut mask = SigSet::empty();
         for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
@@ -92,6 +99,7 @@ impl Shim {
         poller.add(&jobs, Token::Jobs, Interest::Read)?;
         Ok(Self {
             namespace: namespace.to_owned(),
+            open_files,
             log,
             poller,
             tasks: BTreeMap::new(),
@@ -192,6 +200,7 @@ impl Shim {
             Due::Drain(key) => self.give_up_drain(key),
             Due::Driver(key) => self.hurry_driver(key),
             Due::Wait(caller) => self.give_up_wait(caller),
+            Due::Listen => self.listen(),
         }
     }
 
@@ -240,7 +249,12 @@ impl Shim {
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => return self.log.warn(format_args!("accept a connection: {error}")),
+                Err(error) => {
+                    self.log.warn(format_args!("accept a connection: {error}"));
+                    // It stays ready: without a pause there would be nothing else but this.
+                    self.poller.remove(listener);
+                    return self.later(DEAF, Due::Listen);
+                }
             };
             if !is_same_user(&stream) {
                 self.log.warn("a connection of another user is refused");
@@ -259,6 +273,14 @@ impl Shim {
                 Ok(connection) => drop(self.connections.insert(key, connection)),
                 Err(error) => self.log.warn(format_args!("take a connection: {error}")),
             }
+        }
+    }
+
+    fn listen(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        if let Err(errno) = self.poller.add(listener, Token::Listener, Interest::Read) {
+            self.log.warn(format_args!("wait for connections: {errno}"));
+            self.later(DEAF, Due::Listen);
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use nix::fcntl::{OFlag, open};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setpgid};
 
@@ -18,7 +19,7 @@ use crate::options;
 use crate::publish::{Publisher, Way};
 use crate::shim::Shim;
 use crate::socket::{Bound, Socket};
-use crate::sys::{self, Side};
+use crate::sys::{self, OpenFiles, Side};
 
 /// More than any options have.
 const MOST_INPUT: u64 = 10 << 20;
@@ -79,8 +80,8 @@ fn serve(given: &Arguments, bootstrap: &Bootstrap, bundle: &Path, socket: Socket
     let log = Log::open(bundle, &given.namespace, bootstrap.debug);
     let way = Way::choose(&bootstrap.ttrpc_address, &bootstrap.publish_binary, &bootstrap.grpc_address);
     let publisher = Publisher::new(way, &given.namespace);
-    let served = detach(&log).and_then(|()| {
-        let shim = Shim::new(&given.namespace, log, publisher, socket.clone(), listener);
+    let served = detach(&log).and_then(|()| raise_open_files()).and_then(|open_files| {
+        let shim = Shim::new(&given.namespace, log, publisher, socket.clone(), listener, open_files);
         shim.and_then(|mut shim| {
             shim.log.debug(format_args!("the shim of {} begins", given.id));
             shim.run()
@@ -112,6 +113,14 @@ fn detach(log: &Log) -> std::io::Result<()> {
     }
     sys::become_subreaper()?;
     Ok(())
+}
+
+/// Allows this process as many descriptors as it may have: a pod's shim holds a dozen for each container with streams. What the limit
+/// was is the result, for the containers and for programs.
+fn raise_open_files() -> std::io::Result<OpenFiles> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(OpenFiles { soft, hard })
 }
 
 /// The kernel prefers a shim to its containerd: one more than containerd's own score.

@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Uid, fchown, pipe2};
 use crate::copy::{By, Copy};
 use crate::driver::Driver;
 use crate::runtime::Streams;
-use crate::sys;
+use crate::sys::{self, OpenFiles};
 use crate::ttrpc::{Code, Failure};
 
 /// One of the three streams.
@@ -61,6 +61,8 @@ pub(crate) struct Owner {
     /// Who owns the pipes; 0 leaves that to the runtime, which gives them to the process's user.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The limit of open files that a program gets which takes the output.
+    pub(crate) open_files: OpenFiles,
 }
 
 /// A place for output: a path alone is a FIFO or a file.
@@ -159,7 +161,7 @@ impl Stdio {
         if uri.is_program() {
             let (output, theirs_out) = pipe(owner)?;
             let (errors, theirs_err) = pipe(owner)?;
-            self.driver = Some(Driver::start(&uri, &owner.id, &owner.namespace, output.as_fd(), errors.as_fd())?);
+            self.driver = Some(Driver::start(&uri, owner, output.as_fd(), errors.as_fd())?);
             return Ok(Streams::Three([null()?, theirs_out, theirs_err]));
         }
         let input = self.open_input(&asked.stdin, owner)?;
@@ -236,7 +238,7 @@ impl Stdio {
         let sink = if uri.is_program() {
             let (output, ours) = pipe(owner)?;
             let (errors, _) = pipe(owner)?;
-            self.driver = Some(Driver::start(&uri, &owner.id, &owner.namespace, output.as_fd(), errors.as_fd())?);
+            self.driver = Some(Driver::start(&uri, owner, output.as_fd(), errors.as_fd())?);
             non_blocking(&ours)?;
             Some((ours, By::Bytes))
         } else if uri.path.is_empty() {
@@ -414,7 +416,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused_by_name() {
-        let owner = Owner { id: "a".to_owned(), namespace: "n".to_owned(), uid: 0, gid: 0 };
+        let open_files = OpenFiles { soft: 1024, hard: 1024 };
+        let owner = Owner { id: "a".to_owned(), namespace: "n".to_owned(), uid: 0, gid: 0, open_files };
         let asked = |stdin: &str, stdout: &str| Asked {
             stdin: stdin.to_owned(),
             stdout: stdout.to_owned(),

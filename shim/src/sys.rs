@@ -8,6 +8,13 @@ use nix::NixPath;
 use nix::errno::Errno;
 use nix::unistd::{Pid, getpid, getppid};
 
+/// A limit of open files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpenFiles {
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
+
 /// Which process goes on after [`fork`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -228,11 +235,15 @@ pub(crate) fn open_peer(master: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Has `command` put each of `fds` under the number 3, 4, … of the new program.
+/// Has `command` put each of `fds` under the number 3, 4, … of the new program, which may have as many open files as `limit` says.
 ///
 /// # Errors
 /// When there is no room for copies of them.
-pub(crate) fn pass_fds(command: &mut std::process::Command, fds: &[BorrowedFd<'_>]) -> nix::Result<()> {
+pub(crate) fn pass_fds(
+    command: &mut std::process::Command,
+    fds: &[BorrowedFd<'_>],
+    limit: OpenFiles,
+) -> nix::Result<()> {
     use std::os::unix::process::CommandExt as _;
     const FIRST: RawFd = 3;
     // Copied out of the way: a descriptor may have the number that another one is to get.
@@ -244,11 +255,14 @@ pub(crate) fn pass_fds(command: &mut std::process::Command, fds: &[BorrowedFd<'_
         // SAFETY: the call has just made this descriptor.
         aside.push(unsafe { OwnedFd::from_raw_fd(copy) });
     }
+    let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
     let place = move || {
         for (copy, target) in aside.iter().zip(FIRST..ASIDE) {
             // SAFETY: takes numbers; the copy has no close-on-exec.
             Errno::result(unsafe { libc::dup2(copy.as_raw_fd(), target) })?;
         }
+        // SAFETY: the limit is the closure's own.
+        Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
         Ok(())
     };
     // SAFETY: between fork and exec the closure makes system calls on numbers only, and allocates nothing.

@@ -33,6 +33,9 @@ options! {
         /// Whether to make do without control groups where they cannot be made: `None` finds out (whoever is not root on the host, see
         /// [`Rights::rules_the_host`](crate::Rights::rules_the_host)).
         pub rootless: Option<bool>,
+        /// The limit of open files (soft, hard) that processes of containers begin with where their config names none: the caller's
+        /// own, or what a caller that has raised its own began with.
+        pub open_files: Option<(u64, u64)>,
     }
 }
 
@@ -40,7 +43,7 @@ impl Runtime {
     /// The runtime whose containers are kept in `root`.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), cgroup_driver: CgroupDriver::Cgroupfs, rootless: None }
+        Self { root: root.into(), cgroup_driver: CgroupDriver::Cgroupfs, rootless: None, open_files: None }
     }
 
     /// The runtime whose containers are kept where the program `orlop` keeps them: in `/run/orlop` for root, in

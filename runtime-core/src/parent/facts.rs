@@ -48,6 +48,7 @@ fn host_for(runtime: &Runtime, process: Option<&Process<'_>>) -> Host {
         cgroups_optional: cgroups_optional(runtime, rights),
         apparmor: process.is_some_and(|process| process.apparmor_profile.is_some()) && apparmor(),
         selinux: wants_selinux(process) && selinux(),
+        open_files: runtime.open_files,
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Host {
     pub(crate) apparmor: bool,
     /// SELinux does.
     pub(crate) selinux: bool,
+    /// The limit of open files, soft and hard, of a process whose config names none, where that is not the caller's own.
+    pub(crate) open_files: Option<(u64, u64)>,
 }
 
 /// How the process gets into its control groups, besides being born into one.

@@ -186,7 +186,7 @@ impl Builder<'_> {
             // By the runtime, before the init joins anything: the file would not be its own any more.
             self.plan.oom_score_adj = Some((score, format!("{pointer}/oomScoreAdj")));
         }
-        let limits: Vec<Rlimit> = process
+        let mut limits: Vec<Rlimit> = process
             .rlimits
             .iter()
             .map(|limit| Rlimit {
@@ -196,6 +196,12 @@ impl Builder<'_> {
                 hard: limit.hard,
             })
             .collect();
+        let resource = u32::try_from(crate::config::Rlimit::Nofile.number()).unwrap_or(u32::MAX);
+        if let Some((soft, hard)) = self.options.host.open_files
+            && limits.iter().all(|limit| limit.resource != resource)
+        {
+            limits.push(Rlimit { resource, pad: 0, soft, hard });
+        }
         if !limits.is_empty() {
             let limits = self.plan.program.list(&limits);
             self.push_from(format_args!("{pointer}/rlimits"), Op::Rlimits { limits });

@@ -22,6 +22,7 @@ mod ttrpc;
 
 mod client;
 mod memory;
+mod security;
 
 use std::fs;
 use std::time::Duration;
