@@ -114,7 +114,8 @@ impl Shim {
             deadlines: Vec::new(),
             next_key: 1,
             stopping: None,
-            idle_since: None,
+            // The containerd that had it started may be gone before it connects.
+            idle_since: Some(Instant::now()),
             rest: None,
         })
     }
@@ -464,5 +465,29 @@ impl Shim {
             driver.tell();
         }
         self.dismiss_driver(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::Way;
+
+    #[test]
+    fn a_shim_that_nobody_connects_to_does_not_stay() {
+        let dir = std::env::temp_dir().join(format!("orlop-shim-idle-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let listener = UnixListener::bind(dir.join("listener")).unwrap();
+        let socket = Socket::at(&format!("unix://{}", dir.join("socket").display())).unwrap();
+        let (log, publisher) = (Log::open(&dir, "n", false), Publisher::new(Way::Nowhere, "n"));
+        let limit = OpenFiles { soft: 1024, hard: 1024 };
+        let mut shim = Shim::new("n", log, publisher, socket, listener.into(), limit).unwrap();
+        let longest = u16::try_from(LONGEST_IDLE.as_millis()).unwrap();
+        assert!(shim.patience().is_some_and(|patience| patience <= longest), "{:?}", shim.patience());
+        shim.tick(Instant::now());
+        assert!(!shim.stopping());
+        shim.tick(Instant::now() + LONGEST_IDLE);
+        assert!(shim.stopping() && shim.is_over());
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }
