@@ -21,6 +21,7 @@ mod proto;
 mod ttrpc;
 
 mod client;
+mod containerd;
 mod memory;
 mod security;
 
