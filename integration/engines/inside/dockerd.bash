@@ -1,9 +1,16 @@
 # shellcheck shell=bash
 # dockerd.bash: sourced; configures Docker Engine with the runtime under test, and `daemon [OPTION…]` starts it and waits for it.
 mkdir -p /etc/docker
-# Docker knows shims by type from 23 on.
 how="{\"path\": \"$RUNTIME\"}"
-[ -z "${ORLOP_SHIM:-}" ] || how='{"runtimeType": "io.containerd.orlop.v2"}'
+if [ -z "${ORLOP_SHIM:-}" ]; then
+    :
+elif [ "$(dockerd --version | sed -n 's/.*version \([0-9]*\).*/\1/p')" -ge 23 ]; then
+    how='{"runtimeType": "io.containerd.orlop.v2"}'
+else
+    # Before 23 a shim is named for each container.
+    printf '#!/bin/sh\ncase $1 in run | create) verb=$1; shift; exec /usr/bin/docker "$verb" --runtime io.containerd.orlop.v2 "$@" ;; esac\nexec /usr/bin/docker "$@"\n' >/usr/local/bin/docker
+    chmod 755 /usr/local/bin/docker
+fi
 cat >/etc/docker/daemon.json <<JSON
 {
   "experimental": true,
