@@ -168,8 +168,12 @@ impl Shim {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let mut shim = Self::connect(t, String::from_utf8(output.stdout).unwrap().trim());
-        shim.service = "containerd.task.v2.Task";
+        let answer = String::from_utf8(output.stdout).unwrap();
+        // From containerd 2.0 on it is an object.
+        let object = serde_json::from_str::<serde_json::Value>(&answer).ok();
+        let address = object.as_ref().and_then(|object| object["address"].as_str()).unwrap_or(answer.trim());
+        let mut shim = Self::connect(t, address);
+        shim.service = if object.is_some() { "containerd.task.v3.Task" } else { "containerd.task.v2.Task" };
         shim.runtime = runtime.to_owned();
         shim
     }
