@@ -39,7 +39,7 @@ fn events_wait_for_a_containerd_that_is_away(t: &Sandbox) {
 fn own_cgroup(t: &Sandbox, name: &str) -> Option<(PathBuf, String)> {
     let path = t.cgroups_path(name);
     let mount = ["pids", "memory", "cpu", ""].map(|controller| Path::new("/sys/fs/cgroup").join(controller));
-    let mount = mount.into_iter().find(|mount| mount.join("cgroup.procs").exists())?;
+    let mount = mount.into_iter().find(|mount| fs::symlink_metadata(mount.join("cgroup.procs")).is_ok())?;
     let dir = mount.join(path.trim_start_matches('/'));
     fs::create_dir_all(&dir).ok()?;
     Some((dir, path))
