@@ -167,10 +167,10 @@ fn an_exec_has_its_own_life(t: &Sandbox) {
     shim.exec(&id, "e3", &["sleep", "1000"], Stdio3::default()).unwrap();
     shim.start_task(&id, "e3").unwrap();
     shim.end(&id);
+    let topics = events.topics(12);
     let exits: Vec<TaskExit> = events.of("/tasks/exit");
     let order: Vec<&str> = exits.iter().map(|exit| exit.id.as_str()).collect();
     assert_eq!(order, ["e1", "e2", "e3", id.as_str()]);
-    let topics = events.topics(12);
     assert_eq!(topics[2..5], ["/tasks/exec-added", "/tasks/exec-started", "/tasks/exit"]);
     shim.shut_down();
 }
