@@ -14,6 +14,7 @@ mod forward;
 mod hosts;
 mod link;
 mod netlink;
+mod nftables;
 pub mod pasta;
 mod port;
 mod subnet;
@@ -70,9 +71,9 @@ pub struct Lease {
     pub ports: Vec<Port>,
     /// Its /etc/hosts on the host.
     pub hosts_file: PathBuf,
-    /// Whether its device is there; until then no rule leads to it.
+    /// Whether there are rules for it, and others know its name.
     #[serde(default)]
-    attached: bool,
+    ready: bool,
 }
 
 impl Lease {
@@ -89,7 +90,7 @@ impl Lease {
             ipv6: None,
             ports: ports.map(|port| Port { container: port.host, ..port.clone() }).collect(),
             hosts_file: PathBuf::new(),
-            attached: false,
+            ready: false,
         }
     }
 }
@@ -137,29 +138,34 @@ impl Networks {
             ipv4: subnets.ipv4(number),
             ipv6: subnets.ipv6(number),
             hosts_file: request.hosts_file,
-            attached: false,
+            ready: false,
         };
         state.leases.push(lease.clone());
         self.write(&state)?;
         Ok(lease)
     }
 
-    /// Connects the network namespace `netns` of a container that has a lease: its device `eth0`, its routes, its ports, its
-    /// name in the others' hosts files. Returns what the user should know of what stands in the way.
-    pub fn attach(&self, name: &str, netns: BorrowedFd<'_>) -> Result<Vec<String>> {
+    /// Makes what a container that has a lease needs of the host: the bridge, and the rules for its ports. Returns what the user
+    /// should know of what stands in the way. [`Networks::attach`] is next, and needs the container's namespace.
+    pub fn prepare(&self, name: &str) -> Result<Vec<String>> {
         let (_lock, mut state) = self.read()?;
-        let subnets = state.subnets;
-        let lease = state.leases.iter_mut().find(|lease| lease.name == name);
-        let (Some(lease), Some(subnets)) = (lease, subnets) else {
-            return Err(Error::new(Kind::NotFound, Step::Network).object_is(name).reason_is("it has no address"));
-        };
-        link::bridge(&subnets)?;
-        link::connect(lease, &subnets, netns).map_err(|error| error.reference_is(name))?;
-        lease.attached = true;
+        let (subnets, lease) = of(&mut state, name)?;
+        lease.ready = true;
         self.write(&state)?;
+        link::bridge(&subnets)?;
+        let notes = firewall::obstacles();
         firewall::load(&subnets, &state.leases)?;
+        Ok(notes)
+    }
+
+    /// Connects the network namespace `netns` of a container that is prepared for: its device `eth0`, its routes, its name in
+    /// the others' hosts files.
+    pub fn attach(&self, name: &str, netns: BorrowedFd<'_>) -> Result<()> {
+        let (_lock, mut state) = self.read()?;
+        let (subnets, lease) = of(&mut state, name)?;
+        link::connect(lease, &subnets, netns).map_err(|error| error.reference_is(name))?;
         hosts::update(&state.leases);
-        Ok(firewall::obstacles())
+        Ok(())
     }
 
     /// Takes away what a container has; that it has nothing is no error. With the last one, the bridge and the rules go.
@@ -218,4 +224,13 @@ impl Networks {
         // All of it is of this boot.
         self.dir.replace_for_now(Step::Network, FILE, &text)
     }
+}
+
+/// The lease of `name`, and the subnets that it is of.
+fn of<'a>(state: &'a mut State, name: &str) -> Result<(Subnets, &'a mut Lease)> {
+    let subnets = state.subnets;
+    let lease = state.leases.iter_mut().find(|lease| lease.name == name);
+    subnets
+        .zip(lease)
+        .ok_or_else(|| Error::new(Kind::NotFound, Step::Network).object_is(name).reason_is("it has no address"))
 }

@@ -279,7 +279,7 @@ mod tests {
             ipv6: None,
             ports: ports.to_vec(),
             hosts_file: std::path::PathBuf::new(),
-            attached: true,
+            ready: true,
         }
     }
 

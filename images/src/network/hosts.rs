@@ -23,7 +23,7 @@ pub(super) fn update(leases: &[Lease]) {
 /// The lines for `mine`: the others, and the address of its own that is not above them.
 fn section(mine: &Lease, leases: &[Lease]) -> String {
     let mut text = MARK.to_owned();
-    for lease in leases.iter().filter(|lease| lease.attached || lease.name == mine.name) {
+    for lease in leases.iter().filter(|lease| lease.ready || lease.name == mine.name) {
         let mut names = vec![lease.name.as_str()];
         names.extend(lease.aliases.iter().map(String::as_str).filter(|alias| *alias != lease.name));
         let names = names.join(" ");
@@ -67,7 +67,7 @@ mod tests {
             ipv6: Some(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into())),
             ports: Vec::new(),
             hosts_file: std::env::temp_dir().join(format!("orlop-hosts-{}-{name}", std::process::id())),
-            attached: true,
+            ready: true,
         }
     }
 

@@ -7,11 +7,11 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 /// The fixed header of a message (struct nlmsghdr).
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 /// struct rtmsg.
 const ROUTE: usize = 12;
 /// The kernel puts at most this much into one datagram of a dump.
-const LARGEST: usize = 32 * 1024;
+pub(super) const LARGEST: usize = 32 * 1024;
 /// The other end of a veth pair, among its data.
 const VETH_INFO_PEER: u16 = 1;
 
@@ -154,18 +154,18 @@ const CREATE: libc::c_int = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_E
 const UP: u32 = libc::IFF_UP.cast_unsigned();
 
 /// A message in the making.
-struct Request {
+pub(super) struct Request {
     kind: u16,
     flags: libc::c_int,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Request {
-    fn new(kind: u16, flags: libc::c_int) -> Self {
+    pub(super) fn new(kind: u16, flags: libc::c_int) -> Self {
         Self { kind, flags: flags | libc::NLM_F_REQUEST, body: Vec::with_capacity(256) }
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.body.extend_from_slice(bytes);
     }
 
@@ -177,14 +177,14 @@ impl Request {
         }
     }
 
-    fn text(&mut self, kind: u16, text: &str) {
+    pub(super) fn text(&mut self, kind: u16, text: &str) {
         let mut bytes = text.as_bytes().to_vec();
         bytes.push(0);
         self.attribute(kind, &bytes);
     }
 
     /// struct rtattr and its value, padded. Values here are names and addresses, far below 64 KiB.
-    fn attribute(&mut self, kind: u16, value: &[u8]) {
+    pub(super) fn attribute(&mut self, kind: u16, value: &[u8]) {
         let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
         self.bytes(&length.to_ne_bytes());
         self.bytes(&kind.to_ne_bytes());
@@ -193,13 +193,13 @@ impl Request {
     }
 
     /// An attribute that holds attributes.
-    fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+    pub(super) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
         let mut inner = Self::new(0, 0);
         fill(&mut inner);
         self.attribute(kind, &inner.body);
     }
 
-    fn finish(self, sequence: u32) -> Vec<u8> {
+    pub(super) fn finish(self, sequence: u32) -> Vec<u8> {
         let length = u32::try_from(HEADER + self.body.len()).unwrap_or(u32::MAX);
         let flags = u16::try_from(self.flags).unwrap_or_default();
         let mut bytes = Vec::with_capacity(HEADER + self.body.len());
@@ -218,27 +218,27 @@ fn family(address: IpAddr) -> u8 {
     u8::try_from(family).unwrap_or_default()
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
-const fn aligned(length: usize) -> usize {
+pub(super) const fn aligned(length: usize) -> usize {
     (length + 3) & !3
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|chunk| u32::from_ne_bytes(*chunk))
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|chunk| u16::from_ne_bytes(*chunk))
 }
 
 /// The messages of a datagram, each with its header.
-fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         let length = usize::try_from(word(rest, 0)?).ok().filter(|length| *length >= HEADER)?;
@@ -249,7 +249,7 @@ fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// An error message holds a negative errno, or 0 for "done".
-fn error_of(message: &[u8]) -> nix::Result<()> {
+pub(super) fn error_of(message: &[u8]) -> nix::Result<()> {
     match word(message, HEADER).map(u32::cast_signed) {
         Some(0) => Ok(()),
         Some(errno) => Err(Errno::from_raw(errno.saturating_neg())),

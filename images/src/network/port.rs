@@ -47,6 +47,15 @@ impl Protocol {
             Self::Sctp => "sctp",
         }
     }
+
+    /// Its number in the header of IP.
+    pub(super) fn number(self) -> libc::c_int {
+        match self {
+            Self::Tcp => libc::IPPROTO_TCP,
+            Self::Udp => libc::IPPROTO_UDP,
+            Self::Sctp => libc::IPPROTO_SCTP,
+        }
+    }
 }
 
 impl FromStr for Port {

@@ -47,12 +47,6 @@ impl Subnets {
         self.ipv6.map(|prefix| Ipv6Addr::from(u128::from(prefix) | u128::from(number)))
     }
 
-    /// Both as a rule names them.
-    pub(super) fn text(&self) -> (String, Option<String>) {
-        let ipv6 = self.ipv6.map(|prefix| format!("{prefix}/{}", Self::PREFIX6));
-        (format!("{}/{}", self.ipv4, Self::PREFIX4), ipv6)
-    }
-
     #[cfg(test)]
     pub(super) fn of(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>) -> Self {
         Self { ipv4, ipv6 }

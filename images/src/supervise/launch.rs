@@ -49,16 +49,22 @@ impl Containers {
                 options
             }
         };
-        let process = container.create(options).map_err(|error| (of_runtime(&error), exit_status(&error)))?;
-        let mut notes: Vec<String> = process.report().warnings().iter().map(ToString::to_string).collect();
         let mut record = self.record(claim.name()).map_err(of_engine)?;
-        if record.network == NetworkMode::Bridge {
+        let networks =
+            (record.network == NetworkMode::Bridge).then(|| self.networks()).transpose().map_err(of_engine)?;
+        // What the host needs for it takes as long as the container itself, and neither waits for the other.
+        let (created, prepared) = std::thread::scope(|scope| {
+            let prepared = networks.as_ref().map(|networks| scope.spawn(|| networks.prepare(claim.name())));
+            (container.create(options), prepared.map_or(Ok(Vec::new()), joined))
+        });
+        let process = created.map_err(|error| (of_runtime(&error), exit_status(&error)))?;
+        let mut notes: Vec<String> = process.report().warnings().iter().map(ToString::to_string).collect();
+        notes.extend(prepared.map_err(of_engine)?);
+        if let Some(networks) = &networks {
             // It waits for its start, so this is its process and no other of that number.
             let path = format!("/proc/{}/ns/net", process.id());
             let netns = File::open(&path).map_err(|error| (Error::io(Step::Network, &error).object_is(path), 125))?;
-            notes.extend(
-                self.networks().and_then(|networks| networks.attach(claim.name(), netns.as_fd())).map_err(of_engine)?,
-            );
+            networks.attach(claim.name(), netns.as_fd()).map_err(of_engine)?;
         }
         if record.network == NetworkMode::Pasta {
             let file = claim.dir().path().join(PASTA);
@@ -69,6 +75,11 @@ impl Containers {
         container.start(&StartOptions::default()).map_err(|error| (of_runtime(&error), exit_status(&error)))?;
         Ok((process, notes))
     }
+}
+
+fn joined(thread: std::thread::ScopedJoinHandle<'_, Result<Vec<String>>>) -> Result<Vec<String>> {
+    let broken = || Error::new(Kind::System, Step::Network).reason_is("the thread that prepares it panicked");
+    thread.join().unwrap_or_else(|_| Err(broken()))
 }
 
 /// The status of `run` when the container did not start, as Docker's: 127 for a command that is not there, 126 for one that

@@ -1,0 +1,500 @@
+//! As much of the netlink interface of nf_tables as the rules of containers take: one batch of changes, which the kernel carries
+//! out whole or not at all, and a list of chains.
+
+use std::ffi::CStr;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket, sockopt,
+};
+
+use crate::network::netlink::{HEADER, LARGEST, Request, aligned, error_of, half, messages, octets};
+
+/// NFNL_SUBSYS_NFTABLES.
+const SUBSYSTEM: u16 = 10;
+/// struct nfgenmsg.
+const GENERIC: usize = 4;
+/// What a socket takes without being asked for more.
+const SENDABLE: usize = 64 << 10;
+/// The registers that a rule computes with. Both have 16 bytes.
+const FIRST: u32 = libc::NFT_REG_1.cast_unsigned();
+const SECOND: u32 = libc::NFT_REG_2.cast_unsigned();
+/// Marks an attribute that holds attributes.
+const NESTED: u16 = 1 << 15;
+const LIST_ELEMENT: u16 = 1;
+const DATA_VALUE: u16 = 1;
+const DATA_VERDICT: u16 = 2;
+
+/// States of a connection (NF_CT_STATE_BIT of IP_CT_ESTABLISHED and IP_CT_RELATED).
+pub(super) const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+/// IPS_DST_NAT.
+const CONNECTION_DST_NAT: u32 = 1 << 5;
+/// NFT_FIB_RESULT_ADDRTYPE, and NFTA_FIB_F_DADDR.
+const FIB_RESULT_ADDRTYPE: u32 = 3;
+const FIB_DADDR: u32 = 1 << 1;
+
+// The attributes of linux/netfilter/nf_tables.h.
+const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_POLICY: u16 = 5;
+const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_HOOK_PRIORITY: u16 = 2;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_META_DREG: u16 = 1;
+const NFTA_META_KEY: u16 = 2;
+const NFTA_CMP_SREG: u16 = 1;
+const NFTA_CMP_OP: u16 = 2;
+const NFTA_CMP_DATA: u16 = 3;
+const NFTA_PAYLOAD_DREG: u16 = 1;
+const NFTA_PAYLOAD_BASE: u16 = 2;
+const NFTA_PAYLOAD_OFFSET: u16 = 3;
+const NFTA_PAYLOAD_LEN: u16 = 4;
+const NFTA_BITWISE_SREG: u16 = 1;
+const NFTA_BITWISE_DREG: u16 = 2;
+const NFTA_BITWISE_LEN: u16 = 3;
+const NFTA_BITWISE_MASK: u16 = 4;
+const NFTA_BITWISE_XOR: u16 = 5;
+const NFTA_CT_DREG: u16 = 1;
+const NFTA_CT_KEY: u16 = 2;
+const NFTA_FIB_DREG: u16 = 1;
+const NFTA_FIB_RESULT: u16 = 2;
+const NFTA_FIB_FLAGS: u16 = 3;
+const NFTA_IMMEDIATE_DREG: u16 = 1;
+const NFTA_IMMEDIATE_DATA: u16 = 2;
+const NFTA_VERDICT_CODE: u16 = 1;
+const NFTA_VERDICT_CHAIN: u16 = 2;
+const NFTA_NAT_TYPE: u16 = 1;
+const NFTA_NAT_FAMILY: u16 = 2;
+const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
+const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
+
+/// Where a chain hangs.
+pub(super) struct Hook {
+    /// `filter` or `nat`.
+    pub(super) kind: &'static str,
+    /// NF_INET_….
+    pub(super) number: libc::c_int,
+    pub(super) priority: i32,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy)]
+pub(super) enum Verdict {
+    Drop,
+    Accept,
+    Return,
+    Jump(&'static str),
+}
+
+/// Changes of one table of the family inet.
+pub(super) struct Batch {
+    table: &'static str,
+    bytes: Vec<u8>,
+    sequence: u32,
+}
+
+impl Batch {
+    pub(super) fn new(table: &'static str) -> Self {
+        let mut batch = Self { table, bytes: Vec::with_capacity(4096), sequence: 0 };
+        batch.border(libc::NFNL_MSG_BATCH_BEGIN);
+        batch
+    }
+
+    /// The beginning or the end.
+    fn border(&mut self, kind: libc::c_int) {
+        let mut request = Request::new(kind.try_into().unwrap_or_default(), 0);
+        request.bytes(&[0, 0]);
+        request.bytes(&SUBSYSTEM.to_be_bytes());
+        self.push(request);
+    }
+
+    fn push(&mut self, request: Request) {
+        self.sequence += 1;
+        self.bytes.extend(request.finish(self.sequence));
+    }
+
+    fn change(&mut self, kind: libc::c_int, flags: libc::c_int, fill: impl FnOnce(&mut Request, &str)) {
+        let mut request = message(kind, flags, libc::NFPROTO_INET);
+        fill(&mut request, self.table);
+        self.push(request);
+    }
+
+    /// Makes the table, unless it is there.
+    pub(super) fn add_table(&mut self) {
+        self.change(libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE, |request, table| {
+            request.text(NFTA_TABLE_NAME, table);
+        });
+    }
+
+    /// Removes the table, with all that is in it.
+    pub(super) fn remove_table(&mut self) {
+        // One answer is enough to know that the kernel has read it all: what fails answers by itself.
+        self.change(libc::NFT_MSG_DELTABLE, libc::NLM_F_ACK, |request, table| request.text(NFTA_TABLE_NAME, table));
+    }
+
+    /// Makes a chain; one without a hook is for others to jump to.
+    pub(super) fn add_chain(&mut self, name: &str, hook: Option<&Hook>) {
+        self.change(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE, |request, table| {
+            request.text(NFTA_CHAIN_TABLE, table);
+            request.text(NFTA_CHAIN_NAME, name);
+            if let Some(hook) = hook {
+                nested(request, NFTA_CHAIN_HOOK, |inner| {
+                    number(inner, NFTA_HOOK_HOOKNUM, hook.number.cast_unsigned());
+                    number(inner, NFTA_HOOK_PRIORITY, hook.priority.cast_unsigned());
+                });
+                number(request, NFTA_CHAIN_POLICY, libc::NF_ACCEPT.cast_unsigned());
+                request.text(NFTA_CHAIN_TYPE, hook.kind);
+            }
+        });
+    }
+
+    /// Adds a rule at the end of a chain.
+    pub(super) fn add_rule(&mut self, chain: &str, rule: &Rule) {
+        self.change(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND, |request, table| {
+            request.text(NFTA_RULE_TABLE, table);
+            request.text(NFTA_RULE_CHAIN, chain);
+            request.attribute(NFTA_RULE_EXPRESSIONS | NESTED, &rule.expressions.body);
+        });
+    }
+
+    /// Has the kernel carry it out. There must be a removal in it: that is what is answered.
+    pub(super) fn commit(mut self) -> nix::Result<()> {
+        self.border(libc::NFNL_MSG_BATCH_END);
+        let fd = open()?;
+        if self.bytes.len() > SENDABLE {
+            setsockopt(&fd, sockopt::SndBufForce, &(2 * self.bytes.len()))?;
+        }
+        if send(fd.as_raw_fd(), &self.bytes, MsgFlags::empty())? != self.bytes.len() {
+            return Err(Errno::EMSGSIZE);
+        }
+        // The kernel has done it when send(2) returns, and what it has to say lies there.
+        let mut buffer = vec![0; LARGEST];
+        let mut answered = false;
+        loop {
+            match recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(count) => {
+                    for message in messages(buffer.get(..count).unwrap_or_default()) {
+                        error_of(message)?;
+                        answered = true;
+                    }
+                }
+                Err(Errno::EAGAIN) if answered => break,
+                Err(Errno::EAGAIN) => return Err(Errno::EBADMSG),
+                Err(errno) => return Err(errno),
+            }
+        }
+        // Closing waits until no processor can see what was removed any more, which takes milliseconds and matters to nobody.
+        std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(fd)).ok();
+        Ok(())
+    }
+}
+
+/// The expressions of a rule, one after the other: what must be true of a packet, then what becomes of it.
+pub(super) struct Rule {
+    expressions: Request,
+}
+
+impl Rule {
+    pub(super) fn new() -> Self {
+        Self { expressions: Request::new(0, 0) }
+    }
+
+    fn expression(mut self, name: &str, fill: impl FnOnce(&mut Request)) -> Self {
+        nested(&mut self.expressions, LIST_ELEMENT, |element| {
+            element.text(NFTA_EXPR_NAME, name);
+            nested(element, NFTA_EXPR_DATA, fill);
+        });
+        self
+    }
+
+    fn compare(self, operator: libc::c_int, value: &[u8]) -> Self {
+        self.expression("cmp", |data| {
+            number(data, NFTA_CMP_SREG, FIRST);
+            number(data, NFTA_CMP_OP, operator.cast_unsigned());
+            nested(data, NFTA_CMP_DATA, |inner| inner.attribute(DATA_VALUE, value));
+        })
+    }
+
+    fn meta(self, key: libc::c_int) -> Self {
+        self.expression("meta", |data| {
+            number(data, NFTA_META_DREG, FIRST);
+            number(data, NFTA_META_KEY, key.cast_unsigned());
+        })
+    }
+
+    fn payload(self, base: libc::c_int, offset: u32, length: usize) -> Self {
+        self.expression("payload", |data| {
+            number(data, NFTA_PAYLOAD_DREG, FIRST);
+            number(data, NFTA_PAYLOAD_BASE, base.cast_unsigned());
+            number(data, NFTA_PAYLOAD_OFFSET, offset);
+            number(data, NFTA_PAYLOAD_LEN, u32::try_from(length).unwrap_or_default());
+        })
+    }
+
+    fn device(self, key: libc::c_int, operator: libc::c_int, name: &str) -> Self {
+        let mut value = name.as_bytes().to_vec();
+        value.resize(libc::IFNAMSIZ, 0);
+        self.meta(key).compare(operator, &value)
+    }
+
+    /// It came in by this device.
+    pub(super) fn comes_by(self, name: &str) -> Self {
+        self.device(libc::NFT_META_IIFNAME, libc::NFT_CMP_EQ, name)
+    }
+
+    /// It goes out by this device.
+    pub(super) fn goes_by(self, name: &str) -> Self {
+        self.device(libc::NFT_META_OIFNAME, libc::NFT_CMP_EQ, name)
+    }
+
+    /// It goes out by another device.
+    pub(super) fn goes_not_by(self, name: &str) -> Self {
+        self.device(libc::NFT_META_OIFNAME, libc::NFT_CMP_NEQ, name)
+    }
+
+    /// It is of IPv4, or of IPv6.
+    pub(super) fn family(self, ipv4: bool) -> Self {
+        self.meta(libc::NFT_META_NFPROTO).compare(libc::NFT_CMP_EQ, &[family(ipv4)])
+    }
+
+    /// Its source is in the network of the first `prefix` bits of `address`. The family must have been looked at.
+    pub(super) fn from(self, address: IpAddr, prefix: u8) -> Self {
+        let offset = if address.is_ipv4() { 12 } else { 8 };
+        self.address(offset, address, prefix)
+    }
+
+    /// The same of its destination.
+    pub(super) fn to(self, address: IpAddr, prefix: u8) -> Self {
+        let offset = if address.is_ipv4() { 16 } else { 24 };
+        self.address(offset, address, prefix)
+    }
+
+    /// All prefixes here are whole bytes, so nothing has to be masked.
+    fn address(self, offset: u32, address: IpAddr, prefix: u8) -> Self {
+        let octets = octets(address);
+        let value = octets.get(..usize::from(prefix / 8)).unwrap_or(&octets);
+        self.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, offset, value.len()).compare(libc::NFT_CMP_EQ, value)
+    }
+
+    /// It is of this protocol of the transport layer, and goes to one of these ports.
+    pub(super) fn at_ports(self, protocol: libc::c_int, first: u16, last: u16) -> Self {
+        let protocol = [u8::try_from(protocol).unwrap_or_default()];
+        let rule = self.meta(libc::NFT_META_L4PROTO).compare(libc::NFT_CMP_EQ, &protocol);
+        let rule = rule.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2);
+        if first == last {
+            return rule.compare(libc::NFT_CMP_EQ, &first.to_be_bytes());
+        }
+        rule.compare(libc::NFT_CMP_GTE, &first.to_be_bytes()).compare(libc::NFT_CMP_LTE, &last.to_be_bytes())
+    }
+
+    /// Its destination is an address of this host.
+    pub(super) fn for_this_host(self) -> Self {
+        let rule = self.expression("fib", |data| {
+            number(data, NFTA_FIB_DREG, FIRST);
+            number(data, NFTA_FIB_RESULT, FIB_RESULT_ADDRTYPE);
+            number(data, NFTA_FIB_FLAGS, FIB_DADDR);
+        });
+        rule.compare(libc::NFT_CMP_EQ, &u32::from(libc::RTN_LOCAL).to_ne_bytes())
+    }
+
+    /// Its connection has one of these states.
+    pub(super) fn state(self, bits: u32) -> Self {
+        self.connection(libc::NFT_CT_STATE, bits)
+    }
+
+    /// Its connection's destination has been translated.
+    pub(super) fn translated(self) -> Self {
+        self.connection(libc::NFT_CT_STATUS, CONNECTION_DST_NAT)
+    }
+
+    fn connection(self, key: libc::c_int, bits: u32) -> Self {
+        let rule = self.expression("ct", |data| {
+            number(data, NFTA_CT_DREG, FIRST);
+            number(data, NFTA_CT_KEY, key.cast_unsigned());
+        });
+        let rule = rule.expression("bitwise", |data| {
+            number(data, NFTA_BITWISE_SREG, FIRST);
+            number(data, NFTA_BITWISE_DREG, FIRST);
+            number(data, NFTA_BITWISE_LEN, 4);
+            nested(data, NFTA_BITWISE_MASK, |inner| inner.attribute(DATA_VALUE, &bits.to_ne_bytes()));
+            nested(data, NFTA_BITWISE_XOR, |inner| inner.attribute(DATA_VALUE, &[0; 4]));
+        });
+        rule.compare(libc::NFT_CMP_NEQ, &[0; 4])
+    }
+
+    /// Its source becomes the address of the device that it goes out by.
+    pub(super) fn masquerade(self) -> Self {
+        self.expression("masq", |_| {})
+    }
+
+    /// Its destination becomes this.
+    pub(super) fn translate(self, address: IpAddr, port: Option<u16>) -> Self {
+        let rule = self.load(FIRST, &octets(address));
+        let rule = match port {
+            Some(port) => rule.load(SECOND, &port.to_be_bytes()),
+            None => rule,
+        };
+        rule.expression("nat", |data| {
+            number(data, NFTA_NAT_TYPE, libc::NFT_NAT_DNAT.cast_unsigned());
+            number(data, NFTA_NAT_FAMILY, family(address.is_ipv4()).into());
+            number(data, NFTA_NAT_REG_ADDR_MIN, FIRST);
+            if port.is_some() {
+                number(data, NFTA_NAT_REG_PROTO_MIN, SECOND);
+            }
+        })
+    }
+
+    fn load(self, register: u32, value: &[u8]) -> Self {
+        self.expression("immediate", |data| {
+            number(data, NFTA_IMMEDIATE_DREG, register);
+            nested(data, NFTA_IMMEDIATE_DATA, |inner| inner.attribute(DATA_VALUE, value));
+        })
+    }
+
+    pub(super) fn verdict(self, verdict: Verdict) -> Self {
+        let (code, chain) = match verdict {
+            Verdict::Drop => (libc::NF_DROP, None),
+            Verdict::Accept => (libc::NF_ACCEPT, None),
+            Verdict::Return => (libc::NFT_RETURN, None),
+            Verdict::Jump(chain) => (libc::NFT_JUMP, Some(chain)),
+        };
+        self.expression("immediate", |data| {
+            number(data, NFTA_IMMEDIATE_DREG, libc::NFT_REG_VERDICT.cast_unsigned());
+            nested(data, NFTA_IMMEDIATE_DATA, |inner| {
+                nested(inner, DATA_VERDICT, |verdict| {
+                    number(verdict, NFTA_VERDICT_CODE, code.cast_unsigned());
+                    if let Some(chain) = chain {
+                        verdict.text(NFTA_VERDICT_CHAIN, chain);
+                    }
+                });
+            });
+        })
+    }
+}
+
+/// A chain of any table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chain {
+    /// `ip`, `ip6`, `inet`…, as nft(8) calls it.
+    pub(super) family: &'static str,
+    pub(super) table: String,
+    pub(super) name: String,
+    /// NF_INET_…; none for one that has no hook.
+    pub(super) hook: Option<u32>,
+    /// Whether it drops what none of its rules has decided on.
+    pub(super) drops: bool,
+}
+
+/// The chains of all tables of this network namespace.
+pub(super) fn chains() -> nix::Result<Vec<Chain>> {
+    let fd = open()?;
+    let request = message(libc::NFT_MSG_GETCHAIN, libc::NLM_F_DUMP, libc::NFPROTO_UNSPEC).finish(1);
+    send(fd.as_raw_fd(), &request, MsgFlags::empty())?;
+    let mut found = Vec::new();
+    let mut buffer = vec![0; LARGEST];
+    loop {
+        let count = recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        for message in messages(buffer.get(..count).unwrap_or_default()) {
+            match half(message, 4).map(libc::c_int::from) {
+                Some(libc::NLMSG_DONE) => return Ok(found),
+                Some(libc::NLMSG_ERROR) => return error_of(message).map(|()| found),
+                _ => found.extend(chain(message)),
+            }
+        }
+    }
+}
+
+fn chain(message: &[u8]) -> Option<Chain> {
+    let family = match libc::c_int::from(*message.get(HEADER)?) {
+        libc::NFPROTO_IPV4 => "ip",
+        libc::NFPROTO_IPV6 => "ip6",
+        libc::NFPROTO_INET => "inet",
+        _ => return None,
+    };
+    let mut chain = Chain { family, table: String::new(), name: String::new(), hook: None, drops: false };
+    for (kind, value) in attributes(message.get(HEADER + GENERIC..)?) {
+        match kind {
+            NFTA_CHAIN_TABLE => chain.table = text(value),
+            NFTA_CHAIN_NAME => chain.name = text(value),
+            NFTA_CHAIN_HOOK => {
+                let number = attributes(value).find(|(kind, _)| *kind == NFTA_HOOK_HOOKNUM);
+                chain.hook = number.and_then(|(_, value)| value.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)));
+            }
+            NFTA_CHAIN_POLICY => chain.drops = value == libc::NF_DROP.to_be_bytes(),
+            _ => {}
+        }
+    }
+    Some(chain)
+}
+
+/// The attributes in `bytes`, with their kinds.
+fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = usize::from(half(rest, 0)?);
+        let found = (half(rest, 2)? & !NESTED, rest.get(4..length)?);
+        rest = rest.get(aligned(length)..).unwrap_or_default();
+        Some(found)
+    })
+}
+
+fn text(value: &[u8]) -> String {
+    CStr::from_bytes_until_nul(value).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn open() -> nix::Result<OwnedFd> {
+    socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)
+}
+
+fn message(kind: libc::c_int, flags: libc::c_int, family: libc::c_int) -> Request {
+    let mut request = Request::new(SUBSYSTEM << 8 | u16::try_from(kind).unwrap_or_default(), flags);
+    request.bytes(&[family.try_into().unwrap_or_default(), 0, 0, 0]);
+    request
+}
+
+fn nested(request: &mut Request, kind: u16, fill: impl FnOnce(&mut Request)) {
+    request.nested(kind | NESTED, fill);
+}
+
+/// Numbers of this interface are big-endian.
+fn number(request: &mut Request, kind: u16, value: u32) {
+    request.attribute(kind, &value.to_be_bytes());
+}
+
+fn family(ipv4: bool) -> u8 {
+    let family = if ipv4 { libc::NFPROTO_IPV4 } else { libc::NFPROTO_IPV6 };
+    family.try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_lists_end_the_reading() {
+        for bytes in [&[][..], &[1, 2, 3], &[0; 64], &[255; 64], &[9, 0, 1, 0, b'x', 0]] {
+            assert_eq!(attributes(bytes).count(), 0, "{bytes:?}");
+        }
+        assert_eq!(chain(&[0; 19]), None);
+    }
+
+    #[test]
+    fn a_chain_is_read() {
+        let mut request = message(libc::NFT_MSG_NEWCHAIN, 0, libc::NFPROTO_IPV4);
+        request.text(NFTA_CHAIN_TABLE, "filter");
+        request.text(NFTA_CHAIN_NAME, "FORWARD");
+        nested(&mut request, NFTA_CHAIN_HOOK, |inner| number(inner, NFTA_HOOK_HOOKNUM, 2));
+        number(&mut request, NFTA_CHAIN_POLICY, 0);
+        let (family, table, name) = ("ip", "filter".to_owned(), "FORWARD".to_owned());
+        assert_eq!(chain(&request.finish(1)), Some(Chain { family, table, name, hook: Some(2), drops: true }));
+    }
+}
