@@ -70,12 +70,23 @@ impl Session {
 
     /// Registries, with the flags `plain-http` and `authfile` of the command.
     pub(crate) fn registry(&self, args: &Args) -> Result<Registry, Failure> {
-        let mut hosts = Hosts::of_environment()?;
-        for host in args.texts("plain-http")? {
-            hosts = hosts.with_plain_http(host);
-        }
-        let keyring = args.path("authfile").map_or_else(Keyring::of_environment, Keyring::of_file);
-        Ok(Registry::new(Options { hosts, keyring, cancel: self.cancel.clone(), ..Options::default() }))
+        Ok(self.registry_when_wanted(args)?()?)
+    }
+
+    /// The same, for a command that may do without: the host's settings are read when they are wanted.
+    pub(crate) fn registry_when_wanted<'a>(
+        &'a self,
+        args: &'a Args,
+    ) -> Result<impl Fn() -> orlop_images::Result<Registry> + 'a, Failure> {
+        let (plain, authfile) = (args.texts("plain-http")?, args.path("authfile"));
+        Ok(move || {
+            let mut hosts = Hosts::of_environment()?;
+            for host in &plain {
+                hosts = hosts.with_plain_http(host);
+            }
+            let keyring = authfile.clone().map_or_else(Keyring::of_environment, Keyring::of_file);
+            Ok(Registry::new(Options { hosts, keyring, cancel: self.cancel.clone(), ..Options::default() }))
+        })
     }
 
     /// Progress, with the flag `quiet` of the command.

@@ -49,6 +49,8 @@ pub struct LayersOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     pub(crate) names: Vec<String>,
+    /// The uppermost of them that describes the root directory.
+    root: Option<String>,
     /// The manifest of the image.
     pub(crate) image: Digest,
 }
@@ -103,9 +105,9 @@ impl Layers {
     /// The layers of `image`, if all of them are unpacked.
     pub fn find(&self, image: &Image) -> Result<Option<Stack>> {
         let chains = chains(&image.layers);
-        let found = image.layers.iter().zip(&chains).map(|(layer, chain)| self.name_of(layer, chain));
+        let found = image.layers.iter().zip(&chains).map(|(layer, chain)| self.unpacked(layer, chain));
         let found = found.collect::<Result<Option<Vec<_>>>>()?;
-        found.map(|found| self.stack(found, &image.manifest.digest)).transpose()
+        Ok(found.map(|found| stack(&found, &image.manifest.digest)))
     }
 
     /// Unpacks those layers of `image` that are missing. `blob` opens a blob of the store.
@@ -137,15 +139,14 @@ impl Layers {
         let processors = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         let at_once = options.at_once.unwrap_or(processors).clamp(1, 16);
         let fresh = work.all(&image.layers, &chains, at_once)?;
-        let mut names: Vec<String> = Vec::new();
+        let mut found: Vec<(String, Record)> = Vec::new();
         for ((layer, chain), fresh) in image.layers.iter().zip(&chains).zip(fresh) {
-            let name = match fresh {
-                Some(fresh) => self.settle(layer, chain, fresh, &names)?,
-                None => self.name_of(layer, chain)?.ok_or_else(|| gone(layer))?,
-            };
-            names.push(name);
+            if let Some(fresh) = fresh {
+                self.settle(layer, chain, fresh, &found)?;
+            }
+            found.push(self.unpacked(layer, chain)?.ok_or_else(|| gone(layer))?);
         }
-        self.stack(names, &image.manifest.digest)
+        Ok(stack(&found, &image.manifest.digest))
     }
 
     /// Sees to it that all unpacked layers survive a power failure. Until then, they are unpacked again after the next boot.
@@ -160,16 +161,14 @@ impl Layers {
     }
 
     /// Completes a layer that depends on those below it, and gives it its name.
-    fn settle(&self, layer: &Layer, chain: &Digest, fresh: Fresh, below: &[String]) -> Result<String> {
+    fn settle(&self, layer: &Layer, chain: &Digest, fresh: Fresh, below: &[(String, Record)]) -> Result<()> {
         let name = if settle::is_complete(&fresh.unpacked) { layer.diff_id.hex() } else { chain.hex() };
         // A layer that hides all below it depends on nothing.
         let below = if fresh.unpacked.opaque_root { &[] } else { below };
-        let lower: Vec<_> = below.iter().rev().cloned().collect();
-        let lower = self.merged(&self.stack_of(lower, chain)?)?;
+        let lower = self.merged(&stack(below, chain))?;
         let root = fresh.temporary.diff()?;
         settle::settle(root.as_fd(), &fresh.unpacked, &lower).map_err(|error| error.digest_is(&layer.blob.digest))?;
-        self.commit(&name, layer, fresh)?;
-        Ok(name)
+        self.commit(&name, layer, fresh)
     }
 
     fn commit(&self, name: &str, layer: &Layer, fresh: Fresh) -> Result<()> {
@@ -197,12 +196,12 @@ impl Layers {
         }
     }
 
-    /// The directory of a layer, if it is unpacked.
-    fn name_of(&self, layer: &Layer, chain: &Digest) -> Result<Option<String>> {
+    /// The directory of a layer, if it is unpacked, and what is known of it.
+    fn unpacked(&self, layer: &Layer, chain: &Digest) -> Result<Option<(String, Record)>> {
         for name in [chain.hex(), layer.diff_id.hex()] {
             let record = self.record(&name)?.filter(|record| record.diff_id == layer.diff_id);
-            if record.is_some_and(|record| self.is_usable(&record)) {
-                return Ok(Some(name));
+            if let Some(record) = record.filter(|record| self.is_usable(record)) {
+                return Ok(Some((name, record)));
             }
         }
         Ok(None)
@@ -224,25 +223,6 @@ impl Layers {
         Ok(serde_json::from_reader(std::io::BufReader::new(std::io::Read::take(file, 1 << 16))).ok())
     }
 
-    /// `names`, the lowest first, as a stack without what is hidden as a whole.
-    fn stack(&self, names: Vec<String>, image: &Digest) -> Result<Stack> {
-        self.stack_of(names.into_iter().rev().collect(), image)
-    }
-
-    fn stack_of(&self, names: Vec<String>, image: &Digest) -> Result<Stack> {
-        let mut kept = Vec::new();
-        for name in names {
-            let opaque = self.record(&name)?.is_some_and(|record| record.opaque_root);
-            if !kept.contains(&name) {
-                kept.push(name);
-            }
-            if opaque {
-                break;
-            }
-        }
-        Ok(Stack { names: kept, image: *image })
-    }
-
     /// The short paths of layers.
     pub(crate) fn paths(&self, names: &[String]) -> Result<Vec<PathBuf>> {
         names.iter().map(|name| Ok(self.short.path().join(short(name)))).collect()
@@ -255,14 +235,7 @@ impl Layers {
 
     /// The uppermost layer that describes the root directory.
     pub(crate) fn root_of(&self, stack: &Stack) -> Result<Directory> {
-        let mut described = Vec::new();
-        for name in &stack.names {
-            if self.record(name)?.is_some_and(|record| record.describes_root) {
-                described.push(name.clone());
-                break;
-            }
-        }
-        merged(&self.paths(&described)?, self.xattrs)
+        merged(&self.paths(stack.root.as_slice())?, self.xattrs)
     }
 
     /// Removes what processes that ended have left half unpacked.
@@ -289,6 +262,23 @@ impl Layers {
         }
         Ok(pruned)
     }
+}
+
+/// Layers, the lowest first, as a stack without what is hidden as a whole.
+fn stack(found: &[(String, Record)], image: &Digest) -> Stack {
+    let mut stack = Stack { names: Vec::new(), root: None, image: *image };
+    for (name, record) in found.iter().rev() {
+        if !stack.names.contains(name) {
+            stack.names.push(name.clone());
+            if record.describes_root {
+                stack.root.get_or_insert_with(|| name.clone());
+            }
+        }
+        if record.opaque_root {
+            break;
+        }
+    }
+    stack
 }
 
 /// Unpacking the layers of one image.
@@ -331,13 +321,13 @@ impl Work<'_> {
 
     fn one(&self, layer: &Layer, chain: &Digest) -> Result<Option<Fresh>> {
         let digest = &layer.blob.digest;
-        if self.layers.name_of(layer, chain)?.is_some() {
+        if self.layers.unpacked(layer, chain)?.is_some() {
             self.progress.event(Event::End { digest, how: "already there" });
             return Ok(None);
         }
         // Who comes second waits, and then finds it there.
         let _lock = take(&self.layers.locks, &layer.diff_id.hex(), true, PATIENCE, self.cancel)?;
-        if self.layers.name_of(layer, chain)?.is_some() {
+        if self.layers.unpacked(layer, chain)?.is_some() {
             self.progress.event(Event::End { digest, how: "already there" });
             return Ok(None);
         }

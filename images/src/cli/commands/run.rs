@@ -107,7 +107,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let texts = Texts::read(args)?;
     let (progress, pulled) =
         (session.progress(args), PullOptions { platform: platform(args)?, ..PullOptions::default() });
-    let registry = session.registry(args)?;
+    let registry = session.registry_when_wanted(args)?;
     let words = args.words_as_text()?;
     let Some((&reference, command)) = words.split_first() else { return Err(Failure::usage("an image is wanted")) };
     let options = texts.options(command)?;
@@ -120,7 +120,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             Ok(entry) if wanted.pull != Pull::Always => entry,
             Err(error) if wanted.pull == Pull::Never || error.kind() != Kind::NotFound => return Err(error),
             _ => match reference.parse()? {
-                Source::Registry(name) => return transfer::pull(&store, &registry, &name, &pulled, &progress),
+                Source::Registry(name) => return transfer::pull(&store, &registry()?, &name, &pulled, &progress),
                 _ => {
                     return Err(Error::new(Kind::NotFound, Step::Run)
                         .object_is(reference)
@@ -131,7 +131,6 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         store.image(&entry)
     };
     let image = find(reference)?;
-    drop(registry);
     let containers = session.containers(&store)?;
     // What others have left takes addresses and ports.
     containers.all()?;
