@@ -60,8 +60,13 @@ pub enum Network {
     New,
     /// That of the host.
     Host,
-    /// A namespace that is there already.
-    Path(PathBuf),
+    /// That of another container.
+    Shared {
+        /// Its first process.
+        pid: i32,
+        /// Its /etc/hosts on the host.
+        hosts: PathBuf,
+    },
 }
 
 /// Where a bundle is made, and of what.

@@ -134,6 +134,10 @@ fn a_web_server_of_an_ordinary_user() {
         let seen = world.ps("web@");
         assert_eq!((&seen["status"], &seen["supervised"]), (&json!("running"), &json!(true)));
         assert_eq!(seen["ports"], json!(["8080->80/tcp"]));
+        // Another has its network, and finds it by its name.
+        let words =
+            ["run", "-q", "--rm", "--network", "container:web@", "latest", "busybox", "wget", "-qO-", "http://web@"];
+        assert_eq!(world.ok(&words), "hello from orlop\n");
         // Its user is one of the range, and its root one without rights on the host.
         let status = std::fs::read_to_string(format!("/proc/{}/status", seen["pid"])).unwrap();
         assert!(status.contains("Uid:\t300032\t300032\t300032\t300032"), "{status}");
@@ -217,9 +221,9 @@ fn what_an_ordinary_user_lacks_is_named_with_the_remedy() {
         wants(
             world,
             &["run", "-q", "--network", "bridge", "latest"],
-            &["--network bridge needs root", "pasta, none or host"],
+            &["--network bridge needs root", "container:NAME, which is another's network with its names"],
         );
-        wants(world, &["run", "-q", "--network", "container:x", "latest"], &["--network container: needs root"]);
+        wants(world, &["run", "-q", "--network", "container:x", "latest"], &["there is no container of that name"]);
         wants(world, &["run", "-q", "-p", "80:80/sctp", "latest"], &["pasta carries no SCTP"]);
         wants(world, &["run", "-q", "-m", "16m", "--network", "none", "latest"], &["cgroup"]);
         wants(world, &["run", "-q", "--network", "none", "far"], &["70000", "/etc/subuid"]);

@@ -6,7 +6,7 @@ use crate::base::{Error, Kind, Result, Step};
 use crate::bundle::options::{ContainerOptions, Seccomp, wrong};
 use crate::bundle::{Network, Place, User, capability, files, look_up, seccomp, volumes};
 use crate::model::{Image, ImageConfig};
-use crate::userns::IdRange;
+use crate::userns::{IdMaps, IdRange};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where the init of `--init` is in the container.
@@ -196,7 +196,9 @@ fn linux(
     namespaces.extend(["uts", "ipc", "pid", "cgroup"].map(|kind| json!({ "type": kind })));
     match place.network {
         Network::New => namespaces.push(json!({ "type": "network" })),
-        Network::Path(path) => namespaces.push(json!({ "type": "network", "path": path })),
+        Network::Shared { pid, .. } => {
+            namespaces.push(json!({ "type": "network", "path": format!("/proc/{pid}/ns/net") }));
+        }
         Network::Host => {}
     }
     let mut linux = json!({
@@ -209,7 +211,7 @@ fn linux(
         insert(&mut linux, "cgroupsPath", json!(path));
     }
     if let Some(ids) = place.ids {
-        namespaces_with_ids(&mut linux, &ids.uids, &ids.gids);
+        user_namespace(&mut linux, ids, place.network);
     }
     if !options.security.unmasked {
         insert(&mut linux, "maskedPaths", json!(MASKED));
@@ -232,16 +234,23 @@ fn linux(
     Ok(linux)
 }
 
-fn namespaces_with_ids(linux: &mut Value, uids: &[IdRange], gids: &[IdRange]) {
+fn user_namespace(linux: &mut Value, ids: &IdMaps, network: &Network) {
     let ranges = |ranges: &[IdRange]| -> Value {
         let range =
             |range: &IdRange| json!({ "containerID": range.container, "hostID": range.host, "size": range.size });
         ranges.iter().map(range).collect()
     };
-    insert(linux, "uidMappings", ranges(uids));
-    insert(linux, "gidMappings", ranges(gids));
+    let namespace = match network {
+        // Only those in the user namespace that a network belongs to may join it; the ids are the same.
+        Network::Shared { pid, .. } => json!({ "type": "user", "path": format!("/proc/{pid}/ns/user") }),
+        Network::New | Network::Host => {
+            insert(linux, "uidMappings", ranges(&ids.uids));
+            insert(linux, "gidMappings", ranges(&ids.gids));
+            json!({ "type": "user" })
+        }
+    };
     if let Some(namespaces) = linux.get_mut("namespaces").and_then(Value::as_array_mut) {
-        namespaces.push(json!({ "type": "user" }));
+        namespaces.push(namespace);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files beside config.json, and what is looked up on the host: devices, an init, a seccomp profile.
 
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -25,9 +25,17 @@ pub(super) fn write(options: &ContainerOptions, place: &Place<'_>) -> Result<Vec
         if options.mounts.iter().any(|mount| mount.target == target) {
             continue;
         }
-        place.dir.replace_for_now(Step::Bundle, name, text.as_bytes())?;
-        readable(place, name)?;
-        let source = place.dir.path().join(name);
+        let source = match place.network {
+            // Who has another's network has its names too, and what becomes of them.
+            Network::Shared { hosts, .. } if name == "hosts" && options.hosts.is_empty() && hosts.is_file() => {
+                hosts.clone()
+            }
+            _ => {
+                place.dir.replace_for_now(Step::Bundle, name, text.as_bytes())?;
+                readable(place, name)?;
+                place.dir.path().join(name)
+            }
+        };
         mounts
             .push(json!({ "destination": target, "type": "bind", "source": source, "options": ["rbind", "rprivate"] }));
     }
@@ -44,7 +52,9 @@ fn readable(place: &Place<'_>, name: &str) -> Result<()> {
 fn hosts(options: &ContainerOptions, place: &Place<'_>, hostname: &str) -> String {
     let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
     text.push_str("fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
-    let own = place.address.map(|address| (hostname.to_owned(), address));
+    // Without an address of its own it is found on its loopback, by those who share its network too.
+    let loopback = (*place.network == Network::New).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let own = place.address.or(loopback).map(|address| (hostname.to_owned(), address));
     for (host, address) in options.hosts.iter().cloned().chain(own) {
         text += &format!("{address}\t{host}\n");
     }

@@ -144,15 +144,12 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     }
 }
 
-/// All that a container is made of.
 /// Whether whoever runs this may have such a network.
 fn check_rights(network: &NetworkMode) -> Result<(), Failure> {
     match (rootless::is_rootless(), network) {
-        (true, NetworkMode::Bridge) => {
-            Err(Failure::new("--network bridge needs root: an ordinary user's containers have pasta, none or host"))
-        }
-        (true, NetworkMode::Container(_)) => Err(Failure::new(
-            "--network container: needs root: an ordinary user's containers have user namespaces of their own",
+        (true, NetworkMode::Bridge) => Err(Failure::new(
+            "--network bridge needs root: an ordinary user's containers have pasta, none or host, and find each other with \
+             container:NAME, which is another's network with its names",
         )),
         (false, NetworkMode::Pasta) => {
             Err(Failure::new("--network pasta is that of ordinary users, and gives its rights away: root has bridge"))
@@ -182,6 +179,7 @@ pub(crate) fn prepare(session: &Session, args: &Args, name: &str) -> Result<(), 
     let made =
         Made { session, store: &store, containers: &containers, image: &image, options: &options, wanted: &wanted };
     made.fill(&claim, record, Some(&IdMaps::of_this_namespace()?), &progress)
+/// All that a container is made of.
 }
 
 struct Made<'a> {
@@ -283,7 +281,7 @@ impl Made<'_> {
                 if other.status.is_none() {
                     return Err(Failure::new(format!("--network container:{name}: it does not run")));
                 }
-                (Network::Path(format!("/proc/{}/ns/net", other.pid).into()), None)
+                (Network::Shared { pid: other.pid, hosts: self.containers.log(name).join("bundle/hosts") }, None)
             }
             NetworkMode::Bridge => {
                 let lease = self.containers.networks()?.reserve(Request {
