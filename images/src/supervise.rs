@@ -14,10 +14,11 @@
 mod launch;
 mod log;
 mod record;
+mod renew;
 mod watch;
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -34,7 +35,8 @@ use crate::snapshot::Snapshots;
 pub use launch::{Streams, exit_status};
 pub use log::{Line, LogReader, Stream};
 pub use record::{Mode as NetworkMode, Progress as State, Record};
-pub use watch::{Console, keep_standard_streams_only, watch};
+pub use renew::output_of;
+pub use watch::{Console, keep_standard_streams_only, process, watch};
 
 /// The file with the record.
 const RECORD: &str = "container.json";
@@ -98,8 +100,10 @@ impl Claim {
     pub fn hand_over(mut self) -> Result<File> {
         let Some(lock) = self.lock.take() else { return Err(Error::os(Step::Supervise, libc::EBADF)) };
         let file = lock.file().try_clone().map_err(|error| Error::io(Step::Supervise, &error))?;
-        // Dropped, it would unlock the file for the other process too.
+        // Dropped, it would unlock the file for the other process too; left open, it would hold the lock for that one.
+        let number = lock.file().as_raw_fd();
         std::mem::forget(lock);
+        nix::unistd::close(number).map_err(|errno| Error::os(Step::Supervise, errno as i32))?;
         Ok(file)
     }
 }

@@ -170,9 +170,14 @@ fn what_was_killed_is_taken_away_or_stays_manageable() {
         // Without its supervisor it goes on, and is stopped as ever.
         kill(supervisor(world, "web@"));
         assert!(http("[::1]:8080").is_none(), "the supervisor carried it");
-        until("its lock is free", || world.ps("web@")["supervised"] == json!(false));
-        assert!(world.ok(&["ps"]).contains("running, unsupervised"));
         answers("127.0.0.1:8080");
+        until("its lock is free", || world.ok(&["ps"]).contains("running, unsupervised"));
+        // ps has started another.
+        assert_eq!(world.ps("web@")["supervised"], json!(true));
+        answers("127.0.0.1:8080");
+        answers("[::1]:8080");
+        let memory = private_memory(supervisor(world, "web@"));
+        assert!(memory <= 1024, "the second supervisor has {memory} KiB of its own");
         world.ok(&["stop", "web@"]);
         assert_eq!((&world.ps("web@")["status"], &world.ps("web@")["exit_code"]), (&json!("exited"), &Value::Null));
         world.ok(&["rm", "web@"]);
@@ -199,6 +204,40 @@ fn what_was_killed_is_taken_away_or_stays_manageable() {
                 world.ps("dying@") == Value::Null || world.output(&["rm", "-f", "dying@"]).status.success()
             });
         }
+    });
+}
+
+#[test]
+fn nothing_is_lost_between_two_supervisors() {
+    in_namespaces("nothing_is_lost_between_two_supervisors", |world| {
+        let script =
+            "i=0; while :; do echo line $i; echo error $i >&2; echo $i > /tmp/last; i=$((i+1)); sleep 0.02; done";
+        world.ok(&["run", "-q", "-d", "--name", "chat@", "--network", "none", "latest", "sh", "-c", script]);
+        let last = || world.exec("chat@", &["cat", "/tmp/last"]).trim().parse::<usize>().unwrap_or(0);
+        until("it writes", || last() > 5);
+        let pid = world.ps("chat@")["pid"].clone();
+        let mut follower = world.command(&["logs", "-f", "chat@"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+        for _ in 0..3 {
+            kill(supervisor(world, "chat@"));
+            let then = last();
+            until("it goes on writing", || last() > then + 20);
+            assert_eq!(world.ps("chat@")["pid"], pid);
+            until("it is supervised", || world.ps("chat@")["supervised"] == json!(true));
+        }
+        let (follows, now) = (follower.try_wait().unwrap().is_none(), last());
+        let log = |world: &World| {
+            let output = world.output(&["logs", "chat@"]);
+            [String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap()]
+        };
+        until("the log has it", || log(world)[0].contains(&format!("line {now}\n")));
+        for (text, word) in log(world).iter().zip(["line", "error"]) {
+            let wanted = (0..).map(|number| format!("{word} {number}"));
+            assert!(text.lines().zip(wanted).all(|(line, wanted)| line == wanted), "{text}");
+        }
+        world.ok(&["stop", "-t", "0", "chat@"]);
+        until("the follower ends", || follower.try_wait().unwrap().is_some());
+        assert!(follows, "it was followed all the time");
+        world.ok(&["rm", "chat@"]);
     });
 }
 

@@ -33,6 +33,9 @@ pub struct Record {
     pub interactive: bool,
     /// Whether it runs in the background, with a log.
     pub background: bool,
+    /// The pipes of its output, by their inodes, if it has a supervisor.
+    #[serde(default)]
+    pub pipes: Option<[u64; 2]>,
     /// The signal that asks it to end.
     pub stop_signal: i32,
     /// How far it has come.

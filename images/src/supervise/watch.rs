@@ -30,13 +30,17 @@ pub fn keep_standard_streams_only() {
     crate::base::sys::close_others_on_exec();
 }
 
-/// Writes what the container says into the log in `dir`, until its first process `pid`, a child of this one, has ended.
-/// Returns its exit status, as a shell shows it.
+/// Writes what the container says into the log in `dir`, until its first process `pid` with the descriptor `pidfd` has ended.
+/// Returns its exit status, as a shell shows it; none if it is another's child, who alone learns of it.
 /// Meanwhile `forwarder` carries what comes to the container's published ports on `::1`.
-pub fn watch(dir: &Path, pid: i32, console: Console, mut forwarder: Option<Forwarder>) -> Result<u8> {
+pub fn watch(
+    dir: &Path,
+    pid: i32,
+    pidfd: &OwnedFd,
+    console: Console,
+    mut forwarder: Option<Forwarder>,
+) -> Result<Option<u8>> {
     let failed = |errno: Errno| Error::os(Step::Supervise, errno as i32).object_is(format!("pid {pid}"));
-    let raw = rustix::process::Pid::from_raw(pid).ok_or_else(|| failed(Errno::ESRCH))?;
-    let pidfd = pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| failed(Errno::from_raw(errno.raw_os_error())))?;
     let log = LogWriter::open(dir)
         .map_err(|error| Error::io(Step::Supervise, &error).object_is(dir.display().to_string()))?;
     let mut sources = vec![(Stream::Out, console.out)];
@@ -45,7 +49,7 @@ pub fn watch(dir: &Path, pid: i32, console: Console, mut forwarder: Option<Forwa
         nonblocking(source.as_fd()).map_err(failed)?;
     }
     let mut pump = Pump { log: Some(log), buffer: vec![0; 8 << 10] };
-    while !wait(&pidfd, &sources, forwarder.as_ref()).map_err(failed)? {
+    while !wait(pidfd, &sources, forwarder.as_ref()).map_err(failed)? {
         sources.retain_mut(|(stream, source)| pump.carry(*stream, source));
         if forwarder.as_mut().is_some_and(|forwarder| forwarder.turn().is_err()) {
             // It would fail again at once; the container and its log go on.
@@ -59,6 +63,13 @@ pub fn watch(dir: &Path, pid: i32, console: Console, mut forwarder: Option<Forwa
         log.finish().ok();
     }
     reap(pid).map_err(failed)
+}
+
+/// A descriptor of the process `pid`.
+pub fn process(pid: i32) -> Result<OwnedFd> {
+    let failed = |errno| Error::os(Step::Supervise, errno).object_is(format!("pid {pid}"));
+    let raw = rustix::process::Pid::from_raw(pid).ok_or_else(|| failed(libc::ESRCH))?;
+    pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| failed(errno.raw_os_error()))
 }
 
 fn nonblocking(fd: BorrowedFd<'_>) -> nix::Result<()> {
@@ -108,12 +119,14 @@ impl Pump {
     }
 }
 
-fn reap(pid: i32) -> nix::Result<u8> {
+fn reap(pid: i32) -> nix::Result<Option<u8>> {
+    let status = |code: i32| Ok(Some(u8::try_from(code).unwrap_or(u8::MAX)));
     loop {
         match waitpid(Pid::from_raw(pid), None) {
-            Ok(WaitStatus::Exited(_, code)) => return Ok(u8::try_from(code).unwrap_or(u8::MAX)),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)),
+            Ok(WaitStatus::Exited(_, code)) => return status(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return status(128 + signal as i32),
             Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return Ok(None),
             Err(errno) => return Err(errno),
         }
     }

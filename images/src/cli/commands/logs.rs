@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use orlop_images::supervise::{Line, LogReader, Stream};
 
+use crate::cli::commands::ps;
 use crate::cli::failure::Failure;
 use crate::cli::parse::Args;
 use crate::cli::session::Session;
@@ -40,6 +41,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     if !seen.record.background {
         return Err(Failure::new(format!("{name} was run in the foreground, which keeps no log (run -d does)")));
     }
+    ps::renew(&containers, &seen, "logs");
     let mut reader = LogReader::open(&containers.log(name));
     let wanted = |line: &Line| since.as_ref().is_none_or(|since| line.time >= *since);
     let mut next = || reader.next_line().map_err(|error| Failure::new(format!("read the log of {name}: {error}")));
@@ -63,7 +65,9 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     loop {
         // Before the log is read to its end: nothing comes after that.
         let over = containers.record(name).map_or(true, |record| record.state.is_over());
-        let over = over || !containers.get(name).is_ok_and(|seen| seen.watched);
+        let seen = containers.get(name).ok();
+        seen.iter().for_each(|seen| ps::renew(&containers, seen, "logs"));
+        let over = over || !seen.is_some_and(|seen| seen.watched || seen.is_unsupervised());
         while let Some(line) = next()? {
             if wanted(&line) {
                 show(&line, stamps)?;

@@ -1,12 +1,13 @@
 //! `orlop image ps`.
 
-use orlop_images::supervise::{Seen, State};
+use orlop_images::supervise::{Containers, Seen, State};
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::parse::Args;
 use crate::cli::session::Session;
+use crate::cli::supervisor;
 use crate::cli::table::Command;
 
 pub(super) const COMMAND: Command = Command(
@@ -17,8 +18,8 @@ list containers
 -q, --quiet | print the names only
 --json | print JSON
 
-\"unsupervised\" says that the process beside a container was killed: its output is no longer kept, and its
-exit status will not be known; stop, rm and orlop work as before.
+\"unsupervised\" says that the process beside a container was killed. ps and logs start another, which goes on with
+the log; what was written meanwhile has waited. The exit status will not be known.
 
 $ orlop image ps -a
 $ orlop image ps --json
@@ -28,7 +29,9 @@ $ orlop image ps --json
 pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let (all, quiet, as_json) = (args.switch("all"), args.switch("quiet"), args.switch("json"));
     args.operands()?;
-    let mut containers = session.containers(&session.store()?)?.all()?;
+    let all_of = session.containers(&session.store()?)?;
+    let mut containers = all_of.all()?;
+    containers.iter().for_each(|seen| renew(&all_of, seen, "ps"));
     containers.retain(|seen| all || !seen.record.state.is_over());
     if as_json {
         output::json(&Value::Array(containers.iter().map(value).collect()))?;
@@ -39,6 +42,20 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         output::print(&output::table(&["NAME", "IMAGE", "STATUS", "CREATED", "PORTS", "COMMAND"], &rows))?;
     }
     Ok(0)
+}
+
+/// Has an unsupervised container supervised again, and tells so.
+pub(super) fn renew(containers: &Containers, seen: &Seen, command: &str) {
+    if !seen.is_unsupervised() {
+        return;
+    }
+    let name = &seen.record.name;
+    let said = match supervisor::renew(containers, seen) {
+        Ok(false) => return,
+        Ok(true) => "another has taken its place".to_owned(),
+        Err(failure) => format!("no other can take its place: {failure}"),
+    };
+    output::complain(&format!("orlop image {command}: {name}: the process beside it was killed; {said}"));
 }
 
 fn status(seen: &Seen) -> String {

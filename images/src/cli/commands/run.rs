@@ -1,8 +1,6 @@
 //! `orlop image run`.
 
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Command as Program, Stdio};
 use std::time::SystemTime;
 
 use orlop_images::bundle::{self, ContainerOptions, Network, Place};
@@ -179,9 +177,9 @@ pub(crate) fn prepare(session: &Session, args: &Args, name: &str) -> Result<(), 
     let made =
         Made { session, store: &store, containers: &containers, image: &image, options: &options, wanted: &wanted };
     made.fill(&claim, record, Some(&IdMaps::of_this_namespace()?), &progress)
-/// All that a container is made of.
 }
 
+/// All that a container is made of.
 struct Made<'a> {
     session: &'a Session,
     store: &'a Store,
@@ -208,6 +206,7 @@ impl Made<'_> {
             terminal: self.options.terminal,
             interactive: self.wanted.interactive,
             background: self.wanted.detach,
+            pipes: None,
             stop_signal: signal::parse(&self.image.config.config.stop_signal).unwrap_or(libc::SIGTERM),
             state: State::Creating,
         };
@@ -310,26 +309,13 @@ fn made_up(reference: &str) -> String {
 /// Hands the container to a process of its own, and waits until it has started.
 fn detach(containers: &Containers, claim: Claim) -> Result<u8, Failure> {
     let name = claim.name().to_owned();
-    let failed = |what: &str, error: &std::io::Error| Failure::new(format!("{what}: {error}"));
-    let lock: OwnedFd = claim.hand_over()?.into();
-    let mut program = Program::new("/proc/self/exe");
-    program.args(supervisor::words(containers, &name)).stdin(Stdio::from(lock)).stdout(Stdio::piped());
-    let mut child = program.spawn().map_err(|error| failed("start the supervisor", &error))?;
-    // The lock is the supervisor's alone: `program` holds a copy.
-    drop(program);
-    let mut said = String::new();
-    if let Some(out) = &mut child.stdout {
-        out.read_to_string(&mut said).map_err(|error| failed("read from the supervisor", &error))?;
-    }
-    let Some(report) = supervisor::Report::read(&said) else {
-        drop(child.wait());
+    let Some(report) = supervisor::start(containers, claim)? else {
         // What is there is taken away by whoever looks at it first.
         containers.all()?;
         return Err(Failure::new("the supervisor ended before the container had started"));
     };
     report.notes.iter().for_each(|note| output::complain(&format!("orlop image run: {note}")));
     if let Some(error) = report.error {
-        drop(child.wait());
         return Err(Failure::new(error).with_status(report.status));
     }
     output::print(&format!("{name}\n"))?;
