@@ -7,6 +7,8 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -264,6 +266,32 @@ fn what_may_be_a_secret_is_not_repeated() {
     for words in [&["exec", "--enw=hunter2", "x", "sh"][..], &["exec", "--env", "hunter2", "x", "sh"]] {
         assert!(!spoken(words).contains("hunter2"), "{words:?}");
     }
+}
+
+#[test]
+fn validate_judges_the_config_and_only_strictly_the_caller() {
+    let scratch = Scratch::new("judged");
+    let (bundle, binary) = (scratch.path("bundle"), scratch.path("orlop"));
+    fs::create_dir_all(bundle.join("rootfs")).unwrap();
+    assert!(orlop().arg("spec").arg("-b").arg(&bundle).status().unwrap().success());
+    // Where an ordinary user may read and execute.
+    fs::copy(env!("CARGO_BIN_EXE_orlop"), &binary).unwrap();
+    for path in [scratch.path(""), bundle.clone(), bundle.join("rootfs")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::set_permissions(bundle.join("config.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    let as_user = |flags: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.stdin(Stdio::null()).env_remove("XDG_RUNTIME_DIR").arg("validate").args(flags).arg(&bundle);
+        if nix::unistd::geteuid().is_root() {
+            command.uid(61777).gid(61777);
+        }
+        seen(command.output().unwrap())
+    };
+    let (status, out, err) = as_user(&[]);
+    assert_eq!((status, out.as_str()), (0, ""), "{err}");
+    let (status, out, err) = as_user(&["--strict"]);
+    assert!(status != 0 && out.contains("/linux/namespaces") && out.contains("call as root"), "{out}{err}");
 }
 
 #[test]

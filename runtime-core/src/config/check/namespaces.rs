@@ -9,6 +9,9 @@ use crate::config::names::{NamespaceType, Propagation};
 /// Linux takes host and domain names of up to this many bytes.
 const LONGEST_NAME: usize = 64;
 
+const NO_USER_NAMESPACE: &str =
+    "a rootless container needs a user namespace: add one (`spec --rootless` shows how), or call as root";
+
 /// Checks the namespaces of a config that has a linux section.
 pub(super) fn check(config: &Config<'_>, linux: &Linux<'_>, options: CheckOptions, findings: &mut Findings) {
     check_list(linux, findings);
@@ -32,7 +35,7 @@ pub(super) fn check(config: &Config<'_>, linux: &Linux<'_>, options: CheckOption
 pub(super) fn check_absent(config: &Config<'_>, options: CheckOptions, findings: &mut Findings) {
     check_names(config, false, findings);
     if options.rootless {
-        findings.error("/linux/namespaces", "a rootless container needs a user namespace");
+        findings.error("/linux/namespaces", NO_USER_NAMESPACE);
     }
 }
 
@@ -58,7 +61,7 @@ fn check_user(linux: &Linux<'_>, options: CheckOptions, findings: &mut Findings)
     let maps = [(&linux.uid_mappings, "uidMappings"), (&linux.gid_mappings, "gidMappings")];
     if !linux.has(NamespaceType::User) {
         if options.rootless {
-            findings.error("/linux/namespaces", "a rootless container needs a user namespace");
+            findings.error("/linux/namespaces", NO_USER_NAMESPACE);
         }
         if let Some((_, field)) = maps.iter().find(|(map, _)| !map.is_empty()) {
             findings.error(format!("/linux/{field}"), "needs a user namespace in /linux/namespaces");
