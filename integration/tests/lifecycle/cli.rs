@@ -137,10 +137,15 @@ fn wrong_log_format_is_refused(t: &Sandbox) {
     t.cmd(&["--log-format", "xml", "list"]).run().fails();
 }
 
+/// runc refuses a root that is given and missing (since 1.4), and Orlop one that others may write to: a umask of 0002 would make it so.
+fn make_state_root(t: &Sandbox) {
+    fs::create_dir_all(&t.root).unwrap();
+    fs::set_permissions(&t.root, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
 #[case(not_crun("prints an open bracket"))]
 fn equals_sign_and_space_both_work(t: &Sandbox) {
-    // runc refuses a root that is given and missing (since 1.4).
-    fs::create_dir_all(&t.root).unwrap();
+    make_state_root(t);
     let root = format!("--root={}", t.root.display());
     let out = t.bare(&[&root, "--log-format=json", "list", "--format=json"]).run().ok();
     assert!(["null", "[]", ""].contains(&out.stdout.trim()), "{}", out.stdout);
@@ -148,7 +153,7 @@ fn equals_sign_and_space_both_work(t: &Sandbox) {
 
 #[case]
 fn list_of_nothing(t: &Sandbox) {
-    fs::create_dir_all(&t.root).unwrap();
+    make_state_root(t);
     let out = t.cmd(&["list"]).run().ok();
     assert!(out.stdout.lines().count() <= 1, "{}", out.stdout);
     let out = t.cmd(&["list", "-q"]).run().ok();

@@ -140,7 +140,7 @@ fn joining_a_user_namespace_with_an_oom_score(t: &Sandbox) {
     first.end();
 }
 
-#[case(needs(ControlGroups))]
+#[case(needs(ControlGroups, SameUsers))]
 fn joining_a_pid_namespace_with_a_limit_of_one(t: &Sandbox) {
     let first = t.container("first");
     let pid = first.run_paused();
@@ -262,7 +262,7 @@ fn user_namespace_without_mappings_is_refused(t: &Sandbox) {
     t.container("a").namespace("user").run().code(1);
 }
 
-#[case(not_runc("accepts them"), not_crun("ignores them"))]
+#[case(needs(SameUsers), not_runc("accepts them"), not_crun("ignores them"))]
 fn mappings_without_user_namespace_are_refused(t: &Sandbox) {
     let c = t.container("a");
     c.set("/linux/uidMappings", json!([{"containerID": 0, "hostID": 1000, "size": 1}])).run().code(1);
