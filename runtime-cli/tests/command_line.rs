@@ -39,6 +39,12 @@ fn orlop() -> Command {
     command
 }
 
+/// By another process: a descriptor that is open for writing here would be in the children of the other tests for a moment, and
+/// the copy busy for that long.
+fn copy_of_orlop(to: &Path) {
+    assert!(Command::new("/bin/cp").arg(env!("CARGO_BIN_EXE_orlop")).arg(to).status().unwrap().success());
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
@@ -275,7 +281,7 @@ fn validate_judges_the_config_and_only_strictly_the_caller() {
     fs::create_dir_all(bundle.join("rootfs")).unwrap();
     assert!(orlop().arg("spec").arg("-b").arg(&bundle).status().unwrap().success());
     // Where an ordinary user may read and execute.
-    fs::copy(env!("CARGO_BIN_EXE_orlop"), &binary).unwrap();
+    copy_of_orlop(&binary);
     for path in [scratch.path(""), bundle.clone(), bundle.join("rootfs")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -346,7 +352,7 @@ fn images_are_the_matter_of_a_program_beside_this_one_or_in_path() {
     let (program, elsewhere) = (scratch.path("bin/orlop"), scratch.path("path"));
     stand_in(&scratch.path("bin"), "beside");
     stand_in(&elsewhere, "in-path");
-    fs::copy(env!("CARGO_BIN_EXE_orlop"), &program).unwrap();
+    copy_of_orlop(&program);
     let call = |words: &[&str]| {
         let mut command = Command::new(&program);
         seen(
