@@ -18,8 +18,8 @@ list containers
 -q, --quiet | print the names only
 --json | print JSON
 
-\"unsupervised\" says that the process beside a container was killed. ps and logs start another, which goes on with
-the log; what was written meanwhile has waited. The exit status will not be known.
+\"unsupervised\" says that the process beside a container was killed. ps and logs start another, which goes on
+with the log; what was written meanwhile has waited. The exit status will not be known.
 
 $ orlop image ps -a
 $ orlop image ps --json
