@@ -15,6 +15,8 @@ use std::io::Read;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::Archive;
 use support::layout::Layout;
@@ -138,15 +140,16 @@ fn in_the_foreground_the_status_is_that_of_the_command() {
             }
             Err(_) => eprintln!("SKIP the terminal: script is not installed"),
         }
-        // A signal is passed on.
+        // A signal is passed on, that and no other, also one that comes before `run` knows that the container runs.
         let words = ["run", "-q", "--rm", "--network", "none", "--name", "wait@", "latest", "sh", "-c"];
-        let trap = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done";
-        let mut child = world.command(&words).arg(trap).stdout(std::process::Stdio::piped()).spawn().unwrap();
-        let mut ready = [0; 6];
-        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
-        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(9));
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let trap = format!("trap 'exit 9' {}; echo ready; while :; do sleep 0.1; done", &signal.as_str()[3..]);
+            let mut child = world.command(&words).arg(trap).stdout(std::process::Stdio::piped()).spawn().unwrap();
+            let mut ready = [0; 6];
+            child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+            nix::sys::signal::kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(9), "{signal}");
+        }
     });
 }
 

@@ -33,8 +33,13 @@ const PASSED: [Signal; 7] = [
 /// Where signals go: before the container runs, those that ask for an end cancel what is under way, and the second one ends
 /// the program; then all are the container's.
 pub(crate) struct Signals {
-    to: Arc<Mutex<Option<Target>>>,
-    cancel: Cancel,
+    to: Arc<Mutex<To>>,
+}
+
+enum To {
+    /// What is under way; with the signal that has asked for its end.
+    Start(Option<Signal>),
+    Container(Target),
 }
 
 struct Target {
@@ -47,7 +52,7 @@ impl Signals {
     pub(crate) fn take(cancel: &Cancel) -> Result<Self, Failure> {
         let signals: SigSet = PASSED.into_iter().collect();
         signals.thread_block().map_err(|error| Failure::new(format!("wait for signals: {error}")))?;
-        let to = Arc::new(Mutex::new(None));
+        let to = Arc::new(Mutex::new(To::Start(None)));
         let (mine, cancelled) = (Arc::clone(&to), cancel.clone());
         let wait = move || {
             while let Ok(signal) = signals.wait() {
@@ -56,7 +61,7 @@ impl Signals {
         };
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
         thread.map_err(|error| Failure::new(format!("wait for signals: {error}")))?;
-        Ok(Self { to, cancel: cancel.clone() })
+        Ok(Self { to })
     }
 
     /// From now on they are this process's.
@@ -65,12 +70,22 @@ impl Signals {
             fd.try_clone_to_owned().map_err(|error| Failure::new(format!("duplicate a descriptor: {error}")))
         };
         let target = Target { pidfd: copy(process.pidfd())?, terminal: terminal.map(copy).transpose()? };
-        *self.to.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
-        // One that came too late to cancel anything.
-        if self.cancel.is_cancelled() {
-            process.kill(orlop::Signal::TERM).ok();
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that came too late to cancel anything is the container's.
+        if let To::Start(Some(late)) = *to {
+            target.send(late);
         }
+        *to = To::Container(target);
         Ok(())
+    }
+}
+
+impl Target {
+    fn send(&self, signal: Signal) {
+        if let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32) {
+            // That it has just ended is no failure.
+            rustix::process::pidfd_send_signal(&self.pidfd, signal).ok();
+        }
     }
 }
 
@@ -80,22 +95,20 @@ fn end() -> ! {
     std::process::exit(130)
 }
 
-fn deliver(signal: Signal, to: &Mutex<Option<Target>>, cancel: &Cancel) {
-    match &*to.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(Target { terminal: Some(terminal), .. }) if signal == Signal::SIGWINCH => copy_size(terminal.as_fd()),
-        Some(target) => {
-            // That it has just ended is no failure.
-            if let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32) {
-                rustix::process::pidfd_send_signal(&target.pidfd, signal).ok();
-            }
+fn deliver(signal: Signal, to: &Mutex<To>, cancel: &Cancel) {
+    match &mut *to.lock().unwrap_or_else(PoisonError::into_inner) {
+        To::Container(Target { terminal: Some(terminal), .. }) if signal == Signal::SIGWINCH => {
+            copy_size(terminal.as_fd());
         }
-        None if matches!(signal, Signal::SIGHUP | Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTERM) => {
+        To::Container(target) => target.send(signal),
+        To::Start(came) if matches!(signal, Signal::SIGHUP | Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTERM) => {
             if cancel.is_cancelled() {
                 end();
             }
+            *came = Some(signal);
             cancel.cancel();
         }
-        None => {}
+        To::Start(_) => {}
     }
 }
 
