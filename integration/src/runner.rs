@@ -45,7 +45,7 @@ impl Options {
                 "--skip" => options.skips.extend(args.next()),
                 // One case runs at a time whatever is asked for; colours and formats are not offered.
                 "--test-threads" | "--format" | "--color" => drop(args.next()),
-                "--quiet" | "-q" | "--include-ignored" | "--ignored" => {}
+                "--quiet" | "-q" | "--include-ignored" | "--ignored" | "--bench" => {}
                 flag if flag.starts_with("--test-threads=") || flag.starts_with("--color=") => {}
                 flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
                 _ => options.filters.push(arg),
