@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::network::netlink::{HEADER, LARGEST, Request, aligned, error_of, half, messages, octets};
 
@@ -452,7 +453,10 @@ fn text(value: &[u8]) -> String {
 }
 
 fn open() -> nix::Result<OwnedFd> {
-    socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)
+    let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)?;
+    // The kernel answers while it is asked; nobody waits for ever for what does not come.
+    setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::seconds(10))?;
+    Ok(fd)
 }
 
 fn message(kind: libc::c_int, flags: libc::c_int, family: libc::c_int) -> Request {
