@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use orlop_init::NotABlock;
 use orlop_init::wire::{DETAIL, FAILED, Header, List, MAGIC, Record, Str, VERSION};
@@ -214,22 +214,15 @@ pub(super) fn text(place: &[AtomicU8; DETAIL]) -> Vec<u8> {
     place.iter().map(|byte| byte.load(Ordering::Relaxed)).take_while(|byte| *byte != 0).collect()
 }
 
-/// Gives the file its size and its buffer: where a file system is full, a store to a mapping is no error but a SIGBUS.
+/// Gives the file its size, and room: where a file system is full, a store to a mapping is no error but a SIGBUS. Zeros are
+/// written and not reserved by `fallocate`, which ext4 answers with blocks of a disk that it has to take back at `start`.
 fn reserve(file: &OwnedFd, size: usize) -> std::result::Result<(), Errno> {
-    const ZEROS: [u8; 4096] = [0; 4096];
-    let length = i64::try_from(size).unwrap_or(i64::MAX);
-    loop {
-        match fallocate(file, FallocateFlags::empty(), 0, length) {
-            Err(Errno::EINTR) => {}
-            // Not every file system can, and a sandbox around this process may not know the call.
-            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM) => break,
-            other => return other,
-        }
-    }
+    let zeros = vec![0; size.min(1 << 20)];
     let mut at = 0;
     while at < size {
-        let part = ZEROS.get(..ZEROS.len().min(size - at)).unwrap_or(&ZEROS);
+        let part = zeros.get(..zeros.len().min(size - at)).unwrap_or(&zeros);
         match nix::sys::uio::pwrite(file, part, i64::try_from(at).unwrap_or(i64::MAX)) {
+            Ok(0) => return Err(Errno::EIO),
             Ok(written) => at += written,
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
