@@ -465,6 +465,22 @@ fn cgroup_mount_shows_the_own_cgroup(t: &Sandbox) {
         .fails();
 }
 
+/// From the host's cgroup namespace, the kernel takes the options of a mount for the whole host.
+#[case]
+fn cgroup_mount_leaves_the_hosts_options(t: &Sandbox) {
+    let options = || {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some("/sys/fs/cgroup")).unwrap_or_default();
+        line.split(' ').nth(3).unwrap_or_default().to_owned()
+    };
+    let before = options();
+    if !before.split(',').any(|option| option == "nsdelegate") {
+        t.skip("no cgroup v2 tree with nsdelegate at /sys/fs/cgroup");
+    }
+    t.container("a").sh("ls -d /sys/fs/cgroup/cgroup.procs").run().ok();
+    assert_eq!(options(), before);
+}
+
 /// The mount's source is there only once systemd has made the scope.
 #[case]
 fn cgroup_mount_shows_the_scope_that_systemd_makes(t: &Sandbox) {

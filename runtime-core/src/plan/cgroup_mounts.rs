@@ -16,13 +16,13 @@ impl Builder<'_> {
         let options_set = self.options;
         match &options_set.cgroups {
             CgroupMounts::Unused => {}
-            CgroupMounts::Unified(path) => {
-                if self.binds_unified() {
-                    self.bind_cgroup(index, path, target, options);
-                } else {
-                    self.mount_cgroup(index, "cgroup2", &[], target, options);
-                }
+            CgroupMounts::Unified { own, .. } if self.binds_own_unified() => {
+                self.bind_cgroup(index, own, target, options);
             }
+            CgroupMounts::Unified { whole, .. } if self.binds_whole_unified(options) => {
+                self.bind_cgroup(index, whole, target, options);
+            }
+            CgroupMounts::Unified { .. } => self.mount_cgroup(index, "cgroup2", &[], target, options),
             CgroupMounts::Separate(hierarchies) => self.plan_separate(index, hierarchies, target, options),
         }
         Ok(())
@@ -30,9 +30,15 @@ impl Builder<'_> {
 
     /// A mount of the unified hierarchy shows the cgroup namespace of who mounts it, and takes rights over that namespace: a user namespace
     /// without a cgroup namespace of its own, be it the container's or the caller's, has none (cgroup_namespaces(7)).
-    fn binds_unified(&self) -> bool {
+    fn binds_own_unified(&self) -> bool {
         let foreign = self.in_userns() || !self.options.host.initial_user_namespace;
         foreign && self.namespace(NamespaceType::Cgroup).is_none()
+    }
+
+    /// A mount from the host's cgroup namespace sets the options of the hierarchy for the whole host: one without options takes away
+    /// `nsdelegate`, and waits for a grace period of RCU. Where none are asked for, the host's own mount is shown.
+    fn binds_whole_unified(&self, options: &MountOptions<'_>) -> bool {
+        self.namespace(NamespaceType::Cgroup).is_none() && options.data.is_empty()
     }
 
     /// Options of a file system go to the unified hierarchy where one is mounted anew. One that is bound keeps its own, and so does each of
@@ -42,7 +48,7 @@ impl Builder<'_> {
         let own_namespace = self.namespace(NamespaceType::Cgroup).is_some();
         let acts = match &self.options.cgroups {
             CgroupMounts::Unused => true,
-            CgroupMounts::Unified(_) => !self.binds_unified(),
+            CgroupMounts::Unified { .. } => !self.binds_own_unified(),
             CgroupMounts::Separate(hierarchies) => {
                 own_namespace && hierarchies.iter().any(|one| one.options.is_empty())
             }

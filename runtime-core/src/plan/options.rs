@@ -97,8 +97,13 @@ pub(crate) enum CgroupMounts {
     /// The config has no such mount.
     #[default]
     Unused,
-    /// One unified hierarchy; the container's directory on the host.
-    Unified(String),
+    /// One unified hierarchy.
+    Unified {
+        /// The container's directory on the host.
+        own: String,
+        /// Where the host mounts it.
+        whole: String,
+    },
     /// Several hierarchies below one tmpfs.
     Separate(Vec<Hierarchy>),
 }

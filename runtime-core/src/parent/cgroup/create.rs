@@ -191,7 +191,8 @@ fn shown(layout: &Layout, record: &orlop_cgroups::Record) -> CgroupMounts {
     let own = |path: Option<&String>, mount: &str| path.filter(|_| !nowhere).map_or(mount, String::as_str).to_owned();
     let unified = layout.unified().map(|mount| own(record.paths.unified.as_ref(), mount));
     if layout.version() == Version::V2 {
-        return CgroupMounts::Unified(unified.unwrap_or_default());
+        let whole = layout.unified().unwrap_or_default().to_owned();
+        return CgroupMounts::Unified { own: unified.unwrap_or_default(), whole };
     }
     let mut hierarchies: Vec<Hierarchy> = layout
         .hierarchies()

@@ -67,7 +67,7 @@ impl Mounts<'_> {
         found
     }
 
-    /// Without a cgroup namespace, a v1 hierarchy is the container's directory of the host's mount; else it is a mount of its own.
+    /// Without a cgroup namespace, a hierarchy is the host's mount, or the container's directory of it; else it is a mount of its own.
     fn hierarchies(&self, inside: &str) -> Vec<External> {
         let own = self
             .config
@@ -82,8 +82,11 @@ impl Mounts<'_> {
                     source: hierarchy.path.clone(),
                 })
                 .collect(),
-            CgroupMounts::Unified(path) if !own && self.in_userns() => {
+            CgroupMounts::Unified { own: path, .. } if !own && self.in_userns() => {
                 vec![External { inside: inside.to_owned(), source: path.clone() }]
+            }
+            CgroupMounts::Unified { whole, .. } if !own => {
+                vec![External { inside: inside.to_owned(), source: whole.clone() }]
             }
             _ => Vec::new(),
         }
@@ -235,8 +238,9 @@ mod tests {
         let pair = |inside: &str, source: &str| (inside.to_owned(), source.to_owned());
         let binds = [pair("/data", "/b/data"), pair("/data/sub/file", "/srv/file")];
         let cpu = pair("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu/c");
-        let unified = CgroupMounts::Unified("/sys/fs/cgroup/c".into());
-        assert_eq!(inside("", &unified), binds);
+        let unified = CgroupMounts::Unified { own: "/sys/fs/cgroup/c".into(), whole: "/sys/fs/cgroup".into() };
+        assert_eq!(inside("", &unified), [&binds[..], &[pair("/sys/fs/cgroup", "/sys/fs/cgroup")]].concat());
+        assert_eq!(inside(r#"{"type":"cgroup"}"#, &unified), binds);
         assert_eq!(inside("", &separate), [&binds[..], &[cpu]].concat());
         assert_eq!(inside(r#"{"type":"cgroup"}"#, &separate), binds);
         let in_userns = inside(r#"{"type":"user"}"#, &unified);
