@@ -5,7 +5,7 @@ use std::fs;
 use orlop_integration::spec;
 use serde_json::{Value, json};
 
-use crate::stopwatch::Stopwatch;
+use crate::stopwatch::{Layout, Stopwatch};
 
 /// Kinds of containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,10 @@ pub(crate) fn write_with(watch: &Stopwatch<'_>, kind: Kind, name: &str, change: 
     config["root"]["path"] = json!(watch.bench.dir.join("rootfs"));
     // The default asks for ambient capabilities that nobody can give, of which every runtime warns each time.
     spec::remove(&mut config, "/process/capabilities/ambient");
+    // `runc spec` and engines ask for a cgroup namespace on a host with v2 alone.
+    if watch.bench.layout == Layout::V2 {
+        spec::set(&mut config, "/linux/namespaces/-", json!({ "type": "cgroup" }));
+    }
     match kind {
         Kind::Plain | Kind::Lasting => {}
         Kind::Seccomp => config["linux"]["seccomp"] = docker_profile(),
