@@ -97,9 +97,12 @@ impl Procfs {
 
     /// Reads a file below it.
     pub(crate) fn read(&self, path: &CStr) -> nix::Result<Vec<u8>> {
-        let mut file = File::from(self.open_file(path, OFlag::O_RDONLY)?);
-        let mut bytes = Vec::with_capacity(1024);
-        file.read_to_end(&mut bytes).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+        let file = File::from(self.open_file(path, OFlag::O_RDONLY)?);
+        let mut bytes = Vec::with_capacity(4096);
+        // `take`: without it the size is asked for first, which no file of procfs has.
+        file.take(u64::MAX)
+            .read_to_end(&mut bytes)
+            .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
         Ok(bytes)
     }
 

@@ -66,7 +66,7 @@ fn open_regular(found: OwnedFd) -> Option<File> {
 }
 
 fn read_home(found: OwnedFd, uid: u32) -> Option<String> {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(4096);
     open_regular(found)?.take(MAX_SIZE).read_to_end(&mut text).ok()?;
     home_field(&String::from_utf8_lossy(&text), uid)
 }
