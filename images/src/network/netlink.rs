@@ -61,6 +61,7 @@ impl Netlink {
         request.link(0, UP);
         request.text(libc::IFLA_IFNAME, name);
         request.attribute(libc::IFLA_MASTER, &master.to_ne_bytes());
+        request.one_queue();
         request.nested(libc::IFLA_LINKINFO, |info| {
             info.text(libc::IFLA_INFO_KIND, "veth");
             info.nested(libc::IFLA_INFO_DATA, |data| {
@@ -68,6 +69,7 @@ impl Netlink {
                     other.link(0, 0);
                     other.text(libc::IFLA_IFNAME, peer);
                     other.attribute(libc::IFLA_ADDRESS, &address);
+                    other.one_queue();
                     other.attribute(libc::IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes());
                 });
             });
@@ -175,6 +177,13 @@ impl Request {
         for field in [index, flags, flags] {
             self.bytes(&field.to_ne_bytes());
         }
+    }
+
+    /// A device with one queue each way, which is what a veth uses. Without being told, the kernel makes one for each processor,
+    /// and then waits until nobody sees the others any more.
+    fn one_queue(&mut self) {
+        self.attribute(libc::IFLA_NUM_TX_QUEUES, &1_u32.to_ne_bytes());
+        self.attribute(libc::IFLA_NUM_RX_QUEUES, &1_u32.to_ne_bytes());
     }
 
     pub(super) fn text(&mut self, kind: u16, text: &str) {

@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -19,6 +20,8 @@ const SUBSYSTEM: u16 = 10;
 const GENERIC: usize = 4;
 /// What a socket takes without being asked for more.
 const SENDABLE: usize = 64 << 10;
+/// After this time no processor sees what was removed any more.
+const UNSEEN: Duration = Duration::from_millis(200);
 /// The registers that a rule computes with. Both have 16 bytes.
 const FIRST: u32 = libc::NFT_REG_1.cast_unsigned();
 const SECOND: u32 = libc::NFT_REG_2.cast_unsigned();
@@ -193,8 +196,13 @@ impl Batch {
                 Err(errno) => return Err(errno),
             }
         }
-        // Closing waits until no processor can see what was removed any more, which takes milliseconds and matters to nobody.
-        std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(fd)).ok();
+        // Closing waits until no processor can see what was removed any more, and holds what the kernel needs for each new
+        // device meanwhile: a container's would wait for milliseconds. Later, there is nothing to wait for.
+        let close = move || {
+            std::thread::sleep(UNSEEN);
+            drop(fd);
+        };
+        std::thread::Builder::new().name("close".to_owned()).spawn(close).ok();
         Ok(())
     }
 }
