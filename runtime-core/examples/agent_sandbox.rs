@@ -2,7 +2,8 @@
 //! `cargo run --release -p orlop --example agent_sandbox -- 1000 /usr/bin/true` (as root).
 //!
 //! Each command has captured output and a deadline. The sandbox sees the host's files read-only and has no network and no capabilities;
-//! its memory and processes are limited. At the end it tells how long a command took, in the middle and at the worst.
+//! its memory and processes are limited. At the end it tells what the last command used, and how long a command took, in the middle and at
+//! the worst.
 #![allow(clippy::disallowed_methods, reason = "the arguments of an example come by the standard library's entry")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use orlop::{
     Container, ContainerId, CreateOptions, DeleteOptions, ExecOptions, ExecProcess, Exit, Process, Runtime, Signal,
+    Usage,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -54,8 +56,10 @@ fn measured(count: usize, command: &[String]) -> Result<(), Failure> {
     if let Some(outcome) = last {
         print!("{}", String::from_utf8_lossy(&outcome.output));
         println!(
-            "exit {}; {count} commands: half within {:?}, 99 of 100 within {:?}",
+            "exit {}, {:?} of the processors, {} KiB at most; {count} commands: half within {:?}, 99 of 100 within {:?}",
             outcome.exit.shell_code(),
+            outcome.usage.user + outcome.usage.system,
+            outcome.usage.peak_memory >> 10,
             at(50),
             at(99)
         );
@@ -67,6 +71,7 @@ fn measured(count: usize, command: &[String]) -> Result<(), Failure> {
 struct Outcome {
     output: Vec<u8>,
     exit: Exit,
+    usage: Usage,
 }
 
 /// A running container, ended and removed with this value.
@@ -100,7 +105,8 @@ impl Sandbox {
         // The options hold the write end of the pipe and are gone when this returns, so that the output comes to an end.
         let process = self.container.exec(ExecOptions::new(ExecProcess::Args(words.to_vec())).stdio(streams))?;
         let output = captured(output, &process)?;
-        Ok(Outcome { output, exit: process.wait()? })
+        let (exit, usage) = process.wait_with_usage()?;
+        Ok(Outcome { output, exit, usage })
     }
 }
 

@@ -17,7 +17,7 @@ pub use error::{Error, Kind, Result};
 pub use id::{ContainerId, HostPid};
 pub(crate) use options::options;
 pub(crate) use process::wait_for;
-pub use process::{Exit, Process};
+pub use process::{Exit, Process, Usage};
 pub use report::{Report, Warning};
 pub use rights::Rights;
 pub use runtime::{CgroupDriver, Runtime};

@@ -102,7 +102,7 @@ pub use orlop_seccomp as seccomp;
 
 pub use base::{
     CgroupDriver, ContainerId, Error, Exit, HostPid, Kind, Process, Report, Result, Rights, Runtime, Signal, Status,
-    Step, Warning,
+    Step, Usage, Warning,
 };
 pub use config::Capability;
 #[cfg(feature = "criu")]

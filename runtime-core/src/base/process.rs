@@ -1,6 +1,7 @@
 //! A process of a container that this program started, and how it ended.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::id::HostPid;
@@ -27,6 +28,19 @@ impl Exit {
             Self::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
         }
     }
+}
+
+/// What a process has used, as getrusage(2) counts it: with all of its descendants that were waited for, and with the little that its
+/// own set-up took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Processor time outside the kernel.
+    pub user: Duration,
+    /// Processor time of the kernel for it.
+    pub system: Duration,
+    /// The most memory that one of these processes had at a time, in bytes (its resident set).
+    pub peak_memory: u64,
 }
 
 /// A process of a container that this program started, like [`std::process::Child`]: dropping it neither kills nor reaps it. Its
@@ -79,6 +93,22 @@ impl Process {
         wait_for(self.pidfd(), true)
     }
 
+    /// As [`Self::wait`], and tells what the process has used. What a whole container uses, its control group knows
+    /// ([`crate::stats`]).
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_with_usage(&self) -> Result<(Exit, Usage)> {
+        let reaped = pidfd::reap_with_usage(self.pidfd())
+            .map_err(|errno| Error::os(Step::Wait, errno as i32).with_object("the process"))?;
+        let exit = match reaped.status {
+            Ok(code) => Exit::Code(u8::try_from(code).unwrap_or(u8::MAX)),
+            Err(signal) => Exit::Signal(signal),
+        };
+        let peak_memory = reaped.peak_memory.saturating_mul(1024);
+        Ok((exit, Usage { user: reaped.user, system: reaped.system, peak_memory }))
+    }
+
     /// Reaps the process if it has ended; `None` while it runs.
     ///
     /// # Errors
@@ -121,5 +151,37 @@ impl AsFd for Process {
 impl std::os::fd::AsRawFd for Process {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.pidfd.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A child of the test, as `exec` would hand it over.
+    fn child(script: &str) -> Process {
+        #[allow(clippy::zombie_processes, reason = "what is tested reaps it")]
+        let child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let pid = HostPid::new(i32::try_from(child.id()).unwrap()).unwrap();
+        Process::new(pid, pidfd::open(pid).unwrap())
+    }
+
+    #[test]
+    fn a_process_and_its_descendants_are_counted() {
+        let (exit, usage) =
+            child("sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'; exit 7").wait_with_usage().unwrap();
+        assert_eq!(exit, Exit::Code(7));
+        assert!(usage.user + usage.system > Duration::from_millis(5), "{usage:?}");
+        assert!((256 << 10..64 << 20).contains(&usage.peak_memory), "{usage:?}");
+        let (exit, idle) = child("kill -9 $$").wait_with_usage().unwrap();
+        assert_eq!(exit, Exit::Signal(9));
+        assert!(idle.user + idle.system < usage.user + usage.system, "{idle:?} {usage:?}");
+    }
+
+    #[test]
+    fn a_process_is_reaped_once() {
+        let process = child("exit 0");
+        process.wait_with_usage().unwrap();
+        assert_eq!(process.wait_with_usage().unwrap_err().errno(), Some(libc::ECHILD));
     }
 }

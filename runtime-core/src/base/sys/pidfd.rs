@@ -1,7 +1,7 @@
 //! Process file descriptors: a process named once and for all, however often its pid is used again.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -51,6 +51,50 @@ pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> nix::Result<bool> {
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// How a child ended, and what it used.
+#[derive(Debug)]
+pub(crate) struct Reaped {
+    /// The status of one that exited, or the signal that killed it.
+    pub(crate) status: std::result::Result<i32, i32>,
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+    /// In KiB.
+    pub(crate) peak_memory: u64,
+}
+
+/// waitid(2) with its fifth argument, which no C library passes on: waits for the end of a child, and reaps it.
+pub(crate) fn reap_with_usage(pidfd: BorrowedFd<'_>) -> nix::Result<Reaped> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    loop {
+        let (id, fd) = (libc::P_PIDFD, pidfd.as_raw_fd());
+        // SAFETY: both pointers lead to places of their type, of this function alone, which the kernel fills.
+        let result =
+            unsafe { libc::syscall(libc::SYS_waitid, id, fd, info.as_mut_ptr(), libc::WEXITED, usage.as_mut_ptr()) };
+        match Errno::result(result) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    // SAFETY: plain values, all of them zero before the kernel wrote some.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: as above.
+    let usage = unsafe { usage.assume_init() };
+    // SAFETY: waitid fills this part of a siginfo.
+    let status = unsafe { info.si_status() };
+    let time = |time: libc::timeval| {
+        let nanoseconds = u32::try_from(time.tv_usec).unwrap_or(0).saturating_mul(1000);
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanoseconds)
+    };
+    Ok(Reaped {
+        status: if info.si_code == libc::CLD_EXITED { Ok(status) } else { Err(status) },
+        user: time(usage.ru_utime),
+        system: time(usage.ru_stime),
+        peak_memory: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+    })
 }
 
 /// Waits until the process has ended; `false` when `deadline` passes before.
