@@ -149,6 +149,7 @@ mod present;
 mod record;
 mod resources;
 mod rights;
+mod signal;
 pub mod stats;
 mod sys;
 #[cfg_attr(not(feature = "systemd"), path = "no_systemd.rs")]
@@ -162,7 +163,7 @@ pub use freeze::FREEZE_TIMEOUT;
 pub use freezers::Freezers;
 pub use layout::{DEFAULT_ROOT, Hierarchy, Layout, Version};
 pub use life::REMOVE_TIMEOUT;
-pub use members::{Members, Pid, Signal};
+pub use members::{Members, Pid};
 pub use plan::Spec;
 pub use present::{Present, ProcessCgroups};
 pub use record::{Driver, Owner, Paths, Record, Unit};
@@ -171,6 +172,7 @@ pub use resources::{
     WeightDevice,
 };
 pub use rights::{HierarchyRights, Obstacle, Rights};
+pub use signal::Signal;
 pub use stats::Stats;
 pub use systemd::{Property, systemd_version};
 pub use writes::{Absent, Place, Write, writes};

@@ -6,8 +6,9 @@ use crate::cgroup::Cgroup;
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
 use crate::freeze::EventsFile;
-use crate::members::{Members, Pid, Signal};
+use crate::members::{Members, Pid};
 use crate::part::{Part, collect};
+use crate::signal::Signal;
 use crate::sys::{self, At, Errno};
 
 /// How long removal waits for dying processes to be gone.

@@ -2,7 +2,8 @@
 #![allow(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use super::SysResult;
-use crate::members::{Pid, Signal};
+use crate::members::Pid;
+use crate::signal::Signal;
 
 /// kill(2).
 pub(crate) fn kill(pid: Pid, signal: Signal) -> SysResult<()> {
