@@ -126,10 +126,10 @@ impl Snapshots {
             Method::Copy => Made::Copy,
             Method::Auto | Method::Overlay => {
                 let upper = dir.sub(Step::Snapshot, "upper")?;
-                dir.sub(Step::Snapshot, "work")?;
+                let work = dir.sub(Step::Snapshot, "work")?;
                 describe_root(&self.layers.root_of(stack)?, upper.as_fd())?;
                 let options = overlay::options(&self.layers.paths(&stack.names)?, dir.path(), self.layers.xattrs());
-                match overlay::check(&options) {
+                match overlay::check(&options, work.as_fd()) {
                     Err(_) if method == Method::Auto => Made::Copy,
                     result => result.map(|()| Made::Overlay)?,
                 }

@@ -1,6 +1,6 @@
 //! The options of an overlay, for a config and for a mount of our own.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -11,7 +11,7 @@ use rustix::mount::{
 };
 
 use crate::base::{Error, Kind, Result, Step};
-use crate::layer::OverlayXattrs;
+use crate::layer::{OverlayXattrs, remove_directory};
 use crate::snapshot::merged::failed;
 
 /// How long one value may be for fsconfig(2).
@@ -57,20 +57,27 @@ impl Options {
     }
 }
 
-/// Asks the kernel whether it can make the overlay, without mounting anything.
-pub(crate) fn check(options: &Options) -> Result<()> {
-    match context(options) {
-        Ok(_) => Ok(()),
+/// Asks the kernel whether it can make the overlay, without mounting anything. `work` is the overlay's own.
+pub(crate) fn check(options: &Options, work: BorrowedFd<'_>) -> Result<()> {
+    // Taken down again, any other overlay would have the whole file system below it written to disk.
+    let made = context(options, &[("volatile", None)]).map(drop);
+    // It has left a mark there that no overlay can be made beside.
+    match remove_directory(work, b"work") {
+        Err(error) if error.errno() != Some(libc::ENOENT) => return Err(error),
+        _ => {}
+    }
+    match made {
+        Ok(()) => Ok(()),
         // Without root it is the runtime's user namespace that will tell; the rules there are those of `userxattr`.
         Err(Errno::PERM) if options.xattrs == OverlayXattrs::User => Ok(()),
         Err(errno) => Err(refused(errno)),
     }
 }
 
-/// A file system context that has been made a superblock.
-fn context(options: &Options) -> std::result::Result<std::os::fd::OwnedFd, Errno> {
+/// A file system context that has been made a superblock, with some more options.
+fn context(options: &Options, more: &[(&'static str, Option<String>)]) -> std::result::Result<OwnedFd, Errno> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (key, value) in options.pairs() {
+    for (key, value) in options.pairs().into_iter().chain(more.iter().cloned()) {
         match value {
             Some(value) if value.len() > VALUE => return Err(Errno::NAMETOOLONG),
             Some(value) => fsconfig_set_string(context.as_fd(), key, value)?,
@@ -83,7 +90,7 @@ fn context(options: &Options) -> std::result::Result<std::os::fd::OwnedFd, Errno
 
 /// Mounts the overlay on `target` in this process's mount namespace.
 pub(crate) fn mount(options: &Options, target: &Path) -> Result<()> {
-    match context(options) {
+    match context(options, &[]) {
         Ok(context) => {
             let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
             let mount = mount.map_err(refused)?;
