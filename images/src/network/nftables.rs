@@ -1,8 +1,9 @@
-//! As much of the netlink interface of nf_tables as the rules of containers take: one batch of changes, which the kernel carries
-//! out whole or not at all, and a list of chains.
+//! As much of the netlink interface of nf_tables as containers take: one batch of changes, which the kernel carries out whole or
+//! not at all, and a list of chains.
+
+mod rule;
 
 use std::ffi::CStr;
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use crate::network::netlink::{HEADER, LARGEST, Request, aligned, error_of, half, messages, octets};
+use crate::network::netlink::{HEADER, LARGEST, Request, aligned, error_of, half, messages};
+
+pub(super) use rule::{ESTABLISHED_OR_RELATED, Rule, Verdict};
 
 /// NFNL_SUBSYS_NFTABLES.
 const SUBSYSTEM: u16 = 10;
@@ -22,22 +25,8 @@ const GENERIC: usize = 4;
 const SENDABLE: usize = 64 << 10;
 /// After this time no processor sees what was removed any more.
 const UNSEEN: Duration = Duration::from_millis(200);
-/// The registers that a rule computes with. Both have 16 bytes.
-const FIRST: u32 = libc::NFT_REG_1.cast_unsigned();
-const SECOND: u32 = libc::NFT_REG_2.cast_unsigned();
 /// Marks an attribute that holds attributes.
 const NESTED: u16 = 1 << 15;
-const LIST_ELEMENT: u16 = 1;
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-
-/// States of a connection (NF_CT_STATE_BIT of IP_CT_ESTABLISHED and IP_CT_RELATED).
-pub(super) const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
-/// IPS_DST_NAT.
-const CONNECTION_DST_NAT: u32 = 1 << 5;
-/// NFT_FIB_RESULT_ADDRTYPE, and NFTA_FIB_F_DADDR.
-const FIB_RESULT_ADDRTYPE: u32 = 3;
-const FIB_DADDR: u32 = 1 << 1;
 
 // The attributes of linux/netfilter/nf_tables.h.
 const NFTA_TABLE_NAME: u16 = 1;
@@ -51,35 +40,6 @@ const NFTA_HOOK_PRIORITY: u16 = 2;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
-const NFTA_EXPR_NAME: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
-const NFTA_META_DREG: u16 = 1;
-const NFTA_META_KEY: u16 = 2;
-const NFTA_CMP_SREG: u16 = 1;
-const NFTA_CMP_OP: u16 = 2;
-const NFTA_CMP_DATA: u16 = 3;
-const NFTA_PAYLOAD_DREG: u16 = 1;
-const NFTA_PAYLOAD_BASE: u16 = 2;
-const NFTA_PAYLOAD_OFFSET: u16 = 3;
-const NFTA_PAYLOAD_LEN: u16 = 4;
-const NFTA_BITWISE_SREG: u16 = 1;
-const NFTA_BITWISE_DREG: u16 = 2;
-const NFTA_BITWISE_LEN: u16 = 3;
-const NFTA_BITWISE_MASK: u16 = 4;
-const NFTA_BITWISE_XOR: u16 = 5;
-const NFTA_CT_DREG: u16 = 1;
-const NFTA_CT_KEY: u16 = 2;
-const NFTA_FIB_DREG: u16 = 1;
-const NFTA_FIB_RESULT: u16 = 2;
-const NFTA_FIB_FLAGS: u16 = 3;
-const NFTA_IMMEDIATE_DREG: u16 = 1;
-const NFTA_IMMEDIATE_DATA: u16 = 2;
-const NFTA_VERDICT_CODE: u16 = 1;
-const NFTA_VERDICT_CHAIN: u16 = 2;
-const NFTA_NAT_TYPE: u16 = 1;
-const NFTA_NAT_FAMILY: u16 = 2;
-const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
-const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
 
 /// Where a chain hangs.
 pub(super) struct Hook {
@@ -88,15 +48,6 @@ pub(super) struct Hook {
     /// NF_INET_….
     pub(super) number: libc::c_int,
     pub(super) priority: i32,
-}
-
-/// What becomes of a packet.
-#[derive(Clone, Copy)]
-pub(super) enum Verdict {
-    Drop,
-    Accept,
-    Return,
-    Jump(&'static str),
 }
 
 /// Changes of one table of the family inet.
@@ -166,7 +117,7 @@ impl Batch {
         self.change(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND, |request, table| {
             request.text(NFTA_RULE_TABLE, table);
             request.text(NFTA_RULE_CHAIN, chain);
-            request.attribute(NFTA_RULE_EXPRESSIONS | NESTED, &rule.expressions.body);
+            request.attribute(NFTA_RULE_EXPRESSIONS | NESTED, rule.expressions());
         });
     }
 
@@ -204,189 +155,6 @@ impl Batch {
         };
         std::thread::Builder::new().name("close".to_owned()).spawn(close).ok();
         Ok(())
-    }
-}
-
-/// The expressions of a rule, one after the other: what must be true of a packet, then what becomes of it.
-pub(super) struct Rule {
-    expressions: Request,
-}
-
-impl Rule {
-    pub(super) fn new() -> Self {
-        Self { expressions: Request::new(0, 0) }
-    }
-
-    fn expression(mut self, name: &str, fill: impl FnOnce(&mut Request)) -> Self {
-        nested(&mut self.expressions, LIST_ELEMENT, |element| {
-            element.text(NFTA_EXPR_NAME, name);
-            nested(element, NFTA_EXPR_DATA, fill);
-        });
-        self
-    }
-
-    fn compare(self, operator: libc::c_int, value: &[u8]) -> Self {
-        self.expression("cmp", |data| {
-            number(data, NFTA_CMP_SREG, FIRST);
-            number(data, NFTA_CMP_OP, operator.cast_unsigned());
-            nested(data, NFTA_CMP_DATA, |inner| inner.attribute(DATA_VALUE, value));
-        })
-    }
-
-    fn meta(self, key: libc::c_int) -> Self {
-        self.expression("meta", |data| {
-            number(data, NFTA_META_DREG, FIRST);
-            number(data, NFTA_META_KEY, key.cast_unsigned());
-        })
-    }
-
-    fn payload(self, base: libc::c_int, offset: u32, length: usize) -> Self {
-        self.expression("payload", |data| {
-            number(data, NFTA_PAYLOAD_DREG, FIRST);
-            number(data, NFTA_PAYLOAD_BASE, base.cast_unsigned());
-            number(data, NFTA_PAYLOAD_OFFSET, offset);
-            number(data, NFTA_PAYLOAD_LEN, u32::try_from(length).unwrap_or_default());
-        })
-    }
-
-    fn device(self, key: libc::c_int, operator: libc::c_int, name: &str) -> Self {
-        let mut value = name.as_bytes().to_vec();
-        value.resize(libc::IFNAMSIZ, 0);
-        self.meta(key).compare(operator, &value)
-    }
-
-    /// It came in by this device.
-    pub(super) fn comes_by(self, name: &str) -> Self {
-        self.device(libc::NFT_META_IIFNAME, libc::NFT_CMP_EQ, name)
-    }
-
-    /// It goes out by this device.
-    pub(super) fn goes_by(self, name: &str) -> Self {
-        self.device(libc::NFT_META_OIFNAME, libc::NFT_CMP_EQ, name)
-    }
-
-    /// It goes out by another device.
-    pub(super) fn goes_not_by(self, name: &str) -> Self {
-        self.device(libc::NFT_META_OIFNAME, libc::NFT_CMP_NEQ, name)
-    }
-
-    /// It is of IPv4, or of IPv6.
-    pub(super) fn family(self, ipv4: bool) -> Self {
-        self.meta(libc::NFT_META_NFPROTO).compare(libc::NFT_CMP_EQ, &[family(ipv4)])
-    }
-
-    /// Its source is in the network of the first `prefix` bits of `address`. The family must have been looked at.
-    pub(super) fn from(self, address: IpAddr, prefix: u8) -> Self {
-        let offset = if address.is_ipv4() { 12 } else { 8 };
-        self.address(offset, address, prefix)
-    }
-
-    /// The same of its destination.
-    pub(super) fn to(self, address: IpAddr, prefix: u8) -> Self {
-        let offset = if address.is_ipv4() { 16 } else { 24 };
-        self.address(offset, address, prefix)
-    }
-
-    /// All prefixes here are whole bytes, so nothing has to be masked.
-    fn address(self, offset: u32, address: IpAddr, prefix: u8) -> Self {
-        let octets = octets(address);
-        let value = octets.get(..usize::from(prefix / 8)).unwrap_or(&octets);
-        self.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, offset, value.len()).compare(libc::NFT_CMP_EQ, value)
-    }
-
-    /// It is of this protocol of the transport layer, and goes to one of these ports.
-    pub(super) fn at_ports(self, protocol: libc::c_int, first: u16, last: u16) -> Self {
-        let protocol = [u8::try_from(protocol).unwrap_or_default()];
-        let rule = self.meta(libc::NFT_META_L4PROTO).compare(libc::NFT_CMP_EQ, &protocol);
-        let rule = rule.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2);
-        if first == last {
-            return rule.compare(libc::NFT_CMP_EQ, &first.to_be_bytes());
-        }
-        rule.compare(libc::NFT_CMP_GTE, &first.to_be_bytes()).compare(libc::NFT_CMP_LTE, &last.to_be_bytes())
-    }
-
-    /// Its destination is an address of this host.
-    pub(super) fn for_this_host(self) -> Self {
-        let rule = self.expression("fib", |data| {
-            number(data, NFTA_FIB_DREG, FIRST);
-            number(data, NFTA_FIB_RESULT, FIB_RESULT_ADDRTYPE);
-            number(data, NFTA_FIB_FLAGS, FIB_DADDR);
-        });
-        rule.compare(libc::NFT_CMP_EQ, &u32::from(libc::RTN_LOCAL).to_ne_bytes())
-    }
-
-    /// Its connection has one of these states.
-    pub(super) fn state(self, bits: u32) -> Self {
-        self.connection(libc::NFT_CT_STATE, bits)
-    }
-
-    /// Its connection's destination has been translated.
-    pub(super) fn translated(self) -> Self {
-        self.connection(libc::NFT_CT_STATUS, CONNECTION_DST_NAT)
-    }
-
-    fn connection(self, key: libc::c_int, bits: u32) -> Self {
-        let rule = self.expression("ct", |data| {
-            number(data, NFTA_CT_DREG, FIRST);
-            number(data, NFTA_CT_KEY, key.cast_unsigned());
-        });
-        let rule = rule.expression("bitwise", |data| {
-            number(data, NFTA_BITWISE_SREG, FIRST);
-            number(data, NFTA_BITWISE_DREG, FIRST);
-            number(data, NFTA_BITWISE_LEN, 4);
-            nested(data, NFTA_BITWISE_MASK, |inner| inner.attribute(DATA_VALUE, &bits.to_ne_bytes()));
-            nested(data, NFTA_BITWISE_XOR, |inner| inner.attribute(DATA_VALUE, &[0; 4]));
-        });
-        rule.compare(libc::NFT_CMP_NEQ, &[0; 4])
-    }
-
-    /// Its source becomes the address of the device that it goes out by.
-    pub(super) fn masquerade(self) -> Self {
-        self.expression("masq", |_| {})
-    }
-
-    /// Its destination becomes this.
-    pub(super) fn translate(self, address: IpAddr, port: Option<u16>) -> Self {
-        let rule = self.load(FIRST, &octets(address));
-        let rule = match port {
-            Some(port) => rule.load(SECOND, &port.to_be_bytes()),
-            None => rule,
-        };
-        rule.expression("nat", |data| {
-            number(data, NFTA_NAT_TYPE, libc::NFT_NAT_DNAT.cast_unsigned());
-            number(data, NFTA_NAT_FAMILY, family(address.is_ipv4()).into());
-            number(data, NFTA_NAT_REG_ADDR_MIN, FIRST);
-            if port.is_some() {
-                number(data, NFTA_NAT_REG_PROTO_MIN, SECOND);
-            }
-        })
-    }
-
-    fn load(self, register: u32, value: &[u8]) -> Self {
-        self.expression("immediate", |data| {
-            number(data, NFTA_IMMEDIATE_DREG, register);
-            nested(data, NFTA_IMMEDIATE_DATA, |inner| inner.attribute(DATA_VALUE, value));
-        })
-    }
-
-    pub(super) fn verdict(self, verdict: Verdict) -> Self {
-        let (code, chain) = match verdict {
-            Verdict::Drop => (libc::NF_DROP, None),
-            Verdict::Accept => (libc::NF_ACCEPT, None),
-            Verdict::Return => (libc::NFT_RETURN, None),
-            Verdict::Jump(chain) => (libc::NFT_JUMP, Some(chain)),
-        };
-        self.expression("immediate", |data| {
-            number(data, NFTA_IMMEDIATE_DREG, libc::NFT_REG_VERDICT.cast_unsigned());
-            nested(data, NFTA_IMMEDIATE_DATA, |inner| {
-                nested(inner, DATA_VERDICT, |verdict| {
-                    number(verdict, NFTA_VERDICT_CODE, code.cast_unsigned());
-                    if let Some(chain) = chain {
-                        verdict.text(NFTA_VERDICT_CHAIN, chain);
-                    }
-                });
-            });
-        })
     }
 }
 
@@ -480,11 +248,6 @@ fn nested(request: &mut Request, kind: u16, fill: impl FnOnce(&mut Request)) {
 /// Numbers of this interface are big-endian.
 fn number(request: &mut Request, kind: u16, value: u32) {
     request.attribute(kind, &value.to_be_bytes());
-}
-
-fn family(ipv4: bool) -> u8 {
-    let family = if ipv4 { libc::NFPROTO_IPV4 } else { libc::NFPROTO_IPV6 };
-    family.try_into().unwrap_or_default()
 }
 
 #[cfg(test)]
