@@ -286,6 +286,52 @@ fn realtime_and_deadline_schedulers(t: &Sandbox) {
     }
 }
 
+/// A fork takes a scheduling with SCHED_FLAG_RESET_ON_FORK away, and the entry of a pid namespace needs one.
+#[case(not_runc("since runc 1.2"), not_crun("loses the flag"))]
+fn scheduler_of_exec(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": 19, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}));
+    c.run_paused();
+    let sched = &c.exec_facts(&[])["sched"];
+    assert_eq!((&sched["policy"], &sched["nice"], &sched["flags"]), (&json!(0), &json!(19), &json!(1)));
+    c.end();
+}
+
+/// Who has given up root's rights by then.
+#[case(needs(SameUsers), not_runc("since runc 1.2"), not_crun("loses the flag"))]
+fn scheduler_of_exec_as_a_user(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/process/scheduler", json!({"policy": "SCHED_IDLE", "flags": ["SCHED_FLAG_RESET_ON_FORK"]}));
+    c.set("/process/user", json!({"uid": 1000, "gid": 1000})).run_paused();
+    let sched = &c.exec_facts(&[])["sched"];
+    assert_eq!((&sched["policy"], &sched["flags"]), (&json!(5), &json!(1)));
+    c.end();
+}
+
+/// As `realtime_and_deadline_schedulers`, into a pid namespace that is there.
+#[case(not_runc("since runc 1.2"), not_crun("loses the flag"))]
+fn realtime_and_deadline_schedulers_of_exec(t: &Sandbox) {
+    let reset = json!(["SCHED_FLAG_RESET_ON_FORK"]);
+    let fifo = json!({"policy": "SCHED_FIFO", "priority": 10, "flags": reset});
+    let deadline =
+        json!({"policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 20_000_000, "period": 40_000_000});
+    let c = t.container("a");
+    c.run_paused();
+    for (scheduler, policy, flags) in [(fifo, 1, 1), (deadline, 6, 0)] {
+        let mut process = c.config(|config| config["process"].clone());
+        process["args"] = json!(["/probe", "facts"]);
+        process["scheduler"] = scheduler;
+        let file = c.bundle.join("process.json");
+        fs::write(&file, process.to_string()).unwrap();
+        let out = t.cmd(&["exec", "--process", &file.display().to_string(), &c.id]).run();
+        let refused = out.stderr.contains("set scheduler (config /scheduler): operation not permitted");
+        t.need_promised("systemd", !refused, "this machine lets nobody have a realtime policy");
+        let sched = &out.ok().json()["sched"];
+        assert_eq!((&sched["policy"], &sched["flags"]), (&json!(policy), &json!(flags)), "{sched}");
+    }
+    c.end();
+}
+
 #[case(not_runc("since runc 1.2"), not_crun("since crun 1.9"))]
 fn io_priority(t: &Sandbox) {
     let c = t.container("a");

@@ -19,6 +19,7 @@ enum Capability {
     SetGid = 6,
     SetUid = 7,
     SysAdmin = 21,
+    SysNice = 23,
     SysResource = 24,
     MkNod = 27,
     MacAdmin = 33,
@@ -75,6 +76,12 @@ impl Rights {
     #[must_use]
     pub fn makes_devices(self) -> bool {
         self.initial_user_namespace && self.has(Capability::MkNod)
+    }
+
+    /// It may give any process of the host another scheduling policy, which only the host's own namespace gives.
+    #[must_use]
+    pub fn schedules(self) -> bool {
+        self.initial_user_namespace && self.has(Capability::SysNice)
     }
 
     /// It has root's rights over the host: control groups, device rules, CRIU.

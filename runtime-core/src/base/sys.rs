@@ -22,7 +22,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use errno::errno;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use orlop_init::wire::Header;
+use orlop_init::wire::{Header, SchedAttr};
 use orlop_init::{Block, NotABlock};
 use rustix::fs::{MemfdFlags, OFlags, SealFlags, memfd_create};
 use rustix::mount::{
@@ -41,6 +41,8 @@ pub(crate) use spawn::{Before, Program, Spawn, netlink_socket_in, spawn, spawn_s
 pub(crate) use statx::statx;
 pub(crate) use trace::seccomp_filter;
 pub(crate) use trial::{allows_setgroups, in_child, setns};
+
+use super::id::HostPid;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -105,6 +107,14 @@ pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedF
 pub(crate) fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: OFlag, resolve: ResolveFlags) -> Result<OwnedFd> {
     let flags = OFlags::from_bits_retain(flags.bits().cast_unsigned()) | OFlags::CLOEXEC;
     rustix::fs::openat2(dir, path, flags, rustix::fs::Mode::empty(), resolve).map_err(errno)
+}
+
+/// `sched_setattr(2)` of another process, which rustix does not have.
+pub(crate) fn set_scheduler(pid: HostPid, attr: &SchedAttr) -> Result<()> {
+    let attr: *const SchedAttr = attr;
+    // SAFETY: the structure lives as long as the call, and carries its own size.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, pid.get(), attr, 0) };
+    Errno::result(result).map(drop)
 }
 
 /// The effective capabilities of this thread (capget(2)); none where they cannot be told.

@@ -44,6 +44,7 @@ fn host_for(runtime: &Runtime, process: Option<&Process<'_>>) -> Host {
         initial_user_namespace: rights.initial_user_namespace,
         maps_ids: rights.maps_ids(),
         makes_devices: rights.makes_devices(),
+        schedules: rights.schedules(),
         sets_groups: rights.sets_groups,
         cgroups_optional: cgroups_optional(runtime, rights),
         apparmor: process.is_some_and(|process| process.apparmor_profile.is_some()) && apparmor(),

@@ -192,6 +192,15 @@ impl Init {
         }
     }
 
+    /// Of the process that is to execute the command: a child of ours that nobody else reaps, so that its number is safe.
+    fn set_scheduler(&self, plan: &Plan) -> Result<()> {
+        let Some((attr, field)) = &plan.scheduler else { return Ok(()) };
+        sys::set_scheduler(self.pid, attr).map_err(|errno| {
+            let error = Error::os(Step::SetScheduler, errno as i32).with_field(field);
+            report::scheduler_hint(error, attr, errno as i32)
+        })
+    }
+
     /// While the init's files below /proc are still the caller's own: they no longer are once it cannot be traced.
     fn set_oom_score_adj(&self, plan: &Plan) -> Result<()> {
         let Some((score, field)) = &plan.oom_score_adj else { return Ok(()) };
@@ -251,6 +260,10 @@ impl Init {
                 Event::Waits(Phase::MapMount) => {
                     self.map_mount(plan)?;
                     self.answer()?;
+                }
+                event @ Event::Waits(Phase::Ready) => {
+                    self.set_scheduler(plan)?;
+                    return Ok(event);
                 }
                 event => return Ok(event),
             }

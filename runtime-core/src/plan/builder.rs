@@ -1,6 +1,6 @@
 //! A plan, and the builder that makes it.
 
-use orlop_init::wire::{Op, Phase, Slot, Str};
+use orlop_init::wire::{Op, Phase, SchedAttr, Slot, Str};
 
 use super::options::PlanOptions;
 use super::program::Program;
@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) first_private_fd: u32,
     /// The init's `oom_score_adj`, which the runtime writes before it hands anything over, and the field behind it.
     pub(crate) oom_score_adj: Option<(i32, String)>,
+    /// The scheduling that the runtime gives the process that is to execute the command, and the field behind it.
+    pub(crate) scheduler: Option<(SchedAttr, String)>,
     /// Whether the seccomp filter has a listener.
     pub(crate) seccomp_listener: bool,
     /// Whether it is there before the container is started, and not only after.

@@ -68,6 +68,8 @@ pub(crate) struct Host {
     pub(crate) maps_ids: bool,
     /// The right to make device nodes; without it the host's are bound.
     pub(crate) makes_devices: bool,
+    /// The right to change the scheduling of any process.
+    pub(crate) schedules: bool,
     /// The caller's user namespace lets groups be set.
     pub(crate) sets_groups: bool,
     /// Control groups that cannot be made are done without.

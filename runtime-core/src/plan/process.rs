@@ -206,23 +206,35 @@ impl Builder<'_> {
             let limits = self.plan.program.list(&limits);
             self.push_from(format_args!("{pointer}/rlimits"), Op::Rlimits { limits });
         }
-        if let Some(scheduler) = &process.scheduler {
-            let attr = SchedAttr {
-                size: u32::try_from(size_of::<SchedAttr>()).unwrap_or(0),
-                policy: u32::try_from(scheduler.policy.number()).unwrap_or(u32::MAX),
-                flags: scheduler.flags.iter().fold(0, |flags, flag| flags | flag.number()),
-                nice: scheduler.nice,
-                priority: u32::try_from(scheduler.priority).unwrap_or(0),
-                runtime: scheduler.runtime,
-                deadline: scheduler.deadline,
-                period: scheduler.period,
-            };
-            self.push_from(format_args!("{pointer}/scheduler"), Op::Scheduler { attr });
+        if !self.joins_pid {
+            self.plan_scheduler(execution);
         }
         if let Some(priority) = &process.io_priority {
             let class = u32::try_from(priority.class.number()).unwrap_or(0);
             let value = class << 13 | u32::try_from(priority.priority).unwrap_or(0);
             self.push_from(format_args!("{pointer}/ioPriority"), Op::IoPriority { value });
+        }
+    }
+
+    /// A fork takes a scheduling with SCHED_FLAG_RESET_ON_FORK away, and a task with a deadline has none at all. So where a pid namespace
+    /// is joined, it is given to the process that was forked last: by the runtime, which has the right still, or else by itself.
+    fn plan_scheduler(&mut self, execution: &Execution<'_>) {
+        let Some(scheduler) = &execution.process.scheduler else { return };
+        let field = format!("{}/scheduler", execution.pointer);
+        let attr = SchedAttr {
+            size: u32::try_from(size_of::<SchedAttr>()).unwrap_or(0),
+            policy: u32::try_from(scheduler.policy.number()).unwrap_or(u32::MAX),
+            flags: scheduler.flags.iter().fold(0, |flags, flag| flags | flag.number()),
+            nice: scheduler.nice,
+            priority: u32::try_from(scheduler.priority).unwrap_or(0),
+            runtime: scheduler.runtime,
+            deadline: scheduler.deadline,
+            period: scheduler.period,
+        };
+        if self.joins_pid && self.options.host.schedules {
+            self.plan.scheduler = Some((attr, field));
+        } else {
+            self.push_from(format_args!("{field}"), Op::Scheduler { attr });
         }
     }
 
@@ -273,6 +285,7 @@ impl Builder<'_> {
         if self.joins_pid {
             self.push(Op::Fork { flags: 0 });
             self.push(Op::Setsid);
+            self.plan_scheduler(execution);
         }
         if execution.uses_console() {
             self.push_from(format_args!("{}/terminal", execution.pointer), Op::UseConsole);
@@ -282,6 +295,7 @@ impl Builder<'_> {
     /// Where the filter goes: it comes last unless others could meanwhile make use of the right to load it.
     fn filter_place(&self, filter: &orlop_seccomp::Filter, execution: &Execution<'_>) -> FilterPlace {
         let lets = |calls: &[(&str, &[u64])]| calls.iter().all(|(name, arguments)| allows(filter, name, arguments));
+        let schedules_late = execution.process.scheduler.is_some() && self.joins_pid && !self.options.host.schedules;
         match filter.notify {
             // Its agent is told of the container when it is made, as runc's is.
             true if execution.start_fifo.is_some() && lets(CALLS_TO_START) && lets(CALLS_OF_CAPABILITIES) => {
@@ -291,7 +305,8 @@ impl Builder<'_> {
                 if !execution.process.no_new_privileges
                     && lets(CALLS_TO_START)
                     && lets(CALLS_OF_CAPABILITIES)
-                    && lets(CALLS_TO_COMMAND) =>
+                    && lets(CALLS_TO_COMMAND)
+                    && (!schedules_late || lets(&[("sched_setattr", &[0])])) =>
             {
                 FilterPlace::BeforeEntry
             }

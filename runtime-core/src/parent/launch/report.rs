@@ -1,6 +1,6 @@
 //! What an init reported by number, turned back into an error with step, object, config field and cause.
 
-use orlop_init::wire::{Op, Phase, ProcFile, Record, detail};
+use orlop_init::wire::{Op, Phase, ProcFile, Record, SchedAttr, detail};
 
 use super::block::InitBlock;
 use crate::base::sys;
@@ -124,13 +124,21 @@ fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error
         (Op::Unshare { .. }, _) => namespace_hint(error, errno),
         (Op::Pivot, _) if errno == libc::EINVAL => error.with_hint("on an initramfs use --no-pivot"),
         (Op::User { .. }, _) if errno == libc::EINVAL => error.with_reason("an id is not mapped in the user namespace"),
-        (Op::Scheduler { attr }, _) if errno == libc::EPERM && u64::from(attr.policy) == SchedulerPolicy::Deadline.number() => error.with_hint(
-            "SCHED_DEADLINE needs CAP_SYS_NICE and all CPUs of the system: this process scheduler can't be used together with AllowedCPUs (/linux/resources/cpu/cpus)",
-        ),
+        (Op::Scheduler { attr }, _) => scheduler_hint(error, attr, errno),
         (Op::Rlimits { .. }, _) if errno == libc::EPERM => error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE"),
         (Op::Seccomp { .. }, _) if errno == libc::EINVAL => error.with_reason("the kernel refuses the filter or a flag"),
         _ => error,
     }
+}
+
+/// What the kernel asks for where a process is to be scheduled by deadlines.
+pub(super) fn scheduler_hint(error: Error, attr: &SchedAttr, errno: i32) -> Error {
+    if errno != libc::EPERM || u64::from(attr.policy) != SchedulerPolicy::Deadline.number() {
+        return error;
+    }
+    error.with_hint(
+        "SCHED_DEADLINE needs CAP_SYS_NICE and all CPUs of the system: this process scheduler can't be used together with AllowedCPUs (/linux/resources/cpu/cpus)",
+    )
 }
 
 fn is_mounting(op: &Op) -> bool {
