@@ -118,6 +118,8 @@ impl Repository<'_> {
         let answer = self.send(request)?;
         match answer.status {
             202 | 204 => self.next(&upload.url, answer),
+            // It knows nothing of the upload, or of another state of it: what a process that was killed had sent may arrive only now.
+            404 | 416 => Err(Attempt { again: true, ..self.refused(Step::Upload, "a piece of a blob", answer) }),
             _ => Err(self.refused(Step::Upload, "a piece of a blob", answer)),
         }
     }

@@ -13,6 +13,9 @@ use crate::transfer::crew;
 /// The bytes of one PATCH: what is lost at most when a connection breaks.
 const PIECE: u64 = 16 << 20;
 
+/// How often an upload of which the registry has forgotten everything is begun anew.
+const ANEW: u32 = 3;
+
 /// How an image is pushed.
 #[derive(Debug, Clone)]
 pub struct PushOptions {
@@ -104,6 +107,7 @@ impl Job<'_> {
         let journal = self.journal(digest);
         let mut state = self.take_up(&journal)?;
         let mut attempts = Attempts::new(self.destination.patience());
+        let mut begun_anew = 0;
         loop {
             let before = state.sent;
             match self.step(blob, &mut file, &mut state, &journal) {
@@ -117,8 +121,16 @@ impl Job<'_> {
                     if state.sent > before {
                         attempts.progressed();
                     }
-                    attempts.wait(attempt, self.destination.cancel(), self.progress)?;
+                    let last = begun_anew == ANEW;
+                    attempts.wait(
+                        Attempt { again: attempt.again && !last, ..attempt },
+                        self.destination.cancel(),
+                        self.progress,
+                    )?;
                     self.resume(&mut state)?;
+                    if state.upload.is_none() && before > 0 {
+                        begun_anew += 1;
+                    }
                 }
             }
             if state.sent > before {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use orlop_images::Quiet;
 
 use crate::image::{Kept, image, noise, output, plain_registry, program, pull, push};
-use crate::proxy::{Proxy, Reply};
+use crate::proxy::{Proxy, Reply, Seen};
 use crate::server::{Server, Shared};
 
 /// The layer that is on its way.
@@ -160,8 +160,47 @@ fn an_upload_goes_on_after_the_server_or_the_client_was_killed() {
         push(&from.store, &plain_registry(), &entry, &name).unwrap();
         let to = Kept::new();
         assert_eq!(pull(&to.store, &name).unwrap().manifest.digest, entry.descriptor.digest);
-        // Three pieces, the rest, and at most the one that broke off again.
+        // Three pieces, the rest, and at most the one that broke off again; and all once more where the registry no longer knew of the
+        // upload, since what the killed client had sent came after what the next one sent.
         let sent = patches.load(Ordering::SeqCst);
-        assert!(sent <= 5, "round {round}: {sent} pieces were sent");
+        let begun = proxy.seen().iter().filter(|seen| seen.method == "POST").count() - 1;
+        assert!(begun <= 2 && sent <= 5 * begun, "round {round}: {sent} pieces were sent in {begun} uploads");
+    }
+}
+
+/// 404 for a piece: the registry has another state of the upload, or none.
+#[test]
+fn an_upload_that_the_registry_does_not_know_is_begun_anew_and_not_for_ever() {
+    let Some(server) = Server::start("an_upload_that_the_registry_does_not_know_is_begun_anew_and_not_for_ever") else {
+        return;
+    };
+    let from = Kept::new();
+    let unknown = || Reply::answer("404 Not Found", &[], r#"{"errors":[{"code":"BLOB_UPLOAD_INVALID"}]}"#);
+    for (name, refused, forgets, uploads) in
+        [("state", 1, false, 1), ("all", 1, true, 2), ("always", usize::MAX, true, 4)]
+    {
+        let pieces = std::sync::atomic::AtomicUsize::new(0);
+        let refusals = std::sync::atomic::AtomicUsize::new(0);
+        let proxy = Proxy::start(server.address, move |seen, _| {
+            let large = seen.header("content-length").is_some_and(|length| length.len() >= 8);
+            let second = seen.method == "PATCH" && large && pieces.fetch_add(1, Ordering::SeqCst) % 2 == 1;
+            let asks = seen.method == "GET" && seen.target.contains("/blobs/uploads/");
+            if second && refusals.fetch_add(1, Ordering::SeqCst) < refused || asks && forgets {
+                return unknown();
+            }
+            Reply::Forward
+        });
+        let reference = format!("{}/{name}:1", proxy.address);
+        let layer = noise(200 + uploads, (32 << 20) + 5);
+        let entry = image(&from.store, &reference, &[layer]);
+        let pushed = push(&from.store, &plain_registry(), &entry, &reference);
+        assert_eq!(pushed.is_ok(), name != "always", "{name}: {pushed:?}");
+        if let Err(error) = pushed {
+            assert!(error.to_string().contains("BLOB_UPLOAD_INVALID"), "{error}");
+        }
+        let begun = |seen: &Seen| seen.method == "POST" && seen.target.contains("/blobs/uploads/");
+        let begun = proxy.seen().iter().filter(|seen| begun(seen)).count() as u64;
+        // One more is that of the image's config.
+        assert!((uploads..=uploads + 1).contains(&begun), "{name}: {begun}");
     }
 }
