@@ -88,7 +88,7 @@ pub fn checkpoint(runtime: &Runtime, id: &ContainerId, options: CheckpointOption
             .with_reason("the processes are saved, and CRIU has not ended them")
             .with_hint("`delete --force` does"));
     }
-    tear_down(locked, &record).map(Report::from_iter)
+    tear_down(runtime, locked, &record).map(Report::from_iter)
 }
 
 fn check_status(record: &Record, facts: &Facts) -> Result<()> {

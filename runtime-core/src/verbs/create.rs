@@ -247,7 +247,7 @@ impl Create<'_> {
         let init = self.init()?;
         let state = self.hook_state(Status::Creating)?;
         let bundle = std::path::Path::new(&self.prepared.record.bundle);
-        let here = InRuntime { cwd: bundle };
+        let here = InRuntime { cwd: bundle, open_files: self.prepared.host.open_files };
         let cancel = self.options.cancel.as_ref().map(AsFd::as_fd);
         hooks::run(HookKind::Prestart, &all.prestart, &state, &here, cancel)?;
         hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here, cancel)?;
@@ -337,7 +337,13 @@ impl Create<'_> {
         if !waits && let Some(all) = self.config.hooks.as_ref().filter(|all| !all.poststart.is_empty()) {
             let state = self.hook_state(Status::Running)?;
             let bundle = std::path::PathBuf::from(&self.prepared.record.bundle);
-            let run = hooks::run(HookKind::Poststart, &all.poststart, &state, &InRuntime { cwd: &bundle }, None);
+            let run = hooks::run(
+                HookKind::Poststart,
+                &all.poststart,
+                &state,
+                &InRuntime { cwd: &bundle, open_files: self.prepared.host.open_files },
+                None,
+            );
             if let Err(error) = run {
                 return Err(self.undo(error));
             }
@@ -370,7 +376,12 @@ impl Create<'_> {
         if let Some(all) = self.config.hooks.as_ref().filter(|all| self.init.is_some() && !all.poststop.is_empty()) {
             let state = HookState::of(&self.prepared.record, Status::Stopped, None);
             let bundle = std::path::Path::new(&self.prepared.record.bundle);
-            for further in hooks::run_all(HookKind::Poststop, &all.poststop, &state, &InRuntime { cwd: bundle }) {
+            for further in hooks::run_all(
+                HookKind::Poststop,
+                &all.poststop,
+                &state,
+                &InRuntime { cwd: bundle, open_files: self.prepared.host.open_files },
+            ) {
                 error = error.and(further);
             }
         }

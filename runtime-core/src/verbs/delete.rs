@@ -72,7 +72,7 @@ fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions)
             .with_reason(format!("cannot delete container {id} that is not stopped: {}", facts.status))
             .with_hint("kill it first, or use `delete --force`"));
     }
-    let Some(init) = facts.init else { return tear_down(locked, &record) };
+    let Some(init) = facts.init else { return tear_down(runtime, locked, &record) };
     // While there is an init to ask, since nobody else knows of them.
     let elsewhere = cgroup::elsewhere(&record)?;
     let failed = |error| Error::cgroup(&error);
@@ -80,7 +80,7 @@ fn delete_existing(runtime: &Runtime, id: &ContainerId, options: &DeleteOptions)
     kill_init(&record, &init, options.deadline)?;
     // The container is gone whether or not these can be removed: they are not of the runtime's create.
     warnings.extend(elsewhere.iter().filter_map(|cgroup| cgroup.remove().err()).map(failed));
-    warnings.extend(tear_down(locked, &record)?);
+    warnings.extend(tear_down(runtime, locked, &record)?);
     Ok(warnings)
 }
 
@@ -130,7 +130,7 @@ fn is_gone_but_for_its_name(record: &Record) -> Result<bool> {
 }
 
 /// Removes everything but processes in the pid namespace of a live init: there is none when this is called.
-pub(crate) fn tear_down(locked: Locked, record: &Record) -> Result<Vec<Error>> {
+pub(crate) fn tear_down(runtime: &Runtime, locked: Locked, record: &Record) -> Result<Vec<Error>> {
     // Before anything goes: with a config that cannot be read, the hooks would be lost in silence.
     let config = if record.poststop_hooks { Some(locked.config()?) } else { None };
     let mut failures = Failures::default();
@@ -147,7 +147,7 @@ pub(crate) fn tear_down(locked: Locked, record: &Record) -> Result<Vec<Error>> {
         // deleted directory tells `gc`, or the next `delete --force`, to run them.
         Some(config) => {
             let deleted = park(locked)?;
-            let warnings = run_poststop(record, &config);
+            let warnings = run_poststop(runtime, record, &config);
             deleted.remove().map(|()| warnings)
         }
     }
@@ -165,7 +165,7 @@ fn park(locked: Locked) -> Result<Locked> {
     }
 }
 
-fn run_poststop(record: &Record, config: &[u8]) -> Vec<Error> {
+fn run_poststop(runtime: &Runtime, record: &Record, config: &[u8]) -> Vec<Error> {
     let config = match config::load(config) {
         Ok(config) => config,
         Err(error) => return vec![error.with_kind(Kind::Hook)],
@@ -177,7 +177,7 @@ fn run_poststop(record: &Record, config: &[u8]) -> Vec<Error> {
     // The bundle may be gone by now; a hook then starts at the root.
     let bundle = Path::new(&record.bundle);
     let cwd = if bundle.is_dir() { bundle } else { Path::new("/") };
-    hooks::run_all(HookKind::Poststop, &hooks.poststop, &state, &InRuntime { cwd })
+    hooks::run_all(HookKind::Poststop, &hooks.poststop, &state, &InRuntime { cwd, open_files: runtime.open_files })
 }
 
 /// Ends what a killed `delete` of `id` has begun: poststop hooks that are left to run.
@@ -192,7 +192,7 @@ pub(crate) fn finish_deleted(runtime: &Runtime, id: &ContainerId) -> Result<Vec<
         Err(error) => return Err(error),
     };
     let warnings = match (deleted.record()?, deleted.config()) {
-        (Some(record), Ok(config)) => run_poststop(&record, &config),
+        (Some(record), Ok(config)) => run_poststop(runtime, &record, &config),
         // The hooks were run, and the directory was half removed.
         _ => Vec::new(),
     };

@@ -38,7 +38,7 @@ pub fn gc(runtime: &Runtime, options: &GcOptions) -> Result<Collected> {
     };
     for id in store.ids()? {
         let outcome = leftover(&store, &id).and_then(|locked| match locked {
-            Some(locked) if !options.dry_run => remove(locked).map(Some),
+            Some(locked) if !options.dry_run => remove(runtime, locked).map(Some),
             Some(_) => Ok(Some(Vec::new())),
             None => Ok(None),
         });
@@ -77,9 +77,9 @@ fn leftover(store: &Store, id: &ContainerId) -> Result<Option<Locked>> {
     Ok(unfinished.then_some(locked))
 }
 
-fn remove(locked: Locked) -> Result<Vec<Error>> {
+fn remove(runtime: &Runtime, locked: Locked) -> Result<Vec<Error>> {
     match locked.record()? {
-        Some(record) => tear_down(locked, &record),
+        Some(record) => tear_down(runtime, locked, &record),
         None => locked.remove().map(|()| Vec::new()),
     }
 }

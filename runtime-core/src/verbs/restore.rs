@@ -397,7 +397,8 @@ impl<'r> Restoring<'r> {
         }
         let Some(all) = &self.config.hooks else { return Ok(()) };
         let state = HookState::of(&self.prepared.record, Status::Creating, Some(pid));
-        let here = InRuntime { cwd: Path::new(&self.prepared.record.bundle) };
+        let here =
+            InRuntime { cwd: Path::new(&self.prepared.record.bundle), open_files: self.prepared.host.open_files };
         let cancel = self.options.create.cancel.as_ref().map(AsFd::as_fd);
         hooks::run(HookKind::Prestart, &all.prestart, &state, &here, cancel)?;
         hooks::run(HookKind::CreateRuntime, &all.create_runtime, &state, &here, cancel)

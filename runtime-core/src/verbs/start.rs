@@ -55,7 +55,7 @@ pub fn start(runtime: &Runtime, id: &ContainerId, options: &StartOptions) -> Res
     let start = Start { locked: &locked, record: &record, config: &config, init: init.as_fd() };
     start.run_start_hooks(runtime)?;
     start.release(options.deadline)?;
-    let Err(error) = start.run_poststart_hooks() else { return Ok(()) };
+    let Err(error) = start.run_poststart_hooks(runtime) else { return Ok(()) };
     drop(locked);
     Err(destroy(runtime, id, error))
 }
@@ -104,10 +104,10 @@ impl Start<'_> {
             .map_err(|error| self.stop(error))
     }
 
-    fn run_poststart_hooks(&self) -> Result<()> {
+    fn run_poststart_hooks(&self, runtime: &Runtime) -> Result<()> {
         let Some(all) = self.config.hooks.as_ref().filter(|all| !all.poststart.is_empty()) else { return Ok(()) };
         let state = HookState::of(self.record, Status::Running, self.record.init.map(|init| init.pid));
-        let place = InRuntime { cwd: Path::new(&self.record.bundle) };
+        let place = InRuntime { cwd: Path::new(&self.record.bundle), open_files: runtime.open_files };
         hooks::run(HookKind::Poststart, &all.poststart, &state, &place, None).map_err(|error| self.stop(error))
     }
 

@@ -368,6 +368,53 @@ fn errors_name_what_is_wrong(t: &Sandbox) {
     shim.shut_down();
 }
 
+/// The shim raises its own limit; hooks have the one that it was started with.
+#[case]
+fn hooks_have_the_limit_of_open_files_that_the_shim_was_started_with(t: &Sandbox) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const KINDS: [&str; 6] =
+        ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 321, hard).unwrap();
+    let c = t.container("a");
+    c.args(&["sleep", "1000"]).set("/process/rlimits", json!([]));
+    let seen = t.dir.join("seen");
+    fs::create_dir(&seen).unwrap();
+    for kind in KINDS {
+        // Those in the container find the directory there.
+        let script = format!("ulimit -n > {}/{kind}", seen.display());
+        let shell = if kind == "startContainer" { "/bin/sh" } else { "/usr/bin/sh" };
+        c.set(&format!("/hooks/{kind}"), json!([{ "path": shell, "args": ["sh", "-c", script] }]));
+    }
+    c.mount("bind", &seen.display().to_string(), &seen.display().to_string(), &["bind"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3::default()).unwrap();
+    shim.start_task(&id, "").unwrap();
+    shim.end(&id);
+    shim.shut_down();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    for kind in KINDS {
+        assert_eq!(fs::read_to_string(seen.join(kind)).unwrap(), "321\n", "{kind}");
+    }
+}
+
+/// A shim answers the call that ends it, whatever else is connected meanwhile.
+#[case]
+fn the_call_that_ends_it_is_answered(t: &Sandbox) {
+    let c = t.container("a");
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    for round in 0..60 {
+        let shim = Shim::start(t, &bundle, &id);
+        let address = shim.address.clone();
+        let early = (round % 3 > 0).then(|| std::os::unix::net::UnixStream::connect(&address).unwrap());
+        std::thread::sleep(Duration::from_micros(round * 37));
+        let early = early.filter(|_| round % 3 == 2);
+        shim.shut_down();
+        drop(early);
+    }
+}
+
 #[case]
 fn hooks_do_not_hold_up_others(t: &Sandbox) {
     let (a, b) = (t.container("a"), t.container("b"));

@@ -47,6 +47,8 @@ pub(crate) enum Before<'s> {
     LeadProcessGroup,
     /// Enter this directory.
     ChangeDirectory(&'s CStr),
+    /// Have no more files open than that.
+    LimitOpenFiles { soft: u64, hard: u64 },
     /// Enter the cgroup of this v1 `tasks` file.
     #[cfg(feature = "criu")]
     JoinTasks(BorrowedFd<'s>),
@@ -319,6 +321,12 @@ fn prepare(step: Before<'_>) -> i32 {
         Before::LeadProcessGroup => unsafe { libc::syscall(libc::SYS_setpgid, 0, 0) },
         // SAFETY: the path ends with NUL.
         Before::ChangeDirectory(path) => unsafe { libc::syscall(libc::SYS_chdir, path.as_ptr()) },
+        Before::LimitOpenFiles { soft, hard } => {
+            let limit = [soft, hard];
+            let (resource, none) = (libc::RLIMIT_NOFILE, std::ptr::null_mut::<u64>());
+            // SAFETY: reads one `struct rlimit64`, two numbers, and writes none.
+            unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), none) }
+        }
         // SAFETY: writes one byte of a constant.
         #[cfg(feature = "criu")]
         Before::JoinTasks(tasks) => unsafe { libc::syscall(libc::SYS_write, tasks.as_raw_fd(), c"0".as_ptr(), 1) },

@@ -155,7 +155,11 @@ impl Criu {
         match problem.before.and_then(|index| before.get(index)) {
             None
             | Some(
-                Before::UnblockSignals | Before::DefaultSignals | Before::LeadProcessGroup | Before::ChangeDirectory(_),
+                Before::UnblockSignals
+                | Before::DefaultSignals
+                | Before::LeadProcessGroup
+                | Before::ChangeDirectory(_)
+                | Before::LimitOpenFiles { .. },
             ) => error.with_object(self.name()),
             Some(Before::JoinTasks(_)) => error.with_object("enter the container's cgroup"),
             Some(Before::SlaveMounts) => error.with_object("set the propagation of its mounts"),

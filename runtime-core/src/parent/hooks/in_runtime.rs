@@ -18,6 +18,8 @@ use crate::config::Hook;
 pub(crate) struct InRuntime<'a> {
     /// The working directory; runc's is the bundle.
     pub(crate) cwd: &'a Path,
+    /// The limit of open files, where the runtime's own is for itself alone.
+    pub(crate) open_files: Option<(u64, u64)>,
 }
 
 impl Spawn for InRuntime<'_> {
@@ -26,8 +28,13 @@ impl Spawn for InRuntime<'_> {
         let cwd = CString::new(self.cwd.as_os_str().as_bytes())
             .map_err(|_| Error::new(Kind::Hook, Step::RunHook).with_reason("a NUL byte in the bundle's path"))?;
         let stdio = above_the_standard_streams(stdio)?;
-        let before =
-            [Before::DefaultSignals, Before::UnblockSignals, Before::LeadProcessGroup, Before::ChangeDirectory(&cwd)];
+        let mut before = vec![
+            Before::DefaultSignals,
+            Before::UnblockSignals,
+            Before::LeadProcessGroup,
+            Before::ChangeDirectory(&cwd),
+        ];
+        before.extend(self.open_files.map(|(soft, hard)| Before::LimitOpenFiles { soft, hard }));
         let spawned = sys::spawn(&sys::Spawn {
             namespaces: 0,
             cgroup: None,

@@ -37,7 +37,7 @@ fn run_in(hooks: &[Hook<'_>], annotations: &BTreeMap<String, String>) -> Result<
         bundle: "/b",
         annotations,
     };
-    run(HookKind::CreateRuntime, hooks, &state, &InRuntime { cwd: Path::new("/usr") }, None)
+    run(HookKind::CreateRuntime, hooks, &state, &InRuntime { cwd: Path::new("/usr"), open_files: None }, None)
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn the_first_failure_ends_run_but_not_run_all() {
         bundle: "/",
         annotations: &annotations,
     };
-    let failures = run_all(HookKind::Poststop, &hooks, &state, &InRuntime { cwd: Path::new("/") });
+    let failures = run_all(HookKind::Poststop, &hooks, &state, &InRuntime { cwd: Path::new("/"), open_files: None });
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "1\n1\n2\n");
     std::fs::remove_file(&file).unwrap();
     assert_eq!(failures.len(), 1);
@@ -172,7 +172,7 @@ fn a_hook_that_its_caller_wants_no_more_is_killed_at_once() {
     };
     let (cancel, wanted) = std::io::pipe().unwrap();
     drop(wanted);
-    let (begun, place) = (Instant::now(), InRuntime { cwd: Path::new("/usr") });
+    let (begun, place) = (Instant::now(), InRuntime { cwd: Path::new("/usr"), open_files: None });
     let hooks = [shell("sleep 100", None)];
     let error = run(HookKind::Prestart, &hooks, &state, &place, Some(cancel.as_fd())).unwrap_err();
     assert_eq!(error.kind(), Kind::Cancelled);
