@@ -1,4 +1,5 @@
-//! Work that may take long, hooks and CRIU, on a thread of its own, so that the loop goes on. There is none otherwise.
+//! Work that may take long, on a thread of its own, so that the loop goes on: mounts, hooks, CRIU, and whatever executes a command.
+//! There is none otherwise.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -48,7 +48,7 @@ impl Shim {
         }
     }
 
-    /// All that needs no process: options, the bundle's files, the root file system.
+    /// All that needs no process: options, the bundle's files.
     fn prepare(&mut self, asked: &CreateTaskRequest) -> Result<Task, Failure> {
         let options = options::read(asked.options.as_ref())?;
         let bundle = PathBuf::from(&asked.bundle);
@@ -61,7 +61,6 @@ impl Shim {
             return Err(Failure::new(Code::InvalidArgument, "parent_checkpoint: images name their parents themselves"));
         }
         write_options(&bundle, &options.root, systemd)?;
-        rootfs::mount_all(&asked.rootfs, &bundle.join("rootfs"))?;
         let work = Some(&options.criu_work_path).filter(|path| !path.is_empty()).map(PathBuf::from);
         let path = Some(&asked.checkpoint).filter(|path| !path.is_empty()).map(PathBuf::from);
         Ok(Task {
@@ -90,7 +89,9 @@ impl Shim {
         };
         let key = task.init;
         let owner = self.owner(&asked.id, &task.options);
-        let may_take_long = task.has_hooks || stdio::starts_a_program(&streams);
+        // Mounting waits for what is mounted: a server that is gone, a file system in user space.
+        let may_take_long = task.has_hooks || stdio::starts_a_program(&streams) || !asked.rootfs.is_empty();
+        let mounts = asked.rootfs.clone();
         let (container, is_saved) = (task.container.clone(), task.saved.is_some());
         let (no_pivot, no_new_keyring) = (task.options.no_pivot_root, task.options.no_new_keyring);
         let bundle = task.bundle.clone();
@@ -99,19 +100,19 @@ impl Shim {
         let id = asked.id.clone();
         self.work(&id, may_take_long, move || {
             // Saved processes are restored by `start`, which is when their streams are needed.
-            let made = if is_saved {
-                Ok((None, Stdio::default()))
-            } else {
-                Stdio::open(&streams, &owner).and_then(|(streams, mut stdio)| {
-                    match container.create(Create { bundle, streams, no_pivot, no_new_keyring }) {
-                        Ok(process) => Ok((Some(process), stdio)),
-                        Err(failure) => {
-                            stdio.abandon();
-                            Err(failure)
-                        }
+            let made = rootfs::mount_all(&mounts, &bundle.join("rootfs")).and_then(|()| {
+                if is_saved {
+                    return Ok((None, Stdio::default()));
+                }
+                let (streams, mut stdio) = Stdio::open(&streams, &owner)?;
+                match container.create(Create { bundle, streams, no_pivot, no_new_keyring }) {
+                    Ok(process) => Ok((Some(process), stdio)),
+                    Err(failure) => {
+                        stdio.abandon();
+                        Err(failure)
                     }
-                })
-            };
+                }
+            });
             Box::new(move |shim: &mut Self| shim.created(caller, &asked, key, made))
         });
     }
@@ -242,8 +243,8 @@ impl Shim {
             return Err(Failure::new(Code::FailedPrecondition, format!("container {id} has no process to start")));
         }
         let id = id.to_owned();
-        let may_take_long = task.has_hooks || saved.is_some();
-        self.work(&id.clone(), may_take_long, move || {
+        // Executing the command waits for the file system that it is on.
+        self.work(&id.clone(), true, move || {
             let started = match saved {
                 None => container.start().map(|()| None),
                 Some(images) => restore(&container, bundle, images, &streams, &owner).map(Some),
@@ -351,7 +352,8 @@ impl Shim {
         }
         let owner = self.owner(&asked.id, &task.options);
         let container = task.container.clone();
-        self.work(&asked.id.clone(), stdio::starts_a_program(&streams), move || {
+        // As for `start`.
+        self.work(&asked.id.clone(), true, move || {
             let made =
                 Stdio::open(&streams, &owner).and_then(|(streams, mut stdio)| match container.exec(spec, streams) {
                     Ok(process) => Ok((process, stdio)),

@@ -298,7 +298,7 @@ fn scheduler_of_exec(t: &Sandbox) {
 }
 
 /// Who has given up root's rights by then.
-#[case(needs(SameUsers), not_runc("since runc 1.2"), not_crun("loses the flag"))]
+#[case(needs(SameUsers, Ids), not_runc("since runc 1.2"), not_crun("loses the flag"))]
 fn scheduler_of_exec_as_a_user(t: &Sandbox) {
     let c = t.container("a");
     c.set("/process/scheduler", json!({"policy": "SCHED_IDLE", "flags": ["SCHED_FLAG_RESET_ON_FORK"]}));

@@ -415,6 +415,44 @@ fn the_call_that_ends_it_is_answered(t: &Sandbox) {
     }
 }
 
+/// A file system whose server says nothing holds up whoever looks at it.
+#[case]
+fn a_root_file_system_that_hangs_does_not_hold_up_others(t: &Sandbox) {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    use std::os::fd::AsRawFd as _;
+    let server = fs::File::options().read(true).write(true).open("/dev/fuse");
+    t.need(server.is_ok(), "/dev/fuse");
+    let (server, silent) = (server.unwrap(), t.dir.join("silent"));
+    fs::create_dir(&silent).unwrap();
+    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+    mount(Some("silent"), &silent, Some("fuse"), MsFlags::empty(), Some(data.as_str())).unwrap();
+    let (a, b) = (t.container("a"), t.container("b"));
+    let (bundle_a, bundle_b, id_a, id_b) = (bundle(&a), bundle(&b), t.id("a"), t.id("b"));
+    let mut shim = Shim::start(t, &bundle_b, &id_b);
+    shim.create(&bundle_b, &id_b, Stdio3::default()).unwrap();
+    let mut other = Shim::connect(t, &format!("unix://{}", shim.address.display()));
+    let mut asked = other.create_request(&bundle_a, &id_a);
+    asked.rootfs = vec![proto::Mount {
+        kind: "bind".to_owned(),
+        source: silent.join("root").display().to_string(),
+        target: String::new(),
+        options: vec!["rbind".to_owned()],
+    }];
+    let creation = other.send("containerd.task.v2.Task", "Create", &asked);
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(300) {
+        assert_eq!(shim.state(&id_b, "").unwrap().status, 1);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "others are held up");
+    drop(server);
+    assert!(other.receive::<proto::task::PidResponse>(creation).is_err());
+    umount2(&silent, MntFlags::MNT_DETACH).unwrap();
+    assert_eq!(other.state(&id_a, "").unwrap_err().code, Code::NotFound as i32);
+    shim.delete(&id_b, "").unwrap();
+    drop(other);
+    shim.shut_down();
+}
+
 #[case]
 fn hooks_do_not_hold_up_others(t: &Sandbox) {
     let (a, b) = (t.container("a"), t.container("b"));
