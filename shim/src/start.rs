@@ -77,6 +77,7 @@ fn answer(bootstrap: &Bootstrap, socket: &Socket) -> Result<ExitCode, String> {
 
 /// The shim itself, from here on without the streams that containerd reads to their end.
 fn serve(given: &Arguments, bootstrap: &Bootstrap, bundle: &Path, socket: Socket, listener: OwnedFd) -> ExitCode {
+    sys::share_memory_of_threads();
     let log = Log::open(bundle, &given.namespace, bootstrap.debug);
     let way = Way::choose(&bootstrap.ttrpc_address, &bootstrap.publish_binary, &bootstrap.grpc_address);
     let publisher = Publisher::new(way, &given.namespace);

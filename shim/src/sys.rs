@@ -22,6 +22,13 @@ pub(crate) enum Side {
     Child,
 }
 
+/// Has all threads take memory from one place. With glibc each has a place of its own, which stays when the thread has ended.
+pub(crate) fn share_memory_of_threads() {
+    // SAFETY: takes numbers; the program has one thread at this point. What it returns is whether the parameter is known.
+    #[cfg(target_env = "gnu")]
+    let _is_known = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// fork(2).
 ///
 /// # Errors

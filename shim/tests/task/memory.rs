@@ -113,7 +113,8 @@ fn nothing_grows(t: &Sandbox) {
     let [(few, small), (many, large)] = measured[..] else { panic!("{measured:?}") };
     println!("after {early} rounds: {small:?}; after {rounds}: {large:?}");
     assert_eq!(few, many, "descriptors");
-    assert!(large.private <= small.private + 64, "it grew from {small:?} to {large:?} in {rounds} rounds");
+    // The stacks of four threads that have ended are kept for others, and not all is in them after so few rounds.
+    assert!(large.private <= small.private + 128, "it grew from {small:?} to {large:?} in {rounds} rounds");
     drop(callers);
     shim.shut_down();
 }
