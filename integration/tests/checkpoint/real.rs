@@ -20,16 +20,17 @@ fn need_criu(t: &Sandbox) {
     t.need_promised("criu", check.code == 0, &format!("criu ({version}) does not work on this kernel: {errors}"));
 }
 
-/// A container whose command counts, ten times a second, in /tmp/count and on its standard output.
+/// A container whose command counts, ten times a second, in what the link /tmp/count says and on its standard output. A file that it had
+/// open while it is saved would have to be there for a copy beside it.
 fn counter<'t>(t: &'t Sandbox, name: &str) -> Container<'t> {
     let c = t.container(name);
     c.set("/root/readonly", json!(false));
-    c.sh("i=0; while :; do i=$((i+1)); echo $i; echo $i > /tmp/next; mv /tmp/next /tmp/count; usleep 100000; done");
+    c.sh("i=0; while :; do i=$((i+1)); echo $i; ln -sfn $i /tmp/next; mv /tmp/next /tmp/count; usleep 100000; done");
     c
 }
 
 fn count(c: &Container<'_>) -> u32 {
-    fs::read_to_string(c.rootfs().join("tmp/count")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    fs::read_link(c.rootfs().join("tmp/count")).ok().and_then(|link| link.to_str()?.parse().ok()).unwrap_or(0)
 }
 
 /// Standard output and error as pipes: CRIU cannot save a file that is outside.

@@ -17,10 +17,10 @@ impl Builder<'_> {
         match &options_set.cgroups {
             CgroupMounts::Unused => {}
             CgroupMounts::Unified { own, .. } if self.binds_own_unified() => {
-                self.bind_cgroup(index, own, target, options);
+                self.bind_cgroup(index, own, target, options, false);
             }
             CgroupMounts::Unified { whole, .. } if self.binds_whole_unified(options) => {
-                self.bind_cgroup(index, whole, target, options);
+                self.bind_cgroup(index, whole, target, options, true);
             }
             CgroupMounts::Unified { .. } => self.mount_cgroup(index, "cgroup2", &[], target, options),
             CgroupMounts::Separate(hierarchies) => self.plan_separate(index, hierarchies, target, options),
@@ -89,7 +89,7 @@ impl Builder<'_> {
             match (own_namespace, hierarchy.options.is_empty()) {
                 (true, true) => self.mount_cgroup(index, "cgroup2", &[], &below, options),
                 (true, false) => self.mount_cgroup(index, "cgroup", &hierarchy.options, &below, options),
-                (false, _) => self.bind_cgroup(index, &hierarchy.path, &below, options),
+                (false, _) => self.bind_cgroup(index, &hierarchy.path, &below, options, false),
             }
             for link in &hierarchy.links {
                 let path = self.plan.program.format(format_args!("{target}/{link}"));
@@ -147,11 +147,12 @@ impl Builder<'_> {
         self.push_from(format_args!("/mounts/{index}"), op);
     }
 
-    /// Read-only unless the mount says otherwise: CVE-2023-25809 is a writable bind of the host's hierarchy.
-    fn bind_cgroup(&mut self, index: usize, path: &str, target: &str, options: &MountOptions<'_>) {
+    /// Read-only unless the mount says otherwise: CVE-2023-25809 is a writable bind of the host's hierarchy. Taken `in_turn`, it is listed
+    /// where a mount of its own would be.
+    fn bind_cgroup(&mut self, index: usize, path: &str, target: &str, options: &MountOptions<'_>, in_turn: bool) {
         let recursive = options.flags & MS_REC != 0;
         let source = self.plan.program.str(path);
-        let tree = if self.options.host.rootless {
+        let tree = if self.options.host.rootless || in_turn {
             Slot::NONE
         } else {
             self.slot(Resource::Tree {
