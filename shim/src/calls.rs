@@ -34,8 +34,13 @@ impl Shim {
         self.log.debug(format_args!("call {}", request.method));
         if !LIGHT.contains(&request.method.as_str()) {
             // The container's id is the first field of all these requests.
-            let id = decode::<ProcessRequest>(&request.payload).map(|first| first.id).unwrap_or_default();
-            if let Some(task) = self.tasks.get_mut(&id).filter(|task| task.is_busy) {
+            let asked = decode::<ProcessRequest>(&request.payload).unwrap_or_default();
+            let id = asked.id;
+            // What hangs is ended by a signal to the container, which waits for nothing once there is one.
+            let init = self.tasks.get(&id).and_then(|task| self.processes.get(&task.init));
+            let signals_init = request.method == "Kill" && asked.exec_id.is_empty();
+            let ends_it = signals_init && init.is_some_and(|init| init.running.is_some());
+            if let Some(task) = self.tasks.get_mut(&id).filter(|task| task.is_busy && !ends_it) {
                 if task.queue.len() < MOST_WAITING {
                     return task.queue.push_back((caller, request));
                 }

@@ -415,6 +415,26 @@ fn the_call_that_ends_it_is_answered(t: &Sandbox) {
     }
 }
 
+#[case]
+fn a_container_whose_start_hangs_can_be_killed(t: &Sandbox) {
+    let c = t.container("a");
+    c.args(&["sleep", "1000"]);
+    c.set("/hooks/startContainer", json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"] }]));
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3::default()).unwrap();
+    let mut other = Shim::connect(t, &format!("unix://{}", shim.address.display()));
+    let start = other.send("containerd.task.v3.Task", "Start", &process(&id, ""));
+    std::thread::sleep(Duration::from_millis(200));
+    let begun = std::time::Instant::now();
+    shim.kill(&id, "", libc::SIGKILL, true).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2), "the signal waits for the start");
+    assert!(other.receive::<proto::task::PidResponse>(start).is_err());
+    shim.delete(&id, "").unwrap();
+    drop(other);
+    shim.shut_down();
+}
+
 /// A file system whose server says nothing holds up whoever looks at it.
 #[case]
 fn a_root_file_system_that_hangs_does_not_hold_up_others(t: &Sandbox) {
