@@ -1,6 +1,6 @@
 //! The plan of a hook that runs inside a container's namespaces.
 
-use orlop_init::wire::{Op, Rlimit, Slot};
+use orlop_init::wire::{Op, Slot};
 
 use super::builder::{Builder, Plan};
 use super::options::{Host, PlanOptions};
@@ -33,7 +33,10 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>,
         let dir = builder.slot(Resource::InitRoot);
         builder.push(Op::EnterRoot { dir });
     }
-    builder.limit_open_files();
+    if let Some(limit) = host.open_files_limit() {
+        let limits = builder.plan.program.list(&[limit]);
+        builder.push(Op::Rlimits { limits });
+    }
     if let Some(cwd) = cwd {
         let path = builder.plan.program.str(cwd);
         builder.push(Op::Chdir { path });
@@ -53,14 +56,6 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>,
 }
 
 impl Builder<'_> {
-    /// The limit of a process for which the config names none.
-    fn limit_open_files(&mut self) {
-        let Some((soft, hard)) = self.options.host.open_files else { return };
-        let resource = u32::try_from(crate::config::Rlimit::Nofile.number()).unwrap_or(u32::MAX);
-        let limits = self.plan.program.list(&[Rlimit { resource, pad: 0, soft, hard }]);
-        self.push(Op::Rlimits { limits });
-    }
-
     /// What a hook executes, with `environment` after what is in the plan's already.
     pub(super) fn push_hook_program(&mut self, hook: &Hook<'_>, environment: &[Text<'_>]) {
         let program = &mut self.plan.program;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use orlop_init::wire::Rlimit;
+
 /// What the plan takes besides the config.
 #[derive(Debug)]
 pub(crate) struct PlanOptions<'o> {
@@ -80,6 +82,15 @@ pub(crate) struct Host {
     pub(crate) selinux: bool,
     /// The limit of open files, soft and hard, of a process whose config names none, where that is not the caller's own.
     pub(crate) open_files: Option<(u64, u64)>,
+}
+
+impl Host {
+    /// The limit of open files of a process whose config names none.
+    pub(super) fn open_files_limit(&self) -> Option<Rlimit> {
+        let (soft, hard) = self.open_files?;
+        let resource = u32::try_from(crate::config::Rlimit::Nofile.number()).unwrap_or(u32::MAX);
+        Some(Rlimit { resource, pad: 0, soft, hard })
+    }
 }
 
 /// How the process gets into its control groups, besides being born into one.

@@ -196,12 +196,8 @@ impl Builder<'_> {
                 hard: limit.hard,
             })
             .collect();
-        let resource = u32::try_from(crate::config::Rlimit::Nofile.number()).unwrap_or(u32::MAX);
-        if let Some((soft, hard)) = self.options.host.open_files
-            && limits.iter().all(|limit| limit.resource != resource)
-        {
-            limits.push(Rlimit { resource, pad: 0, soft, hard });
-        }
+        let open_files = self.options.host.open_files_limit();
+        limits.extend(open_files.filter(|own| limits.iter().all(|limit| limit.resource != own.resource)));
         if !limits.is_empty() {
             let limits = self.plan.program.list(&limits);
             self.push_from(format_args!("{pointer}/rlimits"), Op::Rlimits { limits });
