@@ -9,6 +9,8 @@ mod namespaces;
 mod nodes;
 mod report;
 mod resources;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -318,7 +320,7 @@ impl Init {
         loop {
             let (word, dead) = self.poll_until(deadline)?;
             // Whatever was seen is the new process's: the first one ends without a word.
-            if self.follow_fork()? {
+            if self.follow_fork(deadline)? {
                 continue;
             }
             if word {
@@ -426,17 +428,26 @@ impl Init {
         wait_for(self.pidfd.as_fd(), false)
     }
 
-    /// After a fork of its own the init goes on as another child of ours.
-    fn follow_fork(&mut self) -> Result<bool> {
+    /// After a fork of its own the init goes on as another child of ours. The first one ends then, unless it is held: by who traces it, or
+    /// by a freezer.
+    fn follow_fork(&mut self, deadline: Instant) -> Result<bool> {
         let Some(next) = self.block.take_forked().and_then(HostPid::new) else { return Ok(false) };
-        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
+        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32).with_object("the init's own fork");
+        if next == self.pid {
+            return Err(failed(Errno::ECHILD));
+        }
         let pidfd = sys::pidfd::open(next).map_err(failed)?;
         // The number comes from a block that the init can write, and an init may be traced by who has the right to trace everything: no other
         // process than a child of ours is taken for it.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        waitid(Id::PIDFd(pidfd.as_fd()), flags).map_err(|errno| failed(errno).with_object("the init's own fork"))?;
+        waitid(Id::PIDFd(pidfd.as_fd()), flags).map_err(failed)?;
         let first = std::mem::replace(&mut self.pidfd, pidfd);
         self.pid = next;
+        if !sys::pidfd::wait_until(first.as_fd(), deadline).map_err(failed)? {
+            // What holds it may let it go, or not: nobody waits for that.
+            sys::pidfd::send_signal(first.as_fd(), libc::SIGKILL).ok();
+            return Err(self.timed_out());
+        }
         wait_for(first.as_fd(), true)?;
         Ok(true)
     }

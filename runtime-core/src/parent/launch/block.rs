@@ -135,7 +135,7 @@ impl InitBlock {
         Ok(block)
     }
 
-    fn header(&self) -> &Header {
+    pub(super) fn header(&self) -> &Header {
         self.mapped.block().header()
     }
 
