@@ -67,6 +67,12 @@ pub(crate) fn apparmor() -> bool {
     fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
 }
 
+/// The AppArmor profile around this process, with its mode.
+pub(crate) fn apparmor_profile() -> Option<String> {
+    let profile = fs::read_to_string("/proc/self/attr/apparmor/current").ok().filter(|_| apparmor())?;
+    Some(profile.trim_end_matches(['\n', '\0']).to_owned())
+}
+
 /// Whether SELinux does.
 pub(crate) fn selinux() -> bool {
     fs::symlink_metadata("/sys/fs/selinux/enforce").is_ok()

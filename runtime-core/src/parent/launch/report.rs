@@ -6,6 +6,7 @@ use super::block::InitBlock;
 use crate::base::sys;
 use crate::base::{Error, Exit, Kind, Step};
 use crate::config::SchedulerPolicy;
+use crate::parent::facts;
 use crate::plan::describe;
 
 /// The step an init is at, and its object.
@@ -120,6 +121,9 @@ fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error
             libc::EINVAL => "the policy that is loaded has no such label",
             _ => "the policy that is loaded must let the runtime give this label",
         }),
+        (Op::WriteProc { what: ProcFile::Sysctl, .. }, _) if errno == libc::EACCES => {
+            denied_sysctl(error, facts::apparmor_profile().as_deref())
+        }
         (Op::WriteProc { .. }, _) if errno == libc::ENOENT => error.with_reason("this kernel does not have it"),
         (Op::Unshare { .. }, _) => namespace_hint(error, errno),
         (Op::Pivot, _) if errno == libc::EINVAL => error.with_hint("on an initramfs use --no-pivot"),
@@ -128,6 +132,17 @@ fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error
         (Op::Rlimits { .. }, _) if errno == libc::EPERM => error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE"),
         (Op::Seccomp { .. }, _) if errno == libc::EINVAL => error.with_reason("the kernel refuses the filter or a flag"),
         _ => error,
+    }
+}
+
+/// What an AppArmor profile around the runtime has to do with a sysctl that the caller has the right to set: the path of a file on a
+/// procfs that is mounted nowhere yet begins at that procfs.
+fn denied_sysctl(error: Error, profile: Option<&str>) -> Error {
+    match profile {
+        None | Some("unconfined") => error,
+        Some(profile) => error.with_hint(format!(
+            "AppArmor's {profile} around this process takes /proc/sys for /sys here: let it allow that (LXC: a profile without rules for /sys, or lxc.apparmor.profile = unconfined), or leave the sysctl out"
+        )),
     }
 }
 
@@ -227,6 +242,17 @@ fn interpreter(start: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sysctl_that_apparmor_denies_names_the_profile() {
+        let told = |profile| denied_sysctl(Error::os(Step::WriteSysctl, libc::EACCES), profile).to_string();
+        assert!(
+            told(Some("lxc-container-default-cgns (enforce)"))
+                .contains("AppArmor's lxc-container-default-cgns (enforce)")
+        );
+        assert_eq!(told(Some("unconfined")), told(None));
+        assert!(!told(None).contains("AppArmor"), "{}", told(None));
+    }
 
     #[test]
     fn a_script_names_its_interpreter() {

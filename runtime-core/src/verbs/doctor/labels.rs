@@ -22,10 +22,9 @@ impl Labels {
     pub(super) fn probe(rights: Rights) -> Self {
         let read =
             |path: &str| fs::read_to_string(path).ok().map(|text| text.trim_end_matches(['\n', '\0']).to_owned());
-        let apparmor = facts::apparmor();
         Self {
-            apparmor,
-            profile: read("/proc/self/attr/apparmor/current").filter(|_| apparmor),
+            apparmor: facts::apparmor(),
+            profile: facts::apparmor_profile(),
             loads: rights.administers_security() && fs::symlink_metadata("/sys/kernel/security/apparmor/.load").is_ok(),
             selinux: facts::selinux(),
             enforcing: read("/sys/fs/selinux/enforce").is_some_and(|text| text == "1"),
@@ -54,8 +53,9 @@ impl Labels {
             Level::Limit,
             NAME,
             found,
-            "another profile can be entered only if this one's rules allow change_profile",
-            "start unconfined (docker: --security-opt apparmor=unconfined)",
+            "another profile can be entered only if this one's rules allow change_profile; a rule that denies /sys may deny \
+             sysctls, too, for AppArmor takes the container's procfs for the root while it is mounted nowhere",
+            "start unconfined (docker: --security-opt apparmor=unconfined; lxc.apparmor.profile = unconfined)",
         )
     }
 
