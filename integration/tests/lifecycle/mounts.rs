@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use orlop_integration::{Container, Flavor, Sandbox, case};
+use orlop_integration::{Container, Flavor, Sandbox, case, leak};
 use serde_json::{Value, json};
 
 /// The topmost mount at `dest`, as the probe saw it.
@@ -479,6 +479,43 @@ fn cgroup_mount_leaves_the_hosts_options(t: &Sandbox) {
     }
     t.container("a").sh("ls -d /sys/fs/cgroup/cgroup.procs").run().ok();
     assert_eq!(options(), before);
+}
+
+/// Whether it is bound or mounted anew; bound, it is a peer of the host's mount in no case.
+#[case(needs(Admin, ControlGroups))]
+fn propagation_of_the_cgroup_mount(t: &Sandbox) {
+    let none = None::<&str>;
+    let hosts = leak::cgroup_mounts();
+    for hierarchy in &hosts {
+        nix::mount::mount(none, hierarchy, none, nix::mount::MsFlags::MS_SHARED, none).unwrap();
+    }
+    let groups = |line: &str, word: &str| -> Vec<String> {
+        line.split(' ').filter_map(|field| field.strip_prefix(word)).map(str::to_owned).collect()
+    };
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let of_host: Vec<String> = mounts.lines().flat_map(|line| groups(line, "shared:")).collect();
+    assert!(of_host.len() >= hosts.len(), "{mounts}");
+    for asked in ["private", "slave", "shared"] {
+        let c = t.container(asked);
+        c.edit(|spec| {
+            let mounts = spec["mounts"].as_array_mut().unwrap();
+            let mount = mounts.iter_mut().find(|mount| mount["destination"] == "/sys/fs/cgroup").unwrap();
+            mount["options"].as_array_mut().unwrap().push(json!(asked));
+        });
+        let facts = c.facts();
+        let inside = facts["mounts"].as_array().unwrap();
+        let hierarchies = inside.iter().filter(|mount| mount["type"].as_str().unwrap().starts_with("cgroup"));
+        let found: Vec<&str> = hierarchies.map(|mount| mount["propagation"].as_str().unwrap()).collect();
+        assert!(!found.is_empty(), "{facts:#}");
+        for found in found {
+            assert!(groups(found, "shared:").iter().all(|group| !of_host.contains(group)), "{asked}: {found}");
+            assert!(asked != "private" || found.is_empty(), "{asked}: {found}");
+            assert!(asked == "shared" || !found.contains("shared:"), "{asked}: {found}");
+            // On cgroup v2, others leave that one out.
+            let is_left_out = asked == "shared" && !found.contains("shared:");
+            assert!(!(is_left_out && t.is(Flavor::Orlop)), "{asked}: {found}");
+        }
+    }
 }
 
 /// The mount's source is there only once systemd has made the scope.

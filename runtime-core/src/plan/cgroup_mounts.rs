@@ -147,8 +147,8 @@ impl Builder<'_> {
         self.push_from(format_args!("/mounts/{index}"), op);
     }
 
-    /// Read-only unless the mount says otherwise: CVE-2023-25809 is a writable bind of the host's hierarchy. Taken `in_turn`, it is listed
-    /// where a mount of its own would be.
+    /// As writable as the mount says, CVE-2023-25809 being a bind of the host's hierarchy that kept no `ro`, and no peer of the host's mount
+    /// whatever propagation is asked for. Taken `in_turn`, it is listed where a mount of its own would be.
     fn bind_cgroup(&mut self, index: usize, path: &str, target: &str, options: &MountOptions<'_>, in_turn: bool) {
         let recursive = options.flags & MS_REC != 0;
         let source = self.plan.program.str(path);
@@ -167,7 +167,8 @@ impl Builder<'_> {
         let set = super::mounts::attributes(options.flags);
         let own = Attr { set, clear: 0, propagation: MS_SLAVE, userns: Slot::NONE, recursive: 0 };
         let below = recursive.then(|| propagation_attr(Propagation::Rslave));
-        let attrs: Vec<Attr> = std::iter::once(own).chain(below).collect();
+        let asked = options.propagation.iter().map(|propagation| propagation_attr(*propagation));
+        let attrs: Vec<Attr> = std::iter::once(own).chain(below).chain(asked).collect();
         let attrs = self.plan.program.list(&attrs);
         let flags = self.make_first(target) | if recursive { RECURSIVE } else { 0 };
         let target = self.plan.program.str(target);
