@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, fchdir};
 
@@ -258,9 +259,10 @@ fn common_directory(layers: &str) -> Option<&str> {
     (common.len() > 1 && common.starts_with('/')).then_some(common)
 }
 
-/// Does something in another working directory.
+/// Does something in another working directory, which is this thread's alone: others mount at the same time, and may hang in it.
 fn in_directory(directory: Option<&str>, act: impl FnOnce() -> nix::Result<()>) -> nix::Result<()> {
     let Some(directory) = directory else { return act() };
+    unshare(CloneFlags::CLONE_FS)?;
     let here = open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     chdir(directory)?;
     let result = act();
@@ -299,6 +301,27 @@ mod tests {
         for (target, path) in [("", "/b/rootfs"), ("/a/b", "/b/rootfs/a/b"), ("../../etc", "/b/rootfs/etc")] {
             assert_eq!(below(Path::new("/b/rootfs"), target), Path::new(path));
         }
+    }
+
+    #[test]
+    fn a_working_directory_is_of_one_thread() {
+        let here = std::env::current_dir().unwrap();
+        let (inside, is_inside) = std::sync::mpsc::channel();
+        let (leave, may_leave) = std::sync::mpsc::channel();
+        let there = std::thread::spawn(move || {
+            in_directory(Some("/"), || {
+                inside.send(std::env::current_dir().unwrap()).unwrap();
+                may_leave.recv().unwrap();
+                Ok(())
+            })
+            .unwrap();
+            std::env::current_dir().unwrap()
+        });
+        assert_eq!(is_inside.recv().unwrap(), Path::new("/"));
+        let meanwhile = std::env::current_dir().unwrap();
+        leave.send(()).unwrap();
+        assert_eq!(there.join().unwrap(), here);
+        assert_eq!(meanwhile, here, "another thread's working directory was changed");
     }
 
     #[test]
