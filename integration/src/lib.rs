@@ -19,6 +19,7 @@ pub mod double;
 pub mod everywhere;
 pub mod figures;
 pub mod leak;
+pub mod neighbour;
 pub mod process;
 pub mod runner;
 pub mod sandbox;

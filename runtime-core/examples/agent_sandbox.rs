@@ -1,6 +1,8 @@
 //! A sandbox that is made once and then runs one command after another, as an agent, a judge or a notebook does:
 //! `cargo run --release -p orlop --example agent_sandbox -- 1000 /usr/bin/true` (as root).
 //!
+//! The commands are started by an exec server; with `--plain` before the count, each by an `exec` of its own.
+//!
 //! Each command has captured output and a deadline. The sandbox sees the host's files read-only and has no network and no capabilities;
 //! its memory and processes are limited. At the end it tells what the last command used, and how long a command took, in the middle and at
 //! the worst.
@@ -16,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use orlop::{
-    Container, ContainerId, CreateOptions, DeleteOptions, ExecOptions, ExecProcess, Exit, Process, Runtime, Signal,
-    Usage,
+    Container, ContainerId, CreateOptions, DeleteOptions, ExecOptions, ExecProcess, ExecServer, Exit, Process, Runtime,
+    Signal, Usage,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -27,13 +29,14 @@ const TIME: Duration = Duration::from_secs(10);
 const OUTPUT: u64 = 1 << 20;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    let plain = arguments.next_if_eq("--plain").is_some();
     let (count, command) = (arguments.next().and_then(|text| text.parse().ok()), arguments.collect::<Vec<_>>());
     let (Some(count @ 1..), false) = (count, command.is_empty()) else {
-        eprintln!("usage: agent_sandbox COUNT COMMAND [ARGUMENT...]");
+        eprintln!("usage: agent_sandbox [--plain] COUNT COMMAND [ARGUMENT...]");
         return ExitCode::from(2);
     };
-    match measured(count, &command) {
+    match measured(plain, count, &command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("agent_sandbox: {error}");
@@ -42,8 +45,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn measured(count: usize, command: &[String]) -> Result<(), Failure> {
-    let sandbox = Sandbox::new()?;
+fn measured(plain: bool, count: usize, command: &[String]) -> Result<(), Failure> {
+    let sandbox = Sandbox::new(plain)?;
     let mut times = Vec::with_capacity(count);
     let mut last = None;
     for _ in 0..count {
@@ -78,13 +81,15 @@ struct Outcome {
 struct Sandbox {
     container: Container,
     bundle: PathBuf,
+    // Started with the sandbox, and gone before it.
+    server: Option<ExecServer>,
     // What keeps the container alive: a command that reads what nobody writes.
     _init: Process,
     _input: std::io::PipeWriter,
 }
 
 impl Sandbox {
-    fn new() -> Result<Self, Failure> {
+    fn new(plain: bool) -> Result<Self, Failure> {
         let name = format!("agent-sandbox-{}", std::process::id());
         let bundle = std::env::temp_dir().join(&name);
         std::fs::create_dir(&bundle)?;
@@ -96,14 +101,22 @@ impl Sandbox {
         if started.is_err() {
             std::fs::remove_dir_all(&bundle)?;
         }
-        Ok(Self { container, bundle, _init: started?, _input: input })
+        let mut sandbox = Self { container, bundle, server: None, _init: started?, _input: input };
+        if !plain {
+            sandbox.server = Some(sandbox.container.exec_server()?);
+        }
+        Ok(sandbox)
     }
 
     fn command(&self, words: &[String]) -> Result<Outcome, Failure> {
         let (output, stdout) = std::io::pipe()?;
         let streams = [File::open("/dev/null")?.into(), stdout.try_clone()?.into(), stdout.into()];
         // The options hold the write end of the pipe and are gone when this returns, so that the output comes to an end.
-        let process = self.container.exec(ExecOptions::new(ExecProcess::Args(words.to_vec())).stdio(streams))?;
+        let options = ExecOptions::new(ExecProcess::Args(words.to_vec())).stdio(streams);
+        let process = match &self.server {
+            Some(server) => server.exec(options)?,
+            None => self.container.exec(options)?,
+        };
         let output = captured(output, &process)?;
         let (exit, usage) = process.wait_with_usage()?;
         Ok(Outcome { output, exit, usage })

@@ -13,6 +13,7 @@ pub mod mount_options;
 mod names;
 #[cfg(feature = "oci-spec")]
 mod oci_spec;
+mod owned;
 pub(crate) mod paths;
 mod schema;
 mod text;

@@ -61,6 +61,24 @@
 //! # }
 //! ```
 //!
+//! # Many commands in one container
+//! An [`ExecServer`] does once what all commands of a container have in common, and starts each in a fraction of the time;
+//! `examples/agent_sandbox.rs` is a sandbox for commands with captured output, a deadline, and what each has used.
+//!
+//! ```no_run
+//! use orlop::{Container, ContainerId, ExecOptions, ExecProcess, Runtime};
+//!
+//! # fn main() -> orlop::Result<()> {
+//! let container = Container::new(Runtime::from_environment(), ContainerId::new("web1")?);
+//! let server = container.exec_server()?;
+//! for script in ["make", "make test"] {
+//!     let command = ExecProcess::Args(vec!["sh".into(), "-c".into(), script.into()]);
+//!     println!("{:?}", server.exec(ExecOptions::new(command))?.wait()?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Wait for many containers
 //! A process is a descriptor, so one thread can wait for any number of them, by poll(2) or in an asynchronous program:
 //! `examples/supervisor.rs` polls a hundred, `examples/fifty_containers.rs` uses tokio.
@@ -117,7 +135,7 @@ pub use verbs::create::create;
 pub use verbs::delete::{DeleteOptions, delete};
 pub use verbs::doctor::{Examination, HostFinding, Level, doctor};
 pub use verbs::events::{Event, EventData, EventKind, Events, EventsOptions, Stats, events, stats};
-pub use verbs::exec::{ExecOptions, ExecProcess, SubCgroup, User, exec};
+pub use verbs::exec::{ExecOptions, ExecProcess, ExecServer, SubCgroup, User, exec, exec_server};
 pub use verbs::features::{
     CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures, MountExtensions,
     SeccompFeatures, features,

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod cgroup;
 #[cfg(feature = "criu")]
 pub(crate) mod criu;
+pub(crate) mod exec_server;
 pub(crate) mod facts;
 pub(crate) mod handover;
 pub(crate) mod hooks;

@@ -8,6 +8,7 @@ mod cgroup_mounts;
 pub(crate) mod describe;
 mod devices;
 mod exec;
+mod exec_server;
 mod hook;
 mod mounts;
 mod namespaces;
@@ -21,13 +22,13 @@ mod secrecy;
 
 pub(crate) use builder::Plan;
 pub(crate) use exec::{ExecPlan, plan_exec};
+pub(crate) use exec_server::{plan_exec_server, plan_served};
 pub(crate) use hook::plan_hook;
 pub(crate) use options::{CgroupMounts, Hierarchy, Host, JoinCgroup, PlanOptions};
 pub(crate) use process::{gives_home, kills_execve};
 pub(crate) use resources::{DeviceNode, HostWrite, IdMapped, IdMaps, MountMaps, Resource, TreeOf};
 
 use builder::Builder;
-use program::Program;
 
 use crate::base::Result;
 use crate::config::Config;
@@ -41,16 +42,7 @@ pub(crate) fn plan(
     options: &PlanOptions<'_>,
     filter: Option<&orlop_seccomp::Filter>,
 ) -> Result<Plan> {
-    let mut builder = Builder {
-        config,
-        options,
-        plan: Plan { program: Program::with_capacity(16 * 1024), ..Plan::default() },
-        proc: None,
-        joins_pid: false,
-        empty: Vec::new(),
-        late_readonly: Vec::new(),
-    };
-    builder.plan.first_private_fd = 3 + options.listen_fds + options.preserve_fds;
+    let mut builder = Builder::new(config, options, 16 * 1024);
     builder.plan_namespaces()?;
     builder.plan_rootfs()?;
     builder.plan_process(filter)?;

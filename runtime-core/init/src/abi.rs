@@ -12,6 +12,7 @@ pub(crate) mod nr {
         pub(crate) const RT_SIGACTION: usize = 13;
         pub(crate) const RT_SIGPROCMASK: usize = 14;
         pub(crate) const IOCTL: usize = 16;
+        pub(crate) const MADVISE: usize = 28;
         pub(crate) const GETPID: usize = 39;
         pub(crate) const SENDFILE: usize = 40;
         pub(crate) const SOCKET: usize = 41;
@@ -51,6 +52,7 @@ pub(crate) mod nr {
         pub(crate) const SET_MEMPOLICY: usize = 238;
         pub(crate) const KEYCTL: usize = 250;
         pub(crate) const IOPRIO_SET: usize = 251;
+        pub(crate) const PPOLL: usize = 271;
         pub(crate) const OPENAT: usize = 257;
         pub(crate) const MKDIRAT: usize = 258;
         pub(crate) const MKNODAT: usize = 259;
@@ -96,6 +98,7 @@ pub(crate) mod nr {
         pub(crate) const READ: usize = 63;
         pub(crate) const WRITE: usize = 64;
         pub(crate) const SENDFILE: usize = 71;
+        pub(crate) const PPOLL: usize = 73;
         pub(crate) const READLINKAT: usize = 78;
         pub(crate) const CAPGET: usize = 90;
         pub(crate) const CAPSET: usize = 91;
@@ -124,6 +127,7 @@ pub(crate) mod nr {
         pub(crate) const CLONE: usize = 220;
         pub(crate) const EXECVE: usize = 221;
         pub(crate) const MMAP: usize = 222;
+        pub(crate) const MADVISE: usize = 233;
         pub(crate) const SET_MEMPOLICY: usize = 237;
         pub(crate) const PRLIMIT64: usize = 261;
         pub(crate) const SETNS: usize = 268;

@@ -77,6 +77,11 @@ impl<'m> Block<'m> {
         unsafe { Block::new(base, size) }.map_err(|_| Errno(crate::abi::EINVAL))
     }
 
+    /// Leaves it out of the memory of processes that are forked from now on.
+    pub(crate) fn keep_from_children(&self) -> sys::Result<usize> {
+        sys::keep_from_children(self.base, self.size)
+    }
+
     /// The header at its start.
     #[must_use]
     pub fn header(&self) -> &'m Header {

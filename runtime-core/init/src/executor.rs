@@ -21,6 +21,8 @@ pub(crate) struct Parent {
 #[derive(Debug)]
 pub(crate) struct Executor<'b> {
     pub(crate) block: Block<'b>,
+    /// The socket to the runtime.
+    pub(crate) runtime: Fd,
     /// Where descriptors are found by their slots.
     pub(crate) slots: &'b [AtomicI32],
     /// Where text for the runtime goes.
@@ -50,6 +52,7 @@ impl<'b> Executor<'b> {
         let header = block.header();
         Self {
             block,
+            runtime: Fd(header.sync),
             slots: block.list(header.slots),
             detail: &header.detail,
             root: Fd(-1),

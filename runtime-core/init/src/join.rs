@@ -24,7 +24,7 @@ impl Executor<'_> {
     }
 
     fn receive_each(&self, mut take: impl FnMut(i32) -> sys::Result<()>) -> Result<(), Failure> {
-        let socket = Fd(self.block.header().sync);
+        let socket = self.runtime;
         loop {
             let mut numbers = [0i32; wire::DESCRIPTORS];
             let (count, word) = match sys::receive_fds(socket, &mut numbers) {
@@ -95,7 +95,7 @@ impl Executor<'_> {
 
     /// Says `phase` and waits for the runtime's answer.
     pub(crate) fn sync(&self, phase: Phase) -> Result<(), Failure> {
-        let socket = Fd(self.block.header().sync);
+        let socket = self.runtime;
         if phase == Phase::Ready {
             // From here on the socket's end tells of the runtime's death. The tie must be gone before the answer can come: the runtime
             // may end right after it.

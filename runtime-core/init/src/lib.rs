@@ -36,6 +36,7 @@ mod mounts;
 mod place;
 mod resolve;
 mod run;
+mod serve;
 mod sys;
 pub mod wire;
 

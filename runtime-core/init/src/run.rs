@@ -33,17 +33,7 @@ pub fn run(fd: i32) -> ! {
     if let Err(failure) = begin() {
         fail(header, failure);
     }
-    for index in 0..header.ops.len {
-        header.progress.store(index, Ordering::Relaxed);
-        let done = match block.record(index as usize) {
-            Some(record) => executor.step(&record.op),
-            None => Err(Errno(crate::abi::EPROTO).into()),
-        };
-        if let Err(failure) = done {
-            fail(header, failure);
-        }
-    }
-    sys::exit(1)
+    executor.carry_out()
 }
 
 fn close_on_exec(fd: i32) {
@@ -59,7 +49,7 @@ fn close_all(first: usize, last: usize) -> Result<(), Failure> {
     done(sys::close_range(first, last, 0))
 }
 
-fn fail(header: &Header, failure: Failure) -> ! {
+pub(crate) fn fail(header: &Header, failure: Failure) -> ! {
     header.errno.store(failure.errno.0, Ordering::Relaxed);
     header.reason.store(failure.reason, Ordering::Relaxed);
     header.state.store(FAILED, Ordering::Release);
@@ -67,6 +57,22 @@ fn fail(header: &Header, failure: Failure) -> ! {
 }
 
 impl Executor<'_> {
+    /// Carries all operations out. The last one of each program does not return.
+    pub(crate) fn carry_out(&mut self) -> ! {
+        let header = self.block.header();
+        for index in 0..header.ops.len {
+            header.progress.store(index, Ordering::Relaxed);
+            let done = match self.block.record(index as usize) {
+                Some(record) => self.step(&record.op),
+                None => Err(Errno(crate::abi::EPROTO).into()),
+            };
+            if let Err(failure) = done {
+                fail(header, failure);
+            }
+        }
+        sys::exit(1)
+    }
+
     /// One arm per operation, so that the compiler sees that none is missing.
     fn step(&mut self, op: &Op) -> Result<(), Failure> {
         let block = self.block;
@@ -156,12 +162,13 @@ impl Executor<'_> {
             Op::ListenPid { at } => self.listen_pid(at),
             Op::WaitStart { fifo } => self.wait_start(self.slot(fifo)),
             Op::Seccomp { filter, flags, listener } => self.seccomp(filter, flags, listener == 1),
+            Op::Serve { init } => self.serve(self.slot(init)),
             Op::Execute => self.execute(),
         }
     }
 
     fn close_received(&mut self, fifo: Fd) -> Result<(), Failure> {
-        let mut kept = [fifo.0, self.block.header().sync, self.console.map_or(-1, |fd| fd.0)];
+        let mut kept = [fifo.0, self.runtime.0, self.console.map_or(-1, |fd| fd.0)];
         kept.sort_unstable();
         let mut from = self.block.header().first_private_fd as usize;
         for kept in kept.map(|kept| usize::try_from(kept).unwrap_or(0)) {

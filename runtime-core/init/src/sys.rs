@@ -393,6 +393,21 @@ pub(crate) fn fork_child() -> Result<usize> {
     unsafe { call(nr::CLONE, [SIGCHLD, 0, 0, 0, 0, 0]) }
 }
 
+/// Waits until one of two descriptors can be read or is at its end, and says which.
+pub(crate) fn wait_readable(fds: [Fd; 2]) -> Result<[bool; 2]> {
+    #[repr(C)]
+    struct PollFd {
+        fd: i32,
+        events: i16,
+        revents: i16,
+    }
+    const POLLIN: i16 = 1;
+    let mut polled = fds.map(|fd| PollFd { fd: fd.0, events: POLLIN, revents: 0 });
+    // SAFETY: two entries, which live through the call; without a timeout and a mask.
+    unsafe { call(nr::PPOLL, [polled.as_mut_ptr() as usize, polled.len(), 0, 0, 0, 0]) }?;
+    Ok(polled.map(|one| one.revents != 0))
+}
+
 /// `wait4(2)` of one child: its status.
 pub(crate) fn wait_child(child: usize) -> Result<i32> {
     let mut status = 0i32;
@@ -454,6 +469,13 @@ pub(crate) fn map_shared(fd: Fd, size: usize) -> Result<core::ptr::NonNull<u8>> 
     // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
     let base = unsafe { call(nr::MMAP, [0, size, READ_WRITE, SHARED_POPULATE, fd.arg(), 0]) }?;
     core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(base)).ok_or(Errno(abi::EINVAL))
+}
+
+/// `madvise(MADV_DONTFORK)` of a mapping.
+pub(crate) fn keep_from_children(base: core::ptr::NonNull<u8>, size: usize) -> Result<usize> {
+    const MADV_DONTFORK: usize = 10;
+    // SAFETY: changes nothing of this process's own memory.
+    unsafe { call(nr::MADVISE, [base.as_ptr() as usize, size, MADV_DONTFORK, 0, 0, 0]) }
 }
 
 /// Ends the process: by a fault when a filter forbids even that, so that nobody waits for it in vain.

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 /// [`Header::magic`].
 pub const MAGIC: u32 = u32::from_ne_bytes(*b"orlp");
 /// [`Header::version`]: one more with each change of what this file says.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The name of the init's process, until it executes the command.
 pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
@@ -366,6 +366,9 @@ pub enum Op {
     FinalAffinity { mask: List<u8> },
     /// `seccomp(2)`. `listener` 1: wait, without a system call, until the runtime has taken the listener.
     Seccomp { filter: List<Bpf>, flags: u32, listener: u32 },
+    /// Makes a process of each command that the runtime sends, until the runtime closes its end of the socket or the container's init
+    /// has ended.
+    Serve { init: Slot },
     /// `execve(2)`.
     Execute,
 }
@@ -458,6 +461,9 @@ pub const MORE: u8 = 1;
 /// The byte of the last one.
 pub const LAST: u8 = 0;
 
+/// What is sent to [`Op::Serve`] for each command, in this order: its block, its socket to the runtime, its standard streams.
+pub const COMMAND: usize = 5;
+
 /// [`Header::state`]: at work.
 pub const WORKING: u32 = 0;
 /// [`Header::state`]: an operation failed; the report is complete.
@@ -489,7 +495,7 @@ pub struct Header {
     pub errno: AtomicI32,
     /// What within the operation failed, see [`detail`]. Written by the program.
     pub reason: AtomicU32,
-    /// The process that goes on after [`Op::Fork`]. Written by the program.
+    /// The process that goes on after [`Op::Fork`], or the one that [`Op::Serve`] has made last. Written by the program.
     pub forked: AtomicI32,
     /// The number of the seccomp listener in the program's fd table, plus 1. Written by the program.
     pub listener: AtomicI32,

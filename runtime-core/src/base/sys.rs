@@ -206,6 +206,11 @@ pub(crate) struct MappedBlock {
     mapping: Mapping,
 }
 
+// SAFETY: memory that belongs to the value alone, wherever that is.
+unsafe impl Send for MappedBlock {}
+// SAFETY: of what is shared, nothing but atomics changes once it is a block.
+unsafe impl Sync for MappedBlock {}
+
 impl MappedBlock {
     pub(crate) fn block(&self) -> Block<'_> {
         // SAFETY: as in `into_block`, by which it has passed, and it is borrowed from the mapping.

@@ -101,7 +101,7 @@ pub struct IdMapping {
 }
 
 /// The container's process (`/process`), or that of an exec.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Process<'a> {
     /// Whether it gets a terminal.
     #[serde(default, deserialize_with = "or_empty")]

@@ -13,11 +13,14 @@ mod resources;
 mod tests;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, recv, send, sendmsg, shutdown, socketpair,
+};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use orlop_init::wire::{self, Phase};
 
@@ -62,10 +65,14 @@ pub(crate) struct Init {
     pidfd: OwnedFd,
     sync: OwnedFd,
     cancel: Option<OwnedFd>,
-    block: InitBlock,
+    block: Arc<InitBlock>,
     host: Host,
     /// Whether its own seccomp filter kills it where it executes the command.
     filter_kills_exec: bool,
+    /// The block of the exec server that is to make it, until its number is known: its pid and pidfd are the server's so long.
+    server: Option<Arc<InitBlock>>,
+    /// Whether the exec server could not make it: there is nothing to end.
+    refused: bool,
     /// Whether it has said that all is set up: from then on the socket's end can mean that the command has taken over.
     ready: bool,
 }
@@ -117,9 +124,11 @@ impl Launch<'_> {
             pidfd,
             sync: ours,
             cancel,
-            block,
+            block: Arc::new(block),
             host: self.host,
             filter_kills_exec,
+            server: None,
+            refused: false,
             ready: !self.plan.says_ready(),
         })
     }
@@ -130,8 +139,49 @@ impl Launch<'_> {
     /// As [`Self::start`] and [`Init::hand_over`]; nothing of the init is left then.
     pub(crate) fn start_with(self, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<Init> {
         let plan = self.plan;
-        let init = self.start()?;
+        let mut init = self.start()?;
         match init.hand_over(plan, given, tasks) {
+            Ok(()) => Ok(init),
+            Err(error) => {
+                init.kill();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Launch<'_> {
+    /// Has `server` make the process, which is born in the server's cgroups and namespaces. The server is asked for one at a time:
+    /// the caller waits for this one before it asks for the next.
+    ///
+    /// # Errors
+    /// [`Step::Clone`]. That it could not be made is told by the first wait for it.
+    pub(crate) fn start_by(self, server: &Init, given: &Given<'_>) -> Result<Init> {
+        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
+        // Which number the socket gets there, the server tells the process.
+        let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false };
+        let (block, block_fd) = InitBlock::write(self.plan, &connection, None)?;
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let own = || [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        let [stdin, stdout, stderr] = self.stdio.map_or_else(own, |streams| streams.each_ref().map(AsFd::as_fd));
+        let pidfd = server.pidfd.try_clone().map_err(|error| Error::io(Step::Clone, &error))?;
+        server.send(&[block_fd.as_fd(), theirs.as_fd(), stdin, stdout, stderr])?;
+        drop(theirs);
+        let mut init = Init {
+            pid: server.pid,
+            pidfd,
+            sync: ours,
+            cancel: self.cancel.and_then(|fd| fd.try_clone_to_owned().ok()),
+            block: Arc::new(block),
+            host: self.host,
+            filter_kills_exec: self.plan.seccomp_kills_execve,
+            server: Some(Arc::clone(&server.block)),
+            refused: false,
+            ready: !self.plan.says_ready(),
+        };
+        match init.hand_over(self.plan, given, &[]) {
             Ok(()) => Ok(init),
             Err(error) => {
                 init.kill();
@@ -167,6 +217,13 @@ impl Init {
 
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// Lets go of the socket, whoever else has it.
+    pub(crate) fn hang_up(&self) {
+        // It cannot fail on a socket that is open and was connected from the start.
+        let closed = shutdown(self.sync.as_raw_fd(), Shutdown::Both);
+        debug_assert!(matches!(closed, Ok(())));
     }
 
     /// The pid and the pidfd, for the handle that the caller gets.
@@ -382,6 +439,10 @@ impl Init {
 
     /// The socket is closed: by an execve that succeeded, by the hand-over to `start`, or by death.
     fn disconnected(&mut self, dead: bool) -> Result<Event> {
+        if let Some(server) = self.server.take() {
+            self.refused = true;
+            return Err(report::not_made(&server, dead));
+        }
         // Files are closed before a death can be seen. Before all was set up, a death is what it must be.
         if !dead && self.ready && !self.block.failed() && !self.is_killed_by_its_filter()? {
             return Ok(Event::Disconnected);
@@ -431,7 +492,26 @@ impl Init {
     /// After a fork of its own the init goes on as another child of ours. The first one ends then, unless it is held: by who traces it, or
     /// by a freezer.
     fn follow_fork(&mut self, deadline: Instant) -> Result<bool> {
+        // What an exec server has made comes first; the server itself goes on.
+        if let Some(made) = self.server.as_ref().and_then(|server| server.take_forked()).and_then(HostPid::new) {
+            self.server = None;
+            self.go_on_as(made)?;
+            return Ok(true);
+        }
         let Some(next) = self.block.take_forked().and_then(HostPid::new) else { return Ok(false) };
+        let first = self.go_on_as(next)?;
+        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32).with_object("the init's own fork");
+        if !sys::pidfd::wait_until(first.as_fd(), deadline).map_err(failed)? {
+            // What holds it may let it go, or not: nobody waits for that.
+            sys::pidfd::send_signal(first.as_fd(), libc::SIGKILL).ok();
+            return Err(self.timed_out());
+        }
+        wait_for(first.as_fd(), true)?;
+        Ok(true)
+    }
+
+    /// Takes another child of ours for the init; returns the pidfd of the one before.
+    fn go_on_as(&mut self, next: HostPid) -> Result<OwnedFd> {
         let failed = |errno: Errno| Error::os(Step::Clone, errno as i32).with_object("the init's own fork");
         if next == self.pid {
             return Err(failed(Errno::ECHILD));
@@ -441,15 +521,8 @@ impl Init {
         // process than a child of ours is taken for it.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         waitid(Id::PIDFd(pidfd.as_fd()), flags).map_err(failed)?;
-        let first = std::mem::replace(&mut self.pidfd, pidfd);
         self.pid = next;
-        if !sys::pidfd::wait_until(first.as_fd(), deadline).map_err(failed)? {
-            // What holds it may let it go, or not: nobody waits for that.
-            sys::pidfd::send_signal(first.as_fd(), libc::SIGKILL).ok();
-            return Err(self.timed_out());
-        }
-        wait_for(first.as_fd(), true)?;
-        Ok(true)
+        Ok(std::mem::replace(&mut self.pidfd, pidfd))
     }
 
     /// Takes the seccomp listener out of the init.
@@ -461,7 +534,21 @@ impl Init {
     }
 
     /// Ends an init that is of no more use, with all that is in its pid namespace, and reaps it.
-    pub(crate) fn kill(&self) {
+    pub(crate) fn kill(&mut self) {
+        if self.refused {
+            return;
+        }
+        self.end();
+        // The server that was to make it, and may just have.
+        if let Some(made) = self.server.take().and_then(|server| server.take_forked()).and_then(HostPid::new)
+            && self.go_on_as(made).is_ok()
+        {
+            self.end();
+        }
+    }
+
+    /// Ends the process that the init is now, and reaps it.
+    fn end(&self) {
         // It may have ended by itself; either way it is reaped.
         if let Err(errno) = crate::base::sys::pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL)
             && errno != Errno::ESRCH

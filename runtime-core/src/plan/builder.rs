@@ -69,6 +69,22 @@ pub(super) struct Builder<'b> {
     pub(super) late_readonly: Vec<(usize, String)>,
 }
 
+impl<'b> Builder<'b> {
+    /// An empty plan, with room for `data` bytes of strings.
+    pub(super) fn new(config: &'b Config<'b>, options: &'b PlanOptions<'b>, data: usize) -> Self {
+        let first_private_fd = 3 + options.listen_fds + options.preserve_fds;
+        Self {
+            config,
+            options,
+            plan: Plan { program: Program::with_capacity(data), first_private_fd, ..Plan::default() },
+            proc: None,
+            joins_pid: false,
+            empty: Vec::new(),
+            late_readonly: Vec::new(),
+        }
+    }
+}
+
 impl Builder<'_> {
     pub(super) fn slot(&mut self, resource: Resource) -> Slot {
         self.plan.resources.push(resource);

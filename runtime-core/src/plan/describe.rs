@@ -17,7 +17,8 @@ pub(crate) fn step(op: &Op) -> Step {
         | Op::Setsid
         | Op::Sync { .. }
         | Op::CurrentRoot
-        | Op::ListenPid { .. } => Step::Clone,
+        | Op::ListenPid { .. }
+        | Op::Serve { .. } => Step::Clone,
         Op::BecomeRoot { .. } => Step::MapIds,
         Op::TimeOffsets { .. } => Step::SetTimeOffsets,
         Op::Loopback => Step::SetUpNetwork,
@@ -72,6 +73,7 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
         Op::NotDumpable => "cannot be traced from here on".into(),
         Op::CloseReceived { .. } => "close what leads to the host".into(),
         Op::JoinLate => "enter hierarchies of v1 that are limited by now".into(),
+        Op::Serve { .. } => "make a process of each command".into(),
         Op::Receive => "receive what the runtime opens".into(),
         Op::Rootfs { path, .. } => text(*path),
         Op::Mount { target, fstype, .. } => {

@@ -5,7 +5,6 @@ use orlop_init::wire::{Op, Slot};
 use super::builder::{Builder, Plan};
 use super::options::PlanOptions;
 use super::process::{Execution, cpu_mask};
-use super::program::Program;
 use super::resources::Resource;
 use crate::base::Result;
 use crate::config::{Config, Hook, NamespaceType, Process};
@@ -27,35 +26,34 @@ pub(crate) struct ExecPlan<'e> {
 /// # Errors
 /// As [`super::plan`]; pointers count from the process object.
 pub(crate) fn plan_exec(exec: &ExecPlan<'_>) -> Result<Plan> {
-    let mut builder = Builder {
-        config: exec.config,
-        options: exec.options,
-        plan: Plan { program: Program::with_capacity(8 * 1024), ..Plan::default() },
-        proc: None,
-        joins_pid: false,
-        empty: Vec::new(),
-        late_readonly: Vec::new(),
-    };
-    builder.plan.first_private_fd = 3 + exec.options.preserve_fds;
-    builder.plan_joining(exec)?;
-    let execution = Execution {
-        process: exec.process,
-        pointer: if exec.hook.is_some() { "/process" } else { "" },
-        filter: exec.filter,
-        home: exec.options.home,
-        listen_fds: 0,
-        notify_socket: None,
-        start_fifo: None,
-        set_groups: exec.options.set_groups,
-        is_exec: exec.hook.is_none(),
-        hook: exec.hook,
-    };
-    builder.plan_execution(&execution)?;
+    let mut builder = Builder::new(exec.config, exec.options, 8 * 1024);
+    builder.joins_pid = builder.joined_flags() & NamespaceType::Pid.number() != 0;
+    let all = builder.joined_flags();
+    builder.plan_joining(exec, all)?;
+    builder.plan_execution(&exec.execution())?;
     Ok(builder.plan)
 }
 
+impl<'e> ExecPlan<'e> {
+    pub(super) fn execution(&self) -> Execution<'e> {
+        Execution {
+            process: self.process,
+            pointer: if self.hook.is_some() { "/process" } else { "" },
+            filter: self.filter,
+            home: self.options.home,
+            listen_fds: 0,
+            notify_socket: None,
+            start_fifo: None,
+            set_groups: self.options.set_groups,
+            is_exec: self.hook.is_none(),
+            hook: self.hook,
+        }
+    }
+}
+
 impl Builder<'_> {
-    fn plan_joining(&mut self, exec: &ExecPlan<'_>) -> Result<()> {
+    /// Enters the container's cgroups and those of its namespaces that `flags` name.
+    pub(super) fn plan_joining(&mut self, exec: &ExecPlan<'_>, flags: u64) -> Result<()> {
         self.push(Op::Receive);
         let affinity = exec.process.exec_cpu_affinity.as_ref().filter(|_| exec.hook.is_none());
         if let Some(initial) = affinity.and_then(|affinity| affinity.initial.as_ref()) {
@@ -74,9 +72,7 @@ impl Builder<'_> {
         // From the first namespace on, processes of the container could trace this one: CVE-2016-9962.
         self.push(Op::NotDumpable);
         let init = self.slot(Resource::InitPidfd);
-        let all = self.joined_flags();
-        self.push_join(init, all);
-        self.joins_pid = all & NamespaceType::Pid.number() != 0;
+        self.push_join(init, flags);
         if self.in_userns() {
             self.push(Op::BecomeRoot { setgroups: u32::from(self.options.set_groups) });
         }

@@ -5,7 +5,6 @@ use orlop_init::wire::{Op, Slot};
 use super::builder::{Builder, Plan};
 use super::options::{Host, PlanOptions};
 use super::process::DEFAULT_PATH;
-use super::program::Program;
 use super::resources::Resource;
 use crate::config::{Config, Hook, NamespaceType, Text};
 
@@ -13,16 +12,7 @@ use crate::config::{Config, Hook, NamespaceType, Text};
 /// `cwd` is its working directory, if that is not the root.
 pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>, host: Host) -> Plan {
     let options = PlanOptions::of_hook(std::path::Path::new("/"), host);
-    let plan = Plan { program: Program::with_capacity(2048), first_private_fd: 3, ..Plan::default() };
-    let mut builder = Builder {
-        config,
-        options: &options,
-        plan,
-        proc: None,
-        joins_pid: false,
-        empty: Vec::new(),
-        late_readonly: Vec::new(),
-    };
+    let mut builder = Builder::new(config, &options, 2048);
     builder.push(Op::Receive);
     builder.push(Op::NotDumpable);
     builder.plan_join_of_hook();

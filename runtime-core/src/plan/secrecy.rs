@@ -4,7 +4,7 @@
 use orlop_init::wire::{Op, Slot};
 
 use super::program::Program;
-use super::{ExecPlan, Host, Plan, PlanOptions, plan, plan_exec, plan_hook};
+use super::{ExecPlan, Host, Plan, PlanOptions, plan, plan_exec, plan_exec_server, plan_hook, plan_served};
 use crate::config::{self, Config, Hook};
 
 const BUNDLE: &str = "/bundle";
@@ -155,6 +155,28 @@ fn nothing_of_the_host_is_seen_from_a_container_that_is_entered() {
         let exec = ExecPlan { hook: Some(&hook), ..exec };
         check(&format!("startContainer {name}"), &plan_exec(&exec).unwrap(), pid, false, false);
         check(&format!("createContainer {name}"), &plan_hook(config, &hook, None, host), pid, false, true);
+    });
+}
+
+/// A server is never in the pid namespace, where others could see what it holds; its commands are what those of an exec are.
+#[test]
+fn nothing_of_the_host_is_seen_from_a_container_with_an_exec_server() {
+    const NEWPID: u32 = 0x2000_0000;
+    each_config(|name, config, host, namespaces| {
+        let mut process = config.process.clone().unwrap();
+        process.terminal = false;
+        let pid = namespaces.iter().any(|one| one.starts_with("pid"));
+        let options = options(host, false);
+        let exec = ExecPlan { config, options: &options, process: &process, filter: None, hook: None };
+        let server = plan_exec_server(&exec).unwrap();
+        assert_eq!(
+            position(&server, |op| matches!(op, Op::Setns { flags, .. } if flags & NEWPID != 0)),
+            None,
+            "{name}"
+        );
+        check(&format!("server {name}"), &server, false, false, true);
+        assert!(matches!(server.program.ops.last().unwrap().op, Op::Serve { .. }), "{name}");
+        check(&format!("served {name}"), &plan_served(&exec).unwrap(), pid, false, false);
     });
 }
 

@@ -7,7 +7,7 @@ use crate::verbs::checkpoint::{CheckpointOptions, checkpoint};
 use crate::verbs::create::create;
 use crate::verbs::delete::{DeleteOptions, delete};
 use crate::verbs::events::{Event, Events, EventsOptions, events, stats};
-use crate::verbs::exec::{ExecOptions, exec};
+use crate::verbs::exec::{ExecOptions, ExecServer, exec, exec_server};
 use crate::verbs::kill::{KillOptions, kill};
 use crate::verbs::pause::{pause, resume};
 use crate::verbs::ps::ps;
@@ -84,6 +84,14 @@ impl Container {
     /// As the function.
     pub fn exec(&self, options: ExecOptions) -> Result<Process> {
         exec(&self.runtime, &self.id, options)
+    }
+
+    /// [`crate::exec_server`]: prepares for many commands in it.
+    ///
+    /// # Errors
+    /// As the function.
+    pub fn exec_server(&self) -> Result<ExecServer> {
+        exec_server(&self.runtime, &self.id)
     }
 
     /// [`crate::kill`]: sends a signal.

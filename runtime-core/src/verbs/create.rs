@@ -360,7 +360,7 @@ impl Create<'_> {
     /// Takes away all that was made, and adds what could not be to the error.
     fn undo(mut self, error: Error) -> Error {
         let mut error = error.after(std::mem::take(&mut self.prepared.warnings));
-        if let Some(init) = &self.init {
+        if let Some(init) = &mut self.init {
             init.kill();
         }
         if let Some(cgroup) = self.cgroup.take()

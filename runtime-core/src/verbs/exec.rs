@@ -3,8 +3,10 @@
 mod execution;
 mod options;
 mod process;
+mod server;
 
 pub use options::{ExecOptions, ExecProcess, SubCgroup, User};
+pub use server::{ExecServer, exec_server};
 
 use crate::base::{ContainerId, Process, Result, Runtime};
 

@@ -1,6 +1,7 @@
 //! What an init says is not believed, and not waited for without end.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::*;
@@ -19,7 +20,19 @@ fn init(pid: HostPid) -> (Init, OwnedFd) {
     let (block, _file) = InitBlock::write(&Plan::default(), &connection, None).unwrap();
     let pidfd = sys::pidfd::open(pid).unwrap();
     let host = Host::default();
-    let init = Init { pid, pidfd, sync: ours, cancel: None, block, host, filter_kills_exec: false, ready: false };
+    let block = Arc::new(block);
+    let init = Init {
+        pid,
+        pidfd,
+        sync: ours,
+        cancel: None,
+        block,
+        host,
+        filter_kills_exec: false,
+        server: None,
+        refused: false,
+        ready: false,
+    };
     (init, theirs)
 }
 

@@ -1,13 +1,12 @@
 //! Carrying an exec out.
 
-use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
-use super::options::{ExecOptions, ExecProcess, SubCgroup};
+use super::options::{ExecOptions, SubCgroup};
 use super::process;
 use crate::base::procfs::Procfs;
 use crate::base::{
@@ -48,20 +47,8 @@ fn execute_noting(
     let bytes = entry.config()?;
     let mut config = config::load(&bytes)?;
     join_time_of_restore(&entry.record, &mut config);
-    let file = match &options.process {
-        ExecProcess::File(path) => Some(Cow::Owned(read_process(path)?)),
-        ExecProcess::Json(bytes) => Some(Cow::Borrowed(bytes.as_slice())),
-        ExecProcess::Args(_) => None,
-    };
-    let mut process = match &file {
-        Some(bytes) => config::load_process(bytes)?,
-        None => config.process.take().ok_or_else(|| Error::config("/process", "is missing"))?,
-    };
-    process::apply(&mut process, options);
-    if let Some(bytes) = &file {
-        warnings.extend(config::unknown_process_fields(bytes).iter().map(ToString::to_string));
-    }
-    warnings.extend(config::check_process(&process)?.iter().map(ToString::to_string));
+    let file = process::file(options)?;
+    let process = process::of(file.as_deref(), options, || config.process.take(), warnings)?;
     check_streams(&process, options)?;
     check_preserved(options.preserve_fds)?;
     let filter = compile_seccomp(&config)?;
@@ -94,7 +81,6 @@ fn execute_noting(
     let mut exec = Exec {
         entry: &entry,
         options,
-        config: &config,
         plan: &plan,
         host,
         cgroup,
@@ -103,7 +89,7 @@ fn execute_noting(
         init_pidfd: init_pidfd.as_fd(),
     };
     let mut child = exec.launch(process.terminal)?;
-    if let Err(error) = exec.carry_out(&mut child) {
+    if let Err(error) = exec.carry_out(&mut child, &config) {
         child.kill();
         return Err(error);
     }
@@ -112,7 +98,7 @@ fn execute_noting(
 }
 
 /// A restored container has a time namespace that its config does not know of.
-fn join_time_of_restore(record: &Record, config: &mut Config<'_>) {
+pub(super) fn join_time_of_restore(record: &Record, config: &mut Config<'_>) {
     let is_time = |kind: NamespaceType| kind == NamespaceType::Time;
     if let Some(linux) = &mut config.linux
         && record.namespaces.iter().any(|namespace| namespace.kind == NamespaceType::Time.name())
@@ -123,7 +109,7 @@ fn join_time_of_restore(record: &Record, config: &mut Config<'_>) {
 }
 
 /// The container's init, and whether the container is paused.
-fn init_of(entry: &Entry, options: &ExecOptions) -> Result<(OwnedFd, bool)> {
+pub(super) fn init_of(entry: &Entry, options: &ExecOptions) -> Result<(OwnedFd, bool)> {
     let wrong = |detail: &str| {
         Error::new(Kind::WrongStatus, Step::FindContainer).with_object(entry.record.id.as_str()).with_reason(detail)
     };
@@ -144,10 +130,6 @@ fn init_of(entry: &Entry, options: &ExecOptions) -> Result<(OwnedFd, bool)> {
     Ok((facts.init.ok_or_else(|| not_running(&entry.record))?, paused))
 }
 
-fn read_process(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Error::io(Step::LoadConfig, &error).with_object(path.display().to_string()))
-}
-
 fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {
     let wrong = |detail: &str| Err(Error::new(Kind::InvalidArgument, Step::SetUpTerminal).with_reason(detail));
     match (process.terminal, &options.terminal) {
@@ -158,7 +140,7 @@ fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {
 }
 
 /// HOME as the container itself would say, where the environment does not.
-fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
+pub(super) fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
     if crate::plan::gives_home(&process.env) {
         return None;
     }
@@ -167,7 +149,7 @@ fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
 }
 
 /// The cgroup of the container's init, or the one that `--cgroup` names below the container's, per controller on v1.
-fn cgroup_to_join(record: &Record, below: &[SubCgroup]) -> Result<Option<Cgroup>> {
+pub(super) fn cgroup_to_join(record: &Record, below: &[SubCgroup]) -> Result<Option<Cgroup>> {
     let recorded = record.cgroup.as_ref().filter(|_| !below.is_empty());
     let keeps_recorded =
         recorded.map_or(Ok(false), orlop_cgroups::Record::is_there).map_err(|error| Error::cgroup(&error))?;
@@ -198,21 +180,36 @@ fn not_for_processes(cgroup: &Cgroup) -> Error {
         .with_hint("name one of them with --cgroup")
 }
 
-struct Exec<'e> {
-    entry: &'e Entry,
-    options: &'e ExecOptions,
-    config: &'e Config<'e>,
-    plan: &'e Plan,
-    host: crate::plan::Host,
-    cgroup: Option<Cgroup>,
-    paused: bool,
+pub(super) struct Exec<'e> {
+    pub(super) entry: &'e Entry,
+    pub(super) options: &'e ExecOptions,
+    pub(super) plan: &'e Plan,
+    pub(super) host: crate::plan::Host,
+    pub(super) cgroup: Option<Cgroup>,
+    pub(super) paused: bool,
     /// The process is moved into the cgroup at last, instead of being born there.
-    attach: bool,
-    init_pidfd: BorrowedFd<'e>,
+    pub(super) attach: bool,
+    pub(super) init_pidfd: BorrowedFd<'e>,
+}
+
+/// Waits until all of a process is set up, and says which one it is to whom the options name.
+pub(super) fn wait_ready(child: &mut Init, plan: &Plan, options: &ExecOptions) -> Result<()> {
+    let Event::Waits(Sync::Ready) = child.next(plan)? else {
+        return Err(Error::new(Kind::System, Step::Wait)
+            .with_object("the process")
+            .with_reason("it went on out of turn"));
+    };
+    if let Some(socket) = &options.pidfd_socket {
+        send_pidfd(socket, child.pidfd())?;
+    }
+    if let Some(path) = &options.pid_file {
+        write_pid_file(path, child.pid())?;
+    }
+    Ok(())
 }
 
 impl Exec<'_> {
-    fn launch(&mut self, terminal: bool) -> Result<Init> {
+    pub(super) fn launch(&mut self, terminal: bool) -> Result<Init> {
         let console = if terminal { terminal_socket(&self.options.terminal)? } else { None };
         let given = Given {
             console: console.as_ref().map(AsFd::as_fd),
@@ -257,32 +254,23 @@ impl Exec<'_> {
         }
     }
 
-    fn carry_out(&mut self, child: &mut Init) -> Result<()> {
-        match child.next(self.plan)? {
-            Event::Waits(Sync::Ready) => {}
-            _ => {
-                return Err(Error::new(Kind::System, Step::Wait)
-                    .with_object("the process")
-                    .with_reason("it went on out of turn"));
-            }
-        }
-        let pid = child.pid();
-        if let Some(socket) = &self.options.pidfd_socket {
-            send_pidfd(socket, child.pidfd())?;
-        }
-        if let Some(path) = &self.options.pid_file {
-            write_pid_file(path, pid)?;
-        }
+    /// Waits until all is set up, and lets the process go on to its command.
+    pub(super) fn make_ready(&mut self, child: &mut Init) -> Result<()> {
+        wait_ready(child, self.plan, self.options)?;
         if self.attach
             && let Some(cgroup) = &mut self.cgroup
         {
-            cgroup.attach(pid.as_pid()).map_err(|error| Error::cgroup(&error))?;
+            cgroup.attach(child.pid().as_pid()).map_err(|error| Error::cgroup(&error))?;
         }
-        child.answer()?;
+        child.answer()
+    }
+
+    fn carry_out(&mut self, child: &mut Init, config: &Config<'_>) -> Result<()> {
+        self.make_ready(child)?;
         if self.plan.seccomp_listener {
             let listener = child.take_listener()?;
-            let profile = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
-            send_listener(&listener, profile, &self.entry.record, Status::Running, pid)?;
+            let profile = config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
+            send_listener(&listener, profile, &self.entry.record, Status::Running, child.pid())?;
         }
         if self.paused { child.wait_resumed(self.plan) } else { child.next(self.plan).map(drop) }
     }

@@ -1,10 +1,44 @@
 //! The process of an exec: the container's own, or one from a file, as the options change it.
 
+use std::borrow::Cow;
+
 use super::options::{ExecOptions, ExecProcess};
-use crate::config::{Capabilities, CapabilitySet, Process};
+use crate::base::{Error, Result, Step};
+use crate::config::{self, Capabilities, CapabilitySet, Process};
+
+/// The bytes of the process's file, if there is one.
+pub(super) fn file(options: &ExecOptions) -> Result<Option<Cow<'_, [u8]>>> {
+    match &options.process {
+        ExecProcess::File(path) => {
+            let failed = |error| Error::io(Step::LoadConfig, &error).with_object(path.display().to_string());
+            std::fs::read(path).map(|bytes| Some(Cow::Owned(bytes))).map_err(failed)
+        }
+        ExecProcess::Json(bytes) => Ok(Some(Cow::Borrowed(bytes))),
+        ExecProcess::Args(_) => Ok(None),
+    }
+}
+
+/// The process of `file`, or the container's `own`, changed by the options and checked.
+pub(super) fn of<'p>(
+    file: Option<&'p [u8]>,
+    options: &'p ExecOptions,
+    own: impl FnOnce() -> Option<Process<'p>>,
+    warnings: &mut Vec<String>,
+) -> Result<Process<'p>> {
+    let mut process = match file {
+        Some(bytes) => config::load_process(bytes)?,
+        None => own().ok_or_else(|| Error::config("/process", "is missing"))?,
+    };
+    apply(&mut process, options);
+    if let Some(bytes) = file {
+        warnings.extend(config::unknown_process_fields(bytes).iter().map(ToString::to_string));
+    }
+    warnings.extend(config::check_process(&process)?.iter().map(ToString::to_string));
+    Ok(process)
+}
 
 /// Changes `process` by `options`.
-pub(super) fn apply<'p>(process: &mut Process<'p>, options: &'p ExecOptions) {
+fn apply<'p>(process: &mut Process<'p>, options: &'p ExecOptions) {
     if let ExecProcess::Args(args) = &options.process {
         process.args = args.iter().map(|argument| argument.as_str().into()).collect();
         process.terminal = false;

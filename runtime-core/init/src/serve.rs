@@ -1,0 +1,66 @@
+//! The exec server: a process that is in a container's namespaces, but not seen in its pid namespace, and makes a process of each command
+//! that the runtime sends it.
+
+use core::sync::atomic::Ordering;
+
+use crate::abi::{EINTR, EPROTO};
+use crate::block::Block;
+use crate::executor::Executor;
+use crate::failure::Failure;
+use crate::sys::{self, Errno, Fd, close};
+use crate::wire::{COMMAND, DESCRIPTORS};
+
+impl Executor<'_> {
+    /// Serves until the runtime lets go of its end or the container's init ends, and ends then.
+    pub(crate) fn serve(&self, init: Fd) -> Result<(), Failure> {
+        // A command may be traced by who has the right to; what the runtime believes of this process is not in its memory.
+        self.block.keep_from_children()?;
+        loop {
+            match sys::wait_readable([self.runtime, init]) {
+                Ok([_, true]) => sys::exit(0),
+                Err(Errno(EINTR)) => {}
+                other => match self.next_command(other?) {
+                    Ok(()) | Err(Errno(EINTR)) => {}
+                    Err(errno) => return Err(errno.into()),
+                },
+            }
+        }
+    }
+
+    fn next_command(&self, [word, _]: [bool; 2]) -> sys::Result<()> {
+        if !word {
+            return Ok(());
+        }
+        let mut numbers = [0i32; DESCRIPTORS];
+        let (count, word) = sys::receive_fds(self.runtime, &mut numbers)?;
+        if word.is_none() {
+            sys::exit(0);
+        }
+        let (Some(received), COMMAND) = (numbers.first_chunk::<COMMAND>(), count) else {
+            return Err(Errno(EPROTO));
+        };
+        let received = received.map(Fd);
+        let header = self.block.header();
+        // A sibling, so that the runtime is its parent.
+        match sys::fork(0, &header.forked) {
+            Ok(0) => become_command(received),
+            Ok(_) => {}
+            Err(errno) => header.errno.store(errno.0, Ordering::Release),
+        }
+        // The runtime sees the end of its socket only after the number, or the error, is there.
+        for fd in received {
+            close(fd)?;
+        }
+        Ok(())
+    }
+}
+
+/// Goes on as the command's process, by the operations of its own block.
+fn become_command([block, runtime, stdin, stdout, stderr]: [Fd; COMMAND]) -> ! {
+    let streams = [stdin, stdout, stderr].into_iter().zip(0..);
+    if streams.map(|(stream, number)| sys::dup3(stream, Fd(number), 0)).any(|done| done.is_err()) {
+        sys::exit(1);
+    }
+    let Ok(block) = Block::map(block) else { sys::exit(1) };
+    Executor { runtime, ..Executor::new(block) }.carry_out()
+}

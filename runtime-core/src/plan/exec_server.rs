@@ -1,0 +1,49 @@
+//! The plans of an exec server and of its commands. What an `exec` does before it is seen in the container, the server does once; what is
+//! the command's own is left.
+
+use orlop_init::wire::{Op, Phase};
+
+use super::builder::{Builder, Plan};
+use super::exec::ExecPlan;
+use super::resources::Resource;
+use crate::base::Result;
+use crate::config::NamespaceType;
+
+/// Plans the process that waits in the namespaces of a container. Its pid namespace is left to the commands: so nobody in there sees it.
+///
+/// # Errors
+/// As [`super::plan_exec`].
+pub(crate) fn plan_exec_server(exec: &ExecPlan<'_>) -> Result<Plan> {
+    let mut builder = Builder::new(exec.config, exec.options, 2048);
+    let flags = builder.joined_flags() & !NamespaceType::Pid.number();
+    builder.plan_joining(exec, flags)?;
+    builder.plan.oom_score_adj = exec.process.oom_score_adj.map(|score| (score, "/process/oomScoreAdj".to_owned()));
+    let init = builder.slot(Resource::InitPidfd);
+    builder.push(Op::CloseReceived { fifo: init });
+    builder.push(Op::Sync { phase: Phase::Ready });
+    builder.push(Op::Serve { init });
+    Ok(builder.plan)
+}
+
+/// Plans a command of an exec server.
+///
+/// # Errors
+/// As [`super::plan_exec`].
+pub(crate) fn plan_served(exec: &ExecPlan<'_>) -> Result<Plan> {
+    let mut builder = Builder::new(exec.config, exec.options, 4096);
+    builder.push(Op::Receive);
+    builder.push(Op::NotDumpable);
+    let pid = builder.joined_flags() & NamespaceType::Pid.number();
+    builder.joins_pid = pid != 0;
+    if builder.joins_pid {
+        let init = builder.slot(Resource::InitPidfd);
+        builder.push_join(init, pid);
+    } else {
+        builder.push(Op::Setsid);
+    }
+    builder.push_keyring();
+    builder.plan_execution(&exec.execution())?;
+    // The server has it already.
+    builder.plan.oom_score_adj = None;
+    Ok(builder.plan)
+}

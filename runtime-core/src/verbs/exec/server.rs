@@ -1,0 +1,242 @@
+//! An exec server: further processes in a running container, without doing again for each what all of them have in common.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::execution::{Exec, cgroup_to_join, home, init_of, join_time_of_restore, wait_ready};
+use super::options::{ExecOptions, ExecProcess};
+use super::process;
+use crate::base::{ContainerId, Error, HostPid, Kind, Process as Started, Report, Result, Runtime, Step, Warning};
+use crate::config::{self, Config, CpuAffinity, Linux, Namespace, Process};
+use crate::parent::exec_server::ExecServer as Server;
+use crate::parent::facts::host_within;
+use crate::parent::launch::{Event, Given, Init, Launch};
+use crate::parent::liveness::not_running;
+use crate::parent::options::Terminal;
+use crate::parent::prepare::{compile_seccomp, may_set_groups};
+use crate::plan::{CgroupMounts, ExecPlan, Host, JoinCgroup, Plan, PlanOptions, plan_exec_server, plan_served};
+use crate::state::{Entry, Store};
+
+/// A process that waits inside a running container and starts commands there in a fraction of the time that an [`exec`](crate::exec())
+/// takes: the config is read once, the profile compiled once, and namespaces and control groups are joined once. It ends with this value
+/// or with the container.
+///
+/// What its commands get is what [`exec`](crate::exec()) gives them: user, capabilities, limits, seccomp filter, a session and a keyring
+/// of their own. They are children of this program.
+///
+/// The server is in the container's control groups, where it counts as one process of a few hundred KiB, and in its namespaces but for
+/// the pid namespace: the container's processes do not see it, and cannot trace it. Of the container's files it reads none but
+/// `/etc/passwd`, where a command's environment has no HOME; what that says is kept for each user.
+///
+/// Commands can be started by several threads; they are started one after the other. All of them have the labels, the `oomScoreAdj`
+/// and the initial CPU affinity of the container's process.
+#[derive(Debug)]
+pub struct ExecServer {
+    entry: Entry,
+    /// The kinds of the container's namespaces: all that a command's plan takes from the config.
+    config: Config<'static>,
+    /// The container's own process.
+    process: Process<'static>,
+    filter: Option<orlop_seccomp::Filter>,
+    host: Host,
+    set_groups: bool,
+    homes: Mutex<BTreeMap<u32, Option<String>>>,
+    server: Mutex<Server>,
+}
+
+/// Starts an exec server in the running container `id`.
+///
+/// # Errors
+/// As [`exec`](crate::exec()); [`Kind::Unsupported`] where the container's seccomp profile has an agent, who is told of each process.
+pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
+    let entry = Store::find(runtime, id)?;
+    let null = |write: bool| File::options().read(!write).write(write).open("/dev/null").map(OwnedFd::from);
+    let streams = || Ok([null(false)?, null(true)?, null(true)?]);
+    let streams = streams().map_err(|error: std::io::Error| Error::io(Step::Clone, &error).with_object("/dev/null"))?;
+    let options = ExecOptions::new(ExecProcess::Args(Vec::new())).stdio(streams);
+    let (init_pidfd, _) = init_of(&entry, &options)?;
+    let bytes = entry.config()?;
+    let mut config = config::load(&bytes)?;
+    join_time_of_restore(&entry.record, &mut config);
+    let mut process = config.process.take().ok_or_else(|| Error::config("/process", "is missing"))?;
+    process.terminal = false;
+    let filter = compile_seccomp(&config)?;
+    if filter.as_ref().is_some_and(|filter| filter.notify) {
+        return Err(Error::new(Kind::Unsupported, Step::Clone)
+            .with_object("an exec server")
+            .with_field("/linux/seccomp/listenerPath")
+            .with_reason("the profile's agent is told of each process by itself")
+            .with_hint("use exec"));
+    }
+    let host = host_within(runtime, Some(&process), init_pid(&entry)?);
+    let set_groups = may_set_groups(&config, host);
+    let cgroup = cgroup_to_join(&entry.record, &[])?;
+    let tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
+    let join = JoinCgroup { tasks, late: false, attach: false };
+    let plan_options = plan_options(&entry, host, set_groups, join, None);
+    let plan = plan_exec_server(&ExecPlan {
+        config: &config,
+        options: &plan_options,
+        process: &process,
+        filter: None,
+        hook: None,
+    })?;
+    let init_pidfd = init_pidfd.as_fd();
+    let mut exec =
+        Exec { entry: &entry, options: &options, plan: &plan, host, cgroup, paused: false, attach: false, init_pidfd };
+    let mut child = exec.launch(false)?;
+    if let Err(error) = exec.make_ready(&mut child) {
+        child.kill();
+        return Err(error);
+    }
+    Ok(ExecServer {
+        config: of_kinds(&config)?,
+        process: process.into_owned(),
+        filter,
+        host,
+        set_groups,
+        homes: Mutex::default(),
+        server: Mutex::new(Server::new(child)),
+        entry,
+    })
+}
+
+impl ExecServer {
+    /// Executes a process in the container, as [`exec`](crate::exec()) does, and returns once the command has taken over.
+    ///
+    /// # Errors
+    /// As there. [`Kind::Unsupported`] for what only [`exec`](crate::exec()) can do: a terminal, a sub-cgroup, descriptors besides the
+    /// standard streams, a paused container, and labels, `oomScoreAdj` or an initial CPU affinity that are not those of the container's
+    /// process. A call that is cancelled, or has no answer in time, may end the server.
+    pub fn exec(&self, options: ExecOptions) -> Result<Started> {
+        let mut warnings = Vec::new();
+        match self.execute(&options, &mut warnings) {
+            Ok((pid, pidfd, notes)) => {
+                let warnings = warnings.into_iter().map(Warning::from).collect();
+                Ok(Started::new(pid, pidfd).with_report(Report::new(warnings, notes)))
+            }
+            Err(error) => Err(error.after(warnings)),
+        }
+    }
+
+    fn execute(&self, options: &ExecOptions, warnings: &mut Vec<String>) -> Result<(HostPid, OwnedFd, Vec<String>)> {
+        let file = process::file(options)?;
+        let process = process::of(file.as_deref(), options, || Some(self.process.clone()), warnings)?;
+        self.check(&process, options)?;
+        let (init_pidfd, _) = init_of(&self.entry, options)?;
+        let home = self.home(&process)?;
+        let plan_options =
+            plan_options(&self.entry, self.host, self.set_groups, JoinCgroup::default(), home.as_deref());
+        let (config, filter) = (&self.config, self.filter.as_ref());
+        let exec = ExecPlan { config, options: &plan_options, process: &process, filter, hook: None };
+        let plan = plan_served(&exec)?;
+        let given = Given { init_pidfd: Some(init_pidfd.as_fd()), ..Given::default() };
+        let launch = Launch {
+            plan: &plan,
+            host: self.host,
+            block_dir: None,
+            clone_into: None,
+            tasks: 0,
+            stdio: options.stdio.as_ref(),
+            cancel: options.cancel.as_ref().map(AsFd::as_fd),
+            die_with_parent: false,
+        };
+        // The server makes one process after the other.
+        let server = locked(&self.server);
+        let mut child = server.start(launch, &given)?;
+        if let Err(error) = carry_out(&mut child, &plan, options) {
+            child.kill();
+            return Err(error);
+        }
+        drop(server);
+        let (pid, pidfd) = child.into_parts();
+        Ok((pid, pidfd, plan.notes))
+    }
+
+    /// What the server did once and for all its commands, or cannot do.
+    fn check(&self, process: &Process<'_>, options: &ExecOptions) -> Result<()> {
+        let own = &self.process;
+        let initial = |affinity: &Option<CpuAffinity<'_>>| {
+            affinity.as_ref().and_then(|affinity| affinity.initial.as_ref()).map(|cpus| cpus.as_str().to_owned())
+        };
+        let terminal = process.terminal || !matches!(options.terminal, Terminal::None);
+        let cannot = [
+            (terminal, "a terminal"),
+            (!options.sub_cgroups.is_empty(), "a sub-cgroup"),
+            (options.preserve_fds > 0, "descriptors besides the standard streams"),
+            (options.ignore_paused, "waiting until a paused container is resumed"),
+            (process.apparmor_profile != own.apparmor_profile, "an AppArmor profile that is not the container's"),
+            (process.selinux_label != own.selinux_label, "an SELinux label that is not the container's"),
+            (process.oom_score_adj != own.oom_score_adj, "an oomScoreAdj that is not the container's"),
+            (
+                initial(&process.exec_cpu_affinity) != initial(&own.exec_cpu_affinity),
+                "an initial CPU affinity that is not the container's",
+            ),
+        ];
+        match cannot.into_iter().find(|(asked, _)| *asked) {
+            None => Ok(()),
+            Some((_, what)) => Err(Error::new(Kind::Unsupported, Step::CheckArguments)
+                .with_object(what)
+                .with_reason("an exec server cannot give it to a single command")
+                .with_hint("use exec")),
+        }
+    }
+
+    fn home(&self, process: &Process<'_>) -> Result<Option<String>> {
+        if crate::plan::gives_home(&process.env) {
+            return Ok(None);
+        }
+        let mut homes = locked(&self.homes);
+        if let Some(known) = homes.get(&process.user.uid) {
+            return Ok(known.clone());
+        }
+        let found = home(process, init_pid(&self.entry)?);
+        homes.insert(process.user.uid, found.clone());
+        Ok(found)
+    }
+}
+
+/// A thread that panicked while it held the lock has left nothing half-done: a server that owes it a process is killed with that.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn carry_out(child: &mut Init, plan: &Plan, options: &ExecOptions) -> Result<()> {
+    wait_ready(child, plan, options)?;
+    child.answer()?;
+    match child.next(plan)? {
+        Event::Disconnected => Ok(()),
+        Event::Waits(_) => {
+            Err(Error::new(Kind::System, Step::Wait).with_object("the process").with_reason("it went on out of turn"))
+        }
+    }
+}
+
+fn init_pid(entry: &Entry) -> Result<HostPid> {
+    entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))
+}
+
+fn plan_options<'o>(
+    entry: &'o Entry,
+    host: Host,
+    set_groups: bool,
+    join: JoinCgroup,
+    home: Option<&'o str>,
+) -> PlanOptions<'o> {
+    let bundle = Path::new(&entry.record.bundle);
+    let no_new_keyring = entry.record.no_new_keyring;
+    let cgroups = CgroupMounts::Unused;
+    PlanOptions { no_new_keyring, join, cgroups, home, set_groups, ..PlanOptions::of_hook(bundle, host) }
+}
+
+/// A config with nothing but the kinds of another one's namespaces.
+fn of_kinds(config: &Config<'_>) -> Result<Config<'static>> {
+    let mut kinds = config::load(br#"{"ociVersion": "1.3.0", "root": {"path": "/"}}"#)?;
+    let namespaces = config.linux.iter().flat_map(|linux| &linux.namespaces);
+    let namespaces = namespaces.map(|namespace| Namespace { kind: namespace.kind, path: None }).collect();
+    kinds.linux = Some(Box::new(Linux { namespaces, ..Linux::default() }));
+    Ok(kinds)
+}

@@ -1,0 +1,372 @@
+//! The exec server: its commands are what `exec` makes of them, nobody in the container sees it, and it ends when it should.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test fails by panicking, and looks at the file system as a user would"
+)]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use orlop::{
+    ContainerId, ExecOptions, ExecProcess, ExecServer, Exit, Kind, Runtime, Signal, SubCgroup, Terminal, User,
+};
+use orlop_integration::neighbour::{Allowed, DOCKERS, PLAIN, Set, TRACER, Who, judge, neighbour, wait_ready};
+use orlop_integration::{Container, Sandbox, case, process};
+use serde_json::{Value, json};
+
+fn main() -> std::process::ExitCode {
+    orlop_integration::run()
+}
+
+/// The container of the harness as the library has it.
+fn of(c: &Container<'_>) -> orlop::Container {
+    orlop::Container::new(Runtime::new(&c.sandbox.root), ContainerId::new(&c.id).unwrap())
+}
+
+fn paused<'t>(t: &'t Sandbox) -> Container<'t> {
+    let c = t.container("a");
+    c.run_paused();
+    c
+}
+
+fn words(words: &[&str]) -> ExecOptions {
+    ExecOptions::new(ExecProcess::Args(words.iter().map(|&word| word.to_owned()).collect()))
+}
+
+/// What a command printed, and how it ended.
+fn run(server: &ExecServer, options: ExecOptions) -> orlop::Result<(String, Exit)> {
+    let (mut output, stdout) = std::io::pipe().unwrap();
+    let streams = [File::open("/dev/null").unwrap().into(), stdout.try_clone().unwrap().into(), stdout.into()];
+    let process = server.exec(options.stdio(streams))?;
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    Ok((text, process.wait()?))
+}
+
+fn facts(server: &ExecServer) -> Value {
+    let (text, exit) = run(server, words(&["/probe", "facts"])).unwrap();
+    assert_eq!(exit, Exit::Code(0), "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The processes of the container besides its first one.
+fn others(c: &Container<'_>) -> Vec<i32> {
+    let first = c.pid();
+    of(c).ps().unwrap().iter().map(|pid| pid.get()).filter(|pid| *pid != first).collect()
+}
+
+fn same_as_exec(t: &Sandbox, name: &str, change: impl Fn(&Container<'_>)) {
+    let c = t.container(name);
+    change(&c);
+    c.run_paused();
+    let server = of(&c).exec_server().unwrap();
+    let (expected, found) = (c.exec_facts(&[]), facts(&server));
+    let keys = |facts: &Value| facts.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&found), keys(&expected));
+    for key in keys(&found) {
+        // Numbers and keyrings are each process's own; the streams are different files.
+        if !["pid", "ppid", "sid", "pgid", "fds", "session_keyring", "boottime"].contains(&key.as_str()) {
+            assert_eq!(found[&key], expected[&key], "{name}: {key}");
+        }
+    }
+    assert_ne!(found["session_keyring"], expected["session_keyring"], "{name}");
+    assert_ne!(found["session_keyring"], facts(&server)["session_keyring"], "{name}");
+    drop(server);
+    c.end();
+}
+
+#[case]
+fn commands_are_what_exec_makes_of_them(t: &Sandbox) {
+    same_as_exec(t, "plain", |_| {});
+    same_as_exec(t, "user", |c| {
+        c.set("/process/user", json!({"uid": 1000, "gid": 1000, "additionalGids": [5, 6], "umask": 63}));
+        c.set("/process/noNewPrivileges", json!(true)).set("/process/cwd", json!("/tmp"));
+        c.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]));
+        c.set("/process/oomScoreAdj", json!(300)).set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE"}));
+        c.set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 3}));
+    });
+    same_as_exec(t, "hosts-pids", |c| {
+        c.share("pid");
+    });
+    same_as_exec(t, "cgroupns", |c| {
+        c.namespace("cgroup");
+    });
+    same_as_exec(t, "filter", |c| {
+        let rule = json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"});
+        c.set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}));
+    });
+}
+
+#[case]
+fn commands_are_what_exec_makes_of_them_in_a_user_namespace(t: &Sandbox) {
+    t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
+    same_as_exec(t, "mapped", |c| {
+        c.map_users(100_000, 65_536).give_rootfs_to(100_000);
+    });
+}
+
+#[case]
+fn output_status_and_signals(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    assert_eq!(run(&server, words(&["sh", "-c", "echo out; exit 7"])).unwrap(), ("out\n".into(), Exit::Code(7)));
+    let (_, exit) = run(&server, words(&["sh", "-c", "kill -KILL $$"])).unwrap();
+    assert_eq!(exit, Exit::Signal(9));
+    let options =
+        words(&["sh", "-c", "echo $A $HOME; pwd; id -u"]).cwd("/tmp".to_owned()).user(User { uid: 12, gid: None });
+    let options = options.env(vec![("A".to_owned(), "b".to_owned())]);
+    assert_eq!(run(&server, options).unwrap().0, "b /\n/tmp\n12\n");
+    // A process that lasts is the caller's child, and has its pid and pidfd told to whom the options name.
+    let pid_file = t.dir.join("pid");
+    let process = server.exec(words(&["/probe", "pause"]).pid_file(pid_file.clone())).unwrap();
+    assert_eq!(fs::read_to_string(&pid_file).unwrap(), process.id().to_string());
+    process.kill(Signal::KILL).unwrap();
+    assert_eq!(process.wait().unwrap(), Exit::Signal(9));
+    drop(server);
+    c.end();
+}
+
+#[case]
+fn errors_are_those_of_exec(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    for command in ["/no/such/command", "no-such-command", "/etc/passwd", "/tmp"] {
+        let (theirs, ours) = (of(&c).exec(words(&[command])).unwrap_err(), server.exec(words(&[command])).unwrap_err());
+        assert_eq!((theirs.to_string(), theirs.kind()), (ours.to_string(), ours.kind()), "{command}");
+    }
+    let ours = server.exec(words(&["true"]).cwd("/no/such/directory".to_owned())).unwrap_err();
+    let theirs = of(&c).exec(words(&["true"]).cwd("/no/such/directory".to_owned())).unwrap_err();
+    assert_eq!(theirs.to_string(), ours.to_string());
+    run(&server, words(&["true"])).unwrap();
+    drop(server);
+    c.end();
+}
+
+#[case]
+fn what_it_cannot_do_is_refused_by_name(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let process = |more: Value| {
+        let mut process = json!({"args": ["true"], "cwd": "/"});
+        process.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ExecOptions::new(ExecProcess::Json(process.to_string().into_bytes()))
+    };
+    let sub = SubCgroup { controllers: Vec::new(), path: "sub".into() };
+    for (options, name) in [
+        (words(&["true"]).tty(true), "a terminal"),
+        (words(&["true"]).terminal(Terminal::Socket("/s".into())), "a terminal"),
+        (words(&["true"]).sub_cgroups(vec![sub]), "a sub-cgroup"),
+        (words(&["true"]).preserve_fds(1u32), "descriptors besides"),
+        (words(&["true"]).ignore_paused(true), "paused container"),
+        (words(&["true"]).apparmor("other".to_owned()), "AppArmor profile"),
+        (words(&["true"]).process_label("a:b:c:s0".to_owned()), "SELinux label"),
+        (process(json!({"oomScoreAdj": 77})), "oomScoreAdj"),
+        (process(json!({"execCPUAffinity": {"initial": "0"}})), "initial CPU affinity"),
+    ] {
+        let error = server.exec(options).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    run(&server, words(&["true"])).unwrap();
+    drop(server);
+    c.end();
+}
+
+#[case]
+fn nobody_in_the_container_sees_it(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let (text, _) = run(&server, words(&["sh", "-c", "cd /proc; echo [0-9]*"])).unwrap();
+    let pids: Vec<&str> = text.split_whitespace().collect();
+    assert_eq!((pids[0], pids.len()), ("1", 2), "{text}");
+    // It counts as a process of the container, nevertheless.
+    let [server_pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
+    let held = fs::read_dir(format!("/proc/{server_pid}/fd")).unwrap().count();
+    assert_eq!(held, 5, "standard streams, the socket, the container's init");
+    drop(server);
+    assert_eq!(others(&c), [] as [i32; 0]);
+    c.end();
+}
+
+fn waits_for_its_end(pid: i32) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while process::is_alive(pid) {
+        assert!(Instant::now() < end, "{pid} has not ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[case]
+fn it_ends_with_the_container(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let [pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
+    c.kill("KILL").ok();
+    waits_for_its_end(pid);
+    let error = server.exec(words(&["true"])).unwrap_err();
+    assert_eq!(error.kind(), Kind::WrongStatus, "{error}");
+    c.delete().ok();
+    let error = server.exec(words(&["true"])).unwrap_err();
+    assert_eq!(error.kind(), Kind::WrongStatus, "{error}");
+}
+
+#[case]
+fn a_container_is_deleted_with_its_server(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let sleeper = server.exec(words(&["/probe", "pause"])).unwrap();
+    c.delete_force().ok();
+    assert!(!process::is_alive(sleeper.id().get()));
+    drop(server);
+}
+
+#[case]
+fn one_that_was_killed_is_an_error(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let [pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
+    process::kill_hard(pid);
+    for _ in 0..2 {
+        let error = server.exec(words(&["true"])).unwrap_err();
+        assert!(error.to_string().contains("the exec server has ended"), "{error}");
+    }
+    drop(server);
+    c.end();
+}
+
+#[case(needs(ControlGroups))]
+fn without_room_for_a_process_it_says_so_and_goes_on(t: &Sandbox) {
+    let c = t.container("a");
+    // The first process, the server, and a command, which takes two for a moment.
+    c.set("/linux/resources/pids", json!({"limit": 4}));
+    c.run_paused();
+    let server = of(&c).exec_server().unwrap();
+    let again = |what: &str| {
+        let error = server.exec(words(&["true"])).unwrap_err();
+        assert_eq!(error.errno(), Some(nix::libc::EAGAIN), "{what}: {error}");
+    };
+    let first = server.exec(words(&["/probe", "pause"])).unwrap();
+    again("the second of a command's two");
+    c.simple("update", &["--pids-limit", "3"], &[]).ok();
+    again("the first of a command's two");
+    first.kill(Signal::KILL).unwrap();
+    first.wait().unwrap();
+    c.simple("update", &["--pids-limit", "4"], &[]).ok();
+    run(&server, words(&["true"])).unwrap();
+    drop(server);
+    c.end();
+}
+
+#[case(needs(ControlGroups))]
+fn a_paused_container_is_refused(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    c.simple("pause", &[], &[]).ok();
+    let error = server.exec(words(&["true"])).unwrap_err();
+    assert!(error.to_string().contains("paused"), "{error}");
+    c.simple("resume", &[], &[]).ok();
+    run(&server, words(&["true"])).unwrap();
+    // Frozen, it cannot end by itself, and its owner does not hang.
+    c.simple("pause", &[], &[]).ok();
+    let begun = Instant::now();
+    drop(server);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    c.simple("resume", &[], &[]).ok();
+    process::reap_orphans();
+    c.end();
+}
+
+#[case]
+fn several_threads_start_commands(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let server = &server;
+            scope.spawn(move || {
+                for round in 0..25 {
+                    let script = format!("echo {thread} {round}; exit {round}");
+                    let (text, exit) = run(server, words(&["sh", "-c", &script])).unwrap();
+                    assert_eq!((text, exit), (format!("{thread} {round}\n"), Exit::Code(round)));
+                }
+            });
+        }
+    });
+    drop(server);
+    c.end();
+}
+
+#[case]
+fn it_holds_nothing_of_what_has_passed(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let [pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
+    let held = |pid: &str| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let mapped = || fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().count();
+    run(&server, words(&["true"])).unwrap();
+    let before = (held("self"), held(&pid.to_string()), mapped());
+    for round in 0..100 {
+        match round % 3 {
+            0 => drop(run(&server, words(&["true"])).unwrap()),
+            1 => drop(server.exec(words(&["/no/such/command"])).unwrap_err()),
+            _ => assert!(!run(&server, words(&["sh", "-c", "kill -9 $$"])).unwrap().1.eq(&Exit::Code(0))),
+        }
+    }
+    assert_eq!((held("self"), held(&pid.to_string()), mapped()), before);
+    let children: BTreeSet<i32> = process::descendants(i32::try_from(std::process::id()).unwrap())
+        .iter()
+        .filter(|one| one.parent == i32::try_from(std::process::id()).unwrap())
+        .map(|one| one.pid)
+        .collect();
+    assert!(children.len() <= 2 && children.contains(&pid), "{children:?}");
+    drop(server);
+    c.end();
+}
+
+#[case]
+fn a_call_that_is_cancelled_leaves_nothing(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let [pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
+    // A server that does not answer.
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let (gone, sender) = std::io::pipe().unwrap();
+    drop(sender);
+    assert!(gone.as_fd().as_raw_fd() > 2);
+    let error = server.exec(words(&["/probe", "pause"]).cancel(std::os::fd::OwnedFd::from(gone))).unwrap_err();
+    assert_eq!(error.kind(), Kind::Cancelled, "{error}");
+    assert_eq!(others(&c), [] as [i32; 0]);
+    drop(server);
+    c.end();
+}
+
+fn beside_a_neighbour(t: &Sandbox, who: Who, allowed: Allowed) {
+    let total: Option<usize> = std::env::var("ORLOP_NEIGHBOUR_TOTAL").ok().and_then(|text| text.parse().ok());
+    let mut set = Set::new(format!("exec server, {}", who.name), allowed);
+    let a = neighbour(t, &format!("a-{}", who.file()), who);
+    a.run_detached().ok();
+    wait_ready(t, &a);
+    let server = of(&a).exec_server().unwrap();
+    for _ in 0..total.map_or(50, |total| total / 3) {
+        assert_eq!(run(&server, words(&["/neighbour", "exit"])).unwrap().1, Exit::Code(0));
+        set.executions += 1;
+    }
+    judge(t, &a, &set);
+    drop(server);
+    a.delete_force().ok();
+}
+
+#[case(seconds(3600))]
+fn neighbours_find_nothing_of_it(t: &Sandbox) {
+    beside_a_neighbour(t, PLAIN, Allowed::Nothing);
+    beside_a_neighbour(t, DOCKERS, Allowed::Nothing);
+    beside_a_neighbour(t, TRACER, Allowed::Tracing);
+}
