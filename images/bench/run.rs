@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p orlop-images --bench run -- [--rounds N] [--containers N] [--layers N]`, as root. `ORLOP_RUNTIME` names the
 //! `orlop` to compare with; by default it is that beside `orlop-image` (`cargo build --release -p orlop-cli`). Both start the
-//! same program with the same config, in turn.
+//! same program with the same config, in turn. What lasts until the next boot lies on /dev/shm, as /run is a tmpfs too.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,6 +33,8 @@ type Make<'a> = Box<dyn Fn() -> Command + 'a>;
 
 struct Bench {
     scratch: PathBuf,
+    /// What the runtime and the network know, on a tmpfs.
+    run: PathBuf,
     program: &'static str,
 }
 
@@ -48,7 +50,9 @@ fn main() {
     };
     let scratch = std::env::temp_dir().join(format!("orlop-bench-run-{}", std::process::id()));
     std::fs::create_dir(&scratch).unwrap();
-    let bench = Bench { scratch, program: env!("CARGO_BIN_EXE_orlop-image") };
+    let run = Path::new("/dev/shm").join(scratch.file_name().unwrap());
+    std::fs::create_dir(&run).unwrap();
+    let bench = Bench { scratch, run, program: env!("CARGO_BIN_EXE_orlop-image") };
     let images = bench.scratch.join("state/images");
     let base = base();
     let config = json!({ "Cmd": ["/bin/busybox", "echo", "x"] });
@@ -60,6 +64,7 @@ fn main() {
     bench.first_output(number("--rounds", 40));
     bench.mounts(layers, number("--containers", 100));
     std::fs::remove_dir_all(&bench.scratch).unwrap();
+    std::fs::remove_dir_all(&bench.run).unwrap();
 }
 
 fn base() -> Vec<u8> {
@@ -94,7 +99,8 @@ impl Bench {
 
     fn image(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.program);
-        command.args(["--root", &self.path("state"), "--runtime-root", &self.path("run")]).args(words);
+        command.arg("--root").arg(self.scratch.join("state")).arg("--runtime-root").arg(self.run.join("run"));
+        command.args(words);
         command.stdin(Stdio::null());
         command
     }
@@ -115,7 +121,12 @@ impl Bench {
         self.ok(&["bundle", "-q", "small", &self.path("bundle")]);
         let of_bundle = || {
             let mut command = Command::new(&runtime);
-            command.args(["--root", &self.path("run-bundle"), "run", "-b", &self.path("bundle"), "bench-bundle"]);
+            command.arg("--root").arg(self.run.join("run-bundle")).args([
+                "run",
+                "-b",
+                &self.path("bundle"),
+                "bench-bundle",
+            ]);
             command.stdin(Stdio::null());
             command
         };

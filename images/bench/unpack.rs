@@ -1,9 +1,10 @@
 //! How long an image takes from a registry to a root file system, and with how much memory: Orlop beside skopeo with umoci,
-//! and Podman, as far as they are installed.
+//! Podman and Docker, as far as they are installed.
 //!
 //! `cargo bench -p orlop-images --bench unpack -- [--layers N] [--mib N] [--rounds N] [--local]`, as root. The image is made of
 //! this machine's own /usr; every fourth file is random bytes, which cannot be compressed. The registry is Debian's `docker-registry`; without it, or with `--local`, blobs are read from
 //! disk and the peers begin from there too. All contenders run in turn, round by round; the page cache is warm for all.
+//! Docker's daemon is one of the bench's own, in a mount namespace of its own; its start is not measured, its memory is.
 
 #![allow(
     clippy::unwrap_used,
@@ -74,6 +75,11 @@ fn run(settings: &Settings) {
     );
     drop(archives);
     let registry = if settings.local { None } else { Registry::start(&settings.scratch) };
+    if registry.is_none() {
+        eprintln!("SKIP docker pull: it needs a registry");
+    } else if !there("dockerd") || !there("docker") {
+        eprintln!("SKIP docker pull: dockerd or docker is not installed");
+    }
     for (name, layout) in [("gzip", &gz), ("zstd", &zst)] {
         let source = match &registry {
             Some(registry) => registry.push(layout, name),
@@ -188,8 +194,14 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
 
 struct Contender {
     name: &'static str,
+    /// What must listen on a socket before.
+    daemon: Option<(Command, PathBuf)>,
     commands: Vec<Command>,
     scratch: PathBuf,
+}
+
+fn there(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
 }
 
 fn command(program: &str, arguments: &[&str]) -> Command {
@@ -199,12 +211,12 @@ fn command(program: &str, arguments: &[&str]) -> Command {
 }
 
 fn contenders(source: &str, kind: &str, scratch: &Path) -> Vec<Contender> {
-    let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
     let path = |name: &str| scratch.join(name).to_str().unwrap().to_owned();
     let docker = source.strip_prefix("docker://");
     let own = std::env::current_exe().unwrap();
     let mut all = vec![Contender {
         name: "orlop",
+        daemon: None,
         commands: vec![command(own.to_str().unwrap(), &["--child", source, &path("state")])],
         scratch: scratch.join("1"),
     }];
@@ -215,7 +227,7 @@ fn contenders(source: &str, kind: &str, scratch: &Path) -> Vec<Contender> {
             command("skopeo", &["copy", "--quiet", "--src-tls-verify=false", source, &format!("oci:{image}")]),
             command("umoci", &["unpack", "--image", &image, &path("umoci")]),
         ];
-        all.push(Contender { name: "skopeo + umoci", commands, scratch: scratch.join("2") });
+        all.push(Contender { name: "skopeo + umoci", daemon: None, commands, scratch: scratch.join("2") });
     }
     if there("podman") {
         let arguments = [
@@ -235,19 +247,70 @@ fn contenders(source: &str, kind: &str, scratch: &Path) -> Vec<Contender> {
             podman.arg("--tls-verify=false");
         }
         podman.arg(source);
-        all.push(Contender { name: "podman pull", commands: vec![podman], scratch: scratch.join("3") });
+        all.push(Contender { name: "podman pull", daemon: None, commands: vec![podman], scratch: scratch.join("3") });
+    }
+    if let Some(reference) = docker.filter(|_| there("dockerd") && there("docker")) {
+        all.push(docker_pull(reference, &scratch.join("4")));
     }
     all
+}
+
+/// Docker with a daemon that touches nothing of the host's network.
+fn docker_pull(reference: &str, scratch: &Path) -> Contender {
+    let path = |name: &str| scratch.join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir_all(scratch).unwrap();
+    std::fs::write(scratch.join("daemon.json"), "{}").unwrap();
+    let socket = format!("unix://{}", path("s"));
+    let mut daemon = command("unshare", &["-m", "dockerd", "--host", &socket, "--storage-driver", "overlay2"]);
+    daemon.args(["--data-root", &path("data"), "--exec-root", &path("run"), "--pidfile", &path("pid")]);
+    daemon.args(["--config-file", &path("daemon.json"), "--bridge", "none", "--iptables=false", "--ip-forward=false"]);
+    daemon.stderr(File::create(scratch.join("log")).unwrap());
+    let mut pull = command("docker", &["--host", &socket, "pull", "--quiet", reference]);
+    pull.env("DOCKER_CONFIG", scratch);
+    let daemon = Some((daemon, scratch.join("s")));
+    Contender { name: "docker pull", daemon, commands: vec![pull], scratch: scratch.to_owned() }
+}
+
+/// A daemon that listens; it ends when this is dropped.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(mut command: Command, socket: &Path) -> Self {
+        let daemon = Self(command.spawn().unwrap());
+        let end = Instant::now() + Duration::from_secs(60);
+        while std::os::unix::net::UnixStream::connect(socket).is_err() {
+            assert!(Instant::now() < end, "{}: nobody listens", socket.display());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        daemon
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
+        let end = Instant::now() + Duration::from_secs(30);
+        while self.0.try_wait().unwrap().is_none() {
+            if Instant::now() > end {
+                self.0.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 impl Contender {
     fn measure(mut self) {
         std::fs::create_dir_all(self.scratch.parent().unwrap()).unwrap();
-        let (began, before) = (Instant::now(), processor_time());
+        let before = processor_time();
+        let daemon = self.daemon.take().map(|(command, socket)| Daemon::start(command, &socket));
+        let helper = daemon.as_ref().map(|daemon| daemon.0.id());
+        let began = Instant::now();
         let mut peak = 0;
         for command in &mut self.commands {
             let mut child = command.spawn().unwrap();
-            peak = peak.max(watch(&mut child));
+            peak = peak.max(watch(&mut child, helper));
             let mut text = String::new();
             child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
             let status = child.wait().unwrap();
@@ -256,7 +319,10 @@ impl Contender {
                 return;
             }
         }
-        let (took, busy) = (began.elapsed().as_secs_f64(), (processor_time() - before).as_secs_f64());
+        let took = began.elapsed().as_secs_f64();
+        // What a daemon has taken is known once it has ended.
+        drop(daemon);
+        let busy = (processor_time() - before).as_secs_f64();
         println!("  {:<16} {took:6.2} s  {:4} MiB  {:.1} processors", self.name, peak >> 10, busy / took);
     }
 }
@@ -270,11 +336,11 @@ fn processor_time() -> Duration {
     of(usage.user_time()) + of(usage.system_time())
 }
 
-/// The largest sum of what a child and those below it have had in memory, in KiB, until it ends.
-fn watch(child: &mut Child) -> u64 {
+/// The largest sum of what a child and those below it, and its daemon, have had in memory, in KiB, until it ends.
+fn watch(child: &mut Child, daemon: Option<u32>) -> u64 {
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
-        peak = peak.max(memory(child.id()));
+        peak = peak.max(memory(child.id()) + daemon.map_or(0, memory));
         std::thread::sleep(Duration::from_millis(20));
     }
     peak
