@@ -17,7 +17,7 @@ mod volumes;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-pub use config::write;
+pub use config::{MOUNT_POINTS, write};
 pub use mount::{Mount, What};
 pub use options::{ContainerOptions, Device, Seccomp, Security};
 pub use seccomp::default_profile;
@@ -58,14 +58,16 @@ pub enum Network {
     /// A namespace of its own, in which there is nothing but `lo`.
     #[default]
     New,
+    /// One that is made for it alone, and is found at this path by the time the container is.
+    Made(PathBuf),
     /// That of the host.
     Host,
     /// That of another container.
     Shared {
         /// Its first process.
         pid: i32,
-        /// Its /etc/hosts on the host.
-        hosts: PathBuf,
+        /// Its bundle, whose names and name servers are this one's too.
+        bundle: PathBuf,
     },
 }
 

@@ -13,6 +13,7 @@ mod firewall;
 mod forward;
 mod hosts;
 mod link;
+mod namespace;
 mod netlink;
 mod nftables;
 pub mod pasta;
@@ -20,7 +21,6 @@ mod port;
 mod subnet;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::{Cancel, Dir, Error, Kind, Lock, Result, Step};
 
 pub use forward::Forwarder;
+pub use namespace::Connection;
+use namespace::Namespaces;
 pub use port::{Port, Protocol};
 pub use subnet::Subnets;
 
@@ -114,7 +116,7 @@ impl Networks {
         Ok(Self { dir: Dir::make(Step::Network, path)? })
     }
 
-    /// Gives a container its addresses. Nothing is made yet.
+    /// Gives a container its addresses. Nothing is made yet: [`Connection::connect`] is next.
     pub fn reserve(&self, request: Request) -> Result<Lease> {
         let (_lock, mut state) = self.read()?;
         if state.leases.iter().any(|lease| lease.name == request.name) {
@@ -145,25 +147,24 @@ impl Networks {
         Ok(lease)
     }
 
-    /// Makes what a container that has a lease needs of the host: the bridge, and the rules for its ports. Returns what the user
-    /// should know of what stands in the way. [`Networks::attach`] is next, and needs the container's namespace.
-    pub fn prepare(&self, name: &str) -> Result<Vec<String>> {
+    /// Connects the namespace of a container that has a lease: the bridge, its device `eth0`, its routes, the rules for its
+    /// ports. Returns what the user should know of what stands in the way.
+    fn join(&self, name: &str, namespaces: &Namespaces) -> Result<Vec<String>> {
         let (_lock, mut state) = self.read()?;
         let (subnets, lease) = of(&mut state, name)?;
         lease.ready = true;
+        let lease = lease.clone();
         self.write(&state)?;
-        link::bridge(&subnets)?;
+        let mut bridge = link::bridge(&subnets)?;
+        link::connect(&mut bridge, &lease, &subnets, namespaces).map_err(|error| error.reference_is(name))?;
         let notes = firewall::obstacles();
         firewall::load(&subnets, &state.leases)?;
         Ok(notes)
     }
 
-    /// Connects the network namespace `netns` of a container that is prepared for: its device `eth0`, its routes, its name in
-    /// the others' hosts files.
-    pub fn attach(&self, name: &str, netns: BorrowedFd<'_>) -> Result<()> {
-        let (_lock, mut state) = self.read()?;
-        let (subnets, lease) = of(&mut state, name)?;
-        link::connect(lease, &subnets, netns).map_err(|error| error.reference_is(name))?;
+    /// Writes the names of all into the hosts files of all: that of a new container must be there by now.
+    pub fn announce(&self) -> Result<()> {
+        let (_lock, state) = self.read()?;
         hosts::update(&state.leases);
         Ok(())
     }

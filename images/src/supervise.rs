@@ -54,6 +54,9 @@ pub struct Containers {
 /// containers have files of ids that are the user's in a user namespace only.
 pub type Remover = fn(&Path, &str) -> Result<()>;
 
+/// The link in a bundle that leads to the container's network namespace, where that is made before the container.
+pub const NETNS: &str = "netns";
+
 /// The file with the number of the container's pasta.
 const PASTA: &str = "pasta.pid";
 

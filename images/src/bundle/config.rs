@@ -12,6 +12,9 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// Where the init of `--init` is in the container.
 const INIT: &str = "/sbin/docker-init";
 
+/// Where something is mounted in every container. The runtime makes these places where the image has none.
+pub const MOUNT_POINTS: [&str; 7] = ["/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/proc", INIT, "/sys"];
+
 const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
@@ -38,7 +41,7 @@ pub fn write(image: &Image, options: &ContainerOptions, place: &Place<'_>) -> Re
     }
     let user_text = options.user.as_deref().unwrap_or(&config.config.user);
     let user = look_up(user_text, &|path, limit| place.files.read(path, limit))?;
-    let capabilities = capability::of(&options.cap_add, &options.cap_drop);
+    let capabilities = capability::of(&options.cap_add, &options.cap_drop, capability::to_be_had());
     let (devices, device_rules) = files::devices(&options.devices)?;
     let mut mounts: Vec<Value> = place.root_mount.cloned().into_iter().collect();
     mounts.extend(default_mounts(options, place));
@@ -142,6 +145,10 @@ fn environment(config: &ImageConfig, options: &ContainerOptions, place: &Place<'
     // What the image says without a value, or with a zero byte, is no variable.
     let usable = |variable: &&String| variable.contains('=') && !variable.starts_with('=') && !variable.contains('\0');
     for variable in defaults.iter().chain(config.config.env.iter().filter(usable)).chain(&options.env) {
+        if !variable.contains('=') {
+            merged.retain(|there| name(there) != *variable);
+            continue;
+        }
         match merged.iter_mut().find(|there| name(there) == name(variable)) {
             Some(there) => there.clone_from(variable),
             None => merged.push(variable.clone()),
@@ -196,6 +203,7 @@ fn linux(
     namespaces.extend(["uts", "ipc", "pid", "cgroup"].map(|kind| json!({ "type": kind })));
     match place.network {
         Network::New => namespaces.push(json!({ "type": "network" })),
+        Network::Made(path) => namespaces.push(json!({ "type": "network", "path": path })),
         Network::Shared { pid, .. } => {
             namespaces.push(json!({ "type": "network", "path": format!("/proc/{pid}/ns/net") }));
         }
@@ -243,7 +251,7 @@ fn user_namespace(linux: &mut Value, ids: &IdMaps, network: &Network) {
     let namespace = match network {
         // Only those in the user namespace that a network belongs to may join it; the ids are the same.
         Network::Shared { pid, .. } => json!({ "type": "user", "path": format!("/proc/{pid}/ns/user") }),
-        Network::New | Network::Host => {
+        Network::New | Network::Made(_) | Network::Host => {
             insert(linux, "uidMappings", ranges(&ids.uids));
             insert(linux, "gidMappings", ranges(&ids.gids));
             json!({ "type": "user" })

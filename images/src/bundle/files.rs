@@ -27,9 +27,7 @@ pub(super) fn write(options: &ContainerOptions, place: &Place<'_>) -> Result<Vec
         }
         let source = match place.network {
             // Who has another's network has its names too, and what becomes of them.
-            Network::Shared { hosts, .. } if name == "hosts" && options.hosts.is_empty() && hosts.is_file() => {
-                hosts.clone()
-            }
+            Network::Shared { bundle, .. } if bundle.join(name).is_file() => bundle.join(name),
             _ => {
                 place.dir.replace_for_now(Step::Bundle, name, text.as_bytes())?;
                 readable(place, name)?;
@@ -50,6 +48,12 @@ fn readable(place: &Place<'_>, name: &str) -> Result<()> {
 }
 
 fn hosts(options: &ContainerOptions, place: &Place<'_>, hostname: &str) -> String {
+    if *place.network == Network::Host {
+        let text = read("/etc/hosts");
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let added = options.hosts.iter().map(|(host, address)| format!("{address}\t{host}\n"));
+        return text + end + &added.collect::<String>();
+    }
     let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
     text.push_str("fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
     // Without an address of its own it is found on its loopback, by those who share its network too.
@@ -67,12 +71,6 @@ fn resolv_conf(options: &ContainerOptions, place: &Place<'_>) -> String {
     if !options.dns.is_empty() {
         return options.dns.iter().fold(String::new(), |text, server| text + &format!("nameserver {server}\n"));
     }
-    let read = |path: &str| -> String {
-        let mut text = String::new();
-        // A host without the file has no servers to pass on.
-        let read = std::fs::File::open(path).and_then(|file| file.take(1 << 16).read_to_string(&mut text));
-        if read.is_ok() { text } else { String::new() }
-    };
     let host = read("/etc/resolv.conf");
     if *place.network == Network::Host {
         return host;
@@ -84,6 +82,13 @@ fn resolv_conf(options: &ContainerOptions, place: &Place<'_>) -> String {
     // systemd-resolved keeps the servers that it asks itself there.
     let behind = without_loopback(&read("/run/systemd/resolve/resolv.conf"));
     if behind.contains("nameserver") { behind } else { kept }
+}
+
+/// A file of the host; a host without it has nothing to pass on.
+fn read(path: &str) -> String {
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(1 << 16).read_to_string(&mut text));
+    if read.is_ok() { text } else { String::new() }
 }
 
 fn without_loopback(text: &str) -> String {

@@ -16,7 +16,7 @@ pub struct ContainerOptions {
     pub command: Vec<String>,
     /// The entrypoint, in the place of the image's; an empty one takes it away.
     pub entrypoint: Option<String>,
-    /// Variables as `NAME=VALUE`.
+    /// Variables as `NAME=VALUE`; `NAME` alone takes that of the image away.
     pub env: Vec<String>,
     /// Mounts: binds, volumes, tmpfs.
     pub mounts: Vec<Mount>,
@@ -126,14 +126,15 @@ impl ContainerOptions {
             "add-host" => self.hosts.push(value::host(value)?),
             "cap-add" => self.cap_add.push(capability::named(value)?),
             "cap-drop" => self.cap_drop.push(capability::named(value)?),
-            "cpus" => self.cpus = Some(value::thousandths(value)?),
+            // Nothing means no limit, as for Docker.
+            "cpus" => self.cpus = (value != "0").then(|| value::thousandths(value)).transpose()?,
             "device" => self.devices.push(value::device(value)?),
             "dns" => self.dns.push(value.parse().map_err(|_| wrong(format!("{value:?} is no address")))?),
             "entrypoint" => self.entrypoint = Some(value.to_owned()),
-            "env" => self.env.extend(value::variable(value)?),
+            "env" => self.env.push(value::variable(value)?.unwrap_or_else(|| value.to_owned())),
             "env-file" => self.env.extend(value::variables_of(value)?),
             "hostname" => self.hostname = Some(value::hostname(value)?),
-            "memory" => self.memory = Some(value::memory(value)?),
+            "memory" => self.memory = (value != "0").then(|| value::memory(value)).transpose()?,
             "mount" => self.mounts.push(mount::from_mount(value)?),
             "pids-limit" => self.pids_limit = Some(value::pids(value)?),
             "security-opt" => self.security.take(value)?,
@@ -196,6 +197,10 @@ mod tests {
             (options.memory, options.read_only, options.init, options.cpus),
             (Some(16 << 20), true, false, Some(1500))
         );
+        for name in ["memory", "cpus"] {
+            options.set(name, Some("0")).unwrap();
+        }
+        assert_eq!((options.memory, options.cpus), (None, None));
         let error = options.set("gpus", Some("all")).unwrap_err().to_string();
         assert_eq!(error, "make bundle --gpus: there is no such flag here");
         let error = options.set("memory", Some("much")).unwrap_err().to_string();

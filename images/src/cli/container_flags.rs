@@ -13,15 +13,15 @@ macro_rules! container_lines {
 --add-host HOST:IP... | add a line to /etc/hosts
 --cap-add CAP... | add a capability, ALL for all
 --cap-drop CAP... | drop a capability, ALL for all
---cpus N | how many processors it may use, such as 1.5
+--cpus N | how many processors it may use, such as 1.5; 0 for all
 --device SRC[:DST[:rwm]]... | give it a device of the host
 --dns IP... | name server, in the place of the host's
 --entrypoint COMMAND | replace the image's entry point
--e, --env NAME[=VALUE]... | set a variable, or pass on that of the host
+-e, --env NAME[=VALUE]... | set a variable, or pass on that of the host; take it away where the host has none
 --env-file FILE... | set the variables of a file
---hostname NAME | host name (default: made of its name)
+-h, --hostname NAME | host name (default: made of its name)
 --init | run an init in it that reaps orphans and passes signals on
--m, --memory BYTES | limit of memory, with b, k, m or g
+-m, --memory BYTES | limit of memory, with b, k, m or g; 0 for none
 --mount OPTIONS... | type=bind|volume|tmpfs,source=SRC,target=DST[,readonly]
 --pids-limit N | limit of processes, -1 for none
 --read-only | make the root file system read-only
@@ -85,6 +85,12 @@ impl Texts {
         options.command = command.iter().map(|&word| word.to_owned()).collect();
         Ok(options)
     }
+}
+
+/// A host name as the kernel takes it; none for any other text.
+pub(crate) fn hostname_of(text: &str) -> Option<String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    (!text.is_empty() && text.len() <= 64 && text.bytes().all(good)).then(|| text.to_owned())
 }
 
 /// A host name out of that of a directory.

@@ -12,6 +12,7 @@ use orlop::Process;
 use orlop::config::ConsoleSize;
 use orlop_images::Cancel;
 use orlop_images::bundle::ContainerOptions;
+use orlop_images::network::Connection;
 use orlop_images::supervise::{Claim, Containers, Streams};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
@@ -124,6 +125,7 @@ pub(crate) fn check_terminal(options: &ContainerOptions, interactive: bool, deta
 pub(crate) fn run(
     containers: &Containers,
     claim: &Claim,
+    connection: Option<Connection>,
     options: &ContainerOptions,
     interactive: bool,
     signals: &Signals,
@@ -136,7 +138,7 @@ pub(crate) fn run(
             (Streams::Terminal { socket: there, onlcr: true, size: own_size() }, Some(here))
         }
     };
-    let launched = containers.launch(claim, streams);
+    let launched = containers.launch(claim, streams, connection);
     let (process, notes) = launched.map_err(|(error, status)| Failure::from(error).with_status(status))?;
     notes.iter().for_each(|note| output::complain(&format!("orlop image run: {note}")));
     match containers.forwarder(claim.name()) {

@@ -123,7 +123,7 @@ fn begin(containers: &Containers, name: &str, words: &[OsString]) -> Result<u8> 
         record.pipes = Some(both.map_err(|error| Error::io(Step::Supervise, &error))?);
         containers.update(&claim, &record)?;
     }
-    let (process, mut notes) = match containers.launch(&claim, streams) {
+    let (process, mut notes) = match containers.launch(&claim, streams, None) {
         Ok(launched) => launched,
         Err((error, status)) => {
             return report(&json!({ "error": error.to_string(), "status": status, "notes": [] })).map(|()| 1);

@@ -65,7 +65,9 @@ impl Command {
     /// Its flags, in the order of the help, `--help` last.
     pub(crate) fn flags(self) -> impl Iterator<Item = Flag> {
         let part = self.parts().nth(1).filter(|part| part.starts_with('-')).unwrap_or_default();
-        part.lines().map(flag).chain([HELP])
+        // Where a flag of Docker has its letter, help has none.
+        let taken = part.lines().map(flag).any(|flag| flag.short == HELP.short);
+        part.lines().map(flag).chain([Flag { short: HELP.short.filter(|_| !taken), ..HELP }])
     }
 
     /// The paragraphs of explanation.

@@ -1,12 +1,12 @@
 //! The bridge and the devices of containers.
 
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
 
 use crate::base::{Error, Kind, Result, Step};
+use crate::network::namespace::Namespaces;
 use crate::network::netlink::Netlink;
 use crate::network::{BRIDGE, Lease, Subnets};
 
@@ -25,8 +25,14 @@ fn hardware(lease: &Lease) -> [u8; 6] {
     [0x02, 0x6f, a, b, c, d]
 }
 
+/// The bridge, for who connects a container to it.
+pub(super) struct Bridge {
+    netlink: Netlink,
+    index: u32,
+}
+
 /// Makes the bridge, unless it is there.
-pub(super) fn bridge(subnets: &Subnets) -> Result<()> {
+pub(super) fn bridge(subnets: &Subnets) -> Result<Bridge> {
     let failed = |errno| refused(BRIDGE, errno);
     let mut netlink = Netlink::open().map_err(failed)?;
     match netlink.add_bridge(BRIDGE) {
@@ -37,7 +43,8 @@ pub(super) fn bridge(subnets: &Subnets) -> Result<()> {
     sysctl(&format!("ipv6/conf/{BRIDGE}/accept_ra"), "0").ok();
     addresses(&mut netlink, index, subnets, 1).map_err(failed)?;
     netlink.set_up(index).map_err(failed)?;
-    forward(subnets)
+    forward(subnets)?;
+    Ok(Bridge { netlink, index })
 }
 
 /// Removes the bridge, if it is there.
@@ -46,16 +53,20 @@ pub(super) fn remove_bridge() -> Result<()> {
 }
 
 /// Makes the devices of a container, and gives its own addresses and routes.
-pub(super) fn connect(lease: &Lease, subnets: &Subnets, netns: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn connect(bridge: &mut Bridge, lease: &Lease, subnets: &Subnets, namespaces: &Namespaces) -> Result<()> {
     let name = outside(lease);
     let failed = |errno| refused(&name, errno);
-    let mut host = Netlink::open().map_err(failed)?;
-    let bridge = host.index(BRIDGE).map_err(failed)?;
-    // One that a container left behind which had this number: the lease is ours now.
-    remove(&name)?;
-    host.add_veth(&name, bridge, INSIDE, hardware(lease), netns).map_err(failed)?;
-    let mut inside = in_namespace(netns).map_err(failed)?;
+    let netns = namespaces.container().as_fd();
+    let mut add = || bridge.netlink.add_veth(&name, bridge.index, INSIDE, hardware(lease), netns);
+    match add() {
+        // One that a container left behind which had this number: the lease is ours now.
+        Err(Errno::EEXIST) => remove(&name).and_then(|()| add().map_err(failed))?,
+        added => added.map_err(failed)?,
+    }
+    let mut inside = namespaces.inside(open_inside).map_err(failed)?;
     let configured = inside.index(INSIDE).and_then(|index| {
+        let loopback = inside.index("lo")?;
+        inside.set_up(loopback)?;
         addresses(&mut inside, index, subnets, lease.number)?;
         inside.set_up(index)?;
         let gateways = [Some(IpAddr::V4(subnets.ipv4(1))), subnets.ipv6(1).map(IpAddr::V6)];
@@ -92,25 +103,21 @@ fn addresses(netlink: &mut Netlink, index: u32, subnets: &Subnets, number: u32) 
     Ok(())
 }
 
-/// A socket of the namespace `netns`: it stays there, whatever its user's namespace is.
-fn in_namespace(netns: BorrowedFd<'_>) -> nix::Result<Netlink> {
-    // A thread of its own enters, so that this one stays where it is.
-    let open = move || {
-        setns(netns, CloneFlags::CLONE_NEWNET)?;
-        // The device is there already, and would wait two seconds for others with its link-local address.
-        for setting in ["disable_ipv6", "accept_dad", "accept_ra"] {
-            sysctl(&format!("ipv6/conf/{INSIDE}/{setting}"), "0").ok();
-        }
-        Netlink::open()
-    };
-    std::thread::scope(|scope| scope.spawn(open).join()).unwrap_or(Err(Errno::EIO))
+/// A socket of the calling thread's namespace, where the device is: it stays there.
+fn open_inside() -> nix::Result<Netlink> {
+    // The device would wait two seconds for others with its link-local address.
+    for setting in ["disable_ipv6", "accept_dad", "accept_ra"] {
+        sysctl(&format!("ipv6/conf/{INSIDE}/{setting}"), "0").ok();
+    }
+    Netlink::open()
 }
 
 /// Has the kernel forward packets, as every bridge with containers needs. It stays so: others may rely on it by the time that
 /// the last container ends.
 fn forward(subnets: &Subnets) -> Result<()> {
     on("ipv4/ip_forward")?;
-    if subnets.ipv6(1).is_none() {
+    const ALL: &str = "ipv6/conf/all/forwarding";
+    if subnets.ipv6(1).is_none() || is_on(ALL) {
         return Ok(());
     }
     // A router takes no routes from advertisements, unless it is told to: the host must not lose its own.
@@ -122,14 +129,18 @@ fn forward(subnets: &Subnets) -> Result<()> {
             sysctl(&setting, "2").ok();
         }
     }
-    on("ipv6/conf/all/forwarding")
+    on(ALL)
+}
+
+fn is_on(setting: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/sys/net/{setting}")).is_ok_and(|text| text.trim() != "0")
 }
 
 fn on(setting: &str) -> Result<()> {
-    let path = format!("/proc/sys/net/{setting}");
-    if std::fs::read_to_string(&path).is_ok_and(|text| text.trim() != "0") {
+    if is_on(setting) {
         return Ok(());
     }
+    let path = format!("/proc/sys/net/{setting}");
     sysctl(setting, "1").map_err(|error| {
         let hint = format!("sysctl -w net.{}=1, or --network host", setting.replace('/', "."));
         Error::io(Step::Network, &error).object_is(path).hint_is(hint)

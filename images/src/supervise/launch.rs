@@ -1,14 +1,15 @@
 //! From a bundle to a process.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use orlop::config::ConsoleSize;
 use orlop::{CreateOptions, Process, StartOptions, Terminal};
 
-use crate::base::{Error, Kind, Result, Step};
-use crate::network::pasta;
-use crate::supervise::{Claim, Containers, NetworkMode, PASTA, State, of_runtime};
+use crate::base::{Dir, Error, Kind, Result, Step};
+use crate::network::{Connection, pasta};
+use crate::supervise::{Claim, Containers, NETNS, NetworkMode, PASTA, State, of_runtime};
 
 /// Where a container's streams go.
 #[derive(Debug)]
@@ -28,16 +29,26 @@ pub enum Streams {
 
 impl Containers {
     /// Starts a container whose bundle is made. After a failure nothing of it is left but what it was made of. Beside the
-    /// process, it returns what the user should know.
-    pub fn launch(&self, claim: &Claim, streams: Streams) -> std::result::Result<(Process, Vec<String>), (Error, u8)> {
+    /// process, it returns what the user should know. `connection` is its network on the bridge, where that is under way already.
+    pub fn launch(
+        &self,
+        claim: &Claim,
+        streams: Streams,
+        connection: Option<Connection>,
+    ) -> std::result::Result<(Process, Vec<String>), (Error, u8)> {
         let failed = |(error, status): (Error, u8)| match self.discard(claim) {
             Ok(()) => (error, status),
             Err(also) => (Error::new(error.kind(), Step::Run).reason_is(format!("{error}; and then: {also}")), status),
         };
-        self.start(claim, streams).map_err(failed)
+        self.start(claim, streams, connection).map_err(failed)
     }
 
-    fn start(&self, claim: &Claim, streams: Streams) -> std::result::Result<(Process, Vec<String>), (Error, u8)> {
+    fn start(
+        &self,
+        claim: &Claim,
+        streams: Streams,
+        connection: Option<Connection>,
+    ) -> std::result::Result<(Process, Vec<String>), (Error, u8)> {
         let container = self.container(claim.name()).map_err(|error| (error, 125))?;
         let of_engine = |error: Error| (error, 125);
         let options = CreateOptions::new(claim.dir().path().join("bundle"));
@@ -50,21 +61,16 @@ impl Containers {
             }
         };
         let mut record = self.record(claim.name()).map_err(of_engine)?;
-        let networks =
-            (record.network == NetworkMode::Bridge).then(|| self.networks()).transpose().map_err(of_engine)?;
-        // What the host needs for it takes as long as the container itself, and neither waits for the other.
-        let (created, prepared) = std::thread::scope(|scope| {
-            let prepared = networks.as_ref().map(|networks| scope.spawn(|| networks.prepare(claim.name())));
-            (container.create(options), prepared.map_or(Ok(Vec::new()), joined))
-        });
-        let process = created.map_err(|error| (of_runtime(&error), exit_status(&error)))?;
+        let connection = match (&record.network, connection) {
+            (NetworkMode::Bridge, None) => Some(self.connect(claim).map_err(of_engine)?),
+            (_, connection) => connection,
+        };
+        let wired = connection.map(|connection| Wired::new(claim, connection)).transpose().map_err(of_engine)?;
+        let process = container.create(options).map_err(|error| (of_runtime(&error), exit_status(&error)))?;
         let mut notes: Vec<String> = process.report().warnings().iter().map(ToString::to_string).collect();
-        notes.extend(prepared.map_err(of_engine)?);
-        if let Some(networks) = &networks {
-            // It waits for its start, so this is its process and no other of that number.
-            let path = format!("/proc/{}/ns/net", process.id());
-            let netns = File::open(&path).map_err(|error| (Error::io(Step::Network, &error).object_is(path), 125))?;
-            networks.attach(claim.name(), netns.as_fd()).map_err(of_engine)?;
+        if let Some(wired) = wired {
+            notes.extend(wired.settle(process.id().get()).map_err(of_engine)?);
+            self.networks().and_then(|networks| networks.announce()).map_err(of_engine)?;
         }
         if record.network == NetworkMode::Pasta {
             let file = claim.dir().path().join(PASTA);
@@ -77,9 +83,42 @@ impl Containers {
     }
 }
 
-fn joined(thread: std::thread::ScopedJoinHandle<'_, Result<Vec<String>>>) -> Result<Vec<String>> {
-    let broken = || Error::new(Kind::System, Step::Network).reason_is("the thread that prepares it panicked");
-    thread.join().unwrap_or_else(|_| Err(broken()))
+impl Containers {
+    fn connect(&self, claim: &Claim) -> Result<Connection> {
+        let mut connection = Connection::begin()?;
+        connection.connect(self.networks()?, claim.name());
+        Ok(connection)
+    }
+}
+
+/// The network namespace of a container to be, and the link to it in the bundle.
+struct Wired {
+    connection: Connection,
+    // Open as long as the link leads to it.
+    _netns: Arc<OwnedFd>,
+    bundle: Dir,
+}
+
+impl Wired {
+    /// Has the link lead to the namespace.
+    fn new(claim: &Claim, mut connection: Connection) -> Result<Self> {
+        let netns = connection.namespace()?;
+        let bundle = Dir::open(Step::Run, &claim.dir().path().join("bundle"))?;
+        link(&bundle, &format!("/proc/self/fd/{}", netns.as_raw_fd()))?;
+        Ok(Self { connection, _netns: netns, bundle })
+    }
+
+    /// Waits until it is connected, and leaves it to the container's process `pid`, for whoever follows the link from now on.
+    fn settle(self, pid: i32) -> Result<Vec<String>> {
+        let notes = self.connection.finish()?;
+        self.bundle.remove(Step::Run, NETNS)?;
+        link(&self.bundle, &format!("/proc/{pid}/ns/net"))?;
+        Ok(notes)
+    }
+}
+
+fn link(bundle: &Dir, to: &str) -> Result<()> {
+    nix::unistd::symlinkat(to, bundle, NETNS).map_err(|errno| bundle.error(Step::Run, NETNS, errno))
 }
 
 /// The status of `run` when the container did not start, as Docker's: 127 for a command that is not there, 126 for one that

@@ -4,15 +4,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
 use orlop_images::bundle::{self, ContainerOptions, Network, Place};
-use orlop_images::network::{Port, Request, pasta};
+use orlop_images::network::{Connection, Port, Request, pasta};
 use orlop_images::snapshot::{LayersOptions, Method};
 use orlop_images::store::Store;
-use orlop_images::supervise::{Claim, Containers, NetworkMode, Record, State, Streams};
+use orlop_images::supervise::{Claim, Containers, NETNS, NetworkMode, Record, State, Streams};
 use orlop_images::transfer::{self, PullOptions};
 use orlop_images::userns::IdMaps;
 use orlop_images::{Digest, Error, Image, Kind, Progress, Source, Step};
 
-use crate::cli::container_flags::{Texts, container_lines, hostname};
+use crate::cli::container_flags::{Texts, container_lines, hostname, hostname_of};
 use crate::cli::failure::Failure;
 use crate::cli::foreground::{self, Signals};
 use crate::cli::output;
@@ -83,6 +83,14 @@ fn wanted(args: &Args, default: &str) -> Result<Wanted, Failure> {
         let reason = "there is no address to lead to";
         return Err(Failure::usage(format!("--publish has no effect without --network {default}: {reason}")));
     }
+    if matches!(network, NetworkMode::Container(_)) {
+        for name in ["hostname", "add-host", "dns"] {
+            if !args.texts(name)?.is_empty() {
+                let reason = "it has that container's names and name servers";
+                return Err(Failure::usage(format!("--{name} has no effect with --network container:NAME: {reason}")));
+            }
+        }
+    }
     let pull = match args.text("pull")?.unwrap_or("missing") {
         "missing" => Pull::Missing,
         "always" => Pull::Always,
@@ -112,6 +120,9 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     foreground::check_terminal(&options, wanted.interactive, wanted.detach)?;
     check_rights(&wanted.network)?;
     let signals = Signals::take(&session.cancel)?;
+    // It takes as long as all the rest. In the background it is the supervisor's, who has the namespace.
+    let connected = wanted.network == NetworkMode::Bridge && !wanted.detach;
+    let connection = connected.then(Connection::begin).transpose()?;
     let store = session.store()?;
     let find = |reference: &str| {
         let entry = match store.lookup(reference) {
@@ -134,11 +145,11 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     containers.all()?;
     let made =
         Made { session, store: &store, containers: &containers, image: &image, options: &options, wanted: &wanted };
-    let claim = made.container(reference, args, &progress)?;
+    let (claim, connection) = made.container(reference, args, connection, &progress)?;
     drop(progress);
     match wanted.detach {
         true => detach(&containers, claim),
-        false => foreground::run(&containers, &claim, &options, wanted.interactive, &signals),
+        false => foreground::run(&containers, &claim, connection, &options, wanted.interactive, &signals),
     }
 }
 
@@ -176,7 +187,7 @@ pub(crate) fn prepare(session: &Session, args: &Args, name: &str) -> Result<(), 
     let claim = Claim::inherited(&containers, name)?;
     let made =
         Made { session, store: &store, containers: &containers, image: &image, options: &options, wanted: &wanted };
-    made.fill(&claim, record, Some(&IdMaps::of_this_namespace()?), &progress)
+    made.fill(&claim, record, Some(&IdMaps::of_this_namespace()?), None, &progress).map(drop)
 }
 
 /// All that a container is made of.
@@ -190,8 +201,14 @@ struct Made<'a> {
 }
 
 impl Made<'_> {
-    /// Makes a container, up to its bundle. After a failure there is none.
-    fn container(&self, reference: &str, args: &Args, progress: &dyn Progress) -> Result<Claim, Failure> {
+    /// Makes a container, up to its bundle; its network may still be under way. After a failure there is none.
+    fn container(
+        &self,
+        reference: &str,
+        args: &Args,
+        connection: Option<Connection>,
+        progress: &dyn Progress,
+    ) -> Result<(Claim, Option<Connection>), Failure> {
         let name = self.wanted.name.clone().unwrap_or_else(|| made_up(reference));
         let record = Record {
             name,
@@ -212,11 +229,11 @@ impl Made<'_> {
         };
         let claim = self.containers.claim(&record)?;
         let filled = match rootless::is_rootless() {
-            false => self.fill(&claim, record, None, progress),
-            true => rootless::prepare_container(self.session, claim.name(), &args.again()),
+            false => self.fill(&claim, record, None, connection, progress),
+            true => rootless::prepare_container(self.session, claim.name(), &args.again()).map(|()| None),
         };
         match filled {
-            Ok(()) => Ok(claim),
+            Ok(connection) => Ok((claim, connection)),
             Err(failure) => Err(match self.containers.discard(&claim) {
                 Ok(()) => failure,
                 Err(error) => Failure::new(format!("{failure}; and then: {error}")),
@@ -229,21 +246,25 @@ impl Made<'_> {
         claim: &Claim,
         mut record: Record,
         ids: Option<&IdMaps>,
+        mut connection: Option<Connection>,
         progress: &dyn Progress,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<Connection>, Failure> {
+        let dir = claim.dir().sub(Step::Run, "bundle")?;
+        let (network, address) = self.network(&dir, &mut record)?;
+        if let Some(connection) = &mut connection {
+            connection.connect(self.containers.networks()?, claim.name());
+        }
         let snapshots = self.containers.snapshots();
         let blob = |digest: &Digest| self.store.blob(digest);
         let cancel = &self.session.cancel;
         let stack = snapshots.layers().unpack(self.image, &blob, &LayersOptions::default(), progress, cancel)?;
         let snapshot = snapshots.prepare(claim.name(), &stack, Method::Auto, cancel)?;
-        let dir = claim.dir().sub(Step::Run, "bundle")?;
-        let (network, address) = self.network(&dir, &mut record)?;
         let mount = snapshot.mount();
         let limited = self.options.memory.is_some() || self.options.cpus.is_some() || self.options.pids_limit.is_some();
         // An ordinary user seldom may make control groups, and needs none without limits.
         let group = (ids.is_none() || limited).then(|| self.containers.control_group(claim.name())).transpose()?;
         let place = Place {
-            name: &hostname(claim.name()),
+            name: &self.hostname(claim.name(), &network),
             dir: &dir,
             volumes: &self.store.state().sub(Step::Run, "volumes")?,
             root: &snapshot.root(),
@@ -258,7 +279,19 @@ impl Made<'_> {
         let args = config.pointer("/process/args").and_then(serde_json::Value::as_array);
         record.command = args.into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect();
         self.containers.update(claim, &record)?;
-        Ok(cancel.check(Step::Run)?)
+        cancel.check(Step::Run)?;
+        Ok(connection)
+    }
+
+    /// Its host name, where none is asked for: whose network it has, their name it has.
+    fn hostname(&self, name: &str, network: &Network) -> String {
+        let path = match network {
+            Network::Host => "/proc/sys/kernel/hostname".into(),
+            Network::Shared { bundle, .. } => bundle.join("hostname"),
+            Network::New | Network::Made(_) => return hostname(name),
+        };
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        hostname_of(text.trim()).unwrap_or_else(|| hostname(name))
     }
 
     /// The network of the config, and the address on the bridge.
@@ -280,7 +313,7 @@ impl Made<'_> {
                 if other.status.is_none() {
                     return Err(Failure::new(format!("--network container:{name}: it does not run")));
                 }
-                (Network::Shared { pid: other.pid, hosts: self.containers.log(name).join("bundle/hosts") }, None)
+                (Network::Shared { pid: other.pid, bundle: self.containers.log(name).join("bundle") }, None)
             }
             NetworkMode::Bridge => {
                 let lease = self.containers.networks()?.reserve(Request {
@@ -290,7 +323,7 @@ impl Made<'_> {
                     hosts_file: dir.path().join("hosts"),
                 })?;
                 record.ports = lease.ports.iter().map(ToString::to_string).collect();
-                (Network::New, Some(lease.ipv4.into()))
+                (Network::Made(dir.path().join(NETNS)), Some(lease.ipv4.into()))
             }
         })
     }
