@@ -253,19 +253,20 @@ impl Snapshot {
         self.dir.sync(Step::Snapshot)
     }
 
-    /// What the container has changed, in the order of a walk.
-    pub fn changes(&self, cancel: &Cancel) -> Result<Vec<Change>> {
+    /// What the container has changed, in the order of a walk. What the image has not, and is nothing but one of the
+    /// `mount_points`, is no change.
+    pub fn changes(&self, mount_points: &[&str], cancel: &Cancel) -> Result<Vec<Change>> {
         let lower = layers::merged(&self.layers, self.xattrs)?;
         let now = self.written()?;
         match self.record.made {
-            Made::Overlay => changes::of_overlay(now.as_fd(), &lower, self.xattrs, cancel),
-            Made::Copy => changes::of_copy(now.as_fd(), &lower, cancel),
+            Made::Overlay => changes::of_overlay(now.as_fd(), &lower, self.xattrs, mount_points, cancel),
+            Made::Copy => changes::of_copy(now.as_fd(), &lower, mount_points, cancel),
         }
     }
 
-    /// Writes what the container has changed as a layer, and returns its diff ID. Stop or pause the container before.
-    pub fn write_layer(&self, output: impl Write, cancel: &Cancel) -> Result<Digest> {
-        let changes = self.changes(cancel)?;
+    /// Writes [`Snapshot::changes`] as a layer, and returns its diff ID. Stop or pause the container before.
+    pub fn write_layer(&self, mount_points: &[&str], output: impl Write, cancel: &Cancel) -> Result<Digest> {
+        let changes = self.changes(mount_points, cancel)?;
         let now = self.written()?;
         let output = layers::Hashed::new(output);
         changes::write(now.as_fd(), &changes, output, cancel)?.finish()

@@ -11,13 +11,14 @@
 
 mod support;
 
+use std::io::BufRead;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use support::layout::Layout;
-use support::world::{World, answers, http, in_namespaces, kill, own, supervisor, until};
+use support::world::{World, answers, get, http, in_namespaces, kill, own, supervisor, until};
 use support::{Archive, MTIME};
 
 /// A user with a range of ids, and one without.
@@ -164,6 +165,51 @@ fn a_web_server_of_an_ordinary_user() {
         assert_eq!(sh(&["--network", "none"], "busybox stat -c '%u %a' /srv/own; cat /srv/own"), "33 600\nown");
         assert_eq!(sh(&["--network", "none"], "busybox ls /sys/class/net"), "lo\n");
         assert!(sh(&["--network", "host"], "busybox ip -o link").contains("up0"));
+        unbind();
+        assert_eq!(processes(world), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_web_application_and_its_database_of_an_ordinary_user() {
+    in_namespaces("a_web_application_and_its_database_of_an_ordinary_user", |world| {
+        const TEST: &str = "a_web_application_and_its_database_of_an_ordinary_user";
+        if !world.application() {
+            eprintln!("SKIP {TEST}: redis-tools is not installed");
+            return;
+        }
+        if !prepared(TEST, USER, world) {
+            return;
+        }
+        let database = ["run", "-q", "-d", "--name", "db@", "-p", "8080:80", "-v", "visits:/data", "database"];
+        world.ok(&database);
+        let mut followed = world.command(&["logs", "-f", "db@"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = std::io::BufReader::new(followed.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.contains("Ready to accept connections")));
+        // The web server has the database's network: its name, and its published port.
+        let variable = own("DATABASE=db@");
+        let network = own("container:db@");
+        let web = ["run", "-q", "-d", "--name", "web@", "--network", &network, "-e", &variable, "application"];
+        world.ok(&web);
+        let visit = |number: u32| {
+            answers("127.0.0.1:8080");
+            let text = get("127.0.0.1:8080", "/cgi-bin/visit").unwrap_or_default();
+            assert!(text.ends_with(&format!("\r\n\r\n:{number}\r\n+OK\r\n")), "{text:?}");
+        };
+        visit(1);
+        visit(2);
+        let seen = world.ok(&["run", "-q", "--rm", "--network", &network, "latest", "busybox", "hostname"]);
+        assert_eq!(seen, own("db@\n"));
+        world.ok(&["rm", "-f", "web@"]);
+        assert_eq!(world.ok(&["stop", "db@"]), own("db@\n"));
+        assert!(lines.any(|line| line.contains("ready to exit, bye bye")));
+        assert!(followed.wait().unwrap().success());
+        world.ok(&["rm", "db@"]);
+        // The volume has stayed.
+        world.ok(&database);
+        world.ok(&web);
+        visit(3);
+        world.ok(&["rm", "-f", "web@", "db@"]);
         unbind();
         assert_eq!(processes(world), Vec::<String>::new());
     });

@@ -18,8 +18,6 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use support::Archive;
-use support::layout::Layout;
 use support::world::{World, answers, control_groups, get, http, in_namespaces, kill, own, supervisor, until};
 
 #[test]
@@ -197,9 +195,10 @@ fn what_was_killed_is_taken_away_or_stays_manageable() {
         world.ok(&["stop", "front@"]);
         assert_eq!(front.wait().unwrap().code(), Some(137));
         // `run` itself, at any moment.
-        for delay in [0, 5, 10, 15, 20, 30, 40, 60, 80, 120] {
+        let delays = [0, 5, 10, 15, 20, 30, 40, 60, 80, 120];
+        for (delay, place) in delays.into_iter().flat_map(|delay| [(delay, "-d"), (delay, "-i")]) {
             let mut child =
-                world.command(&["run", "-q", "-d", "--name", "dying@", "-p", "8080:80", "latest"]).spawn().unwrap();
+                world.command(&["run", "-q", place, "--name", "dying@", "-p", "8080:80", "latest"]).spawn().unwrap();
             std::thread::sleep(Duration::from_millis(delay));
             child.kill().unwrap();
             child.wait().unwrap();
@@ -257,52 +256,80 @@ fn private_memory(pid: i64) -> u64 {
     lines.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()).sum()
 }
 
-/// The programs of Debian's redis-tools with the libraries that they need, as a layer: `redis-check-rdb` is the server under
-/// another name. None where the package is not installed.
-fn redis() -> Option<Vec<u8>> {
-    let programs = ["/usr/bin/redis-check-rdb", "/usr/bin/redis-cli"];
-    let listed = Command::new("ldd").args(programs).output().ok().filter(|output| output.status.success())?;
-    let text = String::from_utf8(listed.stdout).unwrap();
-    let mut files: Vec<&str> = text.split_whitespace().filter(|word| word.starts_with('/')).collect();
-    files.retain(|path| !path.ends_with(':'));
-    files.sort_unstable();
-    files.dedup();
-    let mut layer = Archive::new();
-    for directory in ["data", "etc", "lib", "lib/x86_64-linux-gnu", "lib64", "tmp", "usr", "usr/bin", "usr/lib"] {
-        layer.directory(directory);
-    }
-    layer.file("etc/passwd", b"root:x:0:0::/:/bin/sh\nredis:x:106:112::/data:/bin/sh\n");
-    layer.directory("usr/lib/x86_64-linux-gnu");
-    layer.directory("data").with(|entry| (entry.uid, entry.gid) = (106, 112));
-    for path in files {
-        layer.file(path.trim_start_matches('/'), &std::fs::read(path).unwrap()).with(|entry| entry.mode = 0o755);
-    }
-    for (path, name) in programs.iter().zip(["usr/bin/redis-server", "usr/bin/redis-cli"]) {
-        layer.file(name, &std::fs::read(path).unwrap()).with(|entry| entry.mode = 0o755);
-    }
-    Some(layer.bytes())
+#[test]
+fn only_what_the_container_has_changed_is_a_change() {
+    in_namespaces("only_what_the_container_has_changed_is_a_change", |world| {
+        let diff = |name: &str| world.ok(&["diff", name]);
+        // The image has an /etc with one file, and neither /dev nor /proc nor /sys.
+        world.ok(&["run", "-q", "--name", "idle@", "--network", "none", "latest", "true"]);
+        assert_eq!(diff("idle@"), "");
+        // One that mounts over what the runtime makes sees its own changes all the same.
+        world.ok(&[
+            "run",
+            "-q",
+            "--name",
+            "busy@",
+            "latest",
+            "sh",
+            "-c",
+            "echo x > /etc/motd; echo y > /etc/hosts; busybox mkdir /new",
+        ]);
+        assert_eq!(diff("busy@"), "C /etc\nA /etc/motd\nA /new\n");
+        world.ok(&["commit", "busy@", "changed"]);
+        let listed = world.ok(&[
+            "run",
+            "-q",
+            "--rm",
+            "--network",
+            "none",
+            "changed",
+            "sh",
+            "-c",
+            "cat /etc/motd; busybox ls /etc",
+        ]);
+        assert!(listed.starts_with("x\n") && listed.contains("motd\npasswd"), "{listed}");
+        let bundle = world.path().join("bundle");
+        world.ok(&["bundle", "-q", "changed", bundle.to_str().unwrap()]);
+        for made in ["dev", "proc", "sys", "etc/hosts", "etc/resolv.conf", "etc/hostname"] {
+            assert!(bundle.join("rootfs").join(made).symlink_metadata().is_err(), "{made}");
+        }
+        assert!(bundle.join("rootfs/new").is_dir());
+        std::fs::remove_dir_all(bundle).unwrap();
+        world.ok(&["rm", "idle@", "busy@"]);
+        world.ok(&["remove", "changed"]);
+    });
 }
 
-impl World {
-    /// Adds a database, and a web server that counts in it, to the images; whether that can be.
-    fn application(&self) -> bool {
-        let images = self.place.path().join("state/images");
-        let Some(layer) = redis() else { return false };
-        let server = ["/usr/bin/redis-server", "--dir", "/data", "--appendonly", "yes", "--bind", "*", "-::*"];
-        let command = [&server[..], &["--protected-mode", "no"]].concat();
-        let config = json!({ "Cmd": command, "User": "redis", "Volumes": { "/data": {} }, "Env": ["PATH=/usr/bin"] });
-        Layout::add(&images, "database", &[layer], &config);
-        let script = b"#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n\
-            printf 'INCR visits\\r\\nQUIT\\r\\n' | nc -w 60 $DATABASE 6379\n";
-        let mut layer = Archive::new();
-        layer.directory("www").directory("www/cgi-bin");
-        layer.file("www/cgi-bin/visit", script).with(|entry| entry.mode = 0o755);
-        let config = json!({
-            "Cmd": ["/bin/httpd", "-f", "-p", "[::]:80", "-h", "/www"], "StopSignal": "SIGKILL", "Env": ["PATH=/bin"],
-        });
-        Layout::add(&images, "application", &[self.base.clone(), layer.bytes()], &config);
-        true
-    }
+#[test]
+fn names_are_those_of_the_network() {
+    in_namespaces("names_are_those_of_the_network", |world| {
+        world.ok(&["run", "-q", "-d", "--name", "web@", "-h", "web.lan", "--dns", "192.0.2.53", "latest"]);
+        let run = |network: &str, words: &[&str]| {
+            world.ok(&[&["run", "-q", "--rm", "--network", network, "latest"], words].concat())
+        };
+        let script =
+            "busybox hostname; echo $HOSTNAME; cat /etc/hostname /etc/resolv.conf; busybox grep -c web.lan /etc/hosts";
+        let own = world.exec("web@", &["/bin/sh", "-c", script]);
+        let shared = run("container:web@", &["sh", "-c", script]);
+        assert_eq!(shared, own);
+        assert!(shared.starts_with("web.lan\nweb.lan\nweb.lan\nnameserver 192.0.2.53\n"), "{shared}");
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert_eq!(run("host", &["busybox", "hostname"]), host);
+        assert_eq!(run("host", &["cat", "/etc/hosts"]), std::fs::read_to_string("/etc/hosts").unwrap());
+        for words in [["--hostname", "x"], ["--add-host", "x:192.0.2.1"], ["--dns", "192.0.2.1"]] {
+            let line = [&["run", "-q", "--network", "container:web@"], &words[..], &["latest"]].concat();
+            let (status, error) = world.fails(&line);
+            let wanted = format!("{} has no effect with --network container:NAME", words[0]);
+            assert!(status == 125 && error.contains(&wanted), "{error}");
+        }
+        // A variable that the host has not is taken away from the image's.
+        let words =
+            ["run", "-q", "--rm", "--network", "none", "-e", "PATH", "-e", "A=b", "latest", "/bin/busybox", "env"];
+        let mut command = world.command(&words);
+        let text = String::from_utf8(command.env_remove("PATH").output().unwrap().stdout).unwrap();
+        assert!(text.contains("A=b\n") && !text.contains("PATH="), "{text}");
+        world.ok(&["rm", "-f", "web@"]);
+    });
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Unpacked {
     fn copy(&self) -> BTreeMap<PathBuf, Node> {
         let snapshot = self.snapshots.prepare("copy", &self.stack, Method::Copy, &Cancel::new()).unwrap();
         assert!(snapshot.mount().is_none());
-        assert_eq!(snapshot.changes(&Cancel::new()).unwrap(), []);
+        assert_eq!(snapshot.changes(&[], &Cancel::new()).unwrap(), []);
         tree::read(&snapshot.root())
     }
 
@@ -73,7 +73,7 @@ impl Unpacked {
             snapshot.mount_here().unwrap();
             tree::read(&snapshot.root())
         });
-        assert_eq!(snapshot.changes(&Cancel::new()).unwrap(), []);
+        assert_eq!(snapshot.changes(&[], &Cancel::new()).unwrap(), []);
         tree
     }
 }
@@ -286,7 +286,7 @@ fn a_container_and_the_layer_of_its_changes() {
             std::fs::write(root.join("f/z"), b"z").unwrap();
             tree::read(&root)
         });
-        let changes = snapshot.changes(&Cancel::new()).unwrap();
+        let changes = snapshot.changes(&[], &Cancel::new()).unwrap();
         let list: Vec<_> =
             changes.iter().map(|change| format!("{} {}", change.happened.letter(), change.name)).collect();
         let wanted = ["C d", "D d/gone", "C d/kept", "A d/new", "A d/new2", "D e", "C f", "D f/y", "A f/z"];
@@ -294,7 +294,7 @@ fn a_container_and_the_layer_of_its_changes() {
         assert!(changes.iter().any(|change| change.happened == Happened::Added));
         // The layer on top of the image gives the same tree, but for the time of the root, which is in no layer.
         let mut layer = Vec::new();
-        let diff_id = snapshot.write_layer(&mut layer, &Cancel::new()).unwrap();
+        let diff_id = snapshot.write_layer(&[], &mut layer, &Cancel::new()).unwrap();
         assert_eq!(diff_id, orlop_images::Digest::of(&layer));
         let again = Place::new();
         let layout = Layout::make(&again.path().join("image"), &[base.clone(), layer]);

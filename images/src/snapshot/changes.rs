@@ -51,6 +51,10 @@ pub struct Change {
 /// Collects changes in the order of a depth-first walk, names sorted.
 struct Walk<'a> {
     changes: Vec<Change>,
+    /// Where others mount, as `/etc/hosts`: what they have made for that is no change.
+    mount_points: &'a [&'a str],
+    /// How many of them were found.
+    passed: usize,
     cancel: &'a Cancel,
 }
 
@@ -59,16 +63,22 @@ pub(crate) fn of_overlay(
     upper: BorrowedFd<'_>,
     lower: &Directory,
     xattrs: OverlayXattrs,
+    mount_points: &[&str],
     cancel: &Cancel,
 ) -> Result<Vec<Change>> {
-    let mut walk = Walk { changes: Vec::new(), cancel };
+    let mut walk = Walk { changes: Vec::new(), mount_points, passed: 0, cancel };
     walk.overlay(upper, Some(lower), &Name::default(), xattrs)?;
     Ok(walk.changes)
 }
 
 /// What the directory `now`, which began as a copy of `before`, has become.
-pub(crate) fn of_copy(now: BorrowedFd<'_>, before: &Directory, cancel: &Cancel) -> Result<Vec<Change>> {
-    let mut walk = Walk { changes: Vec::new(), cancel };
+pub(crate) fn of_copy(
+    now: BorrowedFd<'_>,
+    before: &Directory,
+    mount_points: &[&str],
+    cancel: &Cancel,
+) -> Result<Vec<Change>> {
+    let mut walk = Walk { changes: Vec::new(), mount_points, passed: 0, cancel };
     walk.compare(now, Some(before), &Name::default())?;
     Ok(walk.changes)
 }
@@ -76,6 +86,20 @@ pub(crate) fn of_copy(now: BorrowedFd<'_>, before: &Directory, cancel: &Cancel) 
 impl Walk<'_> {
     fn push(&mut self, happened: Happened, name: Name) {
         self.changes.push(Change { happened, name });
+    }
+
+    /// Whether `name` in `directory`, which the image has not, is an empty place that was made to mount on.
+    fn is_mount_point(&mut self, directory: BorrowedFd<'_>, name: &[u8], status: &Stat, place: &Name) -> Result<bool> {
+        if !self.mount_points.iter().any(|point| place.bytes() == point.trim_start_matches('/').as_bytes()) {
+            return Ok(false);
+        }
+        let empty = match FileType::from_raw_mode(status.st_mode) {
+            FileType::Directory => names(open(directory, name)?.as_fd())?.is_empty(),
+            FileType::RegularFile => status.st_size == 0,
+            _ => false,
+        };
+        self.passed += usize::from(empty);
+        Ok(empty)
     }
 
     fn overlay(
@@ -96,9 +120,18 @@ impl Walk<'_> {
                 }
                 continue;
             }
+            if below.is_none() && self.is_mount_point(upper, &name, &status, &place)? {
+                continue;
+            }
+            let (mark, passed) = (self.changes.len(), self.passed);
             self.push(if below.is_some() { Happened::Changed } else { Happened::Added }, place.clone());
             if is_directory(&status) {
                 let directory = open(upper, &name)?;
+                let as_before = match &below {
+                    None => true,
+                    Some(Found::Directory(_, before)) => !differs(&status, before),
+                    Some(Found::Other(..)) => false,
+                };
                 let below = below.and_then(|found| match found {
                     Found::Directory(directory, _) => Some(directory),
                     Found::Other(..) => None,
@@ -108,6 +141,10 @@ impl Walk<'_> {
                     self.hidden(directory.as_fd(), below, &place)?;
                 }
                 self.overlay(directory.as_fd(), below.as_ref().filter(|_| !hidden), &place, xattrs)?;
+                if as_before && self.passed > passed && self.changes.len() == mark + 1 {
+                    // It is there for the places in it.
+                    self.changes.truncate(mark);
+                }
             }
         }
         Ok(())
@@ -141,7 +178,10 @@ impl Walk<'_> {
             }
             let new = status(now, &name)?;
             let old = before.map(|before| before.find(&name)).transpose()?.flatten();
-            let mark = self.changes.len();
+            if old.is_none() && self.is_mount_point(now, &name, &new, &place)? {
+                continue;
+            }
+            let (mark, passed) = (self.changes.len(), self.passed);
             if is_directory(&new) {
                 let below = match &old {
                     Some(Found::Directory(directory, _)) => Some(directory),
@@ -150,7 +190,8 @@ impl Walk<'_> {
                 self.compare(open(now, &name)?.as_fd(), below, &place)?;
             }
             let different = match &old {
-                None => true,
+                // A directory is there for the places in it.
+                None => self.passed == passed || self.changes.len() > mark,
                 Some(Found::Directory(_, status)) => differs(&new, status) || self.changes.len() > mark,
                 Some(Found::Other(_, status)) => differs(&new, status),
             };

@@ -6,17 +6,18 @@ use crate::reference::Reference;
 use crate::snapshot::Snapshot;
 use crate::store::{Entry, Store};
 
-/// Makes the image `reference`: the image of `snapshot` and a layer of its changes.
+/// Makes the image `reference`: the image of `snapshot` and a layer of its changes, without `mount_points`.
 pub fn commit(
     store: &Store,
     snapshot: &Snapshot,
+    mount_points: &[&str],
     reference: &Reference,
     message: &str,
     cancel: &Cancel,
 ) -> Result<Image> {
     let base = base_of(store, snapshot)?;
     let _adding = store.adding()?;
-    let (layer, diff_id) = write_layer(store, snapshot, cancel)?;
+    let (layer, diff_id) = write_layer(store, snapshot, mount_points, cancel)?;
     let mut config = base.config.clone();
     config.rootfs.diff_ids.push(diff_id);
     config.history.push(History {
@@ -57,11 +58,16 @@ fn base_of(store: &Store, snapshot: &Snapshot) -> Result<Image> {
 }
 
 /// Writes the layer, compressed, into the store.
-fn write_layer(store: &Store, snapshot: &Snapshot, cancel: &Cancel) -> Result<(Descriptor, Digest)> {
+fn write_layer(
+    store: &Store,
+    snapshot: &Snapshot,
+    mount_points: &[&str],
+    cancel: &Cancel,
+) -> Result<(Descriptor, Digest)> {
     let failed = |error: std::io::Error| Error::io(Step::WriteBlob, &error);
     let mut writer = store.writer(Algorithm::Sha256)?;
     let mut encoder = flate2::write::GzEncoder::new(&mut writer, flate2::Compression::new(6));
-    let diff_id = snapshot.write_layer(&mut encoder, cancel)?;
+    let diff_id = snapshot.write_layer(mount_points, &mut encoder, cancel)?;
     encoder.finish().map_err(failed)?;
     let (digest, size) = writer.commit(None)?;
     let media_type = format!("{}+gzip", MediaType::OCI_LAYER);

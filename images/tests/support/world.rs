@@ -206,6 +206,54 @@ impl World {
     }
 }
 
+/// The programs of Debian's redis-tools with the libraries that they need, as a layer: `redis-check-rdb` is the server under
+/// another name. None where the package is not installed.
+fn redis() -> Option<Vec<u8>> {
+    let programs = ["/usr/bin/redis-check-rdb", "/usr/bin/redis-cli"];
+    let listed = Command::new("ldd").args(programs).output().ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let mut files: Vec<&str> = text.split_whitespace().filter(|word| word.starts_with('/')).collect();
+    files.retain(|path| !path.ends_with(':'));
+    files.sort_unstable();
+    files.dedup();
+    let mut layer = Archive::new();
+    for directory in ["data", "etc", "lib", "lib/x86_64-linux-gnu", "lib64", "tmp", "usr", "usr/bin", "usr/lib"] {
+        layer.directory(directory);
+    }
+    layer.file("etc/passwd", b"root:x:0:0::/:/bin/sh\nredis:x:106:112::/data:/bin/sh\n");
+    layer.directory("usr/lib/x86_64-linux-gnu");
+    layer.directory("data").with(|entry| (entry.uid, entry.gid) = (106, 112));
+    for path in files {
+        layer.file(path.trim_start_matches('/'), &std::fs::read(path).unwrap()).with(|entry| entry.mode = 0o755);
+    }
+    for (path, name) in programs.iter().zip(["usr/bin/redis-server", "usr/bin/redis-cli"]) {
+        layer.file(name, &std::fs::read(path).unwrap()).with(|entry| entry.mode = 0o755);
+    }
+    Some(layer.bytes())
+}
+
+impl World {
+    /// Adds a database, and a web server that counts in it, to the images; whether that can be.
+    pub fn application(&self) -> bool {
+        let images = self.place.path().join("state/images");
+        let Some(layer) = redis() else { return false };
+        let server = ["/usr/bin/redis-server", "--dir", "/data", "--appendonly", "yes", "--bind", "*", "-::*"];
+        let command = [&server[..], &["--protected-mode", "no"]].concat();
+        let config = json!({ "Cmd": command, "User": "redis", "Volumes": { "/data": {} }, "Env": ["PATH=/usr/bin"] });
+        Layout::add(&images, "database", &[layer], &config);
+        let script = b"#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n\
+            printf 'INCR visits\\r\\nQUIT\\r\\n' | nc -w 60 $DATABASE 6379\n";
+        let mut layer = Archive::new();
+        layer.directory("www").directory("www/cgi-bin");
+        layer.file("www/cgi-bin/visit", script).with(|entry| entry.mode = 0o755);
+        let config = json!({
+            "Cmd": ["/bin/httpd", "-f", "-p", "[::]:80", "-h", "/www"], "StopSignal": "SIGKILL", "Env": ["PATH=/bin"],
+        });
+        Layout::add(&images, "application", &[self.base.clone(), layer.bytes()], &config);
+        true
+    }
+}
+
 /// The control groups of this test's containers.
 pub fn control_groups() -> Vec<PathBuf> {
     let (mut found, mut left) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);

@@ -1,5 +1,6 @@
 //! `orlop image commit`.
 
+use orlop_images::bundle::MOUNT_POINTS;
 use orlop_images::snapshot::Snapshots;
 use orlop_images::{Reference, transfer};
 
@@ -29,7 +30,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     session.cancellable()?;
     let store = session.store()?;
     let snapshot = Snapshots::open(store.state())?.get(name)?;
-    let image = transfer::commit(&store, &snapshot, &reference, &message, &session.cancel)?;
+    let image = transfer::commit(&store, &snapshot, &MOUNT_POINTS, &reference, &message, &session.cancel)?;
     output::print(&format!("{}\n", super::pinned(&image)))?;
     Ok(0)
 }

@@ -1,5 +1,6 @@
 //! `orlop image diff`.
 
+use orlop_images::bundle::MOUNT_POINTS;
 use orlop_images::snapshot::Snapshots;
 use serde_json::json;
 
@@ -15,7 +16,8 @@ show what a container has changed in its root file system
 
 --json | print JSON
 
-A line for each name that is new (A), changed (C) or gone (D).
+A line for each name that is new (A), changed (C) or gone (D). The empty places that every container has
+something mounted on, such as /proc and /etc/hosts, are left out.
 
 $ orlop image diff web1
 ",
@@ -26,7 +28,8 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let words = args.words_as_text()?;
     session.cancellable()?;
     let snapshots = Snapshots::open(session.store()?.state())?;
-    let changes = snapshots.get(words.first().copied().unwrap_or_default())?.changes(&session.cancel)?;
+    let snapshot = snapshots.get(words.first().copied().unwrap_or_default())?;
+    let changes = snapshot.changes(&MOUNT_POINTS, &session.cancel)?;
     if as_json {
         let list: Vec<_> = changes
             .iter()
