@@ -344,13 +344,16 @@ fn fifty_layers_cost_the_host_no_mount() {
         (0..50).map(|n| Archive::new().directory("d").file(&format!("d/f{n}"), b"x").bytes()).collect();
     let layout = Layout::make(&place.path().join("image"), &layers);
     let unpacked = unpack(&place, &layout.image(), &layout);
-    let before = mounts("/proc/self/mountinfo");
-    let snapshots: Vec<_> = (0..100)
-        .map(|n| {
-            unpacked.snapshots.prepare(&format!("c{n}"), &unpacked.stack, Method::Overlay, &Cancel::new()).unwrap()
-        })
-        .collect();
-    assert_eq!(mounts("/proc/self/mountinfo"), before);
+    let prepare = |n: usize| {
+        unpacked.snapshots.prepare(&format!("c{n}"), &unpacked.stack, Method::Overlay, &Cancel::new()).unwrap()
+    };
+    // Where nobody else mounts meanwhile.
+    let snapshots: Vec<_> = in_own_mounts(|| {
+        let before = mounts("/proc/thread-self/mountinfo");
+        let snapshots = (0..100).map(prepare).collect();
+        assert_eq!(mounts("/proc/thread-self/mountinfo"), before);
+        snapshots
+    });
     let config = snapshots[99].mount().unwrap();
     let options = config["options"].as_array().unwrap();
     assert_eq!(options.iter().filter(|option| option.as_str().unwrap().starts_with("lowerdir+=")).count(), 50);
