@@ -378,9 +378,10 @@ fn text_of(path: &Path) -> String {
 
 fn read_log(path: &Path) -> Vec<Value> {
     let text = text_of(path);
-    // A command that was killed may have left half a line.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("log line {line:?}: {e}"))).collect()
+    // One object on a line, or, since crun 1.20, on several. A command that was killed may have left half of the last one.
+    let objects = serde_json::Deserializer::from_str(&text).into_iter();
+    let whole = objects.take_while(|object| !matches!(object, Err(error) if error.is_eof()));
+    whole.map(|object| object.unwrap_or_else(|error| panic!("log {text:?}: {error}"))).collect()
 }
 
 impl Output {

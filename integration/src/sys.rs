@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Pid};
 
 /// Forks; `None` in the child.
@@ -173,4 +174,32 @@ pub(crate) fn trace_from_start(command: &mut Command) {
     let ask = || nix::sys::ptrace::traceme().map_err(std::io::Error::from);
     // SAFETY: PTRACE_TRACEME is one system call, and the closure does nothing else.
     unsafe { command.pre_exec(ask) };
+}
+
+/// What a tracee did.
+pub(crate) enum Tracee {
+    Known(WaitStatus),
+    /// It is to get a signal that nix has no name for: with those, a C library has all threads of a process change their ids.
+    RealTime(Pid, i32),
+}
+
+/// Waits for any tracee.
+pub(crate) fn wait_for_tracee() -> nix::Result<Tracee> {
+    let mut status = 0;
+    // SAFETY: writes one integer.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) };
+    let pid = Pid::from_raw(nix::errno::Errno::result(pid)?);
+    let signal = libc::WSTOPSIG(status);
+    if libc::WIFSTOPPED(status) && (32..=64).contains(&signal) {
+        return Ok(Tracee::RealTime(pid, signal));
+    }
+    WaitStatus::from_raw(pid, status).map(Tracee::Known)
+}
+
+/// Lets a tracee have a signal, and go on to its next system call. It may be gone.
+pub(crate) fn pass_on(pid: Pid, signal: i32) {
+    // SAFETY: takes numbers; none of them is an address that is read or written.
+    let result = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid.as_raw(), 0, signal) };
+    let outcome = nix::errno::Errno::result(result);
+    assert!(matches!(outcome, Ok(_) | Err(nix::errno::Errno::ESRCH)), "ptrace {pid}: {outcome:?}");
 }

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::sys::Tracee;
 use crate::{process, sys};
 
 /// What to do at the chosen system call.
@@ -160,8 +161,12 @@ impl Tracer {
         let mut inside = BTreeSet::new();
         self.go_on(self.main, None);
         loop {
-            let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
-                Ok(status) => status,
+            let status = match sys::wait_for_tracee() {
+                Ok(Tracee::Known(status)) => status,
+                Ok(Tracee::RealTime(pid, signal)) => {
+                    sys::pass_on(pid, signal);
+                    continue;
+                }
                 Err(nix::errno::Errno::ECHILD) => return self.trace(-1),
                 Err(errno) => panic!("wait for tracees: {errno}"),
             };

@@ -126,7 +126,11 @@ fn created_beside_a_neighbour_in_the_hosts_pid_namespace(t: &Sandbox) {
 }
 
 /// With a user namespace of its own, no capability of the neighbour reaches a process that was not made in it.
-#[case(not_runc("its init can be opened by some of these neighbours"), seconds(7200))]
+#[case(
+    not_runc("its init can be opened by some of these neighbours"),
+    not_crun("its init can be traced by one with CAP_SYS_PTRACE"),
+    seconds(7200)
+)]
 fn created_in_the_user_namespace_of_a_neighbour(t: &Sandbox) {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
     at_once(t, &[DOCKERS, POWERFUL], |t, who| {
