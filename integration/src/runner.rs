@@ -182,8 +182,9 @@ impl Run {
         fs::copy(busybox.expect("busybox (install the package busybox-static)"), cache.join("busybox"))
             .expect("busybox");
         // Carried in the test program, which may run on another root than the one it was built on (a guest).
-        let programs: [(&str, &[u8]); 2] = [
+        let programs: [(&str, &[u8]); 3] = [
             ("probe", include_bytes!(env!("ORLOP_PROGRAM_PROBE"))),
+            ("floor", include_bytes!(env!("ORLOP_PROGRAM_FLOOR"))),
             ("neighbour", include_bytes!(env!("ORLOP_PROGRAM_NEIGHBOUR"))),
         ];
         for (name, bytes) in programs {

@@ -254,6 +254,12 @@ impl Sandbox {
         fs::copy(self.cache.join("probe"), to).expect("copy of the probe");
     }
 
+    /// A copy of the floor program, which makes containers with nothing but the system calls that this takes, and ends at once if it is
+    /// told to do nothing.
+    pub fn copy_floor(&self, to: &Path) {
+        fs::copy(self.cache.join("floor"), to).expect("copy of the floor program");
+    }
+
     /// Waits until `done` holds.
     ///
     /// # Panics
