@@ -6,7 +6,8 @@
 //!   --rounds N            how often each operation is timed (default 20)
 //!   --scale N             containers beside which the last is timed (default 1000; 0 leaves this part out)
 //!   --parallel N          containers started by 1, 2 and 8 callers at once (default 200; 0 leaves this part out)
-//!   --part NAME           times, processor, costs, memory, limits, scale or parallel; may be repeated (default: all)
+//!   --density N           idle containers whose memory is taken, and beside which everything is timed (default 1000; 0 leaves this part out)
+//!   --part NAME           times, processor, costs, memory, limits, scale, parallel, density or storm; may be repeated (default: all)
 //!   --layout NAME         host (default), or v2: cgroup v2 alone, with the controllers that no v1 hierarchy holds
 //!   --load N              busy loops that run beside all parts (default 0)
 //!   --json FILE           writes all figures there too
@@ -15,21 +16,25 @@
 //! ```
 //!
 //! Operations are interleaved, so that a change of the machine's speed meets all runtimes alike. Everything happens in a mount namespace
-//! of its own, from which a `unified` cgroup hierarchy beside v1 is taken away, since crun does not work with one.
+//! of its own, from which a `unified` cgroup hierarchy beside v1 is taken away, since crun does not work with one. What the benchmarks
+//! make is gone when they end, after a failure and SIGINT, SIGTERM or SIGHUP too.
 
 mod bundles;
 mod costs;
+mod density;
 mod guard;
+mod keeper;
 mod memory;
 mod parts;
 mod report;
 mod stopwatch;
+mod storm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use orlop_integration::Subject;
-use stopwatch::{Layout, Load, Stopwatch};
+use stopwatch::{Bench, Layout, Load, Stopwatch};
 
 /// A runtime to measure.
 #[derive(Debug, Clone)]
@@ -45,6 +50,7 @@ struct Options {
     rounds: usize,
     scale: usize,
     parallel: usize,
+    density: usize,
     parts: Vec<String>,
     layout: Layout,
     load: usize,
@@ -60,6 +66,7 @@ impl Options {
             rounds: 20,
             scale: 1000,
             parallel: 200,
+            density: 1000,
             parts: Vec::new(),
             layout: Layout::Host,
             load: 0,
@@ -80,6 +87,7 @@ impl Options {
                 "--rounds" => options.rounds = number(value()?)?.max(1),
                 "--scale" => options.scale = number(value()?)?,
                 "--parallel" => options.parallel = number(value()?)?,
+                "--density" => options.density = number(value()?)?,
                 "--part" => options.parts.push(value()?),
                 "--layout" => {
                     options.layout = match value()?.as_str() {
@@ -124,15 +132,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let bench = stopwatch::Bench::new(options.layout);
-    let load = Load::start(&bench, options.load);
-    let code = run(&bench, &options);
-    drop(load);
-    bench.finish();
-    code
+    orlop_integration::process::become_subreaper();
+    match std::env::var_os(keeper::DIRECTORY) {
+        Some(dir) => {
+            let bench = Bench::inherited(dir.into(), options.layout);
+            let _load = Load::start(&bench, options.load);
+            run(&bench, &options)
+        }
+        None => keeper::keep(&Bench::new(options.layout)),
+    }
 }
 
-fn run(bench: &stopwatch::Bench, options: &Options) -> ExitCode {
+fn run(bench: &Bench, options: &Options) -> ExitCode {
     let watch = Stopwatch::new(bench);
     if let Some(path) = &options.write_guard {
         guard::write(&watch, &options.peers[0], path);
@@ -162,6 +173,12 @@ fn run(bench: &stopwatch::Bench, options: &Options) -> ExitCode {
     }
     if options.wants("scale") && options.scale > 0 {
         parts::scale(&watch, options, &mut report);
+    }
+    if options.wants("density") && options.density > 0 {
+        density::density(&watch, options, &mut report);
+    }
+    if options.wants("storm") {
+        storm::storm(&watch, options, &mut report);
     }
     report.print();
     if let Some(path) = &options.json {

@@ -17,7 +17,7 @@ fn group_file(name: &str, files: &[&str]) -> Option<f64> {
 
 /// The memory of a process that is its alone, in KiB. Pages of the program's file are not counted: they look private as
 /// long as no other runs it, and dirty where it has just been written.
-fn private_kib(pid: i32) -> f64 {
+pub(crate) fn private_kib(pid: i32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let private = text.lines().filter(|line| line.starts_with("Anonymous:"));
     private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).sum()

@@ -189,8 +189,8 @@ pub(crate) fn parallel(watch: &Stopwatch<'_>, options: &Options, report: &mut Re
     }
 }
 
-/// How many of `count` commands end per second, `callers` of them at a time.
-fn rate(callers: usize, count: usize, command: impl Fn(usize) -> Command + Sync) -> f64 {
+/// How many of `count` commands end per second, `callers` of them at a time; all must succeed.
+pub(crate) fn rate(callers: usize, count: usize, command: impl Fn(usize) -> Command + Sync) -> f64 {
     let next = AtomicUsize::new(0);
     let begun = Instant::now();
     std::thread::scope(|scope| {

@@ -56,7 +56,6 @@ impl Bench {
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make / private");
         layout.mount();
-        orlop_integration::process::become_subreaper();
         let tag = format!("orlopbench-{}", std::process::id());
         let dir = std::env::temp_dir().join(&tag);
         fs::create_dir(&dir).expect("directory");
@@ -76,13 +75,12 @@ impl Bench {
         fs::copy(script, rootfs.join("bin/true")).expect("true");
         fs::copy(script, dir.join("floor")).expect("floor");
         fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("passwd");
-        let (hook_dir, hook_tag) = (dir.clone(), tag.clone());
-        let report = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            report(info);
-            leak::clean(&hook_tag);
-            let _ = fs::remove_dir_all(&hook_dir);
-        }));
+        Self { dir, tag, layout }
+    }
+
+    /// In a process that was started where all of this was made.
+    pub(crate) fn inherited(dir: PathBuf, layout: Layout) -> Self {
+        let tag = dir.file_name().expect("the directory's name").to_string_lossy().into_owned();
         Self { dir, tag, layout }
     }
 

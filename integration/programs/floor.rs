@@ -4,6 +4,8 @@
 //! - `floor container ROOTFS COUNT`: makes containers as `runc spec` describes them with nothing but the system calls that this takes:
 //!   control groups in every v1 hierarchy, or in cgroup v2 where that alone is mounted, with a device program; five namespaces, all mounts
 //!   and devices, masks, pivot, limits, capabilities, execve. Prints the nanoseconds of each.
+//! - `floor keep ROOTFS COUNT`: makes as many, each with `/bin/probe pause` in place of the command that ends at once, prints `kept`, and
+//!   takes them away when its standard input ends.
 //! - `floor burn`: keeps one processor busy until its parent ends.
 //! - `floor measure RESULT PROGRAM ARGUMENT…`: starts the program from this small process, so that neither the time nor the peak of memory
 //!   has a part of a bigger parent in it, and writes `ns user_us system_us minor_faults major_faults peak_kib status` to RESULT.
@@ -31,6 +33,7 @@ mod nr {
     pub(crate) const EXECVE: i64 = 59;
     pub(crate) const EXIT: i64 = 231;
     pub(crate) const WAIT4: i64 = 61;
+    pub(crate) const KILL: i64 = 62;
     pub(crate) const CHDIR: i64 = 80;
     pub(crate) const MKDIRAT: i64 = 258;
     pub(crate) const UNLINKAT: i64 = 263;
@@ -57,6 +60,7 @@ mod nr {
     pub(crate) const EXECVE: i64 = 221;
     pub(crate) const EXIT: i64 = 94;
     pub(crate) const WAIT4: i64 = 260;
+    pub(crate) const KILL: i64 = 129;
     pub(crate) const CHDIR: i64 = 49;
     pub(crate) const MKDIRAT: i64 = 34;
     pub(crate) const UNLINKAT: i64 = 35;
@@ -161,10 +165,7 @@ impl Group {
         self.directories.iter().map(|path| if self.v2 { make_v2(path) } else { make_v1(path) }).collect()
     }
 
-    fn remove(&self, opened: Vec<i64>) {
-        for fd in opened {
-            call(nr::CLOSE, [fd, 0, 0, 0, 0]);
-        }
+    fn remove(&self) {
         for path in &self.directories {
             let begun = now();
             while call(nr::UNLINKAT, [AT_FDCWD, text(path), 0x200, 0, 0]) < 0 {
@@ -203,33 +204,68 @@ fn make_v2(path: &CString) -> i64 {
     directory
 }
 
-fn container(rootfs: &CStr, number: i64) -> i64 {
-    // The benchmarks' tag, so that they find what an interrupted run leaves.
-    let tag = std::env::var("ORLOP_TAG").unwrap_or_else(|_| "orlop".into());
-    let name = format!("{tag}-floor-{}-{number}", std::process::id());
-    let group = Group::find(&name);
-    let begun = now();
+/// CLONE_VFORK: the parent goes on when the child executes its command.
+const VFORK: u64 = 0x4000;
+
+/// A child in new namespaces and in the new cgroups of `group`, on its way to execute `command`.
+fn start(rootfs: &CStr, group: &Group, command: &[&CStr], flags: u64) -> i64 {
     let opened = group.make();
     // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup.
     let mut arguments: [u64; 11] =
-        [0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0002_0000, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0];
+        [0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0002_0000 | flags, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0];
     if group.v2 {
         arguments[0] |= 0x2_0000_0000;
         arguments[10] = opened[0] as u64;
     }
     let child = must("clone3", nr::CLONE3, [at(&arguments), 88, 0, 0, 0]);
     if child == 0 {
-        enter(rootfs, &group, if group.v2 { &[] } else { &opened });
+        enter(rootfs, group, if group.v2 { &[] } else { &opened }, command);
     }
+    for fd in opened {
+        call(nr::CLOSE, [fd, 0, 0, 0, 0]);
+    }
+    child
+}
+
+fn wait(child: i64) -> i32 {
     let mut status = 0_i32;
     must("wait4", nr::WAIT4, [child, (&raw mut status) as i64, 0, 0, 0]);
-    assert_eq!(status, 0, "the command in the container");
-    group.remove(opened);
+    status
+}
+
+fn group(number: i64) -> Group {
+    // The benchmarks' tag, so that they find what an interrupted run leaves.
+    let tag = std::env::var("ORLOP_TAG").unwrap_or_else(|_| "orlop".into());
+    Group::find(&format!("{tag}-floor-{}-{number}", std::process::id()))
+}
+
+fn container(rootfs: &CStr, number: i64) -> i64 {
+    let group = group(number);
+    let begun = now();
+    let child = start(rootfs, &group, &[c"/bin/true"], 0);
+    assert_eq!(wait(child), 0, "the command in the container");
+    group.remove();
     now() - begun
 }
 
-/// The child: everything of `runc spec`'s config, then /bin/true.
-fn enter(rootfs: &CStr, group: &Group, tasks: &[i64]) -> ! {
+/// Makes containers that last until standard input ends.
+fn keep(rootfs: &CStr, count: i64) {
+    let groups: Vec<Group> = (0..count).map(group).collect();
+    let pause = [c"/bin/probe", c"pause"];
+    let children: Vec<i64> = groups.iter().map(|group| start(rootfs, group, &pause, VFORK)).collect();
+    println!("kept");
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("standard input");
+    for child in &children {
+        must("kill", nr::KILL, [*child, 9, 0, 0, 0]);
+    }
+    for child in children {
+        wait(child);
+    }
+    groups.iter().for_each(Group::remove);
+}
+
+/// The child: everything of `runc spec`'s config, then the command.
+fn enter(rootfs: &CStr, group: &Group, tasks: &[i64], command: &[&CStr]) -> ! {
     for fd in tasks {
         must("join", nr::WRITE, [*fd, text(c"0"), 1, 0, 0]);
     }
@@ -297,9 +333,10 @@ fn enter(rootfs: &CStr, group: &Group, tasks: &[i64]) -> ! {
     must("capset", nr::CAPSET, [at(&header), at(&sets), 0, 0, 0]);
     must("no_new_privs", nr::PRCTL, [38, 1, 0, 0, 0]);
     must("close_range", nr::CLOSE_RANGE, [3, 0xffff_ffff, 4, 0, 0]);
-    let arguments = [c"/bin/true".as_ptr(), null()];
+    let mut arguments = [null(); 4];
+    arguments.iter_mut().zip(command).for_each(|(slot, word)| *slot = word.as_ptr());
     let environment = [c"PATH=/bin".as_ptr(), null()];
-    call(nr::EXECVE, [text(c"/bin/true"), at(&arguments), at(&environment), 0, 0]);
+    call(nr::EXECVE, [text(command[0]), at(&arguments), at(&environment), 0, 0]);
     call(nr::EXIT, [127, 0, 0, 0, 0]);
     unreachable!("exit_group does not return");
 }
@@ -368,6 +405,7 @@ fn main() {
             let times: Vec<i64> = (0..count.parse().expect("a count")).map(|n| container(&rootfs, n)).collect();
             times.iter().for_each(|time| println!("{time}"));
         }
+        ["keep", rootfs, count] => keep(&CString::new(*rootfs).unwrap(), count.parse().expect("a count")),
         ["measure", result, ..] => measure(result, &arguments[2..]),
         _ => std::process::exit(64),
     }
