@@ -89,6 +89,15 @@ pub fn kill_hard(pid: i32) {
     }
 }
 
+/// Forks a child that does `work` and ends; returns its id. The calling process has one thread.
+pub fn fork_to(work: impl FnOnce()) -> i32 {
+    let Some(child) = crate::sys::fork() else {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        crate::sys::exit_now(if done.is_ok() { 0 } else { 101 });
+    };
+    child.as_raw()
+}
+
 /// Makes orphaned descendants children of this process instead of pid 1's.
 pub fn become_subreaper() {
     crate::sys::become_subreaper();

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use orlop::{
     ContainerId, ExecOptions, ExecProcess, ExecServer, Exit, Kind, Runtime, Signal, SubCgroup, Terminal, User,
 };
-use orlop_integration::neighbour::{Allowed, DOCKERS, PLAIN, Set, TRACER, Who, judge, neighbour, wait_ready};
+use orlop_integration::neighbour::{Allowed, DOCKERS, PLAIN, Set, TRACER, Who, give, judge, neighbour, wait_ready};
 use orlop_integration::{Container, Sandbox, case, process};
 use serde_json::{Value, json};
 
@@ -190,7 +190,7 @@ fn nobody_in_the_container_sees_it(t: &Sandbox) {
     // It counts as a process of the container, nevertheless.
     let [server_pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
     let held = fs::read_dir(format!("/proc/{server_pid}/fd")).unwrap().count();
-    assert_eq!(held, 5, "standard streams, the socket, the container's init");
+    assert_eq!(held, 6, "standard streams, the socket, the container's init, the runtime's own process");
     drop(server);
     assert_eq!(others(&c), [] as [i32; 0]);
     c.end();
@@ -346,6 +346,204 @@ fn a_call_that_is_cancelled_leaves_nothing(t: &Sandbox) {
     assert_eq!(others(&c), [] as [i32; 0]);
     drop(server);
     c.end();
+}
+
+/// The only other process of the container: its server.
+fn server_of(c: &Container<'_>) -> i32 {
+    let [pid] = others(c)[..] else { panic!("{:?}", others(c)) };
+    pid
+}
+
+/// An owner that has forked, and whose child holds all its descriptors, is killed.
+#[case]
+fn it_ends_with_its_owner_whoever_has_its_socket(t: &Sandbox) {
+    let c = paused(t);
+    let told = t.dir.join("child");
+    let owner = process::fork_to(|| {
+        let server = of(&c).exec_server().unwrap();
+        let child = process::fork_to(|| {
+            // Nor does the server heed, or end for, a process that is not its owner.
+            let error = server.exec(words(&["true"])).unwrap_err();
+            assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+            File::create(t.dir.join("refused")).unwrap();
+            std::thread::sleep(Duration::from_secs(600));
+        });
+        run(&server, words(&["true"])).unwrap();
+        fs::write(t.dir.join("written"), child.to_string()).unwrap();
+        fs::rename(t.dir.join("written"), &told).unwrap();
+        std::thread::sleep(Duration::from_secs(600));
+    });
+    t.wait_until("the child of the owner", || told.exists() && t.dir.join("refused").exists());
+    let child: i32 = fs::read_to_string(&told).unwrap().parse().unwrap();
+    let server = server_of(&c);
+    process::kill_hard(owner);
+    waits_for_its_end(server);
+    assert!(process::is_alive(child), "it has the server's socket still");
+    process::kill_hard(child);
+    process::reap_orphans();
+    c.end();
+}
+
+/// A copy of the server's handle in a forked process ends nothing.
+#[case]
+fn a_forked_process_that_ends_leaves_the_server_alone(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let pid = server_of(&c);
+    let mut server = Some(server);
+    let child = process::fork_to(|| drop(server.take()));
+    waits_for_its_end(child);
+    process::reap_orphans();
+    assert!(process::is_alive(pid));
+    run(server.as_ref().unwrap(), words(&["true"])).unwrap();
+    drop(server);
+    c.end();
+}
+
+/// The processes of a container that are on the way to their command.
+fn on_the_way(c: &Container<'_>, server: i32) -> Option<i32> {
+    let inits = others(c).into_iter().filter(|pid| *pid != server);
+    inits.into_iter().find(|pid| process::read(*pid).is_some_and(|one| one.command == "orlop:init"))
+}
+
+/// What stops a command before it is one stops that caller alone, and only until it wants no more.
+#[case(seconds(300))]
+fn a_command_that_is_stopped_on_its_way_holds_up_nobody_else(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let pid = server_of(&c);
+    let (cancel, sender) = std::io::pipe().unwrap();
+    let started = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let stuck = scope.spawn(|| {
+            loop {
+                let cancel = std::os::fd::OwnedFd::from(cancel.try_clone().unwrap());
+                match server.exec(words(&["true"]).cancel(cancel)) {
+                    Ok(process) => drop(process.wait().unwrap()),
+                    Err(error) => return error,
+                }
+                started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        let mut stopped = Vec::new();
+        t.wait_until("a command that is stopped on its way", || {
+            if let Some(found) = on_the_way(&c, pid) {
+                // It may be gone already.
+                let gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(found), nix::sys::signal::Signal::SIGSTOP);
+                stopped.extend(gone.is_ok().then_some(found));
+            }
+            let before = started.load(std::sync::atomic::Ordering::Relaxed);
+            !stopped.is_empty() && {
+                std::thread::sleep(Duration::from_millis(100));
+                before == started.load(std::sync::atomic::Ordering::Relaxed) && on_the_way(&c, pid).is_some()
+            }
+        });
+        for _ in 0..20 {
+            let begun = Instant::now();
+            run(&server, words(&["true"])).unwrap();
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        }
+        let begun = Instant::now();
+        drop(sender);
+        let error = stuck.join().unwrap();
+        assert_eq!(error.kind(), Kind::Cancelled, "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    });
+    assert_eq!(others(&c), [pid], "nothing is left of what was cancelled");
+    run(&server, words(&["true"])).unwrap();
+    drop(server);
+    c.end();
+}
+
+/// A cancelled call for which the server needs a moment leaves the server to other commands.
+#[case]
+fn a_call_that_is_cancelled_leaves_the_server(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let pid = server_of(&c);
+    for _ in 0..100 {
+        let (gone, sender) = std::io::pipe().unwrap();
+        drop(sender);
+        match server.exec(words(&["/probe", "exit", "0"]).cancel(std::os::fd::OwnedFd::from(gone))) {
+            Ok(process) => drop(process.wait().unwrap()),
+            Err(error) => assert_eq!(error.kind(), Kind::Cancelled, "{error}"),
+        }
+    }
+    assert_eq!(others(&c), [pid]);
+    run(&server, words(&["true"])).unwrap();
+    let own = i32::try_from(std::process::id()).unwrap();
+    let zombies = process::descendants(own).into_iter().filter(|one| one.parent == own && one.state == 'Z');
+    assert_eq!(zombies.map(|one| one.pid).collect::<Vec<_>>(), [] as [i32; 0], "all is reaped");
+    drop(server);
+    c.end();
+}
+
+/// The container's root kills all that it can see, all the time.
+#[case(seconds(300))]
+fn a_container_that_kills_whatever_comes_hangs_nobody(t: &Sandbox) {
+    let c = t.container("a");
+    c.sh("trap '' TERM; : > /tmp/ready; while :; do kill -KILL -1; done");
+    c.run_detached().ok();
+    t.wait_until("the killer", || c.rootfs().join("tmp/ready").exists());
+    let server = of(&c).exec_server().unwrap();
+    let pid = server_of(&c);
+    let mut ends = BTreeSet::new();
+    for _ in 0..200 {
+        let begun = Instant::now();
+        match server.exec(words(&["/probe", "pause"])) {
+            Ok(process) => {
+                let exit = process.wait().unwrap();
+                assert_eq!(exit, Exit::Signal(9));
+                ends.insert("as a command");
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("killed by signal 9"), "{error}");
+                ends.insert("on its way");
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+    assert!(!ends.is_empty(), "{ends:?}");
+    assert!(process::is_alive(pid), "it is out of reach");
+    drop(server);
+    c.delete_force().ok();
+}
+
+/// A root that the container has mounted upon its own, after the server came in: what an exec finds there, a command finds.
+#[case]
+fn commands_are_in_the_root_that_exec_enters(t: &Sandbox) {
+    let c = t.container("a");
+    give(&c, &["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER"]);
+    c.run_paused();
+    let server = of(&c).exec_server().unwrap();
+    // The new root is stacked on the old one, which is where the container's processes still are.
+    let script = "mkdir /tmp/new && mount -t tmpfs new /tmp/new && cp -a /bin /probe /etc /tmp/new && mkdir /tmp/new/proc \
+        && : > /tmp/new/above && mount --move /tmp/new /";
+    c.exec(&[], &["sh", "-c", script]).ok();
+    let look = ["sh", "-c", "ls -d /above; pwd"];
+    let expected = c.exec(&[], &look).ok().stdout;
+    assert_eq!(run(&server, words(&look)).unwrap().0, expected);
+    drop(server);
+    c.end();
+}
+
+/// What the verbs make of a server: a process of the container, that goes with it.
+#[case(needs(ControlGroups))]
+fn verbs_beside_a_server(t: &Sandbox) {
+    let c = paused(t);
+    let server = of(&c).exec_server().unwrap();
+    let pid = server_of(&c);
+    assert!(of(&c).ps().unwrap().iter().any(|one| one.get() == pid));
+    c.simple("update", &["--pids-limit", "64"], &[]).ok();
+    run(&server, words(&["true"])).unwrap();
+    c.simple("kill", &["--all"], &["KILL"]).ok();
+    waits_for_its_end(pid);
+    let error = server.exec(words(&["true"])).unwrap_err();
+    assert!(error.kind() == Kind::WrongStatus || error.to_string().contains("has ended"), "{error}");
+    drop(server);
+    process::reap_orphans();
+    c.delete().ok();
+    assert!(!t.root.join(&c.id).exists());
 }
 
 fn beside_a_neighbour(t: &Sandbox, who: Who, allowed: Allowed) {

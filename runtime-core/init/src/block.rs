@@ -192,6 +192,7 @@ mod tests {
             ops,
             slots: none(),
             tasks: none(),
+            made: none(),
             programs: texts(),
             argv: texts(),
             envp: texts(),

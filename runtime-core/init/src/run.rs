@@ -88,7 +88,7 @@ impl Executor<'_> {
                 self.stay_hidden()
             }
             Op::OpenForeignProcfs { namespace, count } => self.open_foreign_procfs(namespace, count),
-            Op::CloseReceived { fifo } => self.close_received(self.slot(fifo)),
+            Op::CloseReceived { kept } => self.close_received(kept.map(|slot| self.slot(slot))),
             Op::Setns { fd, flags } => {
                 sys::setns(self.slot(fd), flags)?;
                 self.stay_hidden()
@@ -162,13 +162,13 @@ impl Executor<'_> {
             Op::ListenPid { at } => self.listen_pid(at),
             Op::WaitStart { fifo } => self.wait_start(self.slot(fifo)),
             Op::Seccomp { filter, flags, listener } => self.seccomp(filter, flags, listener == 1),
-            Op::Serve { init } => self.serve(self.slot(init)),
+            Op::Serve { init, runtime } => self.serve(self.slot(init), self.slot(runtime)),
             Op::Execute => self.execute(),
         }
     }
 
-    fn close_received(&mut self, fifo: Fd) -> Result<(), Failure> {
-        let mut kept = [fifo.0, self.runtime.0, self.console.map_or(-1, |fd| fd.0)];
+    fn close_received(&mut self, [one, other]: [Fd; 2]) -> Result<(), Failure> {
+        let mut kept = [one.0, other.0, self.runtime.0, self.console.map_or(-1, |fd| fd.0)];
         kept.sort_unstable();
         let mut from = self.block.header().first_private_fd as usize;
         for kept in kept.map(|kept| usize::try_from(kept).unwrap_or(0)) {

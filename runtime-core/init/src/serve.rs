@@ -11,41 +11,39 @@ use crate::sys::{self, Errno, Fd, close};
 use crate::wire::{COMMAND, DESCRIPTORS};
 
 impl Executor<'_> {
-    /// Serves until the runtime lets go of its end or the container's init ends, and ends then.
-    pub(crate) fn serve(&self, init: Fd) -> Result<(), Failure> {
+    /// Serves until the runtime lets go of its end, or the runtime or the container's init ends, and ends then.
+    pub(crate) fn serve(&self, init: Fd, runtime: Fd) -> Result<(), Failure> {
         // A command may be traced by who has the right to; what the runtime believes of this process is not in its memory.
         self.block.keep_from_children()?;
         loop {
-            match sys::wait_readable([self.runtime, init]) {
-                Ok([_, true]) => sys::exit(0),
-                Err(Errno(EINTR)) => {}
-                other => match self.next_command(other?) {
+            match sys::wait_readable([self.runtime, init, runtime]) {
+                // The runtime's end of the socket may be held by a process that it has forked.
+                Ok([_, true, _] | [_, _, true]) => sys::exit(0),
+                Ok([true, ..]) => match self.make() {
                     Ok(()) | Err(Errno(EINTR)) => {}
                     Err(errno) => return Err(errno.into()),
                 },
+                Ok(_) | Err(Errno(EINTR)) => {}
+                Err(errno) => return Err(errno.into()),
             }
         }
     }
 
-    fn next_command(&self, [word, _]: [bool; 2]) -> sys::Result<()> {
-        if !word {
-            return Ok(());
-        }
+    /// Makes the process that the next message asks for.
+    fn make(&self) -> sys::Result<()> {
         let mut numbers = [0i32; DESCRIPTORS];
         let (count, word) = sys::receive_fds(self.runtime, &mut numbers)?;
-        if word.is_none() {
-            sys::exit(0);
-        }
-        let (Some(received), COMMAND) = (numbers.first_chunk::<COMMAND>(), count) else {
+        let Some(word) = word else { sys::exit(0) };
+        let place = self.block.list(self.block.header().made).get(usize::from(word));
+        let (Some(place), Some(received), COMMAND) = (place, numbers.first_chunk::<COMMAND>(), count) else {
             return Err(Errno(EPROTO));
         };
         let received = received.map(Fd);
-        let header = self.block.header();
         // A sibling, so that the runtime is its parent.
-        match sys::fork(0, &header.forked) {
+        match sys::fork(0, place) {
             Ok(0) => become_command(received),
             Ok(_) => {}
-            Err(errno) => header.errno.store(errno.0, Ordering::Release),
+            Err(errno) => place.store(-errno.0, Ordering::Release),
         }
         // The runtime sees the end of its socket only after the number, or the error, is there.
         for fd in received {

@@ -393,8 +393,8 @@ pub(crate) fn fork_child() -> Result<usize> {
     unsafe { call(nr::CLONE, [SIGCHLD, 0, 0, 0, 0, 0]) }
 }
 
-/// Waits until one of two descriptors can be read or is at its end, and says which.
-pub(crate) fn wait_readable(fds: [Fd; 2]) -> Result<[bool; 2]> {
+/// Waits until one of three descriptors can be read or is at its end, and says which.
+pub(crate) fn wait_readable(fds: [Fd; 3]) -> Result<[bool; 3]> {
     #[repr(C)]
     struct PollFd {
         fd: i32,
@@ -403,7 +403,7 @@ pub(crate) fn wait_readable(fds: [Fd; 2]) -> Result<[bool; 2]> {
     }
     const POLLIN: i16 = 1;
     let mut polled = fds.map(|fd| PollFd { fd: fd.0, events: POLLIN, revents: 0 });
-    // SAFETY: two entries, which live through the call; without a timeout and a mask.
+    // SAFETY: three entries, which live through the call; without a timeout and a mask.
     unsafe { call(nr::PPOLL, [polled.as_mut_ptr() as usize, polled.len(), 0, 0, 0, 0]) }?;
     Ok(polled.map(|one| one.revents != 0))
 }

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 /// [`Header::magic`].
 pub const MAGIC: u32 = u32::from_ne_bytes(*b"orlp");
 /// [`Header::version`]: one more with each change of what this file says.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The name of the init's process, until it executes the command.
 pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
@@ -260,9 +260,9 @@ pub enum Op {
     /// `prctl(PR_SET_DUMPABLE, 0)`, and again after each change of ids, until `execve`: whoever shares a namespace with this process, with
     /// the same ids and capabilities, could otherwise open its descriptors and trace it.
     NotDumpable,
-    /// Closes every descriptor that the command does not inherit, but for the socket, the FIFO and the terminal: what leads to the host is
+    /// Closes every descriptor that the command does not inherit, but for the socket, the terminal and these: what leads to the host is
     /// gone before other processes of the container can see this one.
-    CloseReceived { fifo: Slot },
+    CloseReceived { kept: [Slot; 2] },
     /// Prepares so many mounts of a procfs that shows this pid namespace, which others are in, and which this process enters last.
     OpenForeignProcfs { namespace: Slot, count: u32 },
     /// `setns(2)` by a namespace fd or a pidfd.
@@ -366,9 +366,9 @@ pub enum Op {
     FinalAffinity { mask: List<u8> },
     /// `seccomp(2)`. `listener` 1: wait, without a system call, until the runtime has taken the listener.
     Seccomp { filter: List<Bpf>, flags: u32, listener: u32 },
-    /// Makes a process of each command that the runtime sends, until the runtime closes its end of the socket or the container's init
-    /// has ended.
-    Serve { init: Slot },
+    /// Makes a process of each command that the runtime sends, until the runtime closes its end of the socket, or the container's init
+    /// or the runtime has ended.
+    Serve { init: Slot, runtime: Slot },
     /// `execve(2)`.
     Execute,
 }
@@ -461,8 +461,11 @@ pub const MORE: u8 = 1;
 /// The byte of the last one.
 pub const LAST: u8 = 0;
 
-/// What is sent to [`Op::Serve`] for each command, in this order: its block, its socket to the runtime, its standard streams.
+/// What is sent to [`Op::Serve`] for each command, in this order: its block, its socket to the runtime, its standard streams. The
+/// message's byte is the place in [`Header::made`].
 pub const COMMAND: usize = 5;
+/// How many commands [`Op::Serve`] can be making at once: as many as the byte has values.
+pub const PLACES: usize = 256;
 
 /// [`Header::state`]: at work.
 pub const WORKING: u32 = 0;
@@ -495,7 +498,7 @@ pub struct Header {
     pub errno: AtomicI32,
     /// What within the operation failed, see [`detail`]. Written by the program.
     pub reason: AtomicU32,
-    /// The process that goes on after [`Op::Fork`], or the one that [`Op::Serve`] has made last. Written by the program.
+    /// The process that goes on after [`Op::Fork`]. Written by the program.
     pub forked: AtomicI32,
     /// The number of the seccomp listener in the program's fd table, plus 1. Written by the program.
     pub listener: AtomicI32,
@@ -517,6 +520,9 @@ pub struct Header {
     pub slots: List<AtomicI32>,
     /// Those of [`Op::JoinCgroups`], likewise; places may be left over.
     pub tasks: List<AtomicI32>,
+    /// The processes that [`Op::Serve`] has made, each in the place that its message named: its number, or the errno, negative. Written
+    /// by the program, and set to 0 by the runtime.
+    pub made: List<AtomicI32>,
     /// Candidates for the command's path, in PATH's order.
     pub programs: List<Str>,
     /// Arguments.

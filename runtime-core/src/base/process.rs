@@ -142,6 +142,21 @@ pub(crate) fn wait_for(pidfd: BorrowedFd<'_>, reap: bool) -> Result<Exit> {
     }
 }
 
+/// Has that act on a child which takes only numbers. In a program that ignores SIGCHLD, or reaps children that are not its own, a
+/// number can be another process's as soon as this one has ended: it is looked at before, and after.
+///
+/// # Errors
+/// The action's; that the process is gone.
+pub(crate) fn by_number<T>(pid: HostPid, process: BorrowedFd<'_>, act: impl FnOnce(HostPid) -> Result<T>) -> Result<T> {
+    let done = if pidfd::keeps_number(process) { Some(act(pid)?) } else { None };
+    done.filter(|_| pidfd::keeps_number(process)).ok_or_else(|| {
+        Error::os(Step::Wait, libc::ESRCH)
+            .with_object(format!("process {pid}"))
+            .with_reason("it has ended, and was reaped by another")
+            .with_hint("the program must neither ignore SIGCHLD nor reap children that it has not started")
+    })
+}
+
 impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()

@@ -59,6 +59,21 @@ impl Procfs {
         sys::openat2(self.root.as_fd(), path, flags | OFlag::O_NOFOLLOW, resolve)
     }
 
+    /// The directory of a process, as a handle like this one: what is looked up in it is the process's own for good, and nothing once
+    /// it is gone, whoever gets its number then.
+    pub(crate) fn of_process(&self, pid: HostPid, pidfd: BorrowedFd<'_>) -> nix::Result<Self> {
+        let path = CString::new(pid.to_string()).map_err(|_| Errno::EINVAL)?;
+        let root = self.open_file(&path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        if sys::pidfd::keeps_number(pidfd) { Ok(Self { root }) } else { Err(Errno::ESRCH) }
+    }
+
+    /// What identifies a namespace of the process whose directory this is, by its name below /proc/PID/ns: device and inode.
+    pub(crate) fn own_namespace(&self, name: &CStr) -> nix::Result<(u64, u64)> {
+        let links = self.open_file(c"ns", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let status = nix::sys::stat::fstatat(&links, name, nix::fcntl::AtFlags::empty())?;
+        Ok((status.st_dev, status.st_ino))
+    }
+
     /// Opens the root directory of the process `pid` (O_PATH).
     pub(crate) fn open_root(&self, pid: HostPid) -> Result<OwnedFd> {
         let failed =

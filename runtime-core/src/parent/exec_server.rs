@@ -1,10 +1,11 @@
 //! An exec server: an init that has gone into a container, and makes a process of each command that is sent to it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::sys::pidfd;
-use crate::base::{Result, wait_for};
-use crate::parent::launch::{Given, Init, Launch};
+use crate::base::{Error, Kind, Result, Step, wait_for};
+use crate::parent::launch::{Given, Init, Launch, Places};
 
 /// How long a server may take to end when it is told to.
 const END: Duration = Duration::from_secs(1);
@@ -13,25 +14,41 @@ const END: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct ExecServer {
     init: Init,
+    places: Arc<Places>,
+    /// The process whose children are the server and its commands.
+    owner: u32,
 }
 
 impl ExecServer {
     /// `init` waits for commands from now on.
     pub(crate) fn new(init: Init) -> Self {
-        Self { init }
+        Self { places: Places::of(&init), init, owner: std::process::id() }
     }
 
     /// Has it make a process.
     ///
     /// # Errors
-    /// As [`Launch::start_by`].
+    /// As [`Launch::start_by`]; [`Kind::Unsupported`] in a process that the owner has forked.
     pub(crate) fn start(&self, launch: Launch<'_>, given: &Given<'_>) -> Result<Init> {
-        launch.start_by(&self.init, given)
+        if !self.is_owned() {
+            return Err(Error::new(Kind::Unsupported, Step::Clone)
+                .with_object("an exec server")
+                .with_reason("it belongs to the process that has forked this one")
+                .with_hint("start another"));
+        }
+        launch.start_by(&self.init, &self.places, given)
+    }
+
+    fn is_owned(&self) -> bool {
+        self.owner == std::process::id()
     }
 }
 
 impl Drop for ExecServer {
     fn drop(&mut self) {
+        if !self.is_owned() {
+            return;
+        }
         let ends = || pidfd::wait_until(self.init.pidfd(), Instant::now() + END).unwrap_or(false);
         // At the end of its socket it ends by itself, unless it has been stopped or is frozen. A frozen one ends when the container
         // is resumed, or is killed with it.

@@ -15,7 +15,7 @@ pub(crate) fn move_net_devices(config: &Config<'_>, init: &Init) -> Result<()> {
         .net_devices
         .iter()
         .map(|(name, device)| (name.as_str(), device.name.as_ref().map_or(name.as_str(), |new| new.as_str())));
-    crate::parent::net_devices::move_all(devices, init.pid())
+    init.by_number(|pid| crate::parent::net_devices::move_all(devices, pid))
 }
 
 /// Starts hooks inside the namespaces of a container whose init waits or runs.
@@ -46,18 +46,8 @@ impl<'c> InContainer<'c> {
 impl Spawn for InContainer<'_> {
     fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Process> {
         let plan = self.plan(hook);
-        let launch = Launch {
-            plan: &plan,
-            host: self.host,
-            block_dir: None,
-            clone_into: None,
-            tasks: 0,
-            stdio: Some(&stdio),
-            cancel: None,
-            die_with_parent: false,
-        };
         let given = Given { init_pidfd: Some(self.init), init_pid: self.pid, ..Given::default() };
-        let mut init = launch.start_with(&given, &[])?;
+        let mut init = Launch::entering(&plan, self.host, Some(&stdio)).start_with(&given, &[])?;
         match init.next(&plan) {
             Ok(_) => {
                 let (pid, pidfd) = init.into_parts();

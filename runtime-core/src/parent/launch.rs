@@ -3,12 +3,15 @@
 //! Every wait watches the child's pidfd and has a deadline.
 
 mod block;
+mod end;
+mod fork;
 mod idmapped;
 mod idmaps;
 mod namespaces;
 mod nodes;
 mod report;
 mod resources;
+mod served;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +24,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, recv, send, sendmsg, shutdown, socketpair,
 };
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use orlop_init::wire::{self, Phase};
 
 use crate::base::sys::{self, Spawn};
@@ -31,6 +33,7 @@ use crate::plan::{Host, Plan};
 pub(crate) use block::{BLOCK_FILE, InitBlock};
 pub(crate) use report::{failure, killed_at_execve};
 pub(crate) use resources::Given;
+pub(crate) use served::Places;
 
 /// The init, as the build script made it.
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/orlop-init"));
@@ -69,8 +72,12 @@ pub(crate) struct Init {
     host: Host,
     /// Whether its own seccomp filter kills it where it executes the command.
     filter_kills_exec: bool,
-    /// The block of the exec server that is to make it, until its number is known: its pid and pidfd are the server's so long.
-    server: Option<Arc<InitBlock>>,
+    /// Where the exec server that is to make it tells its number, until that is known: its pid and pidfd are the server's so long.
+    place: Option<served::Place>,
+    /// The forks that its plan has it go on by and that have not been seen.
+    forks: usize,
+    /// The pid namespace that the last of them enters.
+    enters: Option<fork::Namespace>,
     /// Whether the exec server could not make it: there is nothing to end.
     refused: bool,
     /// Whether it has said that all is set up: from then on the socket's end can mean that the command has taken over.
@@ -87,6 +94,13 @@ pub(crate) enum Event {
     Waits(Phase),
     /// It let go of its end of the socket: it executed the command, or went on to wait for `start`.
     Disconnected,
+}
+
+impl<'l> Launch<'l> {
+    /// That of a process which enters a container that is there.
+    pub(crate) fn entering(plan: &'l Plan, host: Host, stdio: Option<&'l [OwnedFd; 3]>) -> Self {
+        Self { plan, host, block_dir: None, clone_into: None, tasks: 0, stdio, cancel: None, die_with_parent: false }
+    }
 }
 
 impl Launch<'_> {
@@ -127,7 +141,9 @@ impl Launch<'_> {
             block: Arc::new(block),
             host: self.host,
             filter_kills_exec,
-            server: None,
+            place: None,
+            forks: self.plan.forks(),
+            enters: None,
             refused: false,
             ready: !self.plan.says_ready(),
         })
@@ -141,47 +157,6 @@ impl Launch<'_> {
         let plan = self.plan;
         let mut init = self.start()?;
         match init.hand_over(plan, given, tasks) {
-            Ok(()) => Ok(init),
-            Err(error) => {
-                init.kill();
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Launch<'_> {
-    /// Has `server` make the process, which is born in the server's cgroups and namespaces. The server is asked for one at a time:
-    /// the caller waits for this one before it asks for the next.
-    ///
-    /// # Errors
-    /// [`Step::Clone`]. That it could not be made is told by the first wait for it.
-    pub(crate) fn start_by(self, server: &Init, given: &Given<'_>) -> Result<Init> {
-        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
-        // Which number the socket gets there, the server tells the process.
-        let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false };
-        let (block, block_fd) = InitBlock::write(self.plan, &connection, None)?;
-        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-        let own = || [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        let [stdin, stdout, stderr] = self.stdio.map_or_else(own, |streams| streams.each_ref().map(AsFd::as_fd));
-        let pidfd = server.pidfd.try_clone().map_err(|error| Error::io(Step::Clone, &error))?;
-        server.send(&[block_fd.as_fd(), theirs.as_fd(), stdin, stdout, stderr])?;
-        drop(theirs);
-        let mut init = Init {
-            pid: server.pid,
-            pidfd,
-            sync: ours,
-            cancel: self.cancel.and_then(|fd| fd.try_clone_to_owned().ok()),
-            block: Arc::new(block),
-            host: self.host,
-            filter_kills_exec: self.plan.seccomp_kills_execve,
-            server: Some(Arc::clone(&server.block)),
-            refused: false,
-            ready: !self.plan.says_ready(),
-        };
-        match init.hand_over(self.plan, given, &[]) {
             Ok(()) => Ok(init),
             Err(error) => {
                 init.kill();
@@ -235,9 +210,10 @@ impl Init {
     ///
     /// # Errors
     /// What cannot be opened, with its config field. The init is left waiting.
-    pub(crate) fn hand_over(&self, plan: &Plan, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<()> {
+    pub(crate) fn hand_over(&mut self, plan: &Plan, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<()> {
         self.set_oom_score_adj(plan)?;
         let opened = resources::open_all(plan, given)?;
+        self.enters = fork::entered(plan, &opened, given);
         let numbers: Vec<RawFd> =
             opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
         let mut chunks = numbers.chunks(wire::DESCRIPTORS).peekable();
@@ -251,20 +227,25 @@ impl Init {
         }
     }
 
-    /// Of the process that is to execute the command: a child of ours that nobody else reaps, so that its number is safe.
+    /// Of the process that is to execute the command.
     fn set_scheduler(&self, plan: &Plan) -> Result<()> {
         let Some((attr, field)) = &plan.scheduler else { return Ok(()) };
-        sys::set_scheduler(self.pid, attr).map_err(|errno| {
-            let error = Error::os(Step::SetScheduler, errno as i32).with_field(field);
-            report::scheduler_hint(error, attr, errno as i32)
+        self.by_number(|pid| {
+            sys::set_scheduler(pid, attr).map_err(|errno| {
+                let error = Error::os(Step::SetScheduler, errno as i32).with_field(field);
+                report::scheduler_hint(error, attr, errno as i32)
+            })
         })
     }
 
     /// While the init's files below /proc are still the caller's own: they no longer are once it cannot be traced.
     fn set_oom_score_adj(&self, plan: &Plan) -> Result<()> {
         let Some((score, field)) = &plan.oom_score_adj else { return Ok(()) };
-        let path = format!("{}/oom_score_adj", self.pid);
-        match crate::base::procfs::Procfs::open()?.write(&path, score.to_string().as_bytes()) {
+        let procfs = crate::base::procfs::Procfs::open()?;
+        let written = procfs
+            .of_process(self.pid, self.pidfd())
+            .and_then(|own| own.write("oom_score_adj", score.to_string().as_bytes()));
+        match written {
             // It has died meanwhile; the next wait tells why.
             Ok(()) | Err(Errno::ENOENT | Errno::ESRCH) => Ok(()),
             Err(errno) => {
@@ -277,6 +258,14 @@ impl Init {
                 })
             }
         }
+    }
+
+    /// See [`crate::base::by_number`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn by_number<T>(&self, act: impl FnOnce(HostPid) -> Result<T>) -> Result<T> {
+        crate::base::by_number(self.pid, self.pidfd(), act)
     }
 
     /// Sends descriptors to the init, where it waits for them.
@@ -313,7 +302,7 @@ impl Init {
             match self.receive()? {
                 Event::Waits(Phase::MapIds) => {
                     let maps = plan.id_maps.clone().unwrap_or_default();
-                    idmaps::write(self.pid, &maps, self.host.maps_ids)?;
+                    idmaps::write(self.pid, self.pidfd(), &maps, self.host.maps_ids)?;
                     self.answer()?;
                 }
                 Event::Waits(Phase::MapMount) => {
@@ -408,10 +397,7 @@ impl Init {
                 let (word, dead) = (ready(fds.first()), ready(fds.get(1)));
                 // What has happened already comes first: once the command runs, there is nothing left to cancel.
                 if self.cancel.is_some() && !word && !dead && ready(fds.get(2)) {
-                    let (step, object) = report::progress(&self.block);
-                    return Err(Error::new(Kind::Cancelled, step)
-                        .with_object(object)
-                        .with_reason("cancelled by the caller"));
+                    return Err(self.cancelled());
                 }
                 Ok((word, dead))
             }
@@ -439,9 +425,9 @@ impl Init {
 
     /// The socket is closed: by an execve that succeeded, by the hand-over to `start`, or by death.
     fn disconnected(&mut self, dead: bool) -> Result<Event> {
-        if let Some(server) = self.server.take() {
+        if self.place.take().is_some() {
             self.refused = true;
-            return Err(report::not_made(&server, dead));
+            return Err(report::server_has_ended());
         }
         // Files are closed before a death can be seen. Before all was set up, a death is what it must be.
         if !dead && self.ready && !self.block.failed() && !self.is_killed_by_its_filter()? {
@@ -489,78 +475,12 @@ impl Init {
         wait_for(self.pidfd.as_fd(), false)
     }
 
-    /// After a fork of its own the init goes on as another child of ours. The first one ends then, unless it is held: by who traces it, or
-    /// by a freezer.
-    fn follow_fork(&mut self, deadline: Instant) -> Result<bool> {
-        // What an exec server has made comes first; the server itself goes on.
-        if let Some(made) = self.server.as_ref().and_then(|server| server.take_forked()).and_then(HostPid::new) {
-            self.server = None;
-            self.go_on_as(made)?;
-            return Ok(true);
-        }
-        let Some(next) = self.block.take_forked().and_then(HostPid::new) else { return Ok(false) };
-        let first = self.go_on_as(next)?;
-        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32).with_object("the init's own fork");
-        if !sys::pidfd::wait_until(first.as_fd(), deadline).map_err(failed)? {
-            // What holds it may let it go, or not: nobody waits for that.
-            sys::pidfd::send_signal(first.as_fd(), libc::SIGKILL).ok();
-            return Err(self.timed_out());
-        }
-        wait_for(first.as_fd(), true)?;
-        Ok(true)
-    }
-
-    /// Takes another child of ours for the init; returns the pidfd of the one before.
-    fn go_on_as(&mut self, next: HostPid) -> Result<OwnedFd> {
-        let failed = |errno: Errno| Error::os(Step::Clone, errno as i32).with_object("the init's own fork");
-        if next == self.pid {
-            return Err(failed(Errno::ECHILD));
-        }
-        let pidfd = sys::pidfd::open(next).map_err(failed)?;
-        // The number comes from a block that the init can write, and an init may be traced by who has the right to trace everything: no other
-        // process than a child of ours is taken for it.
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        waitid(Id::PIDFd(pidfd.as_fd()), flags).map_err(failed)?;
-        self.pid = next;
-        Ok(std::mem::replace(&mut self.pidfd, pidfd))
-    }
-
     /// Takes the seccomp listener out of the init.
     ///
     /// # Errors
     /// The init's death or failure, or [`Kind::Timeout`].
     pub(crate) fn take_listener(&self) -> Result<OwnedFd> {
         take_listener(&self.block, self.pidfd.as_fd())
-    }
-
-    /// Ends an init that is of no more use, with all that is in its pid namespace, and reaps it.
-    pub(crate) fn kill(&mut self) {
-        if self.refused {
-            return;
-        }
-        self.end();
-        // The server that was to make it, and may just have.
-        if let Some(made) = self.server.take().and_then(|server| server.take_forked()).and_then(HostPid::new)
-            && self.go_on_as(made).is_ok()
-        {
-            self.end();
-        }
-    }
-
-    /// Ends the process that the init is now, and reaps it.
-    fn end(&self) {
-        // It may have ended by itself; either way it is reaped.
-        if let Err(errno) = crate::base::sys::pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL)
-            && errno != Errno::ESRCH
-        {
-            // Where a sandbox around this one lacks the call: the number is safe too, since nobody else reaps this child.
-            let pid = nix::unistd::Pid::from_raw(self.pid.get());
-            let signalled = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-            debug_assert!(matches!(signalled, Ok(()) | Err(Errno::ESRCH)));
-        }
-        if self.wait_dead().is_ok() {
-            drop(wait_for(self.pidfd.as_fd(), true));
-        }
     }
 }
 

@@ -46,7 +46,7 @@ impl AsCommand<'_> {
             || Error::new(Kind::System, Step::RunHook).with_reason("the hook's process went on out of turn");
         let Event::Waits(Sync::Ready) = hook.next(plan)? else { return Err(out_of_turn()) };
         if let Some(cgroup) = attach {
-            cgroup.attach(hook.pid().as_pid()).map_err(|error| Error::cgroup(&error))?;
+            hook.by_number(|pid| cgroup.attach(pid.as_pid()).map_err(|error| Error::cgroup(&error)))?;
         }
         hook.answer()?;
         if plan.seccomp_listener {
@@ -70,16 +70,7 @@ impl Spawn for AsCommand<'_> {
         let (clone_into, tasks) = join.map_or((None, Vec::new()), |join| (join.clone_into, join.tasks));
         let attach = clone_into.is_none() && tasks.is_empty();
         let plan = self.plan(hook, process, JoinCgroup { tasks: !tasks.is_empty(), late: false, attach: false })?;
-        let launch = Launch {
-            plan: &plan,
-            host: self.host,
-            block_dir: None,
-            clone_into,
-            tasks: tasks.len(),
-            stdio: Some(&stdio),
-            cancel: None,
-            die_with_parent: false,
-        };
+        let launch = Launch { clone_into, tasks: tasks.len(), ..Launch::entering(&plan, self.host, Some(&stdio)) };
         let init_pid = self.record.init.map(|init| init.pid);
         let given = Given { init_pidfd: Some(self.init), init_pid, ..Given::default() };
         let mut started = launch.start_with(&given, &tasks)?;

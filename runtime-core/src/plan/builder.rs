@@ -49,6 +49,16 @@ impl Plan {
         before.into_iter().any(|record| matches!(record.op, Op::Seccomp { .. }))
     }
 
+    /// How often the init goes on by a fork of its own.
+    pub(crate) fn forks(&self) -> usize {
+        self.program.ops.iter().filter(|record| matches!(record.op, Op::Fork { .. })).count()
+    }
+
+    /// Whether the init is an exec server.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self.program.ops.last(), Some(record) if matches!(record.op, Op::Serve { .. }))
+    }
+
     /// Whether the init says that all is set up before it goes on to its command; a hook does not.
     pub(crate) fn says_ready(&self) -> bool {
         self.program.ops.iter().any(|record| matches!(record.op, Op::Sync { phase: Phase::Ready }))

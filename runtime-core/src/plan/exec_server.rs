@@ -19,9 +19,10 @@ pub(crate) fn plan_exec_server(exec: &ExecPlan<'_>) -> Result<Plan> {
     builder.plan_joining(exec, flags)?;
     builder.plan.oom_score_adj = exec.process.oom_score_adj.map(|score| (score, "/process/oomScoreAdj".to_owned()));
     let init = builder.slot(Resource::InitPidfd);
-    builder.push(Op::CloseReceived { fifo: init });
+    let runtime = builder.slot(Resource::OwnPidfd);
+    builder.push(Op::CloseReceived { kept: [init, runtime] });
     builder.push(Op::Sync { phase: Phase::Ready });
-    builder.push(Op::Serve { init });
+    builder.push(Op::Serve { init, runtime });
     Ok(builder.plan)
 }
 
@@ -33,12 +34,15 @@ pub(crate) fn plan_served(exec: &ExecPlan<'_>) -> Result<Plan> {
     let mut builder = Builder::new(exec.config, exec.options, 4096);
     builder.push(Op::Receive);
     builder.push(Op::NotDumpable);
-    let pid = builder.joined_flags() & NamespaceType::Pid.number();
-    builder.joins_pid = pid != 0;
-    if builder.joins_pid {
+    let joined = builder.joined_flags();
+    builder.joins_pid = joined & NamespaceType::Pid.number() != 0;
+    // The mount namespace once more: the container may have mounted another root upon the one that the server entered.
+    let again = joined & (NamespaceType::Pid.number() | NamespaceType::Mount.number());
+    if again != 0 {
         let init = builder.slot(Resource::InitPidfd);
-        builder.push_join(init, pid);
-    } else {
+        builder.push_join(init, again);
+    }
+    if !builder.joins_pid {
         builder.push(Op::Setsid);
     }
     builder.push_keyring();

@@ -31,7 +31,7 @@ pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>,
         let path = builder.plan.program.str(cwd);
         builder.push(Op::Chdir { path });
     }
-    builder.push(Op::CloseReceived { fifo: Slot::NONE });
+    builder.push(Op::CloseReceived { kept: [Slot::NONE; 2] });
     if builder.joins_pid {
         // The process that shows in the container's pid namespace is a child of the init and not of the runtime: between clone and
         // execve, the runtime's own child has the host's binary as its /proc/PID/exe, and the runtime's memory (CVE-2019-5736).

@@ -277,7 +277,7 @@ impl Builder<'_> {
 
     /// Enters a pid namespace that others are in, with nothing but the command's own rights, and takes the terminal.
     fn plan_entry(&mut self, execution: &Execution<'_>) {
-        self.push(Op::CloseReceived { fifo: execution.start_fifo.unwrap_or(Slot::NONE) });
+        self.push(Op::CloseReceived { kept: [execution.start_fifo.unwrap_or(Slot::NONE), Slot::NONE] });
         if self.joins_pid {
             self.push(Op::Fork { flags: 0 });
             self.push(Op::Setsid);

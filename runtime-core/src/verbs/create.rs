@@ -171,7 +171,7 @@ impl Create<'_> {
     }
 
     /// Opens what the plan names and hands it to the init, with the `tasks` files that it is to write now.
-    fn hand_over(&self, waits: bool, late: bool) -> Result<()> {
+    fn hand_over(&mut self, waits: bool, late: bool) -> Result<()> {
         let console = sockets::console(self.config, self.options)?;
         let fifo = if waits { Some(sockets::make_start_fifo(self.claim.locked()?.dir())?) } else { None };
         let given = Given {
@@ -183,7 +183,7 @@ impl Create<'_> {
         if !late {
             tasks.extend(limited);
         }
-        self.init()?.hand_over(self.plan(), &given, &tasks)
+        self.init.as_mut().ok_or_else(no_init)?.hand_over(&self.prepared.plan, &given, &tasks)
     }
 
     fn hand_over_late_tasks(&self) -> Result<()> {
@@ -215,9 +215,9 @@ impl Create<'_> {
             return Ok(());
         }
         let Event::Waits(Sync::Attach) = self.next()? else { return Err(out_of_turn()) };
-        let pid = self.init()?.pid();
+        let init = self.init.as_ref().ok_or_else(no_init)?;
         if let Some(cgroup) = &mut self.cgroup {
-            cgroup.attach(pid)?;
+            init.by_number(|pid| cgroup.attach(pid))?;
         }
         self.init()?.answer()
     }
@@ -265,7 +265,7 @@ impl Create<'_> {
         self.apply_limits()?;
         let pid = self.init()?.pid();
         if let Some(cgroup) = &self.cgroup {
-            cgroup.enter_payload(pid)?;
+            self.init()?.by_number(|pid| cgroup.enter_payload(pid))?;
         }
         self.verify()?;
         self.set_up_intel_rdt(pid)?;

@@ -1,6 +1,6 @@
 //! Process file descriptors: a process named once and for all, however often its pid is used again.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,12 +20,34 @@ pub(crate) fn open(pid: HostPid) -> nix::Result<OwnedFd> {
     rustix::process::pidfd_open(pid.as_pid(), PidfdFlags::empty()).map_err(errno)
 }
 
+/// That of this process.
+pub(crate) fn open_own() -> nix::Result<OwnedFd> {
+    rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(errno)
+}
+
 /// `pidfd_send_signal(2)`, Linux 5.1. Signal 0 only asks, which rustix cannot say, nor a real-time signal.
 pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()> {
     let info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: the fd is open as long as it is borrowed, and a null siginfo is what the call documents for "as kill(2)".
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
     Errno::result(result).map(drop)
+}
+
+/// Whether the process's number is still its own: it is until somebody reaps it, or nobody has to, since its parent ignores SIGCHLD.
+pub(crate) fn keeps_number(pidfd: BorrowedFd<'_>) -> bool {
+    !matches!(send_signal(pidfd, 0), Err(Errno::ESRCH))
+}
+
+/// `PIDFD_GET_PID_NAMESPACE` of linux/pidfd.h, Linux 6.11: the pid namespace of a living process.
+pub(crate) fn pid_namespace(pidfd: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    const GET_PID_NAMESPACE: u32 = 0xff05;
+    let none = 0usize;
+    // The type of a request differs between C libraries.
+    // SAFETY: the fd is open as long as it is borrowed; the request takes no argument but a zero.
+    let fd = unsafe { libc::syscall(libc::SYS_ioctl, pidfd.as_raw_fd(), GET_PID_NAMESPACE, none) };
+    let fd = RawFd::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: a new descriptor, close-on-exec, that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The inode that no other process since boot has; `None` before Linux 6.9.
@@ -136,6 +158,19 @@ mod tests {
         child.wait().unwrap();
         assert!(has_ended(pidfd.as_fd()).unwrap());
         assert_eq!(send_signal(pidfd.as_fd(), 0), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn a_pid_namespace_is_that_of_procfs() {
+        let namespace = match pid_namespace(open_own().unwrap().as_fd()) {
+            Err(Errno::ENOTTY | Errno::EINVAL) => {
+                eprintln!("skipped a_pid_namespace_is_that_of_procfs: needs Linux 6.11");
+                return;
+            }
+            namespace => fstat(namespace.unwrap()).unwrap(),
+        };
+        let named = nix::sys::stat::stat("/proc/self/ns/pid").unwrap();
+        assert_eq!((namespace.st_dev, namespace.st_ino), (named.st_dev, named.st_ino));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use orlop_init::NotABlock;
-use orlop_init::wire::{DETAIL, FAILED, Header, List, MAGIC, Record, Str, VERSION};
+use orlop_init::wire::{DETAIL, FAILED, Header, List, MAGIC, PLACES, Record, Str, VERSION};
 
 use crate::base::sys::{self, MappedBlock, Mapping};
 use crate::base::{Error, Kind, Result, Step};
@@ -82,6 +82,7 @@ impl InitBlock {
             ops: layout.place(program.ops.len()),
             slots: layout.place(plan.resources.len()),
             tasks: layout.place(connection.tasks),
+            made: layout.place(if plan.serves() { PLACES } else { 0 }),
             programs: layout.place(program.programs.len()),
             argv: layout.place(program.argv.len()),
             envp: layout.place(program.envp.len()),
@@ -148,6 +149,16 @@ impl InitBlock {
     pub(crate) fn take_forked(&self) -> Option<i32> {
         let pid = self.header().forked.swap(0, Ordering::AcqRel);
         (pid > 0).then_some(pid)
+    }
+
+    /// What an exec server says of the process that it was asked for with this place, once: its number, or the errno.
+    pub(crate) fn take_made(&self, place: u8) -> Option<std::result::Result<i32, i32>> {
+        let made = self.mapped.block().list(self.header().made);
+        match made.get(usize::from(place))?.swap(0, Ordering::AcqRel) {
+            0 => None,
+            errno if errno < 0 => Some(Err(errno.saturating_neg())),
+            pid => Some(Ok(pid)),
+        }
     }
 
     /// Whether the program is yet to load a filter with a listener.

@@ -6,7 +6,7 @@ use super::idmaps;
 use super::namespaces::open_namespace;
 use crate::base::procfs::Procfs;
 use crate::base::sys::{self, pidfd};
-use crate::base::{Error, HostPid, Result, Step};
+use crate::base::{Error, HostPid, Result, Step, by_number};
 use crate::config::NamespaceType;
 use crate::plan::{IdMapped, IdMaps, MountMaps};
 
@@ -26,8 +26,8 @@ fn made(maps: &IdMaps, field: &str) -> Result<OwnedFd> {
     let (pid, process) = sys::spawn_sleeper(nix::libc::CLONE_NEWUSER).map_err(failed)?;
     let result = (|| {
         let pid = HostPid::new(pid).ok_or_else(|| failed(nix::errno::Errno::ESRCH))?;
-        idmaps::write(pid, maps, true).map_err(|error| error.with_field(field))?;
-        Procfs::open()?.open_namespace(pid, "user")
+        idmaps::write(pid, process.as_fd(), maps, true).map_err(|error| error.with_field(field))?;
+        by_number(pid, process.as_fd(), |pid| Procfs::open()?.open_namespace(pid, "user"))
     })();
     // The namespace lives on in its descriptor.
     let ended = pidfd::send_signal(process.as_fd(), libc::SIGKILL);

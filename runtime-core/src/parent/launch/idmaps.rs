@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,27 +10,30 @@ use nix::errno::Errno;
 
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
-use crate::base::{Error, HostPid, Kind, Result, Step};
+use crate::base::{Error, HostPid, Kind, Result, Step, by_number};
 use crate::config::IdMapping;
 use crate::plan::IdMaps;
 
 /// How long newuidmap may take: it may ask a directory service for the user's ranges.
 const HELPER_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Writes the maps of the user namespace of `pid`, which waits for them.
-pub(crate) fn write(pid: HostPid, maps: &IdMaps, maps_ids: bool) -> Result<()> {
-    let procfs = Procfs::open()?;
+/// Writes the maps of the user namespace of a child, which waits for them.
+pub(super) fn write(pid: HostPid, pidfd: BorrowedFd<'_>, maps: &IdMaps, maps_ids: bool) -> Result<()> {
+    let own = Procfs::open()?.of_process(pid, pidfd);
+    let own = own.map_err(|errno| Error::os(Step::MapIds, errno as i32).with_object("a process that waits for it"))?;
     if !maps_ids {
         if is_own(&maps.uids, nix::unistd::geteuid().as_raw()) && is_own(&maps.gids, nix::unistd::getegid().as_raw()) {
             // One's own ids may be mapped by oneself, once groups can no longer be dropped by it (user_namespaces(7)).
-            put(&procfs, pid, "setgroups", "deny")?;
+            put(&own, "setgroups", "deny")?;
         } else {
-            helper("newuidmap", pid, &maps.uids, "/linux/uidMappings")?;
-            return helper("newgidmap", pid, &maps.gids, "/linux/gidMappings");
+            return by_number(pid, pidfd, |pid| {
+                helper("newuidmap", pid, &maps.uids, "/linux/uidMappings")?;
+                helper("newgidmap", pid, &maps.gids, "/linux/gidMappings")
+            });
         }
     }
-    put(&procfs, pid, "uid_map", &lines(&maps.uids)).map_err(|error| error.with_field("/linux/uidMappings"))?;
-    put(&procfs, pid, "gid_map", &lines(&maps.gids)).map_err(|error| error.with_field("/linux/gidMappings"))
+    put(&own, "uid_map", &lines(&maps.uids)).map_err(|error| error.with_field("/linux/uidMappings"))?;
+    put(&own, "gid_map", &lines(&maps.gids)).map_err(|error| error.with_field("/linux/gidMappings"))
 }
 
 /// Whether the map is of one single id, the caller's: what anyone may have.
@@ -48,8 +51,8 @@ fn lines(maps: &[IdMapping]) -> String {
     text
 }
 
-fn put(procfs: &Procfs, pid: HostPid, file: &str, text: &str) -> Result<()> {
-    procfs.write(&format!("{pid}/{file}"), text.as_bytes()).map_err(|errno| {
+fn put(own: &Procfs, file: &str, text: &str) -> Result<()> {
+    own.write(file, text.as_bytes()).map_err(|errno| {
         Error::os(Step::MapIds, errno as i32).with_object(format!("{file} ({})", text.trim_end().replace('\n', ", ")))
     })
 }

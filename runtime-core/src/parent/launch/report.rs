@@ -55,15 +55,17 @@ pub(crate) fn death(block: &InitBlock, exit: Exit) -> Option<Error> {
     }
 }
 
-/// Why an exec server has not made the process that it was asked for.
-pub(crate) fn not_made(server: &InitBlock, dead: bool) -> Error {
-    let error = Error::new(Kind::System, Step::Clone).with_object("a process for the command");
-    match server.report() {
-        (errno, _) if errno != 0 && !dead => Error::os(Step::Clone, errno).with_object("a process for the command"),
-        _ => {
-            error.with_reason("the exec server has ended").with_hint("it ends with the container's init; start another")
-        }
-    }
+/// Why an exec server could not make the process that it was asked for.
+pub(super) fn not_made(errno: i32) -> Error {
+    Error::os(Step::Clone, errno).with_object("a process for the command")
+}
+
+/// It could say nothing.
+pub(super) fn server_has_ended() -> Error {
+    Error::new(Kind::System, Step::Clone)
+        .with_object("a process for the command")
+        .with_reason("the exec server has ended")
+        .with_hint("it ends with the container's init; start another")
 }
 
 /// The error that an init reported.

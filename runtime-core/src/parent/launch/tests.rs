@@ -29,7 +29,9 @@ fn init(pid: HostPid) -> (Init, OwnedFd) {
         block,
         host,
         filter_kills_exec: false,
-        server: None,
+        place: None,
+        forks: 1,
+        enters: None,
         refused: false,
         ready: false,
     };
@@ -51,7 +53,7 @@ fn an_init_that_forks_and_does_not_end_is_not_waited_for() {
     assert_eq!(error.kind(), Kind::Timeout, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(init.pid(), next, "what is killed now is the process that goes on");
-    assert!(!first.wait().unwrap().success(), "the first one is killed");
+    first.wait().expect_err("the first one is killed and reaped");
     init.kill();
     second.wait().unwrap_err();
 }
@@ -61,6 +63,7 @@ fn a_fork_that_is_the_init_itself_or_no_child_of_ours_is_refused() {
     let (mut child, pid) = sleeper();
     let (mut init, _theirs) = init(pid);
     for wrong in [pid, HostPid::new(1).unwrap()] {
+        init.forks = 1;
         forked(&init, wrong);
         let error = init.follow_fork(Instant::now() + Duration::from_secs(5)).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ECHILD), "{error}");
@@ -68,4 +71,81 @@ fn a_fork_that_is_the_init_itself_or_no_child_of_ours_is_refused() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// What is killed while it goes on by a fork that nobody has followed yet is both processes.
+#[test]
+fn an_init_that_has_just_forked_is_killed_with_its_fork() {
+    let (mut first, pid) = sleeper();
+    let (mut second, next) = sleeper();
+    let (mut init, _theirs) = init(pid);
+    forked(&init, next);
+    init.kill();
+    first.wait().expect_err("the first one is killed and reaped");
+    second.wait().expect_err("and the one that it has made");
+}
+
+#[test]
+fn a_fork_that_is_not_in_the_pid_namespace_that_is_entered_is_refused() {
+    let (mut child, pid) = sleeper();
+    let (mut innocent, other) = sleeper();
+    let (mut traced, _theirs) = init(pid);
+    traced.enters = Some((0, 0));
+    forked(&traced, other);
+    let error = traced.follow_fork(Instant::now() + Duration::from_secs(5)).unwrap_err();
+    assert_eq!(error.errno(), Some(libc::ECHILD), "{error}");
+    assert_eq!(traced.pid(), pid);
+    // Nor is any other named by one that has gone on as often as it should.
+    forked(&traced, other);
+    assert!(!traced.follow_fork(Instant::now() + Duration::from_secs(5)).unwrap());
+    traced.kill();
+    child.wait().expect_err("the init is killed and reaped");
+    assert_eq!(innocent.try_wait().unwrap(), None, "what it named is left alone");
+
+    let (mut first, pid) = sleeper();
+    let (mut good, _theirs) = init(pid);
+    let own = std::fs::metadata("/proc/self/ns/pid").unwrap();
+    good.enters = Some((std::os::unix::fs::MetadataExt::dev(&own), std::os::unix::fs::MetadataExt::ino(&own)));
+    forked(&good, other);
+    first.kill().unwrap();
+    assert!(good.follow_fork(Instant::now() + Duration::from_secs(5)).unwrap());
+    assert_eq!(good.pid(), other);
+    good.kill();
+    innocent.wait().expect_err("this one was its own");
+}
+
+#[test]
+fn a_first_process_that_is_held_is_not_waited_for_once_the_caller_wants_no_more() {
+    let (mut first, pid) = sleeper();
+    let (mut second, next) = sleeper();
+    let (mut init, _theirs) = init(pid);
+    let (gone, sender) = std::io::pipe().unwrap();
+    drop(sender);
+    init.cancel = Some(gone.into());
+    forked(&init, next);
+    let begun = Instant::now();
+    let error = init.follow_fork(begun + Duration::from_secs(60)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Cancelled, "{error}");
+    init.kill();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    first.wait().expect_err("the first one is killed and reaped");
+    second.wait().expect_err("so is the other");
+}
+
+#[test]
+fn a_number_that_may_be_anothers_is_not_used() {
+    let (mut child, pid) = sleeper();
+    let (init, _theirs) = init(pid);
+    assert_eq!(init.by_number(Ok).unwrap(), pid);
+    child.kill().unwrap();
+    assert!(sys::pidfd::wait_until(init.pidfd(), Instant::now() + Duration::from_secs(10)).unwrap());
+    assert_eq!(init.by_number(Ok).unwrap(), pid, "until it is reaped, it is its own");
+    let procfs = crate::base::procfs::Procfs::open().unwrap();
+    procfs.of_process(pid, init.pidfd()).unwrap();
+    // Reaped while it is acted on.
+    let error = init.by_number(|_| child.wait().map_err(|_| Error::os(Step::Wait, libc::ECHILD))).unwrap_err();
+    assert_eq!(error.errno(), Some(libc::ESRCH), "{error}");
+    let error = init.by_number(|pid| -> Result<()> { panic!("{pid} may be anybody's") }).unwrap_err();
+    assert_eq!(error.errno(), Some(libc::ESRCH), "{error}");
+    assert!(procfs.of_process(pid, init.pidfd()).is_err());
 }

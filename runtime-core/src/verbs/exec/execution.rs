@@ -219,14 +219,11 @@ impl Exec<'_> {
         };
         let launch = |clone_into, tasks: Vec<BorrowedFd<'_>>| {
             Launch {
-                plan: self.plan,
-                host: self.host,
-                block_dir: None,
                 clone_into,
                 tasks: tasks.len(),
-                stdio: self.options.stdio.as_ref(),
                 cancel: self.options.cancel.as_ref().map(AsFd::as_fd),
                 die_with_parent: true,
+                ..Launch::entering(self.plan, self.host, self.options.stdio.as_ref())
             }
             .start_with(&given, &tasks)
         };
@@ -260,7 +257,7 @@ impl Exec<'_> {
         if self.attach
             && let Some(cgroup) = &mut self.cgroup
         {
-            cgroup.attach(child.pid().as_pid()).map_err(|error| Error::cgroup(&error))?;
+            child.by_number(|pid| cgroup.attach(pid.as_pid()).map_err(|error| Error::cgroup(&error)))?;
         }
         child.answer()
     }

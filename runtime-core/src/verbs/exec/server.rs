@@ -25,13 +25,15 @@ use crate::state::{Entry, Store};
 /// or with the container.
 ///
 /// What its commands get is what [`exec`](crate::exec()) gives them: user, capabilities, limits, seccomp filter, a session and a keyring
-/// of their own. They are children of this program.
+/// of their own. They are children of this program. What [`exec`](crate::exec()) would take from this program as it is then (limits
+/// that the config does not name, its priority, rights of its own that it has dropped since), they have as it was when the server was
+/// started. A process that this program forks cannot use the server.
 ///
 /// The server is in the container's control groups, where it counts as one process of a few hundred KiB, and in its namespaces but for
 /// the pid namespace: the container's processes do not see it, and cannot trace it. Of the container's files it reads none but
 /// `/etc/passwd`, where a command's environment has no HOME; what that says is kept for each user.
 ///
-/// Commands can be started by several threads; they are started one after the other. All of them have the labels, the `oomScoreAdj`
+/// Commands can be started by several threads at once. All of them have the labels, the `oomScoreAdj`
 /// and the initial CPU affinity of the container's process.
 #[derive(Debug)]
 pub struct ExecServer {
@@ -44,7 +46,7 @@ pub struct ExecServer {
     host: Host,
     set_groups: bool,
     homes: Mutex<BTreeMap<u32, Option<String>>>,
-    server: Mutex<Server>,
+    server: Server,
 }
 
 /// Starts an exec server in the running container `id`.
@@ -99,7 +101,7 @@ pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
         host,
         set_groups,
         homes: Mutex::default(),
-        server: Mutex::new(Server::new(child)),
+        server: Server::new(child),
         entry,
     })
 }
@@ -110,7 +112,8 @@ impl ExecServer {
     /// # Errors
     /// As there. [`Kind::Unsupported`] for what only [`exec`](crate::exec()) can do: a terminal, a sub-cgroup, descriptors besides the
     /// standard streams, a paused container, and labels, `oomScoreAdj` or an initial CPU affinity that are not those of the container's
-    /// process. A call that is cancelled, or has no answer in time, may end the server.
+    /// process. A server that has not begun with a command within a second of its being cancelled (it is stopped, or frozen with its
+    /// container) is ended with it, as is one that gives no sign of life for a minute.
     pub fn exec(&self, options: ExecOptions) -> Result<Started> {
         let mut warnings = Vec::new();
         match self.execute(&options, &mut warnings) {
@@ -133,25 +136,15 @@ impl ExecServer {
         let (config, filter) = (&self.config, self.filter.as_ref());
         let exec = ExecPlan { config, options: &plan_options, process: &process, filter, hook: None };
         let plan = plan_served(&exec)?;
-        let given = Given { init_pidfd: Some(init_pidfd.as_fd()), ..Given::default() };
-        let launch = Launch {
-            plan: &plan,
-            host: self.host,
-            block_dir: None,
-            clone_into: None,
-            tasks: 0,
-            stdio: options.stdio.as_ref(),
-            cancel: options.cancel.as_ref().map(AsFd::as_fd),
-            die_with_parent: false,
-        };
-        // The server makes one process after the other.
-        let server = locked(&self.server);
-        let mut child = server.start(launch, &given)?;
+        let given =
+            Given { init_pidfd: Some(init_pidfd.as_fd()), init_pid: Some(init_pid(&self.entry)?), ..Given::default() };
+        let cancel = options.cancel.as_ref().map(AsFd::as_fd);
+        let launch = Launch { cancel, ..Launch::entering(&plan, self.host, options.stdio.as_ref()) };
+        let mut child = self.server.start(launch, &given)?;
         if let Err(error) = carry_out(&mut child, &plan, options) {
             child.kill();
             return Err(error);
         }
-        drop(server);
         let (pid, pidfd) = child.into_parts();
         Ok((pid, pidfd, plan.notes))
     }
@@ -199,7 +192,7 @@ impl ExecServer {
     }
 }
 
-/// A thread that panicked while it held the lock has left nothing half-done: a server that owes it a process is killed with that.
+/// A thread that panicked while it held the lock has left nothing half-done.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

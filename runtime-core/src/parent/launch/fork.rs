@@ -1,0 +1,149 @@
+//! A process that goes on as another one: by a fork of its own, or made by an exec server.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use orlop_init::wire::Op;
+
+use super::Init;
+use super::end::end;
+use super::report;
+use super::resources::{Given, Opened};
+use crate::base::procfs::Procfs;
+use crate::base::sys::pidfd;
+use crate::base::{Error, HostPid, Kind, Result, Step, wait_for};
+use crate::plan::{Plan, Resource};
+
+const NEWPID: u32 = libc::CLONE_NEWPID.cast_unsigned();
+
+/// What identifies a namespace: device and inode.
+pub(super) type Namespace = (u64, u64);
+
+/// The existing pid namespace that the plan's process enters with its last fork; `None` where it enters none, or where the caller
+/// may not look: then it may not trace what is in there either, nor does a container that it has made.
+pub(super) fn entered(plan: &Plan, opened: &[Opened<'_>], given: &Given<'_>) -> Option<Namespace> {
+    let mut ops = plan.program.ops.iter().map(|record| &record.op);
+    let joined = |op: &Op| match op {
+        Op::Setns { fd, flags } if flags & NEWPID != 0 => Some(fd.0 as usize),
+        _ => None,
+    };
+    let slot = ops.find_map(joined)?;
+    let fd = opened.get(slot)?.as_fd();
+    match plan.resources.get(slot)? {
+        Resource::InitPidfd => pid_namespace(given.init_pid?, fd).ok(),
+        _ => identity(fd).ok(),
+    }
+}
+
+fn identity(namespace: BorrowedFd<'_>) -> nix::Result<Namespace> {
+    let status = fstat(namespace)?;
+    Ok((status.st_dev, status.st_ino))
+}
+
+fn pid_namespace(pid: HostPid, pidfd: BorrowedFd<'_>) -> nix::Result<Namespace> {
+    match pidfd::pid_namespace(pidfd) {
+        Ok(namespace) => identity(namespace.as_fd()),
+        // Before Linux 6.11, and of a process that has ended.
+        Err(_) => {
+            let procfs = Procfs::open().map_err(|error| Errno::from_raw(error.errno().unwrap_or(libc::EIO)))?;
+            procfs.of_process(pid, pidfd)?.own_namespace(c"pid")
+        }
+    }
+}
+
+impl Init {
+    /// After a fork of its own the init goes on as another child of ours. The first one ends then, unless it is held: by who traces it, or
+    /// by a freezer.
+    pub(super) fn follow_fork(&mut self, deadline: Instant) -> Result<bool> {
+        // What an exec server has made comes first; the server itself goes on.
+        if self.follow_server()? {
+            return Ok(true);
+        }
+        if self.forks == 0 {
+            return Ok(false);
+        }
+        let Some(next) = self.block.take_forked().and_then(HostPid::new) else { return Ok(false) };
+        let (pid, first) = self.go_on_by_fork(next)?;
+        match self.wait_for_the_first(first.as_fd(), deadline) {
+            Ok(()) => wait_for(first.as_fd(), true).map(|_| true),
+            // What holds it may let it go, or not.
+            Err(error) => {
+                end(pid, first.as_fd());
+                Err(error)
+            }
+        }
+    }
+
+    fn wait_for_the_first(&self, first: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
+        use nix::poll::{PollFd, PollFlags, poll};
+        let cancel = self.cancel.as_ref().map_or(first, AsFd::as_fd);
+        loop {
+            let mut fds = [first, cancel].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut fds, pidfd::timeout_until(deadline)) {
+                Ok(0) if Instant::now() >= deadline => return Err(self.timed_out()),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) if fds.first().and_then(PollFd::any).unwrap_or(false) => return Ok(()),
+                Ok(_) => return Err(self.cancelled()),
+                Err(errno) => return Err(not_followed(errno)),
+            }
+        }
+    }
+
+    /// Takes what the exec server has made for the init, once the server has told of it.
+    pub(super) fn follow_server(&mut self) -> Result<bool> {
+        let Some(made) = self.place.as_ref().and_then(super::served::Place::made) else { return Ok(false) };
+        self.place = None;
+        match made {
+            // One that is none of ours was made for another process than this: that may be who has forked this one.
+            Ok(made) => self.go_on_as(made).map(|_| true).inspect_err(|_| self.refused = true),
+            Err(errno) => {
+                self.refused = true;
+                Err(report::not_made(errno))
+            }
+        }
+    }
+
+    /// Takes what the init names as its fork for the init; returns the one before.
+    ///
+    /// The name comes from a block that the process itself can write, and in a pid namespace with others it may be traced by who has the
+    /// right to. So it is followed no more often than planned, and only to a child of ours in the pid namespace that is entered: one of
+    /// another container, or of this program, is not taken for it, and so not killed in its stead.
+    pub(super) fn go_on_by_fork(&mut self, next: HostPid) -> Result<(HostPid, OwnedFd)> {
+        self.forks = self.forks.saturating_sub(1);
+        let before = (self.pid, self.go_on_as(next)?);
+        let Some(entered) = self.enters.filter(|_| self.forks == 0) else { return Ok(before) };
+        match pid_namespace(self.pid, self.pidfd.as_fd()) {
+            Ok(found) if found == entered => Ok(before),
+            // The caller has not the right to look, and so has given no container the right to trace.
+            Err(Errno::EACCES | Errno::EPERM) => Ok(before),
+            _ => {
+                (self.pid, self.pidfd) = before;
+                Err(not_followed(Errno::ECHILD).with_reason("it names a process that is not in its pid namespace"))
+            }
+        }
+    }
+
+    /// Takes another child of ours for the init; returns the pidfd of the one before.
+    fn go_on_as(&mut self, next: HostPid) -> Result<OwnedFd> {
+        if next == self.pid {
+            return Err(not_followed(Errno::ECHILD));
+        }
+        let pidfd = pidfd::open(next).map_err(not_followed)?;
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        waitid(Id::PIDFd(pidfd.as_fd()), flags).map_err(not_followed)?;
+        self.pid = next;
+        Ok(std::mem::replace(&mut self.pidfd, pidfd))
+    }
+
+    pub(super) fn cancelled(&self) -> Error {
+        let (step, object) = report::progress(&self.block);
+        Error::new(Kind::Cancelled, step).with_object(object).with_reason("cancelled by the caller")
+    }
+}
+
+fn not_followed(errno: Errno) -> Error {
+    Error::os(Step::Clone, errno as i32).with_object("the init's own fork")
+}
