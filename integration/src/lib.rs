@@ -18,6 +18,7 @@ pub mod container;
 pub mod double;
 pub mod everywhere;
 pub mod figures;
+pub mod labels;
 pub mod leak;
 pub mod neighbour;
 pub mod process;

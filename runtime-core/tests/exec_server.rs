@@ -13,11 +13,15 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal as Signals;
 
 use orlop::{
     ContainerId, ExecOptions, ExecProcess, ExecServer, Exit, Kind, Runtime, Signal, SubCgroup, Terminal, User,
 };
+use orlop_integration::labels::{LABEL, OTHER, Profile, needs_selinux};
 use orlop_integration::neighbour::{Allowed, DOCKERS, PLAIN, Set, TRACER, Who, give, judge, neighbour, wait_ready};
 use orlop_integration::{Container, Sandbox, case, process};
 use serde_json::{Value, json};
@@ -406,14 +410,32 @@ fn on_the_way(c: &Container<'_>, server: i32) -> Option<i32> {
     inits.into_iter().find(|pid| process::read(*pid).is_some_and(|one| one.command == "orlop:init"))
 }
 
+/// Stops a process on its way to its command, so that no more of them are counted; whether it did in a minute.
+fn stop_one(c: &Container<'_>, server: i32, started: &AtomicU64) -> bool {
+    let send = |pid: i32, signal: Signals| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).is_ok();
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        let Some(found) = on_the_way(c, server).filter(|found| send(*found, Signals::SIGSTOP)) else { continue };
+        std::thread::sleep(Duration::from_millis(20));
+        let before = started.load(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(50));
+        if on_the_way(c, server) == Some(found) && before == started.load(Ordering::Relaxed) {
+            return true;
+        }
+        // It had become its command by then, or was gone.
+        send(found, Signals::SIGCONT);
+    }
+    false
+}
+
 /// What stops a command before it is one stops that caller alone, and only until it wants no more.
-#[case(seconds(300))]
+#[case(seconds(120))]
 fn a_command_that_is_stopped_on_its_way_holds_up_nobody_else(t: &Sandbox) {
     let c = paused(t);
     let server = of(&c).exec_server().unwrap();
     let pid = server_of(&c);
     let (cancel, sender) = std::io::pipe().unwrap();
-    let started = std::sync::atomic::AtomicU64::new(0);
+    let started = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let stuck = scope.spawn(|| {
             loop {
@@ -422,23 +444,11 @@ fn a_command_that_is_stopped_on_its_way_holds_up_nobody_else(t: &Sandbox) {
                     Ok(process) => drop(process.wait().unwrap()),
                     Err(error) => return error,
                 }
-                started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                started.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let mut stopped = Vec::new();
-        t.wait_until("a command that is stopped on its way", || {
-            if let Some(found) = on_the_way(&c, pid) {
-                // It may be gone already.
-                let gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(found), nix::sys::signal::Signal::SIGSTOP);
-                stopped.extend(gone.is_ok().then_some(found));
-            }
-            let before = started.load(std::sync::atomic::Ordering::Relaxed);
-            !stopped.is_empty() && {
-                std::thread::sleep(Duration::from_millis(100));
-                before == started.load(std::sync::atomic::Ordering::Relaxed) && on_the_way(&c, pid).is_some()
-            }
-        });
-        for _ in 0..20 {
+        let caught = stop_one(&c, pid, &started);
+        for _ in 0..if caught { 20 } else { 0 } {
             let begun = Instant::now();
             run(&server, words(&["true"])).unwrap();
             assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
@@ -446,6 +456,7 @@ fn a_command_that_is_stopped_on_its_way_holds_up_nobody_else(t: &Sandbox) {
         let begun = Instant::now();
         drop(sender);
         let error = stuck.join().unwrap();
+        assert!(caught, "no command was stopped on its way: {error}");
         assert_eq!(error.kind(), Kind::Cancelled, "{error}");
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     });
@@ -544,6 +555,47 @@ fn verbs_beside_a_server(t: &Sandbox) {
     process::reap_orphans();
     c.delete().ok();
     assert!(!t.root.join(&c.id).exists());
+}
+
+const CONFINEMENT: [&str; 3] = ["sh", "-c", "cat /proc/self/attr/current; echo; echo x > /tmp/denied && echo denied"];
+
+/// Labels outlive the server's fork, and the command's own.
+#[case]
+fn commands_are_confined_by_the_containers_profile(t: &Sandbox) {
+    let profile = Profile::load(t, "p", "/tmp/denied");
+    for (name, ids) in [("a", false), ("b", true)] {
+        let c = t.container(name);
+        c.set("/process/apparmorProfile", json!(profile.name));
+        if ids {
+            c.map_users(100_000, 65_536).give_rootfs_to(100_000);
+        }
+        c.run_paused();
+        let server = of(&c).exec_server().unwrap();
+        for options in [words(&CONFINEMENT), words(&CONFINEMENT).apparmor(profile.name.clone())] {
+            let (text, exit) = run(&server, options.no_new_privs(ids)).unwrap();
+            assert_eq!((text.trim_end(), exit), (format!("{} (enforce)", profile.name).as_str(), Exit::Code(1)));
+        }
+        let error = server.exec(words(&CONFINEMENT).apparmor("unconfined".to_owned())).unwrap_err();
+        assert!(error.to_string().contains("AppArmor profile"), "{error}");
+        drop(server);
+        c.end();
+    }
+}
+
+#[case]
+fn commands_have_the_containers_label(t: &Sandbox) {
+    needs_selinux(t);
+    let c = t.container("a");
+    c.set("/process/selinuxLabel", json!(LABEL)).run_paused();
+    let server = of(&c).exec_server().unwrap();
+    for options in [["cat", "/proc/self/attr/current"], ["/probe", "keyring-label"]].map(|command| words(&command)) {
+        let (text, exit) = run(&server, options.process_label(LABEL.to_owned())).unwrap();
+        assert_eq!((text.trim_end_matches(['\0', '\n']), exit), (LABEL, Exit::Code(0)));
+    }
+    let error = server.exec(words(&["true"]).process_label(OTHER.to_owned())).unwrap_err();
+    assert!(error.to_string().contains("SELinux label"), "{error}");
+    drop(server);
+    c.end();
 }
 
 fn beside_a_neighbour(t: &Sandbox, who: Who, allowed: Allowed) {

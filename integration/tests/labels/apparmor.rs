@@ -2,40 +2,9 @@
 
 use std::fs;
 
+use orlop_integration::labels::Profile;
 use orlop_integration::{Container, Flavor, Sandbox, case};
 use serde_json::json;
-
-/// A profile of this case's own, in the kernel until the case ends.
-struct Profile {
-    name: String,
-    file: String,
-}
-
-impl Profile {
-    /// Everything is allowed but writing to `denied`.
-    fn load(t: &Sandbox, name: &str, denied: &str) -> Self {
-        let enabled =
-            fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'));
-        t.need_promised("apparmor", enabled, "AppArmor is not enabled on this kernel");
-        let name = format!("{}-{name}", t.tag);
-        let file = t.dir.join(&name).display().to_string();
-        let rules = "capability, network, mount, umount, pivot_root, signal, ptrace, unix, file,";
-        let text = format!(
-            "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n  {rules}\n  deny {denied} wl,\n}}\n"
-        );
-        fs::write(&file, text).unwrap();
-        let _ = t.program("/usr/sbin/apparmor_parser", &["--skip-cache", "--replace", &file]).run().ok();
-        Self { name, file }
-    }
-}
-
-impl Drop for Profile {
-    fn drop(&mut self) {
-        let mut parser = std::process::Command::new("/usr/sbin/apparmor_parser");
-        let status = parser.args(["--remove", &self.file]).status().expect("apparmor_parser");
-        assert!(status.success() || std::thread::panicking(), "the profile {} cannot be removed", self.name);
-    }
-}
 
 /// Says the confinement, and tries both files.
 const SCRIPT: &str =

@@ -2,22 +2,15 @@
 
 use std::fs;
 
+use orlop_integration::labels::{LABEL, OTHER, needs_selinux};
 use orlop_integration::{Sandbox, case};
 use serde_json::json;
 
-const LABEL: &str = "system_u:system_r:container_t:s0:c0,c1";
-const OTHER: &str = "system_u:system_r:container2_t:s0:c0,c1";
 const FILES: &str = "system_u:object_r:container_file_t:s0:c0,c1";
-
-fn needs_policy(t: &Sandbox) {
-    let enforcing = fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
-    let policy = enforcing && fs::write("/sys/fs/selinux/context", LABEL).is_ok();
-    t.need_promised("selinux", policy, "SELinux does not enforce the tests' policy on this kernel");
-}
 
 #[case]
 fn a_label_confines_the_command(t: &Sandbox) {
-    needs_policy(t);
+    needs_selinux(t);
     let c = t.container("a");
     c.set("/process/selinuxLabel", json!(LABEL));
     let image = format!("context={}", FILES.replace("container_file_t", "image_file_t"));
@@ -37,7 +30,7 @@ fn label_of(t: &Sandbox, pid: i32, path: &str) -> String {
 
 #[case]
 fn mounts_get_the_label(t: &Sandbox) {
-    needs_policy(t);
+    needs_selinux(t);
     let c = t.container("a");
     c.set("/process/selinuxLabel", json!(LABEL)).set("/linux/mountLabel", json!(FILES));
     c.mount("tmpfs", "tmpfs", "/mnt", &["size=1m"]);
@@ -55,7 +48,7 @@ fn mounts_get_the_label(t: &Sandbox) {
 
 #[case(not_runc("crun's annotation"))]
 fn the_option_that_a_mount_label_becomes(t: &Sandbox) {
-    needs_policy(t);
+    needs_selinux(t);
     let c = t.container("a");
     c.set("/linux/mountLabel", json!(FILES));
     c.edit(|spec| spec["annotations"]["run.oci.mount_context_type"] = json!("rootcontext"));
@@ -70,7 +63,7 @@ fn the_option_that_a_mount_label_becomes(t: &Sandbox) {
 
 #[case]
 fn exec_gets_the_containers_label_or_its_own(t: &Sandbox) {
-    needs_policy(t);
+    needs_selinux(t);
     let c = t.container("a");
     c.set("/process/selinuxLabel", json!(LABEL)).run_paused();
     let label = |flags: &[&str]| c.exec(flags, &["/bin/cat", "/proc/self/attr/current"]).ok().stdout.replace('\0', "");
@@ -81,7 +74,7 @@ fn exec_gets_the_containers_label_or_its_own(t: &Sandbox) {
 
 #[case]
 fn a_mount_label_alone_is_no_matter_for_exec(t: &Sandbox) {
-    needs_policy(t);
+    needs_selinux(t);
     let c = t.container("a");
     c.set("/linux/mountLabel", json!(FILES)).run_paused();
     let label = c.exec(&[], &["/bin/cat", "/proc/self/attr/current"]).ok().stdout.replace('\0', "");
@@ -91,7 +84,7 @@ fn a_mount_label_alone_is_no_matter_for_exec(t: &Sandbox) {
 
 #[case]
 fn the_session_keyring_is_the_containers(t: &Sandbox) {
-    needs_policy(t);
+    needs_selinux(t);
     let c = t.container("a");
     c.set("/process/selinuxLabel", json!(LABEL));
     assert_eq!(c.args(&["/probe", "keyring-label"]).run().ok().stdout.trim(), LABEL);
@@ -102,7 +95,7 @@ fn the_session_keyring_is_the_containers(t: &Sandbox) {
 
 #[case]
 fn an_invalid_label_is_an_error(t: &Sandbox) {
-    needs_policy(t);
+    needs_selinux(t);
     let c = t.container("a");
     c.set("/process/selinuxLabel", json!("system_u:system_r:no_such_t:s0"));
     let text = c.create().fails().stderr;

@@ -34,7 +34,7 @@ impl AsCommand<'_> {
             join,
             home: home.as_deref(),
             set_groups: may_set_groups(self.config, self.host),
-            ..PlanOptions::of_hook(Path::new(&self.record.bundle), self.host)
+            ..PlanOptions::entering(Path::new(&self.record.bundle), self.host)
         };
         let filter = filter.as_ref();
         plan_exec(&ExecPlan { config: self.config, options: &options, process, filter, hook: Some(hook) })

@@ -10,6 +10,15 @@ use crate::base::Result;
 use crate::config::mount_options::MountOptions;
 use crate::config::{NamespaceType, Propagation};
 
+/// When the tree that is bound is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// By the runtime, before anything is mounted.
+    Ahead,
+    /// By the init, among the mounts: so it is listed where a mount of its own would be.
+    InTurn,
+}
+
 impl Builder<'_> {
     pub(super) fn plan_cgroup_mount(&mut self, index: usize, options: &MountOptions<'_>, target: &str) -> Result<()> {
         self.check_cgroup_data(index, options)?;
@@ -17,10 +26,10 @@ impl Builder<'_> {
         match &options_set.cgroups {
             CgroupMounts::Unused => {}
             CgroupMounts::Unified { own, .. } if self.binds_own_unified() => {
-                self.bind_cgroup(index, own, target, options, false);
+                self.bind_cgroup(index, own, target, options, Taken::Ahead);
             }
             CgroupMounts::Unified { whole, .. } if self.binds_whole_unified(options) => {
-                self.bind_cgroup(index, whole, target, options, true);
+                self.bind_cgroup(index, whole, target, options, Taken::InTurn);
             }
             CgroupMounts::Unified { .. } => self.mount_cgroup(index, "cgroup2", &[], target, options),
             CgroupMounts::Separate(hierarchies) => self.plan_separate(index, hierarchies, target, options),
@@ -89,7 +98,7 @@ impl Builder<'_> {
             match (own_namespace, hierarchy.options.is_empty()) {
                 (true, true) => self.mount_cgroup(index, "cgroup2", &[], &below, options),
                 (true, false) => self.mount_cgroup(index, "cgroup", &hierarchy.options, &below, options),
-                (false, _) => self.bind_cgroup(index, &hierarchy.path, &below, options, false),
+                (false, _) => self.bind_cgroup(index, &hierarchy.path, &below, options, Taken::Ahead),
             }
             for link in &hierarchy.links {
                 let path = self.plan.program.format(format_args!("{target}/{link}"));
@@ -148,11 +157,11 @@ impl Builder<'_> {
     }
 
     /// As writable as the mount says, CVE-2023-25809 being a bind of the host's hierarchy that kept no `ro`, and no peer of the host's mount
-    /// whatever propagation is asked for. Taken `in_turn`, it is listed where a mount of its own would be.
-    fn bind_cgroup(&mut self, index: usize, path: &str, target: &str, options: &MountOptions<'_>, in_turn: bool) {
+    /// whatever propagation is asked for.
+    fn bind_cgroup(&mut self, index: usize, path: &str, target: &str, options: &MountOptions<'_>, taken: Taken) {
         let recursive = options.flags & MS_REC != 0;
         let source = self.plan.program.str(path);
-        let tree = if self.options.host.rootless || in_turn {
+        let tree = if self.options.host.rootless || taken == Taken::InTurn {
             Slot::NONE
         } else {
             self.slot(Resource::Tree {

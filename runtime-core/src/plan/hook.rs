@@ -11,7 +11,7 @@ use crate::config::{Config, Hook, NamespaceType, Text};
 /// Plans the execution of `hook`, a program of the host's, in the namespaces of the container's init, with the runtime's own rights;
 /// `cwd` is its working directory, if that is not the root.
 pub(crate) fn plan_hook(config: &Config<'_>, hook: &Hook<'_>, cwd: Option<&str>, host: Host) -> Plan {
-    let options = PlanOptions::of_hook(std::path::Path::new("/"), host);
+    let options = PlanOptions::entering(std::path::Path::new("/"), host);
     let mut builder = Builder::new(config, &options, 2048);
     builder.push(Op::Receive);
     builder.push(Op::NotDumpable);

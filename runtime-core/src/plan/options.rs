@@ -37,8 +37,8 @@ pub(crate) struct PlanOptions<'o> {
 }
 
 impl<'o> PlanOptions<'o> {
-    /// Those of a process that enters a container and brings nothing of its own: a hook.
-    pub(crate) fn of_hook(bundle: &'o Path, host: Host) -> Self {
+    /// Those of a process that enters a container and brings nothing of its own: of a hook they are all.
+    pub(crate) fn entering(bundle: &'o Path, host: Host) -> Self {
         Self {
             bundle,
             no_pivot: false,

@@ -10,7 +10,7 @@ use crate::config::{self, Config, Hook};
 const BUNDLE: &str = "/bundle";
 
 fn options(host: Host, waits: bool) -> PlanOptions<'static> {
-    PlanOptions { waits_for_start: waits, ..PlanOptions::of_hook(std::path::Path::new(BUNDLE), host) }
+    PlanOptions { waits_for_start: waits, ..PlanOptions::entering(std::path::Path::new(BUNDLE), host) }
 }
 
 /// A config with these namespaces (`kind`, or `kind=path`), and everything that needs the host's /proc.

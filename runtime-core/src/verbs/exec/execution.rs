@@ -192,12 +192,14 @@ pub(super) struct Exec<'e> {
     pub(super) init_pidfd: BorrowedFd<'e>,
 }
 
+pub(super) fn out_of_turn() -> Error {
+    Error::new(Kind::System, Step::Wait).with_object("the process").with_reason("it went on out of turn")
+}
+
 /// Waits until all of a process is set up, and says which one it is to whom the options name.
 pub(super) fn wait_ready(child: &mut Init, plan: &Plan, options: &ExecOptions) -> Result<()> {
     let Event::Waits(Sync::Ready) = child.next(plan)? else {
-        return Err(Error::new(Kind::System, Step::Wait)
-            .with_object("the process")
-            .with_reason("it went on out of turn"));
+        return Err(out_of_turn());
     };
     if let Some(socket) = &options.pidfd_socket {
         send_pidfd(socket, child.pidfd())?;

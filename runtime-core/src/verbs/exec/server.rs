@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::execution::{Exec, cgroup_to_join, home, init_of, join_time_of_restore, wait_ready};
+use super::execution::{Exec, cgroup_to_join, home, init_of, join_time_of_restore, out_of_turn, wait_ready};
 use super::options::{ExecOptions, ExecProcess};
 use super::process;
 use crate::base::{ContainerId, Error, HostPid, Kind, Process as Started, Report, Result, Runtime, Step, Warning};
@@ -202,9 +202,7 @@ fn carry_out(child: &mut Init, plan: &Plan, options: &ExecOptions) -> Result<()>
     child.answer()?;
     match child.next(plan)? {
         Event::Disconnected => Ok(()),
-        Event::Waits(_) => {
-            Err(Error::new(Kind::System, Step::Wait).with_object("the process").with_reason("it went on out of turn"))
-        }
+        Event::Waits(_) => Err(out_of_turn()),
     }
 }
 
@@ -222,7 +220,7 @@ fn plan_options<'o>(
     let bundle = Path::new(&entry.record.bundle);
     let no_new_keyring = entry.record.no_new_keyring;
     let cgroups = CgroupMounts::Unused;
-    PlanOptions { no_new_keyring, join, cgroups, home, set_groups, ..PlanOptions::of_hook(bundle, host) }
+    PlanOptions { no_new_keyring, join, cgroups, home, set_groups, ..PlanOptions::entering(bundle, host) }
 }
 
 /// A config with nothing but the kinds of another one's namespaces.
