@@ -1,5 +1,7 @@
 //! What does not drift with the machine's speed: system calls, instructions, page faults; and peak memory.
 
+use std::path::Path;
+
 use orlop_integration::Cmd;
 use orlop_integration::tracer::{Act, Point, Whose, can_inject};
 
@@ -86,6 +88,44 @@ fn instructions(watch: &Stopwatch<'_>, peer: &Peer, verb: &str) -> Option<f64> {
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     let instructions = trace.instructions as f64;
     (output.code == 0).then_some(instructions)
+}
+
+/// How many more commands the costs of one are taken from.
+const COMMANDS: u8 = 20;
+
+/// Where the sandbox, whose /tmp is its own, finds the program that does nothing.
+pub(crate) const SANDBOXED: &str = "/run/true";
+
+/// The costs of a whole sandbox of `program` (`agent_sandbox [--plain] COUNT COMMAND…`) with `count` commands: caller,
+/// exec server and commands together.
+fn sandbox(watch: &Stopwatch<'_>, program: &Path, plain: bool, count: u8) -> Cost {
+    let (program, count) = (program.display().to_string(), count.to_string());
+    let mut words = if plain { vec!["--plain"] } else { Vec::new() };
+    words.extend_from_slice(&[&count, SANDBOXED, "nothing"]);
+    let sample = watch.time_any(&[&[program.as_str()], words.as_slice()].concat());
+    let errors = std::fs::read_to_string(watch.bench.dir.join("errors")).unwrap_or_default();
+    assert_eq!(sample.status, 0, "{program} {words:?}: {errors}");
+    let traced = Cmd::new(program.as_ref(), watch.bench.dir.join("traced")).args(words.clone()).deadline(60);
+    let (output, trace) = traced.trace(Point::watch(Whose::All));
+    assert_eq!(output.code, 0, "{program} {words:?} under trace: {}", output.stderr);
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let calls = trace.calls as f64;
+    // Single steps through all of a sandbox's life take a minute.
+    Cost { calls, faults: sample.faults, peak_kib: sample.peak_kib, instructions: None }
+}
+
+/// The costs of a sandbox with one command, and of one command more in it.
+pub(crate) fn of_sandbox(watch: &Stopwatch<'_>, program: &Path, plain: bool) -> [Cost; 2] {
+    // The first command does what later ones find done.
+    let (one, many) = (sandbox(watch, program, plain, 1), sandbox(watch, program, plain, 1 + COMMANDS));
+    let each = |more: f64, less: f64| (more - less) / f64::from(COMMANDS);
+    let command = Cost {
+        calls: each(many.calls, one.calls),
+        faults: each(many.faults, one.faults),
+        peak_kib: many.peak_kib,
+        instructions: None,
+    };
+    [one, command]
 }
 
 /// All verbs of all runtimes.

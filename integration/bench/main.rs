@@ -12,6 +12,7 @@
 //!   --load N              busy loops that run beside all parts (default 0)
 //!   --json FILE           writes all figures there too
 //!   --guard FILE          only compares system calls, page faults and instructions of the first runtime with FILE; fails beyond its tolerance
+//!   --sandbox PROGRAM     the example `agent_sandbox`, which is then guarded too
 //!   --write-guard FILE    writes such a file
 //! ```
 //!
@@ -57,6 +58,7 @@ struct Options {
     json: Option<PathBuf>,
     guard: Option<PathBuf>,
     write_guard: Option<PathBuf>,
+    sandbox: Option<PathBuf>,
 }
 
 impl Options {
@@ -73,6 +75,7 @@ impl Options {
             json: None,
             guard: None,
             write_guard: None,
+            sandbox: None,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(flag) = arguments.next() {
@@ -100,6 +103,7 @@ impl Options {
                 "--json" => options.json = Some(value()?.into()),
                 "--guard" => options.guard = Some(value()?.into()),
                 "--write-guard" => options.write_guard = Some(value()?.into()),
+                "--sandbox" => options.sandbox = Some(value()?.into()),
                 other => return Err(format!("unknown option {other}")),
             }
         }
@@ -146,11 +150,11 @@ fn main() -> ExitCode {
 fn run(bench: &Bench, options: &Options) -> ExitCode {
     let watch = Stopwatch::new(bench);
     if let Some(path) = &options.write_guard {
-        guard::write(&watch, &options.peers[0], path);
+        guard::write(&watch, options, path);
         return ExitCode::SUCCESS;
     }
     if let Some(path) = &options.guard {
-        return guard::check(&watch, &options.peers[0], path);
+        return guard::check(&watch, options, path);
     }
     let mut report = report::Report::new(&options.peers);
     if options.wants("times") {
