@@ -557,7 +557,32 @@ fn verbs_beside_a_server(t: &Sandbox) {
     assert!(!t.root.join(&c.id).exists());
 }
 
-const CONFINEMENT: [&str; 3] = ["sh", "-c", "cat /proc/self/attr/current; echo; echo x > /tmp/denied && echo denied"];
+/// A server is no process of the container's pid namespace, so that CRIU does not save it.
+#[case(needs(ControlGroups), seconds(240))]
+fn a_checkpoint_beside_a_server(t: &Sandbox) {
+    let there = ["/usr/sbin/criu", "/usr/bin/criu"].iter().any(|path| std::path::Path::new(path).exists());
+    t.need_promised("criu", there, "criu is not installed");
+    let works = there && t.program("criu", &["check"]).deadline(60).run().code == 0;
+    t.need_promised("criu", works, "criu does not work on this kernel");
+    let c = t.container("a");
+    c.sh("exec /probe pause < /dev/null > /dev/null 2>&1").run_detached().ok();
+    t.wait_until("the command", || process::read(c.pid()).is_some_and(|one| one.command == "probe"));
+    let server = of(&c).exec_server().unwrap();
+    let pid = server_of(&c);
+    let images = t.dir.join("images").display().to_string();
+    let flags = ["--leave-running", "--image-path", &images];
+    let _ = c.simple_cmd("checkpoint", &flags, &[]).deadline(120).run().ok();
+    assert!(process::is_alive(pid));
+    run(&server, words(&["true"])).unwrap();
+    let flags = ["--image-path", &images];
+    let _ = c.simple_cmd("checkpoint", &flags, &[]).deadline(120).run().ok();
+    waits_for_its_end(pid);
+    drop(server);
+    assert!(!t.root.join(&c.id).exists());
+}
+
+const CONFINEMENT: [&str; 3] =
+    ["sh", "-c", "exec 2>/dev/null; cat /proc/self/attr/current; echo; echo x > /tmp/denied && echo denied"];
 
 /// Labels outlive the server's fork, and the command's own.
 #[case]
