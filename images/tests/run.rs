@@ -101,6 +101,35 @@ fn the_log_is_followed_to_the_end() {
 }
 
 #[test]
+fn what_is_printed_is_printed_as_json_too() {
+    in_namespaces("what_is_printed_is_printed_as_json_too", |world| {
+        let parsed = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+        let name = json!({ "name": own("talk@") });
+        let script = "echo one; echo two >&2; exec sleep 600";
+        let words = ["run", "-q", "-d", "--json", "--name", "talk@", "--network", "none", "latest", "sh", "-c", script];
+        assert_eq!(parsed(world.ok(&words)), name);
+        until("it has written", || world.ok(&["logs", "--json", "talk@"]).lines().count() == 2);
+        let log = world.ok(&["logs", "--json", "talk@"]);
+        let lines: Vec<Value> = log.lines().map(|line| parsed(line.to_owned())).collect();
+        for (text, stream) in [("one\n", "stdout"), ("two\n", "stderr")] {
+            let line = lines.iter().find(|line| line["log"] == text).unwrap();
+            assert!(line["stream"] == stream && line["time"].as_str().unwrap().ends_with('Z'), "{line}");
+        }
+        assert_eq!(parsed(world.ok(&["stop", "--json", "talk@"])), name);
+        let image = parsed(world.ok(&["commit", "--json", "talk@", "other:1"]));
+        let reference = "docker.io/library/other:1";
+        assert_eq!((&image["reference"], &image["layers"]), (&json!(reference), &json!(2)));
+        assert_eq!(parsed(world.ok(&["rm", "--json", "talk@"])), name);
+        let path = world.path().join("bundle").to_str().unwrap().to_owned();
+        assert_eq!(parsed(world.ok(&["bundle", "-q", "--json", "latest", &path])), json!({ "bundle": path }));
+        let removed = parsed(world.ok(&["remove", "--json", "other:1"]));
+        assert_eq!(removed, json!([{ "reference": reference, "digest": image["digest"] }]));
+        let (status, error) = world.fails(&["run", "--json", "--network", "none", "latest", "true"]);
+        assert!(status == 125 && error.contains("--json has no effect without --detach"), "{error}");
+    });
+}
+
+#[test]
 fn in_the_foreground_the_status_is_that_of_the_command() {
     in_namespaces("in_the_foreground_the_status_is_that_of_the_command", |world| {
         let run = |words: &[&str]| {

@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 use orlop_images::Image;
 
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use crate::cli::parse::Args;
 use crate::cli::session::Session;
 use crate::cli::table::Command;
@@ -107,6 +108,11 @@ fn described(image: &Image) -> Value {
         "layers": image.layers.len(),
         "size": image.stored_size(),
     })
+}
+
+/// Tells which image there is now.
+fn show(image: &Image, as_json: bool) -> Result<(), Failure> {
+    if as_json { output::json(&described(image)) } else { output::print(&format!("{}\n", pinned(image))) }
 }
 
 /// `name@digest`, which names an image for good.

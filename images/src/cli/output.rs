@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
 
@@ -26,6 +26,11 @@ pub(crate) fn complain(line: &str) {
 /// Writes `value` as JSON, indented.
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     print(&format!("{value:#}\n"))
+}
+
+/// Tells that a command is through with the container `name`.
+pub(crate) fn name(name: &str, as_json: bool) -> Result<(), Failure> {
+    print(&if as_json { format!("{}\n", json!({ "name": name })) } else { format!("{name}\n") })
 }
 
 /// Rows as a table: columns as wide as their widest cell, three spaces between them.

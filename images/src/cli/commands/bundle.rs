@@ -5,6 +5,7 @@ use orlop_images::bundle::{self, Network, Place};
 use orlop_images::layer::Squash;
 use orlop_images::snapshot::{LayersOptions, Snapshots};
 use orlop_images::{Error, Step};
+use serde_json::json;
 
 use crate::cli::container_flags::{Texts, container_lines, hostname};
 use crate::cli::failure::Failure;
@@ -22,6 +23,7 @@ make a bundle of an image, which any OCI runtime can run
     container_lines!(),
     "--squash | without root of the host: owners that cannot be set become root, devices are left out
 -q, --quiet | show no progress
+--json | print the bundle's path as JSON
 
 DIR gets config.json and rootfs, a copy of the image's files: by reflink where the file system shares blocks.
 The container has Docker's default capabilities, seccomp profile, masks and devices, and a network namespace
@@ -35,7 +37,7 @@ $ orlop image bundle debian shell bash -l
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let texts = Texts::read(args)?;
-    let progress = session.progress(args);
+    let (progress, as_json) = (session.progress(args), args.switch("json"));
     let squash = if args.switch("squash") { Squash::ToSelf } else { Squash::Refuse };
     let words = args.words_as_text()?;
     let [image, path, command @ ..] = &words[..] else {
@@ -66,6 +68,9 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         ids: None,
     };
     bundle::write(&image, &options, &place)?;
-    output::print(&format!("{}\n", path.display()))?;
+    match as_json {
+        true => output::json(&json!({ "bundle": path }))?,
+        false => output::print(&format!("{}\n", path.display()))?,
+    }
     Ok(0)
 }

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use orlop_images::supervise::{Line, LogReader, Stream};
+use serde_json::{Value, json};
 
 use crate::cli::commands::ps;
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use crate::cli::parse::Args;
 use crate::cli::session::Session;
 use crate::cli::table::Command;
@@ -20,6 +22,7 @@ show what a container in the background has written
 --since WHEN | from then on: 10m, 2h30m, or 2026-01-02T03:04:05Z
 -n, --tail N | the last N lines only
 -t, --timestamps | show when each line came
+--json | print a line of JSON for each: log, stream and time, as Docker's log files have them
 
 $ orlop image logs -f web
 $ orlop image logs --since 10m --tail 100 web
@@ -31,7 +34,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let follow = args.switch("follow");
-    let stamps = args.switch("timestamps");
+    let form = match (args.switch("json"), args.switch("timestamps")) {
+        (true, _) => Form::Json,
+        (false, true) => Form::Stamped,
+        (false, false) => Form::Plain,
+    };
     let since = args.text("since")?.map(since).transpose()?;
     let tail = args.number::<usize>("tail")?;
     let words = args.words_as_text()?;
@@ -49,7 +56,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     while let Some(line) = next()? {
         match tail {
             _ if !wanted(&line) => {}
-            None => show(&line, stamps)?,
+            None => show(&line, form)?,
             Some(most) => {
                 last.push_back(line);
                 if last.len() > most {
@@ -58,7 +65,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             }
         }
     }
-    last.iter().try_for_each(|line| show(line, stamps))?;
+    last.iter().try_for_each(|line| show(line, form))?;
     if !follow {
         return Ok(0);
     }
@@ -70,7 +77,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         let over = over || !seen.is_some_and(|seen| seen.watched || seen.is_unsupervised());
         while let Some(line) = next()? {
             if wanted(&line) {
-                show(&line, stamps)?;
+                show(&line, form)?;
             }
         }
         if over {
@@ -80,14 +87,35 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     }
 }
 
-fn show(line: &Line, stamps: bool) -> Result<(), Failure> {
-    let mut text = if stamps { format!("{} ", line.time).into_bytes() } else { Vec::new() };
+/// How a line is shown.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Plain,
+    Stamped,
+    Json,
+}
+
+fn show(line: &Line, form: Form) -> Result<(), Failure> {
+    let mut text = match form {
+        Form::Plain => Vec::new(),
+        Form::Stamped => format!("{} ", line.time).into_bytes(),
+        // Both streams in one: whoever reads it tells them apart by the field.
+        Form::Json => return output::print(&format!("{}\n", value(line))),
+    };
     text.extend_from_slice(&line.text);
     let written = match line.stream {
         Stream::Out => std::io::stdout().write_all(&text).and_then(|()| std::io::stdout().flush()),
         Stream::Err => std::io::stderr().write_all(&text),
     };
     written.map_err(|error| Failure::new(format!("write the log: {error}")))
+}
+
+fn value(line: &Line) -> Value {
+    let stream = match line.stream {
+        Stream::Out => "stdout",
+        Stream::Err => "stderr",
+    };
+    json!({ "log": String::from_utf8_lossy(&line.text), "stream": stream, "time": line.time })
 }
 
 /// A point in time in the form of the log, which sorts as text: a duration before now, or itself.

@@ -4,7 +4,6 @@ use orlop_images::transfer::{self, PullOptions};
 use orlop_images::{Image, Source};
 
 use crate::cli::failure::Failure;
-use crate::cli::output;
 use crate::cli::parse::Args;
 use crate::cli::session::{Session, jobs, platform};
 use crate::cli::table::Command;
@@ -42,10 +41,6 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let store = session.store()?;
     // A registry of this session shares its cancellation.
     let image: Image = transfer::pull(&store, &registry, &reference, &options, &progress)?;
-    if as_json {
-        output::json(&super::described(&image))?
-    } else {
-        output::print(&format!("{}\n", super::pinned(&image)))?
-    }
+    super::show(&image, as_json)?;
     Ok(0)
 }

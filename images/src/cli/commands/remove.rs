@@ -13,6 +13,7 @@ pub(super) const COMMAND: Command = Command(
 remove images, and the layers that no other image has
 
 --keep-layers | remove the names only; prune removes the layers later
+--json | print the names as JSON
 
 By name, only that name goes, and with its last name the image. By ID, all of its names go.
 
@@ -22,7 +23,7 @@ $ orlop image remove 4f53cda18c2b
 );
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
-    let keep = args.switch("keep-layers");
+    let (keep, as_json) = (args.switch("keep-layers"), args.switch("json"));
     let words = args.words_as_text()?;
     let store = session.store()?;
     let mut removed = Vec::new();
@@ -37,7 +38,10 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             Ok(names)
         })?);
     }
-    for entry in &removed {
+    if as_json {
+        super::load::show(&removed, true)?;
+    }
+    for entry in removed.iter().filter(|_| !as_json) {
         let name = entry.reference.as_ref().map_or_else(|| entry.descriptor.digest.to_string(), ToString::to_string);
         output::print(&format!("{name}\n"))?;
     }

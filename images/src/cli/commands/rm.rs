@@ -14,6 +14,7 @@ pub(super) const COMMAND: Command = Command(
 remove containers that have ended, with their logs and what they have written
 
 -f, --force | kill those that run
+--json | print a line of JSON for each
 
 Volumes with a name stay. Images are removed by remove.
 
@@ -26,7 +27,7 @@ $ orlop image rm -f web db
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
-    let force = args.switch("force");
+    let (force, as_json) = (args.switch("force"), args.switch("json"));
     let words = args.words_as_text()?;
     let containers = session.containers(&session.store()?)?;
     for name in words {
@@ -40,7 +41,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         if let Some(claim) = containers.take_over(name, PATIENCE)? {
             containers.remove(&claim)?;
         }
-        output::print(&format!("{name}\n"))?;
+        output::name(name, as_json)?;
     }
     Ok(0)
 }

@@ -41,6 +41,7 @@ run a container of an image
 ",
     container_lines!(),
     "-q, --quiet | show no progress
+--json | with -d: print its name as JSON
 
 In the foreground, signals are passed on, and the exit status is that of the container's command: 128+N when
 signal N ended it, 127 when there is no such command, 126 when it cannot be executed, 125 for all other
@@ -60,6 +61,7 @@ $ orlop image run -d --name db -v data:/var/lib/postgresql -e POSTGRES_PASSWORD=
 struct Wanted {
     detach: bool,
     interactive: bool,
+    json: bool,
     remove: bool,
     name: Option<String>,
     ports: Vec<Port>,
@@ -99,6 +101,7 @@ fn wanted(args: &Args, default: &str) -> Result<Wanted, Failure> {
     };
     Ok(Wanted {
         detach: args.switch("detach"),
+        json: args.switch("json"),
         interactive: args.switch("interactive"),
         remove: args.switch("rm"),
         name: args.text("name")?.map(str::to_owned),
@@ -117,6 +120,9 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let words = args.words_as_text()?;
     let Some((&reference, command)) = words.split_first() else { return Err(Failure::usage("an image is wanted")) };
     let options = texts.options(command)?;
+    if wanted.json && !wanted.detach {
+        return Err(Failure::usage("--json has no effect without --detach: what is printed is the container's own"));
+    }
     foreground::check_terminal(&options, wanted.interactive, wanted.detach)?;
     check_rights(&wanted.network)?;
     let signals = Signals::take(&session.cancel)?;
@@ -148,7 +154,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let (claim, connection) = made.container(reference, args, connection, &progress)?;
     drop(progress);
     match wanted.detach {
-        true => detach(&containers, claim),
+        true => detach(&containers, claim, wanted.json),
         false => foreground::run(&containers, &claim, connection, &options, wanted.interactive, &signals),
     }
 }
@@ -340,7 +346,7 @@ fn made_up(reference: &str) -> String {
 }
 
 /// Hands the container to a process of its own, and waits until it has started.
-fn detach(containers: &Containers, claim: Claim) -> Result<u8, Failure> {
+fn detach(containers: &Containers, claim: Claim, as_json: bool) -> Result<u8, Failure> {
     let name = claim.name().to_owned();
     let Some(report) = supervisor::start(containers, claim)? else {
         // What is there is taken away by whoever looks at it first.
@@ -351,7 +357,7 @@ fn detach(containers: &Containers, claim: Claim) -> Result<u8, Failure> {
     if let Some(error) = report.error {
         return Err(Failure::new(error).with_status(report.status));
     }
-    output::print(&format!("{name}\n"))?;
+    output::name(&name, as_json)?;
     Ok(0)
 }
 

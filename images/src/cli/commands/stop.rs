@@ -18,6 +18,7 @@ ask containers to end, and kill those that do not
 
 -t, --time SECONDS | how long to wait before it is killed (default: 10)
 -s, --signal SIGNAL | what to send, in the place of the image's stop signal
+--json | print a line of JSON for each
 
 $ orlop image stop web
 $ orlop image stop -t 60 db
@@ -33,11 +34,12 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         signal::parse(text).ok_or_else(|| Failure::usage(format!("--signal {text:?}: there is no such signal")))
     });
     let wanted = wanted.transpose()?;
+    let as_json = args.switch("json");
     let words = args.words_as_text()?;
     let containers = session.containers(&session.store()?)?;
     for name in words {
         stop(&containers, name, wanted, patience)?;
-        output::print(&format!("{name}\n"))?;
+        output::name(name, as_json)?;
     }
     Ok(0)
 }
