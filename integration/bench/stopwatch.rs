@@ -30,13 +30,13 @@ impl Layout {
     /// In a mount namespace of our own.
     fn mount(self) {
         let none = None::<&str>;
-        match self {
-            Self::Host if Path::new("/sys/fs/cgroup/unified").is_dir() => {
-                umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).expect("umount unified");
-            }
-            Self::Host => {}
-            Self::V2 => mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), none)
-                .expect("mount cgroup2 alone"),
+        // Below a cgroup2 that covers it, its mount would still stand for both, and nothing left would be found by it.
+        if Path::new("/sys/fs/cgroup/unified").is_dir() {
+            umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).expect("umount unified");
+        }
+        if self == Self::V2 {
+            mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), none)
+                .expect("mount cgroup2 alone");
         }
     }
 }
