@@ -87,7 +87,7 @@ fn same_as_exec(t: &Sandbox, name: &str, change: impl Fn(&Container<'_>)) {
     c.end();
 }
 
-#[case]
+#[case(needs(Host))]
 fn commands_are_what_exec_makes_of_them(t: &Sandbox) {
     same_as_exec(t, "plain", |_| {});
     same_as_exec(t, "user", |c| {
@@ -109,7 +109,7 @@ fn commands_are_what_exec_makes_of_them(t: &Sandbox) {
     });
 }
 
-#[case]
+#[case(needs(Host))]
 fn commands_are_what_exec_makes_of_them_in_a_user_namespace(t: &Sandbox) {
     t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
     same_as_exec(t, "mapped", |c| {
@@ -117,7 +117,7 @@ fn commands_are_what_exec_makes_of_them_in_a_user_namespace(t: &Sandbox) {
     });
 }
 
-#[case]
+#[case(needs(Host))]
 fn output_status_and_signals(t: &Sandbox) {
     let c = paused(t);
     let server = of(&c).exec_server().unwrap();
@@ -184,7 +184,7 @@ fn what_it_cannot_do_is_refused_by_name(t: &Sandbox) {
     c.end();
 }
 
-#[case]
+#[case(needs(Host))]
 fn nobody_in_the_container_sees_it(t: &Sandbox) {
     let c = paused(t);
     let server = of(&c).exec_server().unwrap();
@@ -308,7 +308,7 @@ fn several_threads_start_commands(t: &Sandbox) {
     c.end();
 }
 
-#[case]
+#[case(needs(Host))]
 fn it_holds_nothing_of_what_has_passed(t: &Sandbox) {
     let c = paused(t);
     let server = of(&c).exec_server().unwrap();
@@ -585,7 +585,7 @@ const CONFINEMENT: [&str; 3] =
     ["sh", "-c", "exec 2>/dev/null; cat /proc/self/attr/current; echo; echo x > /tmp/denied && echo denied"];
 
 /// Labels outlive the server's fork, and the command's own.
-#[case]
+#[case(needs(Host))]
 fn commands_are_confined_by_the_containers_profile(t: &Sandbox) {
     let profile = Profile::load(t, "p", "/tmp/denied");
     for (name, ids) in [("a", false), ("b", true)] {
