@@ -22,7 +22,7 @@ pub(crate) struct ExecServer {
 impl ExecServer {
     /// `init` waits for commands from now on.
     pub(crate) fn new(init: Init) -> Self {
-        Self { places: Places::of(&init), init, owner: std::process::id() }
+        Self { places: init.places(), init, owner: std::process::id() }
     }
 
     /// Has it make a process.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::Init;
+use super::init::Init;
 use crate::base::sys::pidfd;
 use crate::base::{HostPid, wait_for};
 

@@ -3,8 +3,10 @@
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::*;
+use crate::base::Kind;
 
 #[allow(clippy::zombie_processes, reason = "each test ends and reaps it, or what is tested does")]
 fn sleeper() -> (Child, HostPid) {
