@@ -8,6 +8,7 @@
 //!                              the layers below it
 //!   sha256/HEX/layer.json      what is known of it; a layer gets its name last, whole
 //!   l/HEX16                    links to them with short names, since mount(2) takes options of one page
+//!   overlay.json               that overlays have worked there in this boot
 //!   unpacking/                 what is on its way; who finds it unlocked removes it
 //! STATE/snapshots/NAME/
 //!   snapshot.json              the layers of a container, and how they are put together
@@ -20,6 +21,7 @@
 mod changes;
 mod copy;
 mod files;
+mod known;
 mod layers;
 mod merged;
 mod overlay;
@@ -129,7 +131,7 @@ impl Snapshots {
                 let work = dir.sub(Step::Snapshot, "work")?;
                 describe_root(&self.layers.root_of(stack)?, upper.as_fd())?;
                 let options = overlay::options(&self.layers.paths(&stack.names)?, dir.path(), self.layers.xattrs());
-                match overlay::check(&options, work.as_fd()) {
+                match self.layers.check_overlay(stack, || overlay::check(&options, work.as_fd())) {
                     Err(_) if method == Method::Auto => Made::Copy,
                     result => result.map(|()| Made::Overlay)?,
                 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{Algorithm, Cancel, Digest, Dir, Error, Event, Hasher, Kind, Lock, Progress, Result, Step};
 use crate::layer::{self, Blob, Ids, Limits, OverlayXattrs, Squash, Unpacked, remove_directory};
 use crate::model::{Image, Layer};
+use crate::snapshot::known::Known;
 use crate::snapshot::merged::{Directory, failed};
 use crate::snapshot::settle;
 
@@ -95,6 +96,19 @@ impl Layers {
 
     pub(crate) fn xattrs(&self) -> OverlayXattrs {
         self.xattrs
+    }
+
+    /// Whether an overlay of `stack` works, by `check` where that is not known yet.
+    pub(crate) fn check_overlay(&self, stack: &Stack, check: impl FnOnce() -> Result<()>) -> Result<()> {
+        let here = boot().ok().and_then(|boot| Known::here(&self.dir, &boot, stack.names.len()));
+        if here.as_ref().is_some_and(|here| here.has_worked(&self.dir)) {
+            return Ok(());
+        }
+        check()?;
+        if let Some(here) = here {
+            here.remember(&self.dir);
+        }
+        Ok(())
     }
 
     /// Takes the lock against removal: shared to use layers, alone to remove some.
