@@ -29,7 +29,7 @@ pub(crate) use xattr::belongs_to_the_file;
 
 use crate::base::{Cancel, Result};
 
-/// Unpacks `blob` into the empty directory `root`, and compares both its digests with what passed.
+/// Unpacks `blob` into the empty directory `root`, and compares its size and the archive's digest with what passed.
 ///
 /// `progress` is told, from another thread, how many bytes of the blob were read. After an error, what `root` holds is of
 /// no use.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -355,7 +355,8 @@ impl Work<'_> {
             diff_id: layer.diff_id,
         };
         let tell = |done| self.progress.event(Event::Advance { digest, done });
-        let unpacked = layer::unpack(blob, temporary.diff()?, &self.options, self.cancel, &tell)?;
+        let unpacked = layer::unpack(blob, temporary.diff()?, &self.options, self.cancel, &tell);
+        let unpacked = unpacked.map_err(|error| self.explained(error, digest))?;
         for (name, times) in &unpacked.left_out {
             self.progress.event(Event::Note(&format!("{}: left out {name}, {times} times", digest.short())));
         }
@@ -366,6 +367,23 @@ impl Work<'_> {
             return Ok(None);
         }
         Ok(Some(fresh))
+    }
+
+    /// Why a blob could not be unpacked: the store may be damaged there. That is looked at only now, since each blob was hashed when it was
+    /// stored, and hashing it once more takes as long as a part of the unpacking.
+    fn explained(&self, error: Error, digest: &Digest) -> Error {
+        let stored = || -> Result<Digest> {
+            let (mut file, mut hasher) = ((self.blob)(digest)?, Hasher::new(digest.algorithm()));
+            let mut buffer = vec![0; 256 << 10];
+            loop {
+                self.cancel.check(Step::ReadBlob)?;
+                match file.read(&mut buffer).map_err(|error| Error::io(Step::ReadBlob, &error))? {
+                    0 => return Ok(hasher.finish()),
+                    length => hasher.update(buffer.get(..length).unwrap_or_default()),
+                }
+            }
+        };
+        if stored().is_ok_and(|found| found != *digest) { crate::store::damaged(digest) } else { error }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use orlop_images::{Kind, Quiet};
+use orlop_images::base::Dir;
+use orlop_images::snapshot::{LayersOptions, Snapshots};
+use orlop_images::{Cancel, Digest, Kind, Quiet, Step};
 
 use crate::image::{Kept, image, noise, plain_registry, pull, push};
 use crate::proxy::{Proxy, Reply, Seen};
@@ -134,9 +136,19 @@ fn a_damaged_blob_is_found_and_fetched_again() {
     let image = pulled.unwrap();
     let digest = image.layers[0].blob.digest;
     let path = to.store.layout().path().join("blobs/sha256").join(digest.hex());
+    let unpack = || {
+        let state = Dir::make(Step::OpenStore, &to.state()).unwrap();
+        let blob = |digest: &Digest| to.store.blob(digest);
+        let snapshots = Snapshots::open(&state).unwrap();
+        snapshots.layers().unpack(&image, &blob, &LayersOptions::default(), &Quiet, &Cancel::new()).unwrap_err()
+    };
+    // It is no archive: that is no fault of the store.
+    assert_ne!(unpack().kind(), Kind::Damaged);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[500_000] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
+    let error = unpack();
+    assert!(error.kind() == Kind::Damaged && error.to_string().contains(&digest.to_string()), "{error}");
     let found = to.store.verify(&Quiet).unwrap();
     assert_eq!((found.damaged.as_slice(), found.incomplete.len()), ([digest].as_slice(), 1));
     let name = format!("{}/x:1", proxy.address);
