@@ -35,10 +35,17 @@ fn of(c: &Container<'_>) -> orlop::Container {
     orlop::Container::new(Runtime::new(&c.sandbox.root), ContainerId::new(&c.id).unwrap())
 }
 
-fn paused<'t>(t: &'t Sandbox) -> Container<'t> {
+/// A container as it is by default, and its server.
+fn served(t: &Sandbox) -> (Container<'_>, ExecServer) {
     let c = t.container("a");
+    let server = serve(&c);
+    (c, server)
+}
+
+/// Has a container's command wait, and starts its server.
+fn serve(c: &Container<'_>) -> ExecServer {
     c.run_paused();
-    c
+    of(c).exec_server().unwrap()
 }
 
 fn words(words: &[&str]) -> ExecOptions {
@@ -67,11 +74,16 @@ fn others(c: &Container<'_>) -> Vec<i32> {
     of(c).ps().unwrap().iter().map(|pid| pid.get()).filter(|pid| *pid != first).collect()
 }
 
+/// The only other process of the container: its server.
+fn server_of(c: &Container<'_>) -> i32 {
+    let [pid] = others(c)[..] else { panic!("{:?}", others(c)) };
+    pid
+}
+
 fn same_as_exec(t: &Sandbox, name: &str, change: impl Fn(&Container<'_>)) {
     let c = t.container(name);
     change(&c);
-    c.run_paused();
-    let server = of(&c).exec_server().unwrap();
+    let server = serve(&c);
     let (expected, found) = (c.exec_facts(&[]), facts(&server));
     let keys = |facts: &Value| facts.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&found), keys(&expected));
@@ -119,8 +131,7 @@ fn commands_are_what_exec_makes_of_them_in_a_user_namespace(t: &Sandbox) {
 
 #[case(needs(Host))]
 fn output_status_and_signals(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     assert_eq!(run(&server, words(&["sh", "-c", "echo out; exit 7"])).unwrap(), ("out\n".into(), Exit::Code(7)));
     let (_, exit) = run(&server, words(&["sh", "-c", "kill -KILL $$"])).unwrap();
     assert_eq!(exit, Exit::Signal(9));
@@ -140,8 +151,7 @@ fn output_status_and_signals(t: &Sandbox) {
 
 #[case]
 fn errors_are_those_of_exec(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     for command in ["/no/such/command", "no-such-command", "/etc/passwd", "/tmp"] {
         let (theirs, ours) = (of(&c).exec(words(&[command])).unwrap_err(), server.exec(words(&[command])).unwrap_err());
         assert_eq!((theirs.to_string(), theirs.kind()), (ours.to_string(), ours.kind()), "{command}");
@@ -156,8 +166,7 @@ fn errors_are_those_of_exec(t: &Sandbox) {
 
 #[case]
 fn what_it_cannot_do_is_refused_by_name(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     let process = |more: Value| {
         let mut process = json!({"args": ["true"], "cwd": "/"});
         process.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -186,14 +195,12 @@ fn what_it_cannot_do_is_refused_by_name(t: &Sandbox) {
 
 #[case(needs(Host))]
 fn nobody_in_the_container_sees_it(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     let (text, _) = run(&server, words(&["sh", "-c", "cd /proc; echo [0-9]*"])).unwrap();
     let pids: Vec<&str> = text.split_whitespace().collect();
     assert_eq!((pids[0], pids.len()), ("1", 2), "{text}");
     // It counts as a process of the container, nevertheless.
-    let [server_pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
-    let held = fs::read_dir(format!("/proc/{server_pid}/fd")).unwrap().count();
+    let held = fs::read_dir(format!("/proc/{}/fd", server_of(&c))).unwrap().count();
     assert_eq!(held, 6, "standard streams, the socket, the container's init, the runtime's own process");
     drop(server);
     assert_eq!(others(&c), [] as [i32; 0]);
@@ -210,9 +217,8 @@ fn waits_for_its_end(pid: i32) {
 
 #[case]
 fn it_ends_with_the_container(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
-    let [pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
+    let (c, server) = served(t);
+    let pid = server_of(&c);
     c.kill("KILL").ok();
     waits_for_its_end(pid);
     let error = server.exec(words(&["true"])).unwrap_err();
@@ -224,8 +230,7 @@ fn it_ends_with_the_container(t: &Sandbox) {
 
 #[case]
 fn a_container_is_deleted_with_its_server(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     let sleeper = server.exec(words(&["/probe", "pause"])).unwrap();
     c.delete_force().ok();
     assert!(!process::is_alive(sleeper.id().get()));
@@ -234,9 +239,8 @@ fn a_container_is_deleted_with_its_server(t: &Sandbox) {
 
 #[case]
 fn one_that_was_killed_is_an_error(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
-    let [pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
+    let (c, server) = served(t);
+    let pid = server_of(&c);
     process::kill_hard(pid);
     for _ in 0..2 {
         let error = server.exec(words(&["true"])).unwrap_err();
@@ -251,8 +255,7 @@ fn without_room_for_a_process_it_says_so_and_goes_on(t: &Sandbox) {
     let c = t.container("a");
     // The first process, the server, and a command, which takes two for a moment.
     c.set("/linux/resources/pids", json!({"limit": 4}));
-    c.run_paused();
-    let server = of(&c).exec_server().unwrap();
+    let server = serve(&c);
     let again = |what: &str| {
         let error = server.exec(words(&["true"])).unwrap_err();
         assert_eq!(error.errno(), Some(nix::libc::EAGAIN), "{what}: {error}");
@@ -271,8 +274,7 @@ fn without_room_for_a_process_it_says_so_and_goes_on(t: &Sandbox) {
 
 #[case(needs(ControlGroups))]
 fn a_paused_container_is_refused(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     c.simple("pause", &[], &[]).ok();
     let error = server.exec(words(&["true"])).unwrap_err();
     assert!(error.to_string().contains("paused"), "{error}");
@@ -290,8 +292,7 @@ fn a_paused_container_is_refused(t: &Sandbox) {
 
 #[case]
 fn several_threads_start_commands(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let server = &server;
@@ -310,9 +311,8 @@ fn several_threads_start_commands(t: &Sandbox) {
 
 #[case(needs(Host))]
 fn it_holds_nothing_of_what_has_passed(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
-    let [pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
+    let (c, server) = served(t);
+    let pid = server_of(&c);
     let held = |pid: &str| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let mapped = || fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().count();
     run(&server, words(&["true"])).unwrap();
@@ -337,9 +337,8 @@ fn it_holds_nothing_of_what_has_passed(t: &Sandbox) {
 
 #[case]
 fn a_call_that_is_cancelled_leaves_nothing(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
-    let [pid] = others(&c)[..] else { panic!("{:?}", others(&c)) };
+    let (c, server) = served(t);
+    let pid = server_of(&c);
     // A server that does not answer.
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGSTOP).unwrap();
     let (gone, sender) = std::io::pipe().unwrap();
@@ -352,16 +351,11 @@ fn a_call_that_is_cancelled_leaves_nothing(t: &Sandbox) {
     c.end();
 }
 
-/// The only other process of the container: its server.
-fn server_of(c: &Container<'_>) -> i32 {
-    let [pid] = others(c)[..] else { panic!("{:?}", others(c)) };
-    pid
-}
-
 /// An owner that has forked, and whose child holds all its descriptors, is killed.
 #[case]
 fn it_ends_with_its_owner_whoever_has_its_socket(t: &Sandbox) {
-    let c = paused(t);
+    let c = t.container("a");
+    c.run_paused();
     let told = t.dir.join("child");
     let owner = process::fork_to(|| {
         let server = of(&c).exec_server().unwrap();
@@ -391,8 +385,7 @@ fn it_ends_with_its_owner_whoever_has_its_socket(t: &Sandbox) {
 /// A copy of the server's handle in a forked process ends nothing.
 #[case]
 fn a_forked_process_that_ends_leaves_the_server_alone(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     let pid = server_of(&c);
     let mut server = Some(server);
     let child = process::fork_to(|| drop(server.take()));
@@ -431,8 +424,7 @@ fn stop_one(c: &Container<'_>, server: i32, started: &AtomicU64) -> bool {
 /// What stops a command before it is one stops that caller alone, and only until it wants no more.
 #[case(seconds(120))]
 fn a_command_that_is_stopped_on_its_way_holds_up_nobody_else(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     let pid = server_of(&c);
     let (cancel, sender) = std::io::pipe().unwrap();
     let started = AtomicU64::new(0);
@@ -469,8 +461,7 @@ fn a_command_that_is_stopped_on_its_way_holds_up_nobody_else(t: &Sandbox) {
 /// A cancelled call for which the server needs a moment leaves the server to other commands.
 #[case]
 fn a_call_that_is_cancelled_leaves_the_server(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     let pid = server_of(&c);
     for _ in 0..100 {
         let (gone, sender) = std::io::pipe().unwrap();
@@ -525,8 +516,7 @@ fn a_container_that_kills_whatever_comes_hangs_nobody(t: &Sandbox) {
 fn commands_are_in_the_root_that_exec_enters(t: &Sandbox) {
     let c = t.container("a");
     give(&c, &["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER"]);
-    c.run_paused();
-    let server = of(&c).exec_server().unwrap();
+    let server = serve(&c);
     // The new root is stacked on the old one, which is where the container's processes still are.
     let script = "mkdir /tmp/new && mount -t tmpfs new /tmp/new && cp -a /bin /probe /etc /tmp/new && mkdir /tmp/new/proc \
         && : > /tmp/new/above && mount --move /tmp/new /";
@@ -541,8 +531,7 @@ fn commands_are_in_the_root_that_exec_enters(t: &Sandbox) {
 /// What the verbs make of a server: a process of the container, that goes with it.
 #[case(needs(ControlGroups))]
 fn verbs_beside_a_server(t: &Sandbox) {
-    let c = paused(t);
-    let server = of(&c).exec_server().unwrap();
+    let (c, server) = served(t);
     let pid = server_of(&c);
     assert!(of(&c).ps().unwrap().iter().any(|one| one.get() == pid));
     c.simple("update", &["--pids-limit", "64"], &[]).ok();
@@ -594,8 +583,7 @@ fn commands_are_confined_by_the_containers_profile(t: &Sandbox) {
         if ids {
             c.map_users(100_000, 65_536).give_rootfs_to(100_000);
         }
-        c.run_paused();
-        let server = of(&c).exec_server().unwrap();
+        let server = serve(&c);
         for options in [words(&CONFINEMENT), words(&CONFINEMENT).apparmor(profile.name.clone())] {
             let (text, exit) = run(&server, options.no_new_privs(ids)).unwrap();
             assert_eq!((text.trim_end(), exit), (format!("{} (enforce)", profile.name).as_str(), Exit::Code(1)));
@@ -611,8 +599,8 @@ fn commands_are_confined_by_the_containers_profile(t: &Sandbox) {
 fn commands_have_the_containers_label(t: &Sandbox) {
     needs_selinux(t);
     let c = t.container("a");
-    c.set("/process/selinuxLabel", json!(LABEL)).run_paused();
-    let server = of(&c).exec_server().unwrap();
+    c.set("/process/selinuxLabel", json!(LABEL));
+    let server = serve(&c);
     for options in [["cat", "/proc/self/attr/current"], ["/probe", "keyring-label"]].map(|command| words(&command)) {
         let (text, exit) = run(&server, options.process_label(LABEL.to_owned())).unwrap();
         assert_eq!((text.trim_end_matches(['\0', '\n']), exit), (LABEL, Exit::Code(0)));
