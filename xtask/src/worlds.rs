@@ -11,7 +11,9 @@ pub(crate) fn run(workspace: &Path, options: &[&str]) -> Result<(), String> {
         Ok(named) if !named.is_empty() => named,
         _ => build(workspace)?,
     };
-    let programs = crate::programs::compile(TARGET, &["-p", "orlop-integration", "--test", "lifecycle"])?;
+    // With the packages that the guest's programs come from, so that their dependencies have the same features and are compiled once.
+    let packages = ["-p", "orlop", "-p", "orlop-cgroups", "-p", "orlop-integration"];
+    let programs = crate::programs::compile(TARGET, &[&packages[..], &["--test", "lifecycle"]].concat())?;
     let mut script = std::process::Command::new(workspace.join("integration/worlds/run"));
     let status = script.args(options).arg(runtime).args(programs).status();
     let status = status.map_err(|error| format!("cannot execute integration/worlds/run: {error}"))?;
