@@ -1,7 +1,10 @@
-//! What the shim itself needs of a bundle's config.json. All else is the runtime's business.
+//! A bundle: what the shim itself needs of its config.json, all else being the runtime's business, and the files that the shim keeps
+//! there.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,6 +12,21 @@ use serde::de::IgnoredAny;
 
 /// The annotations that name the group of containers which share a shim: containerd's own, and CRI's for a pod.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
+/// The file by which `delete` knows, when the shim is gone, how the container was made.
+pub(crate) const OPTIONS_FILE: &str = "options.json";
+/// The file that has the pid of the first process.
+pub(crate) const PID_FILE: &str = "init.pid";
+
+/// Writes a small file of the bundle, whose directory is containerd's and this shim's alone.
+///
+/// # Errors
+/// In one line, with the file's path.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(path);
+    file.and_then(|mut file| file.write_all(bytes)).map_err(|error| format!("write {}: {error}", path.display()))
+}
 
 /// The parts of a config that matter here.
 #[derive(Debug, Default, Deserialize)]

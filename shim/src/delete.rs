@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::arguments::Arguments;
+use crate::bundle::{OPTIONS_FILE, PID_FILE};
 use crate::idmap::Layers;
-use crate::lifecycle::{OPTIONS_FILE, PID_FILE};
 use crate::proto::encode;
 use crate::proto::task::DeleteResponse;
 use crate::rootfs;

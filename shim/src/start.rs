@@ -12,8 +12,7 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setpgid};
 
 use crate::arguments::Arguments;
 use crate::bootstrap::{Bootstrap, Environment};
-use crate::bundle::Summary;
-use crate::lifecycle::write_file;
+use crate::bundle::{Summary, write_file};
 use crate::log::Log;
 use crate::options;
 use crate::publish::{Publisher, Way};
