@@ -50,7 +50,8 @@ impl Driver {
         command.env_clear().env("CONTAINER_ID", &owner.id).env("CONTAINER_NAMESPACE", &owner.namespace);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let passed = [output, errors, says_ready.as_fd()];
-        sys::pass_fds(&mut command, &passed, owner.open_files).map_err(|errno| failed(&errno))?;
+        sys::pass_fds(&mut command, &passed).map_err(|errno| failed(&errno))?;
+        sys::limit_open_files(&mut command, owner.open_files);
         let child = command.spawn().map_err(|error| failed(&error))?;
         // The copies in the command would keep the pipes open.
         drop(command);

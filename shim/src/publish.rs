@@ -16,7 +16,7 @@ use crate::log::Log;
 use crate::poller::{Interest, Poller, Token};
 use crate::proto::event::{Envelope, Event, ForwardRequest};
 use crate::proto::{Any, encode};
-use crate::sys;
+use crate::sys::{self, OpenFiles};
 use crate::ttrpc::{self, Incoming, Request};
 
 /// How many events are kept for a containerd that is away.
@@ -64,6 +64,8 @@ struct Item {
 pub(crate) struct Publisher {
     way: Way,
     namespace: String,
+    /// What the program begins with.
+    open_files: OpenFiles,
     queue: VecDeque<Item>,
     connection: Option<Connection>,
     /// The program that is publishing the first event, with its pidfd.
@@ -76,10 +78,11 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(way: Way, namespace: &str) -> Self {
+    pub(crate) fn new(way: Way, namespace: &str, open_files: OpenFiles) -> Self {
         Self {
             way,
             namespace: namespace.to_owned(),
+            open_files,
             queue: VecDeque::new(),
             connection: None,
             program: None,
@@ -250,12 +253,14 @@ impl Publisher {
 
     fn start(&mut self, path: &std::path::Path, address: &str, poller: &Poller) -> std::io::Result<()> {
         let Some(first) = self.queue.front() else { return Ok(()) };
-        let mut child = Command::new(path)
+        let mut command = Command::new(path);
+        command
             .args(["--address", address, "publish", "--topic", first.topic, "--namespace", &self.namespace])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+            .stderr(Stdio::null());
+        sys::limit_open_files(&mut command, self.open_files);
+        let mut child = command.spawn()?;
         if let Some(mut input) = child.stdin.take() {
             // A few hundred bytes, which an empty pipe always takes.
             input.write_all(&encode(&first.event))?;

@@ -479,8 +479,8 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         let listener = UnixListener::bind(dir.join("listener")).unwrap();
         let socket = Socket::at(&format!("unix://{}", dir.join("socket").display())).unwrap();
-        let (log, publisher) = (Log::open(&dir, "n", false), Publisher::new(Way::Nowhere, "n"));
         let limit = OpenFiles { soft: 1024, hard: 1024 };
+        let (log, publisher) = (Log::open(&dir, "n", false), Publisher::new(Way::Nowhere, "n", limit));
         let mut shim = Shim::new("n", log, publisher, socket, listener.into(), limit).unwrap();
         let longest = u16::try_from(LONGEST_IDLE.as_millis()).unwrap();
         assert!(shim.patience().is_some_and(|patience| patience <= longest), "{:?}", shim.patience());

@@ -79,8 +79,8 @@ fn serve(given: &Arguments, bootstrap: &Bootstrap, bundle: &Path, socket: Socket
     sys::share_memory_of_threads();
     let log = Log::open(bundle, &given.namespace, bootstrap.debug);
     let way = Way::choose(&bootstrap.ttrpc_address, &bootstrap.publish_binary, &bootstrap.grpc_address);
-    let publisher = Publisher::new(way, &given.namespace);
     let served = detach(&log).and_then(|()| raise_open_files()).and_then(|open_files| {
+        let publisher = Publisher::new(way, &given.namespace, open_files);
         let shim = Shim::new(&given.namespace, log, publisher, socket.clone(), listener, open_files);
         shim.and_then(|mut shim| {
             shim.log.debug(format_args!("the shim of {} begins", given.id));

@@ -242,15 +242,21 @@ pub(crate) fn open_peer(master: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Has `command` put each of `fds` under the number 3, 4, … of the new program, which may have as many open files as `limit` says.
+/// Has the program of `command` begin with this limit of open files: the shim's own is for itself alone.
+pub(crate) fn limit_open_files(command: &mut std::process::Command, limit: OpenFiles) {
+    use std::os::unix::process::CommandExt as _;
+    let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
+    // SAFETY: the limit is the closure's own.
+    let set = move || Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop);
+    // SAFETY: between fork and exec the closure makes one system call, and allocates nothing.
+    unsafe { command.pre_exec(move || Ok(set()?)) };
+}
+
+/// Has `command` put each of `fds` under the number 3, 4, … of the new program.
 ///
 /// # Errors
 /// When there is no room for copies of them.
-pub(crate) fn pass_fds(
-    command: &mut std::process::Command,
-    fds: &[BorrowedFd<'_>],
-    limit: OpenFiles,
-) -> nix::Result<()> {
+pub(crate) fn pass_fds(command: &mut std::process::Command, fds: &[BorrowedFd<'_>]) -> nix::Result<()> {
     use std::os::unix::process::CommandExt as _;
     const FIRST: RawFd = 3;
     // Copied out of the way: a descriptor may have the number that another one is to get.
@@ -262,14 +268,11 @@ pub(crate) fn pass_fds(
         // SAFETY: the call has just made this descriptor.
         aside.push(unsafe { OwnedFd::from_raw_fd(copy) });
     }
-    let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
     let place = move || {
         for (copy, target) in aside.iter().zip(FIRST..ASIDE) {
             // SAFETY: takes numbers; the copy has no close-on-exec.
             Errno::result(unsafe { libc::dup2(copy.as_raw_fd(), target) })?;
         }
-        // SAFETY: the limit is the closure's own.
-        Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
         Ok(())
     };
     // SAFETY: between fork and exec the closure makes system calls on numbers only, and allocates nothing.

@@ -33,8 +33,8 @@ options! {
         /// Whether to make do without control groups where they cannot be made: `None` finds out (whoever is not root on the host, see
         /// [`Rights::rules_the_host`](crate::Rights::rules_the_host)).
         pub rootless: Option<bool>,
-        /// The limit of open files (soft, hard) that processes of containers begin with where their config names none: the caller's
-        /// own, or what a caller that has raised its own began with.
+        /// The limit of open files (soft, hard) that processes of containers begin with where their config names none, and hooks and
+        /// CRIU with: the caller's own, or what a caller that has raised its own began with.
         pub open_files: Option<(u64, u64)>,
     }
 }

@@ -75,7 +75,8 @@ pub fn checkpoint(runtime: &Runtime, id: &ContainerId, options: CheckpointOption
     let config = config::load(&bytes)?;
     refuse_what_stays(&locked, &config)?;
     let goes = !options.leave_running && !options.pre_dump;
-    let saving = Saving { record: &record, config: &config, paused: facts.status == Status::Paused };
+    let paused = facts.status == Status::Paused;
+    let saving = Saving { open_files: runtime.open_files, record: &record, config: &config, paused };
     saving.save(options)?;
     if !goes {
         return Ok(Report::default());
@@ -123,6 +124,8 @@ fn refuse_what_stays(locked: &Locked, config: &Config<'_>) -> Result<()> {
 }
 
 struct Saving<'s> {
+    /// The limit of open files that CRIU starts with, where the runtime's own is for itself alone.
+    open_files: Option<(u64, u64)>,
     record: &'s Record,
     config: &'s Config<'s>,
     paused: bool,
@@ -130,7 +133,7 @@ struct Saving<'s> {
 
 impl Saving<'_> {
     fn save(&self, options: CheckpointOptions) -> Result<()> {
-        let criu = Criu::find()?;
+        let criu = Criu::find(self.open_files)?;
         let images = Directory::open(&options.criu.image_path, true, Step::Checkpoint)?;
         let work = criu::log_directory(options.criu.work_path.as_deref(), Step::Checkpoint)?;
         if let Some(parent) = &options.parent_path {

@@ -87,7 +87,7 @@ fn make(runtime: &Runtime, id: &ContainerId, options: &RestoreOptions) -> Result
     let prepared = Prepared::new(runtime, id, &bundle, &config, &options.create, false)?;
     refuse_rootless(prepared.record.rootless, Step::Restore)?;
     criu::refuse_lost(&config, Step::Restore)?;
-    let criu = Criu::find()?;
+    let criu = Criu::find(runtime.open_files)?;
     check_version(&criu, options)?;
     let images = Images::open(&options.criu.image_path)?;
     let work = criu::log_directory(options.criu.work_path.as_deref(), Step::Restore)?;

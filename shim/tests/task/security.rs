@@ -10,11 +10,12 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use orlop_integration::{Sandbox, case};
 
-use crate::client::{Fifo, Shim, Stdio3, bundle, process, wait_until};
+use crate::client::{Fifo, Shim, Stdio3, bundle, call_binary, params, process, wait_until};
 use crate::memory::Memory;
 use crate::processes_cpu;
-use crate::proto::task::StateResponse;
-use crate::proto::{Empty, encode};
+use crate::proto::bootstrap::BootstrapResult;
+use crate::proto::task::{CheckpointTaskRequest, StateResponse};
+use crate::proto::{Empty, decode, encode};
 use crate::ttrpc::{Code, Decoder, Incoming, Request, request};
 
 /// More than the shim serves.
@@ -170,6 +171,42 @@ fn containers_have_the_limits_that_the_shim_was_given(t: &Sandbox) {
     shim.start_task(&id, "e").unwrap();
     assert_eq!(shim.wait(&id, "e"), 0);
     assert_eq!(String::from_utf8(of_exec.read_all()).unwrap(), expected);
+    shim.end(&id);
+    shim.shut_down();
+}
+
+/// So do the programs that it starts for itself: the one that takes its events, and CRIU.
+#[case]
+fn programs_have_the_limit_of_open_files_that_the_shim_was_started_with(t: &Sandbox) {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let programs = t.dir.join("programs");
+    fs::create_dir(&programs).unwrap();
+    let told = |name: &str| programs.join(format!("{name}.limit"));
+    for name in ["criu", "containerd"] {
+        let script = format!("#!/bin/sh\ncat >/dev/null\nulimit -Sn >{}\n", told(name).display());
+        fs::write(programs.join(name), script).unwrap();
+        fs::set_permissions(programs.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let c = t.container("a");
+    c.args(&["sleep", "1000"]);
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut asked = params(t, &id);
+    asked.containerd_binary = programs.join("containerd").display().to_string();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    setrlimit(Resource::RLIMIT_NOFILE, 321, hard).unwrap();
+    let (ok, answer) = call_binary(&bundle, &id, "start", &encode(&asked), &[("PATH", &path)]);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    assert!(ok, "{}", String::from_utf8_lossy(&answer));
+    let mut shim = Shim::connect(t, &decode::<BootstrapResult>(&answer).unwrap().address);
+    shim.create(&bundle, &id, Stdio3::default()).unwrap();
+    shim.start_task(&id, "").unwrap();
+    let images = t.dir.join("images").display().to_string();
+    let checkpoint = CheckpointTaskRequest { id: id.clone(), path: images, options: None };
+    // The script is no CRIU.
+    shim.call::<Empty>("Checkpoint", &checkpoint).unwrap_err();
+    for name in ["criu", "containerd"] {
+        assert_eq!(fs::read_to_string(told(name)).unwrap(), "321\n", "{name}");
+    }
     shim.end(&id);
     shim.shut_down();
 }

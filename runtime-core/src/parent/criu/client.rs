@@ -35,6 +35,8 @@ const LONGEST: usize = 40 * 1024;
 pub(crate) struct Criu {
     program: CString,
     version: u32,
+    /// The limit of open files (soft, hard) that it starts with; `None`: the runtime's own.
+    open_files: Option<(u64, u64)>,
 }
 
 /// Where CRIU itself is to run.
@@ -71,13 +73,14 @@ fn failed(errno: Errno) -> Error {
 }
 
 impl Criu {
-    /// Finds CRIU in PATH and asks for its version.
+    /// Finds CRIU in PATH and asks for its version. It starts with the limit of open files `open_files`, where the runtime's own is for
+    /// itself alone.
     ///
     /// # Errors
     /// [`Kind::Unsupported`] when there is none, or one that is too old.
-    pub(crate) fn find() -> Result<Self> {
+    pub(crate) fn find(open_files: Option<(u64, u64)>) -> Result<Self> {
         let program = look_up(std::env::var_os("PATH").as_deref().unwrap_or(OsStr::new(DEFAULT_PATH)))?;
-        let mut criu = Self { program, version: 0 };
+        let mut criu = Self { program, version: 0, open_files };
         let answer = criu.ask(&Request::Version)?;
         criu.version = answer.version.ok_or_else(|| criu.nonsense(&Request::Version))?;
         criu.require(OLDEST, "checkpoint and restore")?;
@@ -125,6 +128,7 @@ impl Criu {
         let environment = environment();
         let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
         let mut before = vec![Before::UnblockSignals];
+        before.extend(self.open_files.map(|(soft, hard)| Before::LimitOpenFiles { soft, hard }));
         before.extend(place.tasks.iter().map(|tasks| Before::JoinTasks(*tasks)));
         if let Some((source, target)) = place.root {
             // CRIU gives the restored mounts the master that the saved ones had: a private one would have none to give.
@@ -384,7 +388,7 @@ mod tests {
 
     #[test]
     fn an_old_criu_is_refused_with_both_versions() {
-        let criu = Criu { program: c"/x/criu".into(), version: 31_402 };
+        let criu = Criu { program: c"/x/criu".into(), version: 31_402, open_files: None };
         criu.require(31_402, "this").unwrap();
         assert_eq!(
             criu.require(OLDEST, "checkpoint and restore").unwrap_err().to_string(),

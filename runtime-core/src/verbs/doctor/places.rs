@@ -84,7 +84,7 @@ impl Places {
 
 #[cfg(feature = "criu")]
 fn criu() -> Result<String, String> {
-    Criu::find().map(|criu| criu.describe()).map_err(|error| error.to_string())
+    Criu::find(None).map(|criu| criu.describe()).map_err(|error| error.to_string())
 }
 
 #[cfg(not(feature = "criu"))]
