@@ -19,7 +19,7 @@ use crate::proto::{Message, encode};
 use crate::publish::Publisher;
 use crate::socket::{Socket, is_same_user};
 use crate::sys::{self, OpenFiles};
-use crate::task::{Caller, Process, Task};
+use crate::task::{Caller, Phase, Process, Task};
 use crate::ttrpc::{self, Answer, Code, Failure, Incoming};
 
 /// containerd has one connection for each container of a pod.
@@ -377,15 +377,22 @@ impl Shim {
 
     fn jobs_done(&mut self) {
         self.jobs.clear();
+        self.finish_jobs();
+        self.reap();
+    }
+
+    /// Does what is left of the work that threads have done; whether there was any.
+    fn finish_jobs(&mut self) -> bool {
+        let mut any = false;
         while let Some((task, finish)) = self.jobs.next() {
+            any = true;
             if let Some(task) = self.tasks.get_mut(&task) {
                 task.is_busy = false;
             }
             finish(self);
             self.serve_queue(&task);
         }
-        // While a thread is at work, its children are its own to wait for.
-        self.reap();
+        any
     }
 
     /// Serves the calls that came while the container was worked on.
@@ -412,27 +419,36 @@ impl Shim {
     /// Reaps the orphans that have come here, and whoever else has ended.
     fn reap(&mut self) {
         use nix::sys::wait::{Id, WaitPidFlag, waitid};
-        if !self.jobs.is_idle() {
-            return;
-        }
-        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         loop {
+            // The children of a thread that is at work are its own to wait for. Orphans come to this one.
+            let whose = if self.jobs.is_idle() { WaitPidFlag::empty() } else { WaitPidFlag::__WNOTHREAD };
+            let look = whose | WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
             // Looked at first: the exit code of one that is known is for its owner.
             let Ok(status) = waitid(Id::All, look | WaitPidFlag::WNOWAIT) else { return };
             let Some(pid) = status.pid() else { return };
             let number = pid.as_raw().cast_unsigned();
             let process = self.processes.iter().find(|(_, process)| process.running.is_some() && process.pid == number);
             let driver = self.drivers.iter().find(|(_, driver)| driver.pid() == number);
-            match (process, driver) {
-                (Some((key, _)), _) => self.process_ended(*key),
-                (_, Some((key, _))) => self.driver_ended(*key),
+            match (process.map(|(key, _)| *key), driver.map(|(key, _)| *key)) {
+                // Its start is told before its end, which is looked at when that is done. Those behind it have to wait as well.
+                (Some(key), _) if self.is_starting(key) => return,
+                (Some(key), _) => self.process_ended(key),
+                (_, Some(key)) => self.driver_ended(key),
                 _ if self.publisher.program_pid() == Some(number) => self.publisher.ready(&self.poller, &self.log),
+                // What a thread has made comes here with the thread's end, and then it has said before what it is.
+                _ if self.finish_jobs() => {}
                 _ => {
                     // Only a child can be looked at, so it is still there.
                     let _reaped = waitid(Id::Pid(pid), look);
                 }
             }
         }
+    }
+
+    /// Whether a thread is about to start the first process of a container.
+    fn is_starting(&self, key: u64) -> bool {
+        let process = self.processes.get(&key).filter(|process| process.phase == Phase::Created);
+        process.and_then(|process| self.tasks.get(&process.task)).is_some_and(|task| task.is_busy)
     }
 
     // Programs that take output.

@@ -676,6 +676,53 @@ fn a_shared_pid_namespace_leaves_nobody(t: &Sandbox) {
     shim.shut_down();
 }
 
+/// Work that hangs, here a hook, has no zombies pile up, and loses nothing of its own.
+#[case]
+fn orphans_are_reaped_while_a_hook_hangs(t: &Sandbox) {
+    let (a, b) = (t.container("a"), t.container("b"));
+    let (ready, go) = (t.dir.join("ready"), t.dir.join("go"));
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let hook = format!(": >{}; read -r _ <{}", ready.display(), go.display());
+    a.args(&["sleep", "1000"]).set("/hooks/createRuntime", json!([{ "path": "/bin/sh", "args": ["sh", "-c", hook] }]));
+    b.args(&["sleep", "1000"]).share("pid");
+    let (bundle_a, bundle_b, id_a, id_b) = (bundle(&a), bundle(&b), t.id("a"), t.id("b"));
+    let mut shim = Shim::start(t, &bundle_b, &id_b);
+    shim.create(&bundle_b, &id_b, Stdio3::default()).unwrap();
+    shim.start_task(&id_b, "").unwrap();
+    let mut other = Shim::connect(t, &format!("unix://{}", shim.address.display()));
+    let asked = other.create_request(&bundle_a, &id_a);
+    let creation = other.send("containerd.task.v2.Task", "Create", &asked);
+    wait_until("the hook", || fs::symlink_metadata(&ready).is_ok());
+    shim.exec(&id_b, "e", &["sh", "-c", "sleep 0.3 & exit 5"], Stdio3::default()).unwrap();
+    shim.start_task(&id_b, "e").unwrap();
+    assert_eq!(shim.wait(&id_b, "e"), 5);
+    let own = shim.pid("");
+    let is_orphan = |one: &processes::Process| one.state == 'Z' || one.command.contains("0.3");
+    wait_until("the orphan's end", || !processes::descendants(own).iter().any(is_orphan));
+    fs::write(&go, "\n").unwrap();
+    other.receive::<proto::task::PidResponse>(creation).unwrap();
+    shim.end(&id_a);
+    shim.end(&id_b);
+    drop(other);
+    shim.shut_down();
+}
+
+/// What ends before its start is told, here since a hook takes its time, is told of in that order.
+#[case]
+fn an_end_during_a_hook_is_told_after_the_start(t: &Sandbox) {
+    let events = Events::serve(&t.dir.join("events.sock"));
+    let c = t.container("a");
+    c.sh("exit 3").set("/hooks/poststart", json!([{ "path": "/bin/sleep", "args": ["sleep", "0.3"] }]));
+    let (bundle, id) = (bundle(&c), t.id("a"));
+    let mut shim = Shim::start(t, &bundle, &id);
+    shim.create(&bundle, &id, Stdio3::default()).unwrap();
+    shim.start_task(&id, "").unwrap();
+    assert_eq!(shim.wait(&id, ""), 3);
+    assert_eq!(events.topics(3), ["/tasks/create", "/tasks/start", "/tasks/exit"]);
+    shim.delete(&id, "").unwrap();
+    shim.shut_down();
+}
+
 /// The processor time of a process, in ticks of 10 ms.
 fn processes_cpu(pid: i32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
