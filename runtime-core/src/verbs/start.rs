@@ -185,7 +185,7 @@ impl Start<'_> {
         if !block.awaits_listener() {
             return Ok(());
         }
-        let listener = launch::take_listener(block, self.init)?;
+        let listener = launch::take_listener(block, self.init, None)?;
         let profile = self.config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
         let pid = self.record.init.map(|init| init.pid).ok_or_else(|| Error::os(Step::Execute, libc::ESRCH))?;
         send_listener(&listener, profile, self.record, Status::Created, pid).map_err(|error| self.stop(error))

@@ -356,17 +356,22 @@ impl Init {
     /// Takes the seccomp listener out of the init.
     ///
     /// # Errors
-    /// The init's death or failure, or [`Kind::Timeout`].
+    /// The init's death or failure, [`Kind::Timeout`], or [`Kind::Cancelled`].
     pub(crate) fn take_listener(&self) -> Result<OwnedFd> {
-        take_listener(&self.block, self.pidfd.as_fd())
+        take_listener(&self.block, self.pidfd.as_fd(), self.cancel.as_ref().map(AsFd::as_fd))
     }
 }
 
-/// Takes the seccomp listener out of an init, which waits for that without a system call: its own filter could forbid any.
+/// Takes the seccomp listener out of an init, which waits for that without a system call: its own filter could forbid any. Once
+/// `cancel` is readable, it waits no more.
 ///
 /// # Errors
-/// The init's death or failure, or [`Kind::Timeout`].
-pub(crate) fn take_listener(block: &InitBlock, pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
+/// The init's death or failure, [`Kind::Timeout`], or [`Kind::Cancelled`].
+pub(crate) fn take_listener(
+    block: &InitBlock,
+    pidfd: BorrowedFd<'_>,
+    cancel: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd> {
     let failed = |errno: Errno| Error::os(Step::SendSeccompListener, errno as i32).with_field("/linux/seccomp");
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -375,9 +380,12 @@ pub(crate) fn take_listener(block: &InitBlock, pidfd: BorrowedFd<'_>) -> Result<
             block.listener_taken();
             return Ok(listener);
         }
-        let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
-        if poll(&mut fds, PollTimeout::ZERO).unwrap_or(0) > 0 {
+        let is_readable = |fd| poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::ZERO).unwrap_or(0) > 0;
+        if is_readable(pidfd) {
             return Err(if block.failed() { report::failure(block) } else { failed(Errno::ESRCH) });
+        }
+        if cancel.is_some_and(is_readable) {
+            return Err(Error::new(Kind::Cancelled, Step::SendSeccompListener).with_reason("cancelled by the caller"));
         }
         if Instant::now() > deadline {
             return Err(

@@ -134,6 +134,28 @@ fn a_first_process_that_is_held_is_not_waited_for_once_the_caller_wants_no_more(
     second.wait().expect_err("so is the other");
 }
 
+/// A profile on the way to whose loading the init stands still.
+#[test]
+fn a_filter_that_is_not_loaded_is_not_waited_for_once_the_caller_wants_no_more() {
+    let (mut child, pid) = sleeper();
+    let (mut init, _theirs) = init(pid);
+    let (gone, sender) = std::io::pipe().unwrap();
+    init.cancel = Some(gone.into());
+    let begun = Instant::now();
+    let taking = std::thread::spawn(move || {
+        let error = init.take_listener().unwrap_err();
+        init.kill();
+        error
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!taking.is_finished(), "it waits while nobody has cancelled it");
+    drop(sender);
+    let error = taking.join().unwrap();
+    assert_eq!((error.kind(), error.reason()), (Kind::Cancelled, Some("cancelled by the caller")), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    child.wait().expect_err("the init is killed and reaped");
+}
+
 #[test]
 fn a_number_that_may_be_anothers_is_not_used() {
     let (mut child, pid) = sleeper();
