@@ -11,6 +11,6 @@ pub(crate) mod sys;
 pub use cancel::Cancel;
 pub use digest::{Algorithm, BadDigest, Digest, Hasher};
 pub use dir::Dir;
-pub use error::{Error, Kind, Result, Step, errno_text};
+pub use error::{Error, Kind, Result, Step, errno_text, printable};
 pub use lock::Lock;
 pub use progress::{Event, Progress, Quiet};

@@ -1,6 +1,7 @@
 //! The one error type: which step failed, on which image, blob or path, with which errno, and what helps.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write};
 
 use crate::base::Digest;
 
@@ -259,9 +260,44 @@ pub fn errno_text(errno: i32) -> String {
     }
 }
 
+/// `text` as it may be printed to a terminal, on one line: what steers one, or reorders what is read, is written as an escape.
+///
+/// ```
+/// use orlop_images::base::printable;
+/// assert_eq!(printable("a\u{1b}[2Jb\nc – d"), "a\\u{1b}[2Jb\\nc – d");
+/// ```
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if steers(c) { plain.extend(c.escape_default()) } else { plain.push(c) }
+    }
+    Cow::Owned(plain)
+}
+
+/// Whether a terminal takes it for something else than a character to show: controls (those of C1 too, which a terminal may
+/// read as escape sequences), line breaks, and marks that turn the direction of the text.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Passes on what is printable.
+struct Plain<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for Plain<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(&printable(text))
+    }
+}
+
+/// Others' words are in it: a registry's, an image's.
 impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
+        let mut f = Plain(formatter);
         f.write_str(inner.step.words())?;
         let digest = inner.digest.map(|digest| digest.to_string());
         let mut named = false;
@@ -314,6 +350,10 @@ mod tests {
                 "download {digest} of docker.io/library/nginx:1.27: connection reset by peer (run the command again)"
             )
         );
+        let hostile = Error::new(Kind::Network, Step::FetchManifest)
+            .object_is("\u{1b}]0;x\u{7}")
+            .reason_is("a\nb\u{9b}2J\u{202e}");
+        assert_eq!(hostile.to_string(), "fetch manifest \\u{1b}]0;x\\u{7}: a\\nb\\u{9b}2J\\u{202e}");
         let outer = Error::new(Kind::Network, Step::FetchManifest).object_is("x").caused_by(error);
         assert_eq!(outer.errno(), Some(libc::ECONNRESET));
         assert!(std::error::Error::source(&outer).is_some());

@@ -1,7 +1,8 @@
 //! What is printed: results to standard output, complaints to standard error.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
+use orlop_images::base::printable;
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
@@ -17,15 +18,34 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes one line to standard error.
+/// Writes one line to standard error, with what would steer a terminal escaped.
 pub(crate) fn complain(line: &str) {
     // There is nowhere left to tell it if this fails.
-    drop(writeln!(std::io::stderr(), "{line}"));
+    drop(writeln!(std::io::stderr(), "{}", printable(line)));
 }
 
-/// Writes `value` as JSON, indented.
+/// Writes `value` as JSON, indented. What steers a terminal and JSON leaves as it is stands as an escape, too.
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
-    print(&format!("{value:#}\n"))
+    let mut text = String::new();
+    for c in format!("{value:#}").chars() {
+        if c != '\n' && printable(c.encode_utf8(&mut [0; 4])).len() > c.len_utf8() {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+    }
+    print(&(text + "\n"))
+}
+
+/// Writes a document of an image as it is; to a terminal, with what would steer it escaped.
+pub(crate) fn document(text: &str) -> Result<(), Failure> {
+    if !std::io::stdout().is_terminal() {
+        return print(text);
+    }
+    text.split_inclusive('\n').try_for_each(|line| match line.strip_suffix('\n') {
+        Some(line) => print(&format!("{}\n", printable(line))),
+        None => print(&printable(line)),
+    })
 }
 
 /// Tells that a command is through with the container `name`.
@@ -33,9 +53,11 @@ pub(crate) fn name(name: &str, as_json: bool) -> Result<(), Failure> {
     print(&if as_json { format!("{}\n", json!({ "name": name })) } else { format!("{name}\n") })
 }
 
-/// Rows as a table: columns as wide as their widest cell, three spaces between them.
+/// Rows as a table: columns as wide as their widest cell, three spaces between them. Images' words are in it, so that what steers
+/// a terminal is escaped.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let all = || std::iter::once(head.to_vec()).chain(rows.iter().map(|row| row.iter().map(String::as_str).collect()));
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+    let all = || std::iter::once(head.to_vec()).chain(rows.iter().map(|row| row.iter().map(AsRef::as_ref).collect()));
     let mut widths = vec![0; head.len()];
     for row in all() {
         for (width, cell) in widths.iter_mut().zip(&row) {
@@ -85,5 +107,7 @@ mod tests {
     fn tables_are_as_wide_as_their_cells() {
         let rows = vec![vec!["aa".to_owned(), "b".to_owned()]];
         assert_eq!(table(&["A", "BBB"], &rows), "A    BBB\naa   b\n");
+        let rows = vec![vec!["\u{1b}c".to_owned(), "\u{9b}2J\n".to_owned()]];
+        assert_eq!(table(&["A", "B"], &rows), "A         B\n\\u{1b}c   \\u{9b}2J\\n\n");
     }
 }

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use orlop_images::base::printable;
 use orlop_images::{Digest, Event, Progress};
 
 use crate::cli::output::{complain, size};
@@ -89,7 +90,7 @@ fn bar(multi: &MultiProgress, bars: &Mutex<HashMap<Digest, ProgressBar>>, event:
         }
         Event::Note(text) => {
             // A line that cannot be shown on a terminal that has gone away is not missed.
-            drop(multi.println(text));
+            drop(multi.println(printable(text)));
         }
         _ => {}
     }

@@ -33,7 +33,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let image = store.image(&entry)?;
     let stored = if manifest { Some(&image.manifest) } else { config.then_some(&image.config_blob) };
     match stored {
-        Some(blob) => output::print(&String::from_utf8_lossy(&store.small_blob(blob, blob.size)?))?,
+        Some(blob) => output::document(&String::from_utf8_lossy(&store.small_blob(blob, blob.size)?))?,
         None if as_json => output::json(&whole(&image))?,
         None => output::print(&text(&image))?,
     }
