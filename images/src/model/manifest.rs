@@ -1,5 +1,7 @@
 //! Reads manifests and indexes: bounded, and refused where they contradict themselves.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::base::{Error, Kind, Result, Step};
@@ -124,6 +126,12 @@ impl Manifest {
             return Err(wrong(format!("a layer of {} bytes, more than the {} allowed", layer.size, limits.layer))
                 .digest_is(&layer.digest)
                 .kind_is(Kind::Limit));
+        }
+        let mut sizes = BTreeMap::new();
+        for blob in layers.iter().chain([&config]) {
+            if *sizes.entry(blob.digest).or_insert(blob.size) != blob.size {
+                return Err(wrong("it names one blob with two sizes").digest_is(&blob.digest));
+            }
         }
         Ok(Self { media_type, config, layers })
     }

@@ -150,7 +150,8 @@ impl Client {
         let connection = tls::client(&origin.host, &trust.directories, trust.verify).map_err(Broken::final_)?;
         let mut tls = StreamOwned::new(connection, stream);
         while tls.conn.is_handshaking() {
-            if let Err(error) = tls.conn.complete_io(&mut tls.sock) {
+            let StreamOwned { conn, sock } = &mut tls;
+            if let Err(error) = sock.in_time(|sock| conn.complete_io(sock)) {
                 let mut broken = self.broken(&origin.url("/"), &error);
                 // A server without TLS answers the greeting with an error, or hangs up.
                 broken.not_tls |=

@@ -1,5 +1,6 @@
 //! Bytes to and from a host: sockets and TLS whose every wait has a deadline and can be cancelled.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ pub(super) struct Wire {
     socket: TcpStream,
     cancel: Cancel,
     idle: Duration,
+    /// When what is waited for must be there as a whole, in however small pieces it comes.
+    end: Cell<Option<Instant>>,
 }
 
 impl Wire {
@@ -70,7 +73,7 @@ impl Wire {
                     socket.set_nodelay(true)?;
                     socket.set_read_timeout(Some(SLICE))?;
                     socket.set_write_timeout(Some(SLICE))?;
-                    return Ok(Self { socket, cancel: cancel.clone(), idle });
+                    return Ok(Self { socket, cancel: cancel.clone(), idle, end: Cell::new(None) });
                 }
                 Err(error) => last = error,
             }
@@ -88,6 +91,17 @@ impl Wire {
         self.socket.set_nonblocking(false).is_err() || !quiet
     }
 
+    /// An error once it was cancelled, or the time for the whole is over.
+    fn check(&self) -> io::Result<()> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other(Ended::Cancelled));
+        }
+        match self.end.get() {
+            Some(end) if Instant::now() >= end => Err(io::Error::other(Ended::Stalled)),
+            _ => Ok(()),
+        }
+    }
+
     fn patiently<T>(&self, mut call: impl FnMut(&TcpStream) -> io::Result<T>) -> io::Result<T> {
         let begin = Instant::now();
         loop {
@@ -96,9 +110,7 @@ impl Wire {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
             }
-            if self.cancel.is_cancelled() {
-                return Err(io::Error::other(Ended::Cancelled));
-            }
+            self.check()?;
             if begin.elapsed() >= self.idle {
                 return Err(io::Error::other(Ended::Stalled));
             }
@@ -108,9 +120,7 @@ impl Wire {
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
-            return Err(io::Error::other(Ended::Cancelled));
-        }
+        self.check()?;
         self.patiently(|mut socket| socket.read(buffer))
     }
 }
@@ -138,6 +148,16 @@ impl Stream {
             Self::Plain(wire) => wire,
             Self::Tls(stream) => stream.sock.wire(),
         }
+    }
+
+    /// Does what is over in a moment where nobody means ill: `work` has twice the time that silence may last, whatever comes in
+    /// between.
+    pub(super) fn in_time<T>(&mut self, work: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        let wire = self.wire();
+        wire.end.set(Some(Instant::now() + wire.idle * 2));
+        let done = work(self);
+        self.wire().end.set(None);
+        done
     }
 
     /// Whether it cannot be used for another request.

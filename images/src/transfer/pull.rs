@@ -12,6 +12,9 @@ use crate::transfer::crew::{self, Stop};
 /// The bytes that are read, hashed and written at once.
 const PIECE: usize = 256 << 10;
 
+/// How many bytes an attempt must bring to count as progress: less is no faster than a connection that counts as stalled.
+const PROGRESS: u64 = 16 << 10;
+
 /// How an image is pulled.
 #[derive(Debug, Clone)]
 pub struct PullOptions {
@@ -104,9 +107,14 @@ fn choose_from(
 ) -> Result<Chosen> {
     let digest = reference.digest().map(ToString::to_string);
     let mut name = digest.unwrap_or_else(|| reference.tag().unwrap_or("latest").to_owned());
-    let mut index = None;
+    let (mut index, mut size) = (None, None);
     for _ in 0..=registry.options().limits.depth {
         let found = source.manifest(&name, progress)?;
+        if size.is_some_and(|size| size != found.descriptor.size) {
+            let (told, size) = (size.unwrap_or_default(), found.descriptor.size);
+            let error = Error::new(Kind::InvalidContent, Step::FetchManifest).object_is(name);
+            return Err(error.reason_is(format!("it has {size} bytes, where the index says {told}")));
+        }
         match &found.parsed {
             Parsed::Manifest(manifest) => return Ok(Chosen { manifest: manifest.clone(), found, index }),
             Parsed::Index(parsed) => {
@@ -116,7 +124,7 @@ fn choose_from(
                         .reason_is(format!("there is no image for {wanted}; there is: {}", parsed.platforms()))
                         .hint_is("--platform chooses another"));
                 };
-                name = entry.digest.to_string();
+                (name, size) = (entry.digest.to_string(), Some(entry.size));
             }
         }
     }
@@ -186,6 +194,8 @@ fn download(
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut attempts = Attempts::new(source.patience());
+    // A registry that sends something else every time makes progress in between, and no end.
+    let mut wrong = Attempts::new(source.patience());
     let cancel = source.cancel().clone();
     loop {
         let before = partial.length();
@@ -197,10 +207,10 @@ fn download(
                 let error = Error::new(Kind::InvalidContent, Step::Download).digest_is(&blob.digest).reason_is(reason);
                 partial.restart()?;
                 let attempt = Attempt { error: error.reference_is(source.name()), again: true, after: None };
-                attempts.wait(attempt, &cancel, progress)?;
+                wrong.wait(attempt, &cancel, progress)?;
             }
             Err(attempt) => {
-                if partial.length() > before {
+                if partial.length() >= before + PROGRESS {
                     attempts.progressed();
                 }
                 attempts.wait(attempt, &cancel, progress).map_err(|error| error.digest_is(&blob.digest))?;

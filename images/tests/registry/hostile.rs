@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use orlop_images::model::MediaType;
 use orlop_images::{Digest, Image, Kind, Platform, Result};
 
-use crate::image::{Kept, pull};
+use crate::image::{Kept, noise, plain_registry, pull, pull_with};
 use crate::proxy::{Proxy, Reply};
 use crate::server::free_port;
 
@@ -34,7 +35,7 @@ fn try_pull(documents: &[(String, &'static str, Vec<u8>)]) -> Result<Image> {
 fn refused(kind: &'static str, text: impl Into<Vec<u8>>, reason: &str) {
     let error = try_pull(&[("1".to_owned(), kind, text.into())]).unwrap_err();
     assert!(error.to_string().contains(reason), "{error}");
-    assert!(!error.to_string().contains('\n'), "{error}");
+    assert!(!error.to_string().contains(char::is_control), "{error:?}");
 }
 
 const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -146,4 +147,127 @@ fn answers_that_are_no_http_are_refused() {
     let proxy = Proxy::start(free_port(), move |_, _| Reply::Answer(long.clone(), Vec::new()));
     let error = pull(&Kept::new().store, &format!("{}/x:1", proxy.address)).unwrap_err();
     assert!(error.to_string().contains("longer than 64 KiB"), "{error}");
+}
+
+/// A manifest and a config with one layer of these bytes, as documents of a registry.
+fn image_of(layer: &[u8]) -> [(String, &'static str, Vec<u8>); 2] {
+    let digest = Digest::of(layer);
+    let config = format!("{{\"os\":\"linux\",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"{digest}\"]}}}}");
+    let manifest = format!(
+        "{{\"schemaVersion\":2,\"config\":{{\"mediaType\":\"{}\",\"digest\":\"{}\",\"size\":{}}},\
+         \"layers\":[{{\"mediaType\":\"{}\",\"digest\":\"{digest}\",\"size\":{}}}]}}",
+        MediaType::OCI_CONFIG,
+        Digest::of(config.as_bytes()),
+        config.len(),
+        MediaType::OCI_LAYER,
+        layer.len()
+    );
+    [
+        ("1".to_owned(), MediaType::OCI_MANIFEST, manifest.into_bytes()),
+        (Digest::of(config.as_bytes()).to_string(), "application/octet-stream", config.into_bytes()),
+    ]
+}
+
+#[test]
+fn a_registry_that_sends_something_else_each_time_is_given_up() {
+    const SIZE: usize = 100_000;
+    let documents = image_of(&noise(1, SIZE));
+    // The first half arrives and breaks off, which counts as progress; with the second half the digest is another.
+    let proxy = Proxy::start(free_port(), move |seen, _| {
+        let name = seen.target.rsplit('/').next().unwrap();
+        match documents.iter().find(|document| document.0 == name) {
+            Some((_, kind, bytes)) => Reply::answer("200 OK", &[&format!("Content-Type: {kind}")], bytes.clone()),
+            None if seen.header("range").is_none() => {
+                Reply::Answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n"), noise(2, SIZE / 2))
+            }
+            None => {
+                let range = format!("Content-Range: bytes {}-{}/{SIZE}", SIZE / 2, SIZE - 1);
+                Reply::answer("206 Partial Content", &[&range], noise(3, SIZE / 2))
+            }
+        }
+    });
+    let to = Kept::new();
+    let registry = plain_registry();
+    let cancel = registry.options().cancel.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(30));
+        cancel.cancel();
+    });
+    let error = pull_with(&to.store, &registry, &format!("{}/x:1", proxy.address)).unwrap_err();
+    assert_eq!(error.kind(), Kind::InvalidContent, "{error}");
+    assert!(error.to_string().contains("have another digest") && error.to_string().contains("gave up"), "{error}");
+    assert!(to.store.verify(&orlop_images::Quiet).unwrap().is_sound());
+}
+
+#[test]
+fn progress_of_a_few_bytes_is_none() {
+    const SIZE: usize = 100_000;
+    let documents = image_of(&noise(1, SIZE));
+    let proxy = Proxy::start(free_port(), move |seen, _| {
+        let name = seen.target.rsplit('/').next().unwrap();
+        if let Some((_, kind, bytes)) = documents.iter().find(|document| document.0 == name) {
+            return Reply::answer("200 OK", &[&format!("Content-Type: {kind}")], bytes.clone());
+        }
+        let range = seen.header("range").map(|range| range["bytes=".len()..].split('-').next().unwrap().to_owned());
+        let at: usize = range.map_or(0, |at| at.parse().unwrap());
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {at}-{}/{SIZE}\r\nContent-Length: {}\r\n",
+            SIZE - 1,
+            SIZE - at
+        );
+        // Ten bytes of what is right, each time.
+        let head = if at == 0 { format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n") } else { head };
+        Reply::Answer(head, noise(1, SIZE)[at..at + 10].to_vec())
+    });
+    let error = pull(&Kept::new().store, &format!("{}/x:1", proxy.address)).unwrap_err();
+    assert!(error.to_string().contains("gave up after 4 attempts"), "{error}");
+    assert!(proxy.seen().len() <= 6, "{:?}", proxy.seen());
+}
+
+#[test]
+fn heads_that_trickle_or_only_announce_an_answer_are_no_answers() {
+    let begin = Instant::now();
+    let proxy = Proxy::start(free_port(), |_, _| {
+        Reply::Trickle(format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(1000)), Duration::from_millis(100))
+    });
+    let error = pull(&Kept::new().store, &format!("{}/x:1", proxy.address)).unwrap_err();
+    assert!(error.kind() == Kind::Timeout && error.to_string().contains("it stalled"), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+    let head = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000) + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n";
+    let proxy = Proxy::start(free_port(), move |_, _| Reply::Answer(head.clone(), b"{}".to_vec()));
+    let error = pull(&Kept::new().store, &format!("{}/x:1", proxy.address)).unwrap_err();
+    assert!(error.to_string().contains("only heads that announce one"), "{error}");
+}
+
+#[test]
+fn sizes_that_contradict_each_other_are_refused() {
+    let manifest = image_of(b"layer")[0].2.clone();
+    let digest = Digest::of(&manifest);
+    let architecture = Platform::host().architecture;
+    let index = format!(
+        "{{\"schemaVersion\":2,\"manifests\":[{{\"mediaType\":\"{}\",\"digest\":\"{digest}\",\"size\":7,\
+         \"platform\":{{\"os\":\"linux\",\"architecture\":\"{architecture}\"}}}}]}}",
+        MediaType::OCI_MANIFEST
+    );
+    let documents = [
+        ("1".to_owned(), MediaType::OCI_INDEX, index.into_bytes()),
+        (digest.to_string(), MediaType::OCI_MANIFEST, manifest.clone()),
+    ];
+    let error = try_pull(&documents).unwrap_err();
+    assert!(error.to_string().contains("where the index says 7"), "{error}");
+    let text = String::from_utf8(manifest).unwrap();
+    let layer = text.split("\"layers\":[").nth(1).unwrap().trim_end_matches("]}");
+    let two = text.replace(layer, &format!("{layer},{}", layer.replace("\"size\":5", "\"size\":6")));
+    refused(MediaType::OCI_MANIFEST, two, "one blob with two sizes");
+}
+
+#[test]
+fn words_of_a_registry_steer_no_terminal() {
+    let escape = "{\"schemaVersion\":2,\"mediaType\":\"\\u001b]0;x\\u0007\\u009b2J\\u202e\\n\",\"manifests\":[]}";
+    refused("text/plain", escape, "calls itself \\u{1b}]0;x\\u{7}\\u{9b}2J\\u{202e}\\n");
+    let proxy = Proxy::start(free_port(), |_, _| {
+        Reply::answer("401 Unauthorized", &["WWW-Authenticate: Bearer realm=\"\u{9b}2J\""], "{}")
+    });
+    let error = pull(&Kept::new().store, &format!("{}/x:1", proxy.address)).unwrap_err();
+    assert!(error.to_string().contains("authenticate with \\u{9b}2J of"), "{error:?}");
 }

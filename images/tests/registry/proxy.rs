@@ -39,6 +39,8 @@ pub(crate) enum Reply {
     Watch(Hook),
     /// It is answered with this head and body.
     Answer(String, Vec<u8>),
+    /// It is answered with this, a byte after each pause, until the other side has had enough.
+    Trickle(String, Duration),
 }
 
 impl Reply {
@@ -130,6 +132,13 @@ fn converse(
         stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
         stream.write_all(body)?;
         return stream.shutdown(Shutdown::Both);
+    }
+    if let Reply::Trickle(text, pause) = &reply {
+        let mut stream = stream;
+        return text.bytes().try_for_each(|byte| {
+            std::thread::sleep(*pause);
+            stream.write_all(&[byte])
+        });
     }
     let mut server = TcpStream::connect(upstream)?;
     server.set_read_timeout(Some(Duration::from_secs(20)))?;

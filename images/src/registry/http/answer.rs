@@ -115,19 +115,9 @@ impl<'c> Answer<'c> {
                     return Ok(count);
                 }
                 Framing::Between(ends) => {
-                    if ends && !body::line(stream, &mut self.rest)?.is_empty() {
-                        return Err(io::Error::other("a chunk is longer than it said"));
-                    }
-                    let size = body::chunk_size(&body::line(stream, &mut self.rest)?)?;
-                    self.framing = Ok(Framing::Chunk(size));
-                    if size == 0 {
-                        // Trailers say nothing that is needed; they are bounded by the number of lines.
-                        let mut lines = 0;
-                        while !body::line(stream, &mut self.rest)?.is_empty() && lines < 64 {
-                            lines += 1;
-                        }
-                        self.framing = Ok(Framing::Done);
-                    }
+                    let rest = &mut self.rest;
+                    let size = stream.in_time(|stream| body::between(stream, rest, ends))?;
+                    self.framing = Ok(if size == 0 { Framing::Done } else { Framing::Chunk(size) });
                 }
             }
         }

@@ -75,6 +75,23 @@ pub(super) fn line(stream: &mut Stream, rest: &mut Vec<u8>) -> io::Result<String
     }
 }
 
+/// Reads what stands between two chunks, after the `end` of the one before, and returns the size of the next; zero after the
+/// last.
+pub(super) fn between(stream: &mut Stream, rest: &mut Vec<u8>, end: bool) -> io::Result<u64> {
+    if end && !line(stream, rest)?.is_empty() {
+        return Err(io::Error::other("a chunk is longer than it said"));
+    }
+    let size = chunk_size(&line(stream, rest)?)?;
+    if size == 0 {
+        // Trailers say nothing that is needed; they are bounded by the number of lines.
+        let mut lines = 0;
+        while !line(stream, rest)?.is_empty() && lines < 64 {
+            lines += 1;
+        }
+    }
+    Ok(size)
+}
+
 /// The size at the beginning of a chunk.
 pub(super) fn chunk_size(line: &str) -> io::Result<u64> {
     let digits = line.split(';').next().unwrap_or_default().trim();

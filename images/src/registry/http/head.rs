@@ -8,6 +8,8 @@ use crate::registry::wire::Stream;
 
 /// The longest head that is read.
 const LONGEST: usize = 64 << 10;
+/// How many heads of 1xx may come before that of the answer.
+const PASSED: usize = 16;
 /// The most header lines that are read.
 const MOST: usize = 128;
 
@@ -45,11 +47,20 @@ pub(super) struct Head {
 impl Head {
     /// Reads one head, passing over those with a status of 1xx.
     pub(super) fn read(stream: &mut Stream) -> io::Result<Self> {
+        stream.in_time(Self::read_all)
+    }
+
+    fn read_all(stream: &mut Stream) -> io::Result<Self> {
+        let mut passed = 0;
         let mut bytes = Vec::with_capacity(4096);
         let mut chunk = [0; 4096];
         loop {
             if let Some(head) = parse(&mut bytes)? {
                 if (100..200).contains(&head.status) && head.status != 101 {
+                    passed += 1;
+                    if passed > PASSED {
+                        return Err(io::Error::other("no answer, only heads that announce one"));
+                    }
                     bytes = head.rest;
                     continue;
                 }
