@@ -13,7 +13,7 @@ mod tree;
 mod unpack;
 mod xattr;
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::os::fd::OwnedFd;
 
 pub use ids::{Ids, Squash};
@@ -27,7 +27,7 @@ pub(crate) use tree::{is_whiteout, remove_directory};
 pub(crate) use unpack::{by_descriptor, link};
 pub(crate) use xattr::belongs_to_the_file;
 
-use crate::base::{Cancel, Result};
+use crate::base::{Cancel, Result, Step};
 
 /// Unpacks `blob` into the empty directory `root`, and compares its size and the archive's digest with what passed.
 ///
@@ -40,5 +40,33 @@ pub fn unpack<R: Read + Send>(
     cancel: &Cancel,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Unpacked> {
-    pipeline::run(blob, &options.limits, cancel, progress, |archive| unpack::unpack(archive, root, options))
+    let work = |archive| unpack::unpack(Until { archive, cancel }, root, options);
+    let result = pipeline::run(blob, &options.limits, cancel, progress, work);
+    result.or_else(|error| cancel.check(Step::Unpack).and(Err(error)))
+}
+
+/// An archive that breaks off when the unpacking is cancelled: a small blob has been read long before all that it holds has been
+/// unpacked.
+struct Until<'a, R> {
+    archive: R,
+    cancel: &'a Cancel,
+}
+
+impl<R: BufRead> Read for Until<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.archive.read(into)
+    }
+}
+
+impl<R: BufRead> BufRead for Until<'_, R> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.cancel.is_cancelled() {
+            return Err(std::io::Error::other("cancelled"));
+        }
+        self.archive.fill_buf()
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.archive.consume(length);
+    }
 }

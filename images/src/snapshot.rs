@@ -207,7 +207,12 @@ impl Snapshots {
         let mut kept: std::collections::BTreeSet<String> =
             stacks.iter().flat_map(|stack| stack.names.clone()).collect();
         for name in self.names()? {
-            kept.extend(self.get(&name)?.record.layers);
+            match self.get(&name) {
+                Ok(snapshot) => kept.extend(snapshot.record.layers),
+                // Whoever made it was killed, or the machine has crashed: no container can have it, and it needs nothing.
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.layers.remove_except(&kept, &lock)
     }

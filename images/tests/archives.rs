@@ -209,6 +209,7 @@ fn hostile_archives_are_refused_and_leave_nothing_outside() {
     let whole = archive(&[("manifest.json", file(manifest), manifest)]);
     refused(&whole[..700], "");
     refused(b"BZh91AY", "compressed by bzip2");
+    refused(&archive(&[(&"x".repeat(5000), file(b""), b"")]), "a name of 5000 bytes");
     assert!(kept.store.entries().unwrap().is_empty());
     assert!(kept.store.verify(&Quiet).unwrap().is_sound());
     kept.store.prune(&[], true).unwrap();

@@ -329,6 +329,82 @@ fn what_broke_off_is_swept_and_what_nobody_needs_is_pruned() {
     assert!(unpacked.snapshots.layers().find(&layout.image()).unwrap().is_none());
 }
 
+/// Makes directories below `path`, each in the one before.
+fn deep(path: &Path, depth: usize) {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    std::fs::create_dir_all(path).unwrap();
+    let mut here = std::os::fd::OwnedFd::from(std::fs::File::open(path).unwrap());
+    for _ in 0..depth {
+        mkdirat(&here, "d", Mode::RWXU).unwrap();
+        here = openat(&here, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+}
+
+#[test]
+fn trees_of_any_depth_are_removed() {
+    if !support::is_root("trees_of_any_depth_are_removed") {
+        return;
+    }
+    let place = Place::new();
+    let layout = Layout::make(&place.path().join("image"), &[Archive::new().file("a", b"a").bytes()]);
+    // More than there are open files, or room on the stack: a container may go as deep as it likes.
+    let left = place.path().join("state/layers/unpacking/1-0");
+    deep(&left.join("diff"), 30_000);
+    std::fs::create_dir_all(left.join("diff/beside/e")).unwrap();
+    let unpacked = unpack(&place, &layout.image(), &layout);
+    assert!(!left.try_exists().unwrap());
+    unpacked.snapshots.prepare("deep", &unpacked.stack, Method::Copy, &Cancel::new()).unwrap();
+    let root = place.path().join("state/snapshots/deep");
+    deep(&root.join("rootfs"), 30_000);
+    let error = unpacked.snapshots.get("deep").unwrap().changes(&[], &Cancel::new()).unwrap_err();
+    assert!(error.to_string().contains("directories more than 256 deep"), "{error}");
+    unpacked.snapshots.remove("deep").unwrap();
+    assert!(!root.try_exists().unwrap());
+}
+
+#[test]
+fn what_a_killed_process_has_left_keeps_nobody_from_pruning() {
+    if !support::is_root("what_a_killed_process_has_left_keeps_nobody_from_pruning") {
+        return;
+    }
+    let place = Place::new();
+    let layout = Layout::make(&place.path().join("image"), &[Archive::new().file("a", b"a").bytes()]);
+    let unpacked = unpack(&place, &layout.image(), &layout);
+    // One was killed before the record was written, of the other the machine's crash has left an empty one.
+    let half = place.path().join("state/snapshots");
+    std::fs::create_dir_all(half.join("half/upper")).unwrap();
+    std::fs::create_dir_all(half.join("crashed")).unwrap();
+    std::fs::write(half.join("crashed/snapshot.json"), b"").unwrap();
+    assert_eq!(unpacked.snapshots.prune(&[], &Cancel::new()).unwrap().layers, 1);
+}
+
+#[test]
+fn a_layer_may_link_to_more_lower_files_than_may_be_open() {
+    if !support::is_root("a_layer_may_link_to_more_lower_files_than_may_be_open") {
+        return;
+    }
+    let place = Place::new();
+    let (mut lower, mut upper) = (Archive::new(), Archive::new());
+    for number in 0..1200 {
+        lower.file(&format!("a{number}"), b"");
+        upper.link(&format!("b{number}"), Kind::HardLink(format!("a{number}").into_bytes()));
+        upper.link(&format!("c{number}"), Kind::HardLink(format!("a{number}").into_bytes()));
+    }
+    Layout::make(&place.path().join("state/images"), &[lower.bytes(), upper.bytes()]);
+    let script = "ulimit -n 1000; exec \"$0\" --root \"$1\" bundle -q latest \"$2\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_orlop-image")]).arg(place.path().join("state"));
+    let output = command.arg(place.path().join("bundle")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let inode = |name: &str| {
+        let layers = std::fs::read_dir(place.path().join("state/layers/sha256")).unwrap();
+        let mut found = layers.map(|layer| layer.unwrap().path().join("diff").join(name));
+        let found = found.find(|path| path.with_file_name("b7").try_exists().unwrap()).unwrap();
+        std::os::unix::fs::MetadataExt::ino(&found.symlink_metadata().unwrap())
+    };
+    assert!(inode("a7") == inode("b7") && inode("b7") == inode("c7") && inode("a7") != inode("a8"));
+}
+
 /// The lines of a mountinfo file.
 fn mounts(path: &str) -> usize {
     std::fs::read_to_string(path).unwrap().lines().count()

@@ -391,3 +391,58 @@ fn mutated_archives_change_nothing_outside() {
     }
     assert!(fine > 10 && wrong > 10, "{fine} fine, {wrong} wrong");
 }
+
+#[test]
+fn what_is_kept_for_later_has_a_bound() {
+    // Names of 250 components: a few megabytes of archive once it is compressed, gigabytes of names.
+    let deep = "d/".repeat(250);
+    let mut archive = Archive::new();
+    for number in 0..8000 {
+        archive.file(&format!("{deep}.wh.{number}"), b"");
+    }
+    refused(&archive, "more and longer names than are kept for what depends on lower layers");
+    let mut archive = Archive::new();
+    for number in 0..4000 {
+        archive.link(&format!("{deep}{number}"), Kind::HardLink(format!("{deep}l{number}").into_bytes()));
+    }
+    refused(&archive, "more and longer names than are kept for what depends on lower layers");
+    // Any number of names of attributes that are left out are told as a few.
+    let attributes = |count: usize| -> Vec<_> {
+        (0..count).map(|number| (format!("user.overlay.{number}").into_bytes(), Vec::new())).collect()
+    };
+    let mut archive = Archive::new();
+    archive.file("a", b"").with(|entry| entry.xattrs = attributes(1000));
+    let (_place, result) = unpack(&archive);
+    let left_out = result.unwrap().left_out;
+    assert!(left_out.len() <= 33, "{}", left_out.len());
+    assert_eq!(left_out.values().sum::<u64>(), 1000);
+    refused(archive.with(|entry| entry.xattrs = attributes(1100)), "more than 1024 extended attributes");
+}
+
+#[test]
+fn unpacking_ends_when_it_is_cancelled_though_the_blob_has_been_read() {
+    use orlop_images::layer::{Blob, Ids, Options, OverlayXattrs, Squash};
+    const SIZE: usize = 200 << 20;
+    let archive = Archive::new().file("zeros", &vec![0; SIZE]).take().bytes();
+    let blob = gzip(&archive);
+    assert!(blob.len() < 256 << 10, "one read gets it whole");
+    let place = Place::new();
+    let options = Options {
+        limits: Limits::default(),
+        ids: Ids::of_this_process(Squash::Refuse).unwrap(),
+        xattrs: OverlayXattrs::User,
+    };
+    let cancel = orlop_images::Cancel::new();
+    let whole = Blob {
+        bytes: &blob[..],
+        digest: orlop_images::Digest::of(&blob),
+        size: blob.len() as u64,
+        compression: orlop_images::Compression::Gzip,
+        diff_id: orlop_images::Digest::of(&archive),
+    };
+    let root = std::fs::File::open(place.layer()).unwrap().into();
+    let result = orlop_images::layer::unpack(whole, root, &options, &cancel, &|_| cancel.cancel());
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
+    let length = place.layer().join("zeros").symlink_metadata().map_or(0, |status| status.len());
+    assert!(length < SIZE as u64, "it went on to the end");
+}

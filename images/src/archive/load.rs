@@ -15,6 +15,8 @@ use crate::store::{Entry, Store};
 
 /// The most files that an archive may have, far above any image.
 const FILES: usize = 20_000;
+/// The longest name of one.
+const NAME: usize = 4095;
 /// How many links one name may lead through.
 const LINKS: usize = 8;
 
@@ -80,6 +82,11 @@ impl Contents {
         let mut reader = tar::Reader::new(input, layer::Limits::default());
         let mut contents = Self::default();
         while let Some(entry) = reader.entry().map_err(archive)? {
+            if entry.path.len() > NAME {
+                return Err(
+                    wrong(format!("a name of {} bytes; {NAME} are allowed", entry.path.len())).kind_is(Kind::Limit)
+                );
+            }
             let name = tidy(&String::from_utf8_lossy(&entry.path));
             if contents.members.len() + contents.links.len() >= FILES {
                 return Err(wrong(format!("more than {FILES} files")).kind_is(Kind::Limit));

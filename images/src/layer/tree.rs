@@ -16,6 +16,9 @@ use crate::layer::name::Name;
 const LINKS: usize = 40;
 /// How many directories of one layer may be there only because something lies in them.
 const IMPLIED: usize = 65_536;
+/// How many bytes the names may have that are kept until the lower layers are known, and what a component takes beside its own.
+const NOTED: usize = 64 << 20;
+const NOTE: usize = 40;
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
@@ -53,6 +56,7 @@ pub(super) struct Tree {
     stack: Vec<Open>,
     xattrs: OverlayXattrs,
     implied: BTreeSet<Name>,
+    noted: usize,
 }
 
 /// The name of what lies beyond `here`: `component`, then `left`, the last of which comes next.
@@ -86,7 +90,7 @@ impl Tree {
     /// An empty tree in the directory `root`.
     pub(super) fn new(root: OwnedFd, xattrs: OverlayXattrs) -> Self {
         let root = Open { component: Vec::new(), fd: root, times: None, changed: false };
-        Self { root, stack: Vec::new(), xattrs, implied: BTreeSet::new() }
+        Self { root, stack: Vec::new(), xattrs, implied: BTreeSet::new(), noted: 0 }
     }
 
     /// The directory that was entered last.
@@ -182,11 +186,22 @@ impl Tree {
             let reason = format!("more than {IMPLIED} directories that the archive does not describe");
             return Err(Error::new(Kind::Limit, Step::Unpack).reason_is(reason));
         }
+        self.note(&name)?;
         self.will_change();
         let fd = self.make(component)?;
         self.implied.insert(name);
         self.push(component, fd, None);
         Ok(Stepped::Entered)
+    }
+
+    /// Counts a name that is kept until the lower layers are known.
+    pub(super) fn note(&mut self, name: &Name) -> Result<()> {
+        self.noted += name.components().iter().map(|component| component.len() + NOTE).sum::<usize>();
+        if self.noted <= NOTED {
+            return Ok(());
+        }
+        let reason = "more and longer names than are kept for what depends on lower layers";
+        Err(Error::new(Kind::Limit, Step::Unpack).reason_is(format!("{reason} ({} MiB)", NOTED >> 20)))
     }
 
     fn make(&self, component: &[u8]) -> Result<OwnedFd> {
@@ -260,7 +275,11 @@ impl Tree {
         let status = self.status(component)?;
         if FileType::from_raw_mode(status.st_mode) == FileType::Directory {
             let gone = self.name().join(component);
-            self.implied.retain(|name| !name.components().starts_with(gone.components()));
+            // What lies below it follows it in the order of names.
+            let below = self.implied.range(&gone..).take_while(|name| name.components().starts_with(gone.components()));
+            for name in below.cloned().collect::<Vec<_>>() {
+                self.implied.remove(&name);
+            }
             remove_directory(self.fd(), component)
         } else {
             rustix::fs::unlinkat(self.fd(), component, AtFlags::empty()).map_err(failed)
@@ -323,22 +342,63 @@ pub(crate) fn is_whiteout(status: &Stat) -> bool {
     FileType::from_raw_mode(status.st_mode) == FileType::CharacterDevice && status.st_rdev == 0
 }
 
+/// A directory on the way down, while a tree is removed.
+struct Way {
+    name: Vec<u8>,
+    /// The directory that it lies in, by device and inode.
+    above: (u64, u64),
+    /// The directories beside it that are still there.
+    beside: Vec<Vec<u8>>,
+}
+
 /// Removes the directory `name` of `parent` and all that is in it. It follows no link.
+///
+/// Containers and layers decide how deep a tree is, so neither the stack nor the number of open files depends on that: the way
+/// back is `..`, which is checked.
 pub(crate) fn remove_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-    let fd = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()).map_err(failed)?;
-    let listing = rustix::fs::Dir::read_from(&fd).map_err(failed)?;
-    for entry in listing {
-        let entry = entry.map_err(failed)?;
-        let child = entry.file_name().to_bytes();
-        if child == b"." || child == b".." {
+    let mut here = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()).map_err(failed)?;
+    let mut way: Vec<Way> = Vec::new();
+    let mut inside = remove_files(&here)?;
+    loop {
+        if let Some(name) = inside.pop() {
+            let above = identity(&here)?;
+            here = rustix::fs::openat(&here, &name[..], DIRECTORY, Mode::empty()).map_err(failed)?;
+            way.push(Way { name, above, beside: inside });
+            inside = remove_files(&here)?;
             continue;
         }
-        match rustix::fs::unlinkat(&fd, child, AtFlags::empty()) {
-            Err(Errno::ISDIR) => remove_directory(fd.as_fd(), child)?,
+        let Some(Way { name, above, beside }) = way.pop() else { break };
+        here = rustix::fs::openat(&here, "..", DIRECTORY, Mode::empty()).map_err(failed)?;
+        if identity(&here)? != above {
+            let error = Error::new(Kind::Busy, Step::Remove).object_is(crate::layer::shown(&name));
+            return Err(error.reason_is("the directory was moved while it was removed"));
+        }
+        rustix::fs::unlinkat(&here, &name[..], AtFlags::REMOVEDIR).map_err(failed)?;
+        inside = beside;
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(failed)
+}
+
+/// Removes what is in a directory and is none itself; returns the directories.
+fn remove_files(directory: &OwnedFd) -> Result<Vec<Vec<u8>>> {
+    let mut directories = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => directories.push(name.to_vec()),
             result => result.map_err(failed)?,
         }
     }
-    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(failed)
+    Ok(directories)
+}
+
+fn identity(directory: &OwnedFd) -> Result<(u64, u64)> {
+    let status = rustix::fs::fstat(directory).map_err(failed)?;
+    Ok((status.st_dev, status.st_ino))
 }
 
 /// A system call of the unpacker failed.

@@ -24,6 +24,9 @@ const DEFERRED: usize = 65_536;
 /// How many deleted names one layer may have.
 const WHITEOUTS: usize = 100_000;
 
+/// How many names of what was left out are told.
+const LEFT_OUT: usize = 32;
+
 /// What unpacking a layer has left to say.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Unpacked {
@@ -44,6 +47,14 @@ pub struct Unpacked {
     pub opaque_root: bool,
     /// What was left out, by name, with how many times: extended attributes, device nodes.
     pub left_out: BTreeMap<String, u64>,
+}
+
+impl Unpacked {
+    /// Counts what was left out. An archive may make up any number of names, of which only the first are told.
+    fn leave_out(&mut self, name: String) {
+        let known = self.left_out.len() < LEFT_OUT || self.left_out.contains_key(&name);
+        *self.left_out.entry(if known { name } else { "others".to_owned() }).or_default() += 1;
+    }
 }
 
 /// How to unpack.
@@ -170,7 +181,7 @@ impl Unpacker<'_> {
         match self.make(last, make) {
             Err(error) if error.errno() == Some(libc::EPERM) && kind != FileType::Fifo => {
                 if self.options.ids.squash() == Squash::ToSelf {
-                    *self.result.left_out.entry("device nodes".to_owned()).or_default() += 1;
+                    self.result.leave_out("device nodes".to_owned());
                     return Ok(());
                 }
                 let hint = "only root of the host can make device nodes: unpack as root, or squash owners and devices";
@@ -225,6 +236,8 @@ impl Unpacker<'_> {
         if self.tree.find(last)?.is_some() {
             self.tree.clear(last)?;
         }
+        self.tree.note(&place)?;
+        self.tree.note(&lower)?;
         self.result.deferred.insert(place, lower);
         Ok(())
     }
@@ -262,7 +275,9 @@ impl Unpacker<'_> {
         rustix::fs::mknodat(self.tree.fd(), last, FileType::CharacterDevice, Mode::empty(), 0).map_err(|errno| {
             failed(errno).hint_is("a whiteout is a character device 0:0; users can make it from Linux 5.8 on")
         })?;
-        self.result.whiteouts.insert(self.tree.name().join(last));
+        let name = self.tree.name().join(last);
+        self.tree.note(&name)?;
+        self.result.whiteouts.insert(name);
         Ok(())
     }
 
@@ -325,7 +340,7 @@ impl Unpacker<'_> {
                 },
             };
             if left_out {
-                *self.result.left_out.entry(shown(name)).or_default() += 1;
+                self.result.leave_out(shown(name));
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::base::{Cancel, Error, Result, Step};
+use crate::base::{Cancel, Error, Kind as ErrorKind, Result, Step};
 use crate::layer::tar::{Entry, Kind, Time, Writer};
 use crate::layer::{Name, OverlayXattrs, by_descriptor, is_whiteout};
 use crate::snapshot::copy::{xattr_names, xattr_value};
@@ -83,7 +83,18 @@ pub(crate) fn of_copy(
     Ok(walk.changes)
 }
 
+/// How deep a container's directories may be for a comparison, which goes down with them: no layer may have deeper ones.
+const DEPTH: usize = 256;
+
 impl Walk<'_> {
+    fn may_go_on(&self, at: &Name) -> Result<()> {
+        self.cancel.check(Step::Snapshot)?;
+        if at.components().len() <= DEPTH {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Limit, Step::Snapshot).reason_is(format!("directories more than {DEPTH} deep")))
+    }
+
     fn push(&mut self, happened: Happened, name: Name) {
         self.changes.push(Change { happened, name });
     }
@@ -109,7 +120,7 @@ impl Walk<'_> {
         at: &Name,
         xattrs: OverlayXattrs,
     ) -> Result<()> {
-        self.cancel.check(Step::Snapshot)?;
+        self.may_go_on(at)?;
         for name in sorted(upper)? {
             let status = status(upper, &name)?;
             let place = at.join(&name);
@@ -164,7 +175,7 @@ impl Walk<'_> {
     }
 
     fn compare(&mut self, now: BorrowedFd<'_>, before: Option<&Directory>, at: &Name) -> Result<()> {
-        self.cancel.check(Step::Snapshot)?;
+        self.may_go_on(at)?;
         let there = sorted(now)?;
         let gone = before.map(Directory::names).transpose()?.unwrap_or_default();
         let mut all: Vec<_> = there.iter().chain(&gone).cloned().collect();

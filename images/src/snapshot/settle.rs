@@ -29,7 +29,7 @@ pub(crate) fn settle(root: BorrowedFd<'_>, unpacked: &Unpacked, lower: &Director
     for name in unpacked.implied.iter().rev() {
         settle_directory(root, name, lower, Links::Follow).map_err(|error| error.object_is(name.to_string()))?;
     }
-    let mut copies: BTreeMap<&Name, OwnedFd> = BTreeMap::new();
+    let mut copies: BTreeMap<&Name, &Name> = BTreeMap::new();
     for (place, target) in &unpacked.deferred {
         settle_link(root, place, target, lower, &mut copies).map_err(|error| error.object_is(place.to_string()))?;
     }
@@ -162,15 +162,22 @@ fn merge(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
 
 fn settle_link<'a>(
     root: BorrowedFd<'_>,
-    place: &Name,
+    place: &'a Name,
     target: &'a Name,
     lower: &Directory,
-    copies: &mut BTreeMap<&'a Name, OwnedFd>,
+    copies: &mut BTreeMap<&'a Name, &'a Name>,
 ) -> Result<()> {
     let Some((parent, last)) = place.split() else { return Ok(()) };
     let Some(parent) = open_directory(root, &parent)? else { return Ok(()) };
-    if let Some(copy) = copies.get(target) {
-        return link(copy.as_fd(), parent.as_fd(), last).map_err(failed);
+    let open = |directory: &OwnedFd, name: &[u8]| {
+        rustix::fs::openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failed)
+    };
+    // The copy is found by its name: open files are fewer than links may be.
+    if let Some((first, name)) = copies.get(target).and_then(|first| first.split())
+        && let Some(directory) = open_directory(root, &first)?
+    {
+        return link(open(&directory, name)?.as_fd(), parent.as_fd(), last).map_err(failed);
     }
     let missing = || {
         let reason = format!("a hard link to {target}, which neither this layer nor a lower one has");
@@ -179,8 +186,7 @@ fn settle_link<'a>(
     let resolved = lower.resolve(target)?.ok_or_else(missing)?;
     let source = resolved.open(lower, OFlags::PATH)?.ok_or_else(missing)?;
     copy::node(source.as_fd(), parent.as_fd(), last)?;
-    let made = rustix::fs::openat(&parent, last, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
-    let made = made.map_err(failed)?;
+    let made = open(&parent, last)?;
     // In the lower layer the file keeps its name: overlayfs would show two files. It is copied up under that name too, if
     // this layer has nothing there.
     let mut directory = rustix::fs::openat(root, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
@@ -191,7 +197,7 @@ fn settle_link<'a>(
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(failed(errno)),
     }
-    copies.insert(target, made);
+    copies.insert(target, place);
     Ok(())
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Sparse {
 }
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
+/// How many extended attributes a file may have. Linux itself lists 64 KiB of names.
+const XATTRS: usize = 1024;
 
 impl Pax {
     /// Reads the contents of an extended header.
@@ -88,6 +90,9 @@ impl Pax {
             return Err(bad(format!("extended attribute {} of {} bytes; Linux takes 65536", shown(name), value.len())));
         }
         self.xattrs.retain(|(there, _)| there != name);
+        if self.xattrs.len() >= XATTRS {
+            return Err(bad(format!("more than {XATTRS} extended attributes of one file")));
+        }
         self.xattrs.push((name.to_vec(), value.to_vec()));
         Ok(())
     }
