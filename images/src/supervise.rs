@@ -40,6 +40,8 @@ pub use watch::{Console, keep_standard_streams_only, process, watch};
 
 /// The file with the record.
 const RECORD: &str = "container.json";
+/// How long it may be.
+const LONGEST: u64 = 4 << 20;
 
 /// The containers of one state directory.
 #[derive(Debug)]
@@ -206,7 +208,7 @@ impl Containers {
         }
         let dir = self.open_dir(name)?;
         let lock = take(&dir)?;
-        dir.replace_for_now(Step::Run, RECORD, &record.to_json()?)?;
+        dir.replace_for_now(Step::Run, RECORD, &written(record)?)?;
         Ok(Claim { name: name.to_owned(), dir, lock: Some(lock) })
     }
 
@@ -217,7 +219,7 @@ impl Containers {
 
     /// Writes what is known of a container.
     pub fn update(&self, claim: &Claim, record: &Record) -> Result<()> {
-        let text = record.to_json()?;
+        let text = written(record)?;
         if !record.state.is_over() {
             // After a crash of the machine it runs no more, whatever stands there.
             return claim.dir.replace_for_now(Step::Supervise, RECORD, &text);
@@ -397,8 +399,18 @@ fn lock_file(dir: &Dir, patience: Duration) -> Result<Lock> {
     Lock::take(file, true, &dir.path().display().to_string(), patience, &Cancel::new())
 }
 
+/// A record that can be read again: its command is the image's.
+fn written(record: &Record) -> Result<Vec<u8>> {
+    let text = record.to_json()?;
+    if text.len() as u64 <= LONGEST {
+        return Ok(text);
+    }
+    let error = Error::new(Kind::Limit, Step::Run).object_is(&record.name);
+    Err(error.reason_is(format!("its command makes a record of {} bytes; {LONGEST} are allowed", text.len())))
+}
+
 fn read(dir: &Dir, name: &str) -> Result<Record> {
-    let text = dir.read(Step::Supervise, RECORD, 4 << 20)?;
+    let text = dir.read(Step::Supervise, RECORD, LONGEST)?;
     let text =
         text.ok_or_else(|| Error::new(Kind::NotFound, Step::Supervise).object_is(name).reason_is("it is gone"))?;
     serde_json::from_slice(&text).map_err(|error| {

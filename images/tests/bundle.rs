@@ -216,3 +216,37 @@ fn owners_outside_a_user_namespace_are_named_or_squashed() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(place.path().join("b/rootfs/bin/own").metadata().unwrap().uid(), 0);
 }
+
+#[test]
+fn what_no_kernel_could_start_is_refused_before_anything_is_made() {
+    if !support::is_root("what_no_kernel_could_start_is_refused_before_anything_is_made") {
+        return;
+    }
+    let refused = |config: &Value, reason: &str| {
+        let place = Place::new();
+        Layout::with_config(&place.path().join("state/images"), &[Archive::new().directory("./").bytes()], config);
+        let error = fails(&place, false, &["bundle", "-q", "latest", "b"]);
+        assert!(error.contains(reason), "{error}");
+        assert!(error.len() < 1000, "{}", error.len());
+    };
+    refused(&json!({ "Cmd": ["x".repeat(128 << 10)] }), "one string of 131072 bytes");
+    refused(&json!({ "Cmd": vec!["x".repeat(100_000); 70] }), "the kernel takes 6291456");
+    let volumes: serde_json::Map<_, _> = (0..1001).map(|number| (format!("/v{number}"), json!({}))).collect();
+    refused(&json!({ "Cmd": ["x"], "Volumes": volumes }), "1001; 1000 are allowed");
+}
+
+#[test]
+fn many_variables_take_no_longer_than_few() {
+    if !support::is_root("many_variables_take_no_longer_than_few") {
+        return;
+    }
+    let place = Place::new();
+    let variables: Vec<String> = (0..80_000).map(|number| format!("V{number}=x")).collect();
+    let config = json!({ "Cmd": ["x"], "Env": variables });
+    Layout::with_config(&place.path().join("state/images"), &[Archive::new().directory("./").bytes()], &config);
+    let begin = std::time::Instant::now();
+    let config = bundle(&place, &["bundle", "-q", "-e", "V5=y", "latest", "b"]);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
+    let env = config["process"]["env"].as_array().unwrap();
+    assert!(env.len() >= 80_000 && env.contains(&json!("V5=y")) && !env.contains(&json!("V5=x")));
+}

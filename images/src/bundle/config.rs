@@ -1,5 +1,7 @@
 //! config.json.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::base::{Error, Kind, Result, Step};
@@ -9,6 +11,10 @@ use crate::model::{Image, ImageConfig};
 use crate::userns::{IdMaps, IdRange};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The longest argument or variable that the kernel takes, with its end (MAX_ARG_STRLEN), and the most of them together: three
+/// quarters of the usual stack.
+const LONGEST_STRING: usize = 128 << 10;
+const ALL_STRINGS: usize = 6 << 20;
 /// Where the init of `--init` is in the container.
 const INIT: &str = "/sbin/docker-init";
 
@@ -85,12 +91,14 @@ fn process(
     if cwd != "/" {
         place.files.make_directory(&cwd)?;
     }
+    let env = environment(config, options, place, user);
+    fits_execve(&args, &env)?;
     let own = if user.uid == 0 { capabilities } else { &[] };
     let mut process = json!({
         "terminal": options.terminal,
         "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.additional_gids },
         "args": args,
-        "env": environment(config, options, place, user),
+        "env": env,
         "cwd": cwd,
         // A user who is not root has them within reach only, through files with capabilities, as in Docker.
         "capabilities": { "bounding": capabilities, "effective": own, "permitted": own },
@@ -140,21 +148,40 @@ fn environment(config: &ImageConfig, options: &ContainerOptions, place: &Place<'
     if let Some(home) = &user.home {
         defaults.push(format!("HOME={home}"));
     }
-    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
-    let mut merged: Vec<String> = Vec::new();
     // What the image says without a value, or with a zero byte, is no variable.
     let usable = |variable: &&String| variable.contains('=') && !variable.starts_with('=') && !variable.contains('\0');
+    let mut merged: Vec<Option<&String>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for variable in defaults.iter().chain(config.config.env.iter().filter(usable)).chain(&options.env) {
-        if !variable.contains('=') {
-            merged.retain(|there| name(there) != *variable);
+        let Some((name, _)) = variable.split_once('=') else {
+            if let Some(place) = places.remove(variable.as_str()).and_then(|at| merged.get_mut(at)) {
+                *place = None;
+            }
             continue;
-        }
-        match merged.iter_mut().find(|there| name(there) == name(variable)) {
-            Some(there) => there.clone_from(variable),
-            None => merged.push(variable.clone()),
+        };
+        match places.get(name).and_then(|at| merged.get_mut(*at)) {
+            Some(place) => *place = Some(variable),
+            None => {
+                places.insert(name, merged.len());
+                merged.push(Some(variable));
+            }
         }
     }
-    merged
+    merged.into_iter().flatten().cloned().collect()
+}
+
+/// Refuses what execve(2) would refuse, so that it is told before anything is made.
+fn fits_execve(args: &[String], env: &[String]) -> Result<()> {
+    let limit = |reason: String| {
+        let error = Error::new(Kind::Limit, Step::Bundle).object_is("command and environment");
+        Err(error.reason_is(reason))
+    };
+    let all = || args.iter().chain(env).map(String::len);
+    if let Some(length) = all().find(|length| *length >= LONGEST_STRING) {
+        return limit(format!("one string of {length} bytes; the kernel takes {}", LONGEST_STRING - 1));
+    }
+    let sum: usize = all().map(|length| length + 1 + size_of::<usize>()).sum();
+    if sum > ALL_STRINGS { limit(format!("{sum} bytes; the kernel takes {ALL_STRINGS}")) } else { Ok(()) }
 }
 
 fn default_mounts(options: &ContainerOptions, place: &Place<'_>) -> Vec<Value> {

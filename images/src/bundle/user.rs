@@ -8,6 +8,9 @@ pub type ReadFile<'a> = &'a dyn Fn(&str, u64) -> Result<Option<Vec<u8>>>;
 /// No more of a file than this is read; what is larger is refused.
 const LIMIT: u64 = 1 << 20;
 
+/// How many groups a process may be in.
+const GROUPS: usize = 65_536;
+
 /// The numbers of a container's process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct User {
@@ -56,7 +59,8 @@ pub fn look_up(text: &str, read: ReadFile<'_>) -> Result<User> {
         (None, None) => return Err(wrong(format!("the image's /etc/passwd has no {user}"))),
     };
     let mut found = User { uid, gid: known.as_ref().map_or(0, |line| line.gid), ..User::default() };
-    found.home = known.as_ref().map(|line| line.home.to_owned()).filter(|home| home.starts_with('/'));
+    found.home =
+        known.as_ref().map(|line| line.home.to_owned()).filter(|home| home.starts_with('/') && !home.contains('\0'));
     match group {
         Some(group) => found.gid = gid(group, &groups).map_err(&wrong)?,
         None => {
@@ -67,6 +71,12 @@ pub fn look_up(text: &str, read: ReadFile<'_>) -> Result<User> {
             found.additional_gids = listed.map(|line| line.gid).collect();
             found.additional_gids.sort_unstable();
             found.additional_gids.dedup();
+            let count = found.additional_gids.len();
+            if count > GROUPS {
+                return Err(wrong(format!(
+                    "the image's /etc/group lists it in {count} groups; the kernel takes {GROUPS}"
+                )));
+            }
         }
     }
     Ok(found)
@@ -94,10 +104,15 @@ fn number(text: &str) -> std::result::Result<Option<u32>, String> {
 fn passwd_line(line: &str) -> Option<Passwd<'_>> {
     let mut fields = line.split(':');
     let name = fields.next().filter(|name| !name.is_empty())?;
-    let uid = fields.nth(1)?.parse().ok()?;
-    let gid = fields.next()?.parse().ok()?;
+    let uid = id(fields.nth(1)?)?;
+    let gid = id(fields.next()?)?;
     let home = fields.nth(1).unwrap_or_default();
     Some(Passwd { name, uid, gid, home })
+}
+
+/// The number of a user or a group. The last one means "leave it as it is" to the kernel, so it is nobody's.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
 struct Group<'a> {
@@ -109,7 +124,7 @@ struct Group<'a> {
 fn group_line(line: &str) -> Option<Group<'_>> {
     let mut fields = line.split(':');
     let name = fields.next().filter(|name| !name.is_empty())?;
-    let gid = fields.nth(1)?.parse().ok()?;
+    let gid = id(fields.nth(1)?)?;
     Some(Group { name, gid, members: fields.next().unwrap_or_default() })
 }
 
@@ -150,6 +165,19 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn numbers_that_the_kernel_takes_for_none_are_nobodys() {
+        let text = b"web:x:4294967295:0::/:\nlog:x:7:4294967295::/:\nmail:x:8:8::/a\0b:\n";
+        let find = |user: &str| look_up(user, &|path, _| Ok((path == "/etc/passwd").then(|| text.to_vec())));
+        assert!(find("web").is_err() && find("log").is_err());
+        assert_eq!(find("mail").unwrap().home, None);
+        let groups: String = (0..70_000).map(|gid| format!("g{gid}:x:{gid}:root\n")).collect();
+        let error = look_up("root", &|path, _| {
+            Ok(Some(if path == "/etc/group" { groups.clone().into_bytes() } else { b"root:x:0:0::/:\n".to_vec() }))
+        });
+        assert!(error.unwrap_err().to_string().contains("70000 groups"));
     }
 
     #[test]

@@ -5,9 +5,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::base::{Dir, Error, Result, Step};
+use crate::base::{Dir, Error, Kind, Result, Step};
 use crate::bundle::options::{ContainerOptions, wrong};
 use crate::bundle::{Mount, Place, What, value};
+
+/// How many volumes an image may have: each is a directory on the host and a mount.
+const VOLUMES: usize = 1000;
 
 /// The mounts of the options and the volumes of the image, in the order in which they lie on each other.
 pub(super) fn mounts(
@@ -21,6 +24,10 @@ pub(super) fn mounts(
             return Err(wrong(format!("two mounts on {}", mount.target)));
         }
         all.push(mount.clone());
+    }
+    if of_image.len() > VOLUMES {
+        let error = Error::new(Kind::Limit, Step::Bundle).object_is("volumes of the image");
+        return Err(error.reason_is(format!("{}; {VOLUMES} are allowed", of_image.len())));
     }
     for target in of_image.keys() {
         let target =
