@@ -250,3 +250,15 @@ fn many_variables_take_no_longer_than_few() {
     let env = config["process"]["env"].as_array().unwrap();
     assert!(env.len() >= 80_000 && env.contains(&json!("V5=y")) && !env.contains(&json!("V5=x")));
 }
+
+#[test]
+fn an_image_that_cannot_be_unpacked_is_named() {
+    let place = Place::new();
+    let layer = Archive::new().file("../x", b"").bytes();
+    Layout::add(&place.path().join("state/images"), "example.com/evil:1", &[layer], &json!({ "Cmd": ["x"] }));
+    let error = fails(&place, false, &["bundle", "-q", "example.com/evil:1", "b"]);
+    assert!(
+        error.contains("unpack ../x of sha256:") && error.contains(" of example.com/evil:1: a name with"),
+        "{error}"
+    );
+}

@@ -133,6 +133,20 @@ impl Layers {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Stack> {
+        self.unpack_missing(image, blob, options, progress, cancel).map_err(|error| match &image.reference {
+            Some(reference) => error.reference_is(reference),
+            None => error,
+        })
+    }
+
+    fn unpack_missing(
+        &self,
+        image: &Image,
+        blob: &(dyn Fn(&Digest) -> Result<File> + Sync),
+        options: &LayersOptions,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Stack> {
         if let Some(stack) = self.find(image)? {
             return Ok(stack);
         }
