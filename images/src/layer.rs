@@ -8,6 +8,8 @@ mod ids;
 mod limits;
 mod name;
 mod pipeline;
+mod queue;
+mod source;
 pub mod tar;
 mod tree;
 mod unpack;
@@ -40,7 +42,7 @@ pub fn unpack<R: Read + Send>(
     cancel: &Cancel,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Unpacked> {
-    let work = |archive| unpack::unpack(Until { archive, cancel }, root, options);
+    let work = |archive: queue::Stream<'_>| unpack::unpack(Until { archive, cancel }, root, options);
     let result = pipeline::run(blob, &options.limits, cancel, progress, work);
     result.or_else(|error| cancel.check(Step::Unpack).and(Err(error)))
 }

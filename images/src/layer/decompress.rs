@@ -8,41 +8,62 @@ use std::io::{BufRead, Read};
 
 use crate::base::{Error, Kind, Result, Step};
 use crate::layer::limits::Limits;
-use crate::layer::pipeline::{Closed, Output, Pool, Stream};
+use crate::layer::queue::Output;
+use crate::layer::source::Source;
 use crate::model::Compression;
 
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
 /// Decompresses `input` into `output`.
-pub(super) fn run(mut input: Stream, compression: Compression, limits: &Limits, mut output: Output) -> Result<()> {
-    check_magic(&mut input, compression)?;
-    match compression {
-        Compression::None => copy(&mut input, limits, &mut output),
+pub(super) fn run<R: Read>(
+    mut input: Source<'_, R>,
+    compression: Compression,
+    limits: &Limits,
+    output: Output<'_>,
+) -> Result<()> {
+    let result = decompress(&mut input, compression, limits, output);
+    match input.failure() {
+        Some(failure) => Err(failure),
+        None => result,
+    }
+}
+
+fn decompress<R: Read>(
+    input: &mut Source<'_, R>,
+    compression: Compression,
+    limits: &Limits,
+    mut output: Output<'_>,
+) -> Result<()> {
+    check_magic(input, compression)?;
+    let ended = match compression {
+        Compression::None => decode("tar", &mut |buffer| Ok((input.read(buffer)?, 0)), limits, &mut output)?,
         Compression::Gzip => {
-            let mut decoder = flate2::bufread::MultiGzDecoder::new(input);
+            let mut decoder = flate2::bufread::MultiGzDecoder::new(&mut *input);
             let mut read = |buffer: &mut [u8]| {
                 let length = decoder.read(buffer)?;
                 Ok((length, decoder.get_ref().passed()))
             };
-            decode("gzip", &mut read, limits, &mut output)
+            decode("gzip", &mut read, limits, &mut output)?
         }
         Compression::Zstd => {
             let wrong = |error: std::io::Error| Error::new(Kind::System, Step::Unpack).reason_is(error.to_string());
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(wrong)?;
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(&mut *input).map_err(wrong)?;
             decoder.window_log_max(limits.window_log).map_err(wrong)?;
             let mut read = |buffer: &mut [u8]| {
                 let length = decoder.read(buffer)?;
                 Ok((length, decoder.get_ref().passed()))
             };
-            decode("zstd", &mut read, limits, &mut output)
+            decode("zstd", &mut read, limits, &mut output)?
         }
-    }
+    };
+    // Whoever stopped reading the archive says why.
+    if ended { input.finish() } else { Ok(()) }
 }
 
 /// A blob that is compressed in another way than its media type says is refused: tools differ in which of the two they
 /// believe.
-fn check_magic(input: &mut Stream, compression: Compression) -> Result<()> {
+fn check_magic(input: &mut impl BufRead, compression: Compression) -> Result<()> {
     let begin = input.fill_buf().map_err(|error| Error::io(Step::Unpack, &error))?;
     let found = if begin.starts_with(GZIP) {
         Compression::Gzip
@@ -66,24 +87,13 @@ fn named(compression: Compression) -> &'static str {
     }
 }
 
-fn copy(input: &mut Stream, limits: &Limits, output: &mut Output) -> Result<()> {
-    while let Some(buffer) = input.buffer() {
-        if output.send(buffer).is_err() {
-            return Ok(());
-        }
-        check_size(0, output.bytes(), limits)?;
-    }
-    Ok(())
-}
-
 /// Reads into a buffer, and says how many bytes it got and how much of the blob it has used.
 type ReadInto<'a> = &'a mut dyn FnMut(&mut [u8]) -> std::io::Result<(usize, u64)>;
 
-/// Fills buffers by `read`.
-fn decode(format: &str, read: ReadInto<'_>, limits: &Limits, output: &mut Output) -> Result<()> {
-    let pool = Pool::new(10);
+/// Fills buffers by `read`; `false` if nobody wants the rest.
+fn decode(format: &str, read: ReadInto<'_>, limits: &Limits, output: &mut Output<'_>) -> Result<bool> {
     loop {
-        let mut buffer = pool.take();
+        let Ok(mut buffer) = output.buffer() else { return Ok(false) };
         let mut filled = 0;
         let mut used = 0;
         while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
@@ -95,12 +105,10 @@ fn decode(format: &str, read: ReadInto<'_>, limits: &Limits, output: &mut Output
             filled += length;
         }
         if filled == 0 {
-            return Ok(());
+            return Ok(true);
         }
         buffer.truncate(filled);
-        if let Err(Closed) = output.send(pool.fill(buffer)) {
-            return Ok(());
-        }
+        output.send(buffer);
         check_size(used, output.bytes(), limits)?;
     }
 }
