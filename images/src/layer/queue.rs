@@ -263,3 +263,83 @@ impl Drop for Stream<'_> {
         self.queue.wake(&mut state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::Algorithm;
+
+    /// Buffers that differ, of several lengths.
+    fn content(number: usize) -> Vec<u8> {
+        let byte = u8::try_from(number % 251).unwrap();
+        vec![byte; 1 + number * 37 % 5000]
+    }
+
+    /// Sends `count` buffers, with a pause before every `slow_sender`th of them, and every `slow_receiver`th that is read.
+    fn pass(count: usize, slow_sender: usize, slow_receiver: usize) {
+        let all: Vec<u8> = (0..count).flat_map(content).collect();
+        let queue = Queue::new(Hasher::new(Algorithm::Sha256));
+        let pause = |number: usize, every: usize| {
+            if number.is_multiple_of(every) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut output = Output::new(&queue);
+                for number in 0..count {
+                    pause(number, slow_sender);
+                    let mut buffer = output.buffer().ok().unwrap();
+                    buffer.splice(.., content(number));
+                    output.send(buffer);
+                }
+            });
+            let (mut stream, mut read) = (Stream::new(&queue), Vec::new());
+            for number in 0.. {
+                pause(number, slow_receiver);
+                let bytes = stream.fill_buf().unwrap();
+                if bytes.is_empty() {
+                    break;
+                }
+                let length = bytes.len();
+                read.extend_from_slice(bytes);
+                stream.consume(length);
+            }
+            assert!(read == all, "{slow_sender} {slow_receiver}");
+        });
+        assert!(locked(&queue.state).made <= BUFFERS);
+        assert_eq!(queue.finish(), Digest::of(&all), "{slow_sender} {slow_receiver}");
+    }
+
+    #[test]
+    fn everything_arrives_in_order_and_is_hashed_whoever_is_slower() {
+        for (slow_sender, slow_receiver) in [(1, 100), (100, 1), (7, 5), (1, 1), (1000, 1000)] {
+            for count in [0, 1, BUFFERS - 1, BUFFERS, 10 * BUFFERS + 1] {
+                pass(count, slow_sender, slow_receiver);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sender_fills_no_more_buffers_than_there_are() {
+        let queue = Queue::new(Hasher::new(Algorithm::Sha256));
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                let mut output = Output::new(&queue);
+                while let Ok(buffer) = output.buffer() {
+                    output.send(buffer);
+                }
+                output.bytes()
+            });
+            let stream = Stream::new(&queue);
+            while !locked(&queue.state).sender_waits {
+                std::thread::yield_now();
+            }
+            // It goes no further, and ends once nobody reads on.
+            drop(stream);
+            assert_eq!(sender.join().unwrap(), (BUFFERS * BUFFER) as u64);
+        });
+    }
+}
