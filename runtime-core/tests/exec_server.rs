@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal as Signals;
 
 use orlop::{
-    ContainerId, ExecOptions, ExecProcess, ExecServer, Exit, Kind, Runtime, Signal, SubCgroup, Terminal, User,
+    Capability, ContainerId, ExecOptions, ExecProcess, ExecServer, Exit, Kind, Runtime, Signal, SubCgroup, Terminal,
+    User,
 };
 use orlop_integration::labels::{LABEL, OTHER, Profile, needs_selinux};
 use orlop_integration::neighbour::{Allowed, DOCKERS, PLAIN, Set, TRACER, Who, give, judge, neighbour, wait_ready};
@@ -181,6 +182,7 @@ fn what_it_cannot_do_is_refused_by_name(t: &Sandbox) {
         (words(&["true"]).ignore_paused(true), "paused container"),
         (words(&["true"]).apparmor("other".to_owned()), "AppArmor profile"),
         (words(&["true"]).process_label("a:b:c:s0".to_owned()), "SELinux label"),
+        (words(&["true"]).capabilities(vec!["CAP_SYS_BOOT".parse::<Capability>().unwrap()]), "bounding set"),
         (process(json!({"oomScoreAdj": 77})), "oomScoreAdj"),
         (process(json!({"execCPUAffinity": {"initial": "0"}})), "initial CPU affinity"),
     ] {

@@ -192,7 +192,7 @@ mod tests {
             ops,
             slots: none(),
             tasks: none(),
-            made: none(),
+            made: List { at: 0, len: 0, of: PhantomData },
             programs: texts(),
             argv: texts(),
             envp: texts(),

@@ -27,6 +27,8 @@ pub(crate) struct Executor<'b> {
     pub(crate) slots: &'b [AtomicI32],
     /// Where text for the runtime goes.
     pub(crate) detail: &'b [AtomicU8; DETAIL],
+    /// Where the kernel tells the runtime of a fork.
+    pub(crate) forked: &'b AtomicI32,
     /// The root filesystem: what was mounted on `/` last.
     pub(crate) root: Fd,
     /// Where it is attached, by the host's path.
@@ -55,6 +57,7 @@ impl<'b> Executor<'b> {
             runtime: Fd(header.sync),
             slots: block.list(header.slots),
             detail: &header.detail,
+            forked: &header.forked,
             root: Fd(-1),
             root_at: Str::NONE,
             console: None,

@@ -128,10 +128,10 @@ pub(crate) fn rlimits(limits: &[Rlimit]) -> Result<(), Failure> {
 }
 
 /// Drops from the bounding set what is not kept.
-pub(crate) fn cap_bounding(keep: u64, last: u32) -> Result<(), Failure> {
+pub(crate) fn cap_bounding(keep: u64, held: u64) -> Result<(), Failure> {
     /// The newest capability of the oldest supported kernel (CAP_CHECKPOINT_RESTORE, 5.9).
     const SURE: u32 = 40;
-    for capability in (0..=last).filter(|capability| keep & (1 << capability) == 0) {
+    for capability in (0..u64::BITS).filter(|capability| held & !keep & (1 << capability) != 0) {
         match sys::prctl(PR_CAPBSET_DROP, capability as usize, 0) {
             Ok(_) => {}
             // The kernel's last one was passed.

@@ -64,7 +64,7 @@ impl Executor<'_> {
     /// Goes on as a sibling of this process: a pid namespace that was joined holds children only.
     pub(crate) fn fork(&self, flags: u64) -> Result<(), Failure> {
         // The runtime learns the number before the new process can do anything: it might execute the command, and end, at once.
-        if sys::fork(flags, &self.block.header().forked)? == 0 {
+        if sys::fork(flags, self.forked)? == 0 {
             // The tie to the runtime's life is not inherited.
             return self.die_with_parent();
         }

@@ -151,7 +151,7 @@ impl Executor<'_> {
 
             Op::OwnStdio { uid } => identity::own_stdio(uid),
             Op::UseConsole => self.use_console(),
-            Op::CapBounding { keep, last } => identity::cap_bounding(keep, last),
+            Op::CapBounding { keep, held } => identity::cap_bounding(keep, held),
             Op::User { uid, gid, groups, set_groups, umask } => self.user(uid, gid, groups, set_groups == 1, umask),
             Op::Capabilities { effective, permitted, inheritable, ambient } => {
                 identity::capabilities(effective, permitted, inheritable, ambient)

@@ -8,13 +8,11 @@ use crate::block::Block;
 use crate::executor::Executor;
 use crate::failure::Failure;
 use crate::sys::{self, Errno, Fd, close};
-use crate::wire::{COMMAND, DESCRIPTORS};
+use crate::wire::{COMMAND, DESCRIPTORS, Made};
 
 impl Executor<'_> {
     /// Serves until the runtime lets go of its end, or the runtime or the container's init ends, and ends then.
     pub(crate) fn serve(&self, init: Fd, runtime: Fd) -> Result<(), Failure> {
-        // A command may be traced by who has the right to; what the runtime believes of this process is not in its memory.
-        self.block.keep_from_children()?;
         loop {
             match sys::wait_readable([self.runtime, init, runtime]) {
                 // The runtime's end of the socket may be held by a process that it has forked.
@@ -40,10 +38,10 @@ impl Executor<'_> {
         };
         let received = received.map(Fd);
         // A sibling, so that the runtime is its parent.
-        match sys::fork(0, place) {
-            Ok(0) => become_command(received),
+        match sys::fork(0, &place.process) {
+            Ok(0) => become_command(received, self.block, place),
             Ok(_) => {}
-            Err(errno) => place.store(-errno.0, Ordering::Release),
+            Err(errno) => place.process.store(-errno.0, Ordering::Release),
         }
         // The runtime sees the end of its socket only after the number, or the error, is there.
         for fd in received {
@@ -53,12 +51,16 @@ impl Executor<'_> {
     }
 }
 
-/// Goes on as the command's process, by the operations of its own block.
-fn become_command([block, runtime, stdin, stdout, stderr]: [Fd; COMMAND]) -> ! {
+/// Goes on as the command's process, by the operations of its own block; the kernel tells of its fork in `place` of the `server`'s.
+fn become_command([block, runtime, stdin, stdout, stderr]: [Fd; COMMAND], server: Block<'_>, place: &Made) -> ! {
+    // What is forked may be traced by who has the right to: what the runtime believes of it is not in its memory.
+    if server.keep_from_children().is_err() {
+        sys::exit(1);
+    }
     let streams = [stdin, stdout, stderr].into_iter().zip(0..);
     if streams.map(|(stream, number)| sys::dup3(stream, Fd(number), 0)).any(|done| done.is_err()) {
         sys::exit(1);
     }
     let Ok(block) = Block::map(block) else { sys::exit(1) };
-    Executor { runtime, ..Executor::new(block) }.carry_out()
+    Executor { runtime, forked: &place.forked, ..Executor::new(block) }.carry_out()
 }

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 /// [`Header::magic`].
 pub const MAGIC: u32 = u32::from_ne_bytes(*b"orlp");
 /// [`Header::version`]: one more with each change of what this file says.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The name of the init's process, until it executes the command.
 pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
@@ -59,6 +59,7 @@ plain! {
     Attr { set: u64, clear: u64, propagation: u64, userns: Slot, recursive: u32 }
     Rlimit { resource: u32, pad: u32, soft: u64, hard: u64 }
     Bpf { code: u16, jt: u8, jf: u8, k: u32 }
+    Made { process: AtomicI32, forked: AtomicI32 }
 }
 
 /// A string in the block; a NUL follows its `len` bytes.
@@ -213,6 +214,17 @@ pub struct Bpf {
     pub k: u32,
 }
 
+/// A process that [`Op::Serve`] has made. The kernel writes both numbers, where no process of the container's pid namespace can: nobody
+/// can name another in its place.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Made {
+    /// Its number, or the errno, negative.
+    pub process: AtomicI32,
+    /// The process that goes on after its [`Op::Fork`].
+    pub forked: AtomicI32,
+}
+
 /// `Attr::recursive`: a change that may be refused for want of rights, and then is not made.
 pub const IF_ALLOWED: u32 = 2;
 
@@ -345,8 +357,8 @@ pub enum Op {
     OwnStdio { uid: u32 },
     /// Takes the terminal as controlling terminal and standard streams.
     UseConsole,
-    /// Drops every capability that is not in `keep` from the bounding set.
-    CapBounding { keep: u64, last: u32 },
+    /// Drops every capability that is not in `keep` from the bounding set, in which no others are than those of `held`.
+    CapBounding { keep: u64, held: u64 },
     /// `setgroups(2)`, `setresgid(2)`, `setresuid(2)`, `umask(2)`, keeping capabilities.
     User { uid: u32, gid: u32, groups: List<u32>, set_groups: u32, umask: u32 },
     /// `capset(2)` and the ambient set.
@@ -498,7 +510,7 @@ pub struct Header {
     pub errno: AtomicI32,
     /// What within the operation failed, see [`detail`]. Written by the program.
     pub reason: AtomicU32,
-    /// The process that goes on after [`Op::Fork`]. Written by the program.
+    /// The process that goes on after [`Op::Fork`], but for those of [`Made`]. Written by the program.
     pub forked: AtomicI32,
     /// The number of the seccomp listener in the program's fd table, plus 1. Written by the program.
     pub listener: AtomicI32,
@@ -520,9 +532,9 @@ pub struct Header {
     pub slots: List<AtomicI32>,
     /// Those of [`Op::JoinCgroups`], likewise; places may be left over.
     pub tasks: List<AtomicI32>,
-    /// The processes that [`Op::Serve`] has made, each in the place that its message named: its number, or the errno, negative. Written
-    /// by the program, and set to 0 by the runtime.
-    pub made: List<AtomicI32>,
+    /// The processes that [`Op::Serve`] has made, each in the place that its message named. Written by the program, and set to 0 by the
+    /// runtime.
+    pub made: List<Made>,
     /// Candidates for the command's path, in PATH's order.
     pub programs: List<Str>,
     /// Arguments.

@@ -52,12 +52,24 @@ pub(crate) struct Launch<'l> {
     pub(crate) cancel: Option<BorrowedFd<'l>>,
     /// Whether the init dies with this process until it is ready.
     pub(crate) die_with_parent: bool,
+    /// Whether it goes on to its command as soon as it is ready: nobody has anything to do with it before, see [`Plan::may_go_on`].
+    pub(crate) goes_on: bool,
 }
 
 impl<'l> Launch<'l> {
     /// That of a process which enters a container that is there.
     pub(crate) fn entering(plan: &'l Plan, host: Host, stdio: Option<&'l [OwnedFd; 3]>) -> Self {
-        Self { plan, host, block_dir: None, clone_into: None, tasks: 0, stdio, cancel: None, die_with_parent: false }
+        Self {
+            plan,
+            host,
+            block_dir: None,
+            clone_into: None,
+            tasks: 0,
+            stdio,
+            cancel: None,
+            die_with_parent: false,
+            goes_on: false,
+        }
     }
 }
 
@@ -87,24 +99,29 @@ impl Launch<'_> {
         });
         let (pid, pidfd) = spawned.map_err(|failed| clone_error(failed.errno, self.plan.clone_flags))?;
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
-        // One that is to wait for `start` lets go long before.
-        let filter_kills_exec = self.plan.seccomp_kills_execve && self.block_dir.is_none();
-        // Without a descriptor to spare it cannot be cancelled; it still has its deadlines.
-        let cancel = self.cancel.and_then(|fd| fd.try_clone_to_owned().ok());
-        Ok(Init {
+        Ok(self.init(pid, pidfd, ours, block))
+    }
+
+    /// The init that was just started, whose first process is `pid`.
+    fn init(&self, pid: HostPid, pidfd: OwnedFd, sync: OwnedFd, block: InitBlock) -> Init {
+        Init {
             pid,
             pidfd,
-            sync: ours,
-            cancel,
+            sync,
+            // Without a descriptor to spare it cannot be cancelled; it still has its deadlines.
+            cancel: self.cancel.and_then(|fd| fd.try_clone_to_owned().ok()),
             block: Arc::new(block),
             host: self.host,
-            filter_kills_exec,
+            // One that is to wait for `start` lets go long before.
+            filter_kills_exec: self.plan.seccomp_kills_execve && self.block_dir.is_none(),
             place: None,
+            told_in: None,
             forks: self.plan.forks(),
             enters: None,
             refused: false,
             ready: !self.plan.says_ready(),
-        })
+            goes_on: self.goes_on,
+        }
     }
 
     /// Starts the init and hands all that it needs over at once: for a launch that has nothing else to do meanwhile.
@@ -142,20 +159,7 @@ impl Launch<'_> {
         let command = [block_fd.as_fd(), theirs.as_fd(), stdin, stdout, stderr].map(|fd| fd.as_raw_fd());
         server.send_descriptors(&command, place.number())?;
         drop(theirs);
-        let mut init = Init {
-            pid: server.pid,
-            pidfd,
-            sync: ours,
-            cancel: self.cancel.and_then(|fd| fd.try_clone_to_owned().ok()),
-            block: Arc::new(block),
-            host: self.host,
-            filter_kills_exec: self.plan.seccomp_kills_execve,
-            place: Some(place),
-            forks: self.plan.forks(),
-            enters: None,
-            refused: false,
-            ready: !self.plan.says_ready(),
-        };
+        let mut init = Init { place: Some(place), ..self.init(server.pid, pidfd, ours, block) };
         match init.hand_over(self.plan, given, &[]) {
             Ok(()) => Ok(init),
             Err(error) => {

@@ -59,6 +59,14 @@ impl Plan {
         matches!(self.program.ops.last(), Some(record) if matches!(record.op, Op::Serve { .. }))
     }
 
+    /// Whether nobody has anything to do for the process between its word that all is set up and its command, as far as the plan says: it
+    /// waits there and nowhere else, its scheduling is no matter of the runtime's, and no agent is told of it.
+    pub(crate) fn may_go_on(&self) -> bool {
+        let ops = self.program.ops.iter().map(|record| &record.op);
+        let waits = ops.filter_map(|op| if let Op::Sync { phase } = op { Some(*phase) } else { None });
+        waits.eq([Phase::Ready]) && !self.serves() && self.scheduler.is_none() && !self.seccomp_listener
+    }
+
     /// Whether the init says that all is set up before it goes on to its command; a hook does not.
     pub(crate) fn says_ready(&self) -> bool {
         self.program.ops.iter().any(|record| matches!(record.op, Op::Sync { phase: Phase::Ready }))
@@ -73,6 +81,8 @@ pub(super) struct Builder<'b> {
     pub(super) proc: Option<Slot>,
     /// A pid namespace with other processes in it is joined: it takes effect with a fork, once all is set up.
     pub(super) joins_pid: bool,
+    /// The capabilities that can be in the bounding set of whoever carries the plan out.
+    pub(super) bounding: u64,
     /// The directories that are new and empty tmpfs mounts.
     pub(super) empty: Vec<String>,
     /// Mounts that become read-only once all is in place, by index and path.
@@ -89,6 +99,7 @@ impl<'b> Builder<'b> {
             plan: Plan { program: Program::with_capacity(data), first_private_fd, ..Plan::default() },
             proc: None,
             joins_pid: false,
+            bounding: u64::MAX,
             empty: Vec::new(),
             late_readonly: Vec::new(),
         }

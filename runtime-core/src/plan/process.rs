@@ -319,7 +319,7 @@ impl Builder<'_> {
         let keep = if later && !process.no_new_privileges { CAP_SYS_ADMIN } else { 0 };
         // No capabilities in the config means none at all, as for runc.
         let [bounding, ..] = process.capabilities.as_ref().map_or([0; 5], granted);
-        self.push_from(format_args!("{pointer}/capabilities/bounding"), Op::CapBounding { keep: bounding, last: 63 });
+        self.push_bounding(bounding, pointer);
         let cwd = self.plan.program.str(process.cwd.as_str());
         self.push_from(format_args!("{pointer}/cwd"), Op::Chdir { path: cwd });
         let user = &process.user;
@@ -341,6 +341,11 @@ impl Builder<'_> {
         if process.no_new_privileges {
             self.push_from(format_args!("{pointer}/noNewPrivileges"), Op::NoNewPrivs);
         }
+    }
+
+    pub(super) fn push_bounding(&mut self, keep: u64, pointer: &str) {
+        let held = self.bounding;
+        self.push_from(format_args!("{pointer}/capabilities/bounding"), Op::CapBounding { keep, held });
     }
 
     fn push_capabilities(&mut self, execution: &Execution<'_>, keep: u64) {

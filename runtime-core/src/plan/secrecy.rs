@@ -176,7 +176,7 @@ fn nothing_of_the_host_is_seen_from_a_container_with_an_exec_server() {
         );
         check(&format!("server {name}"), &server, false, false, true);
         assert!(matches!(server.program.ops.last().unwrap().op, Op::Serve { .. }), "{name}");
-        check(&format!("served {name}"), &plan_served(&exec).unwrap(), pid, false, false);
+        check(&format!("served {name}"), &plan_served(&exec, &process).unwrap(), pid, false, false);
     });
 }
 

@@ -153,6 +153,7 @@ impl Create<'_> {
             stdio: self.options.stdio.as_ref(),
             cancel: self.options.cancel.as_ref().map(AsFd::as_fd),
             die_with_parent: true,
+            goes_on: false,
         };
         self.init = Some(launch.start()?);
         Ok(())

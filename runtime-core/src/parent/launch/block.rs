@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use orlop_init::NotABlock;
-use orlop_init::wire::{DETAIL, FAILED, Header, List, MAGIC, PLACES, Record, Str, VERSION};
+use orlop_init::wire::{DETAIL, FAILED, Header, List, MAGIC, Made, PLACES, Record, Str, VERSION};
 
 use crate::base::sys::{self, MappedBlock, Mapping};
 use crate::base::{Error, Kind, Result, Step};
@@ -151,14 +151,9 @@ impl InitBlock {
         (pid > 0).then_some(pid)
     }
 
-    /// What an exec server says of the process that it was asked for with this place, once: its number, or the errno.
-    pub(crate) fn take_made(&self, place: u8) -> Option<std::result::Result<i32, i32>> {
-        let made = self.mapped.block().list(self.header().made);
-        match made.get(usize::from(place))?.swap(0, Ordering::AcqRel) {
-            0 => None,
-            errno if errno < 0 => Some(Err(errno.saturating_neg())),
-            pid => Some(Ok(pid)),
-        }
+    /// Where an exec server tells of the process that it was asked for with this place.
+    pub(super) fn made(&self, place: u8) -> Option<&Made> {
+        self.mapped.block().list(self.header().made).get(usize::from(place))
     }
 
     /// Whether the program is yet to load a filter with a listener.

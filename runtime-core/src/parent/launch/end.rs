@@ -29,7 +29,7 @@ impl Init {
             end(self.pid, self.pidfd.as_fd());
         }
         while self.forks > 0
-            && let Some(next) = self.block.take_forked().and_then(HostPid::new)
+            && let Some(next) = self.take_forked()
             && self.go_on_by_fork(next).is_ok()
         {
             end(self.pid, self.pidfd.as_fd());
@@ -39,6 +39,8 @@ impl Init {
     /// Waits a moment for what an exec server was asked for.
     fn wait_made(&mut self) {
         self.cancel = None;
+        // A word of it shows that it was made.
+        self.goes_on = false;
         let deadline = Instant::now() + MADE;
         let mut seen = (false, false);
         while self.place.is_some() {
@@ -50,8 +52,8 @@ impl Init {
                     self.refused = true;
                 }
                 Ok(false) => match self.poll_until(deadline) {
-                    Ok(ready) => seen = ready,
-                    Err(_) => return,
+                    Ok(Some(ready)) => seen = ready,
+                    Ok(None) | Err(_) => return,
                 },
                 Ok(true) => {}
                 // What was made is none of ours, or it said why it was not.

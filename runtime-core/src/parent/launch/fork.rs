@@ -25,7 +25,7 @@ impl Init {
         if self.forks == 0 {
             return Ok(false);
         }
-        let Some(next) = self.block.take_forked().and_then(HostPid::new) else { return Ok(false) };
+        let Some(next) = self.take_forked() else { return Ok(false) };
         let (pid, first) = self.go_on_by_fork(next)?;
         match self.wait_for_the_first(first.as_fd(), deadline) {
             Ok(()) => wait_for(first.as_fd(), true).map(|_| true),
@@ -55,7 +55,7 @@ impl Init {
     /// Takes what the exec server has made for the init, once the server has told of it.
     pub(super) fn follow_server(&mut self) -> Result<bool> {
         let Some(made) = self.place.as_ref().and_then(Place::made) else { return Ok(false) };
-        self.place = None;
+        self.told_in = self.place.take();
         match made {
             // One that is none of ours was made for another process than this: that may be who has forked this one.
             Ok(made) => self.go_on_as(made).map(|_| true).inspect_err(|_| self.refused = true),
@@ -66,10 +66,15 @@ impl Init {
         }
     }
 
+    /// What the init names as its fork, once.
+    pub(super) fn take_forked(&self) -> Option<HostPid> {
+        self.told_in.as_ref().map_or_else(|| self.block.take_forked(), Place::forked).and_then(HostPid::new)
+    }
+
     /// Takes what the init names as its fork for the init; returns the one before.
     ///
-    /// The name comes from a block that the process itself can write, and in a pid namespace with others it may be traced by who has the
-    /// right to. So it is followed no more often than planned, and only to a child of ours in the pid namespace that is entered: one of
+    /// A process that an exec server has made has its fork named by the kernel where nobody else can write. Elsewhere the name comes from
+    /// a block that the process itself can write, and in a pid namespace with others it may be traced by who has the right to. So it is followed no more often than planned, and only to a child of ours in the pid namespace that is entered: one of
     /// another container, or of this program, is not taken for it, and so not killed in its stead.
     pub(super) fn go_on_by_fork(&mut self, next: HostPid) -> Result<(HostPid, OwnedFd)> {
         self.forks = self.forks.saturating_sub(1);

@@ -14,12 +14,16 @@ use super::entered::{Namespace, entered};
 use super::resources::{self, Given};
 use super::served::{Place, Places};
 use super::{idmapped, idmaps, report};
-use crate::base::sys;
+use crate::base::sys::{self, pidfd};
 use crate::base::{Error, Exit, HostPid, Kind, Result, Step, wait_for};
 use crate::plan::{Host, Plan};
 
 /// How long the init may take between two signs of life. Far beyond what a loaded machine needs: it ends hangs, not work.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long one that goes on to its command is waited for before it is asked which process it is by now, which is then watched, too.
+const LOOK: Duration = Duration::from_millis(20);
+/// The runtime's answer.
+const GO: u8 = 1;
 /// How often the listener's word is looked at: the filter may forbid the init to say anything.
 const LISTENER_POLL: Duration = Duration::from_micros(200);
 
@@ -36,6 +40,8 @@ pub(crate) struct Init {
     pub(super) filter_kills_exec: bool,
     /// Where the exec server that is to make it tells its number, until that is known: its pid and pidfd are the server's so long.
     pub(super) place: Option<Place>,
+    /// The same place afterwards: there the fork of a process that the server has made is told of.
+    pub(super) told_in: Option<Place>,
     /// The forks that its plan has it go on by and that have not been seen.
     pub(super) forks: usize,
     /// The pid namespace that the last of them enters.
@@ -44,6 +50,8 @@ pub(crate) struct Init {
     pub(super) refused: bool,
     /// Whether it has said that all is set up: from then on the socket's end can mean that the command has taken over.
     pub(super) ready: bool,
+    /// Whether it has its answer from the start, and goes on to its command: then nothing but the end of the socket is waited for.
+    pub(super) goes_on: bool,
 }
 
 /// How long a killed init may take to be gone once its files are closed.
@@ -59,6 +67,11 @@ pub(crate) enum Event {
 }
 
 impl Init {
+    /// Whether it goes on to its command without [`Self::answer`], see [`super::Launch::goes_on`].
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
     pub(crate) fn pid(&self) -> HostPid {
         self.pid
     }
@@ -91,14 +104,16 @@ impl Init {
     pub(crate) fn hand_over(&mut self, plan: &Plan, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<()> {
         self.set_oom_score_adj(plan)?;
         let opened = resources::open_all(plan, given)?;
-        self.enters = entered(plan, &opened, given);
+        // What an exec server makes tells of its fork where nobody else can.
+        self.enters = if self.place.is_some() { None } else { entered(plan, &opened, given) };
         let numbers: Vec<RawFd> =
             opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
         let mut chunks = numbers.chunks(wire::DESCRIPTORS).peekable();
         loop {
             let chunk = chunks.next().unwrap_or_default();
             let more = chunks.peek().is_some();
-            let taken = self.send_descriptors(chunk, if more { wire::MORE } else { wire::LAST })?;
+            let words = [if more { wire::MORE } else { wire::LAST }, GO];
+            let taken = self.send_message(chunk, if self.goes_on && !more { &words } else { &words[..1] })?;
             if !taken || !more {
                 return Ok(());
             }
@@ -157,8 +172,11 @@ impl Init {
 
     /// Whether the init takes them; where it has died meanwhile, the next wait tells why.
     pub(super) fn send_descriptors(&self, numbers: &[RawFd], word: u8) -> Result<bool> {
-        let word = [word];
-        let content = [std::io::IoSlice::new(&word)];
+        self.send_message(numbers, &[word])
+    }
+
+    fn send_message(&self, numbers: &[RawFd], words: &[u8]) -> Result<bool> {
+        let content = [std::io::IoSlice::new(words)];
         let rights = [ControlMessage::ScmRights(numbers)];
         let control = if numbers.is_empty() { rights.get(1..) } else { rights.get(..) }.unwrap_or_default();
         loop {
@@ -187,6 +205,8 @@ impl Init {
                     self.map_mount(plan)?;
                     self.answer()?;
                 }
+                // It does not wait.
+                Event::Waits(Phase::Ready) if self.goes_on => {}
                 event @ Event::Waits(Phase::Ready) => {
                     self.set_scheduler(plan)?;
                     return Ok(event);
@@ -231,7 +251,7 @@ impl Init {
 
     /// Lets the init go on.
     pub(crate) fn answer(&self) -> Result<()> {
-        match send(self.sync.as_raw_fd(), &[1], MsgFlags::MSG_NOSIGNAL) {
+        match send(self.sync.as_raw_fd(), &[GO], MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => Ok(()),
             // It died while we worked; the next wait tells why.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
@@ -242,11 +262,17 @@ impl Init {
     fn receive(&mut self) -> Result<Event> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let (word, dead) = self.poll_until(deadline)?;
+            let seen = self.poll_until(if self.looks() { deadline.min(Instant::now() + LOOK) } else { deadline })?;
             // Whatever was seen is the new process's: the first one ends without a word.
             if self.follow_fork(deadline)? {
                 continue;
             }
+            let Some((word, dead)) = seen else {
+                if Instant::now() >= deadline {
+                    return Err(self.timed_out());
+                }
+                continue;
+            };
             if word {
                 let mut byte = [0u8; 1];
                 match recv(self.sync.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT) {
@@ -262,14 +288,22 @@ impl Init {
         }
     }
 
-    pub(super) fn poll_until(&self, deadline: Instant) -> Result<(bool, bool)> {
+    /// Whether it may have become another process meanwhile without this one being woken.
+    fn looks(&self) -> bool {
+        self.goes_on && (self.place.is_some() || self.forks > 0)
+    }
+
+    /// Whether there is a word or the end of the socket, and whether the process has ended; `None` once `deadline` passes.
+    pub(super) fn poll_until(&self, deadline: Instant) -> Result<Option<(bool, bool)>> {
         // Without a third one it is the pidfd once more, and passed over.
         let cancel = self.cancel.as_ref().unwrap_or(&self.pidfd);
-        let mut fds = [&self.sync, &self.pidfd, cancel].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, timeout) {
-            Ok(0) => Err(self.timed_out()),
+        let [sync, pidfd, cancel] = [&self.sync, &self.pidfd, cancel].map(AsFd::as_fd);
+        // The end of a socket is always told of. A word of one that does not wait for its answer is not worth waking up for.
+        let words = if self.goes_on { PollFlags::empty() } else { PollFlags::POLLIN };
+        let mut fds = [(sync, words), (pidfd, PollFlags::POLLIN), (cancel, PollFlags::POLLIN)]
+            .map(|(fd, events)| PollFd::new(fd, events));
+        match poll(&mut fds, pidfd::timeout_until(deadline)) {
+            Ok(0) => Ok(None),
             Ok(_) => {
                 let ready = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
                 let (word, dead) = (ready(fds.first()), ready(fds.get(1)));
@@ -277,9 +311,9 @@ impl Init {
                 if self.cancel.is_some() && !word && !dead && ready(fds.get(2)) {
                     return Err(self.cancelled());
                 }
-                Ok((word, dead))
+                Ok(Some((word, dead)))
             }
-            Err(Errno::EINTR) => Ok((false, false)),
+            Err(Errno::EINTR) => Ok(Some((false, false))),
             Err(errno) => Err(Error::os(Step::Wait, errno as i32).with_object("the init")),
         }
     }
@@ -322,9 +356,7 @@ impl Init {
 
     /// Files are closed before a death can be seen: where one is certain, it is waited for.
     fn is_killed_by_its_filter(&self) -> Result<bool> {
-        let waited = self
-            .filter_kills_exec
-            .then(|| crate::base::sys::pidfd::wait_until(self.pidfd.as_fd(), Instant::now() + DEATH));
+        let waited = self.filter_kills_exec.then(|| pidfd::wait_until(self.pidfd.as_fd(), Instant::now() + DEATH));
         waited.unwrap_or(Ok(false)).map_err(|errno| Error::os(Step::Wait, errno as i32).with_object("the init"))
     }
 
@@ -336,15 +368,10 @@ impl Init {
     }
 
     fn wait_dead(&self) -> Result<()> {
-        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(DEADLINE).unwrap_or(PollTimeout::MAX);
-        loop {
-            match poll(&mut fds, timeout) {
-                Ok(0) => return Err(self.timed_out()),
-                Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::os(Step::Wait, errno as i32).with_object("the init")),
-            }
+        match pidfd::wait_until(self.pidfd.as_fd(), Instant::now() + DEADLINE) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.timed_out()),
+            Err(errno) => Err(Error::os(Step::Wait, errno as i32).with_object("the init")),
         }
     }
 

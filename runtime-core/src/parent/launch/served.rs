@@ -1,5 +1,6 @@
 //! Where an exec server tells of the processes that it makes.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -11,7 +12,7 @@ use crate::base::{Error, HostPid, Result, Step};
 /// Where a server tells of the processes that it makes: one place for each that it has been asked for and that is not known yet.
 #[derive(Debug)]
 pub(crate) struct Places {
-    server: Arc<InitBlock>,
+    pub(super) server: Arc<InitBlock>,
     free: Mutex<Vec<u8>>,
 }
 
@@ -34,6 +35,11 @@ impl Places {
                 .with_object("a process for the command")
                 .with_reason(format!("{} are being made by this server", wire::PLACES))
         })?;
+        // What was made with it before may have been ended without being looked at.
+        if let Some(made) = self.server.made(number) {
+            made.process.store(0, Ordering::Release);
+            made.forked.store(0, Ordering::Release);
+        }
         Ok(Place { all: Arc::clone(self), number })
     }
 }
@@ -45,8 +51,17 @@ impl Place {
 
     /// What the server has said, once: the process, or the errno.
     pub(super) fn made(&self) -> Option<std::result::Result<HostPid, i32>> {
-        let made = self.all.server.take_made(self.number)?;
-        Some(made.and_then(|pid| HostPid::new(pid).ok_or(Errno::ECHILD as i32)))
+        match self.all.server.made(self.number)?.process.swap(0, Ordering::AcqRel) {
+            0 => None,
+            errno if errno < 0 => Some(Err(errno.saturating_neg())),
+            pid => Some(HostPid::new(pid).ok_or(Errno::ECHILD as i32)),
+        }
+    }
+
+    /// The fork by which what it has made goes on, once.
+    pub(super) fn forked(&self) -> Option<i32> {
+        let pid = self.all.server.made(self.number)?.forked.swap(0, Ordering::AcqRel);
+        (pid > 0).then_some(pid)
     }
 }
 

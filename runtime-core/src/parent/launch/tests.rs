@@ -1,9 +1,10 @@
 //! What an init says is not believed, and not waited for without end.
 
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use orlop_init::wire::{Op, Slot, Str};
 
 use super::*;
 use crate::base::Kind;
@@ -21,22 +22,9 @@ fn init(pid: HostPid) -> (Init, OwnedFd) {
     let connection = block::Connection { sync: theirs.as_raw_fd(), tasks: 0, die_with_parent: false };
     let (block, _file) = InitBlock::write(&Plan::default(), &connection, None).unwrap();
     let pidfd = sys::pidfd::open(pid).unwrap();
-    let host = Host::default();
-    let block = Arc::new(block);
-    let init = Init {
-        pid,
-        pidfd,
-        sync: ours,
-        cancel: None,
-        block,
-        host,
-        filter_kills_exec: false,
-        place: None,
-        forks: 1,
-        enters: None,
-        refused: false,
-        ready: false,
-    };
+    let plan = Plan::default();
+    let launch = Launch::entering(&plan, Host::default(), None);
+    let init = Init { forks: 1, ready: false, ..launch.init(pid, pidfd, ours, block) };
     (init, theirs)
 }
 
@@ -172,4 +160,37 @@ fn a_number_that_may_be_anothers_is_not_used() {
     let error = init.by_number(|pid| -> Result<()> { panic!("{pid} may be anybody's") }).unwrap_err();
     assert_eq!(error.errno(), Some(libc::ESRCH), "{error}");
     assert!(procfs.of_process(pid, init.pidfd()).is_err());
+}
+
+/// A server's block says of its commands what nobody else can write.
+#[test]
+fn the_fork_of_what_a_server_has_made_is_told_of_in_the_servers_block_alone() {
+    let (mut child, pid) = sleeper();
+    let (mut innocent, other) = sleeper();
+    let mut plan = Plan::default();
+    plan.program.push(Str::NONE, Op::Serve { init: Slot(0), runtime: Slot(1) });
+    let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false };
+    let (server, _file) = InitBlock::write(&plan, &connection, None).unwrap();
+    let places = Places::of(Arc::new(server));
+    let place = places.take().unwrap();
+    let server = Arc::clone(&places.server);
+    server.made(place.number()).unwrap().process.store(pid.get(), Ordering::Release);
+    let (mut command, _theirs) = init(HostPid::new(std::process::id().cast_signed()).unwrap());
+    command.place = Some(place);
+    assert!(command.follow_server().unwrap());
+    assert_eq!(command.pid(), pid);
+    forked(&command, other);
+    assert!(!command.follow_fork(Instant::now()).unwrap(), "a word in its own block is nobody's");
+    assert_eq!(command.pid(), pid);
+    command.kill();
+    child.wait().expect_err("it is killed and reaped");
+    assert_eq!(innocent.try_wait().unwrap(), None, "what it named is left alone");
+    innocent.kill().unwrap();
+    innocent.wait().unwrap();
+    // Nor is anything left in the place for its next user.
+    let number = command.told_in.as_ref().unwrap().number();
+    server.made(number).unwrap().forked.store(other.get(), Ordering::Release);
+    drop(command);
+    let again = places.take().unwrap();
+    assert_eq!((again.number(), again.made(), again.forked()), (number, None, None));
 }

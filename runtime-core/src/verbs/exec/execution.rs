@@ -192,6 +192,12 @@ pub(super) struct Exec<'e> {
     pub(super) init_pidfd: BorrowedFd<'e>,
 }
 
+/// Whether a process executes its command as soon as it is ready, instead of waiting for this one to wake up: nobody is to be told of it
+/// before, and nothing is left to be done for it.
+pub(super) fn goes_on(plan: &Plan, options: &ExecOptions) -> bool {
+    plan.may_go_on() && options.pidfd_socket.is_none() && options.pid_file.is_none()
+}
+
 pub(super) fn out_of_turn() -> Error {
     Error::new(Kind::System, Step::Wait).with_object("the process").with_reason("it went on out of turn")
 }
@@ -219,8 +225,9 @@ impl Exec<'_> {
             init_pidfd: Some(self.init_pidfd),
             init_pid: self.entry.record.init.map(|init| init.pid),
         };
-        let launch = |clone_into, tasks: Vec<BorrowedFd<'_>>| {
+        let launch = |clone_into, tasks: Vec<BorrowedFd<'_>>, attach: bool| {
             Launch {
+                goes_on: !attach && !self.paused && goes_on(self.plan, self.options),
                 clone_into,
                 tasks: tasks.len(),
                 cancel: self.options.cancel.as_ref().map(AsFd::as_fd),
@@ -230,21 +237,24 @@ impl Exec<'_> {
             .start_with(&given, &tasks)
         };
         // A frozen cgroup would hold the new process, and this one with it, before it could be set up: it is entered last.
-        let Some(cgroup) = self.cgroup.as_ref().filter(|_| !self.paused) else { return launch(None, Vec::new()) };
+        let Some(cgroup) = self.cgroup.as_ref().filter(|_| !self.paused) else {
+            return launch(None, Vec::new(), self.attach);
+        };
         let join = cgroup.join().map_err(|error| Error::cgroup(&error))?;
         self.attach |= join.attach;
-        match launch(join.clone_into, join.tasks) {
+        let attach = self.attach;
+        match launch(join.clone_into, join.tasks, attach) {
             // Who may not clone into a cgroup may still be allowed to move a process there: their common ancestor decides.
             Err(error) if error.errno() == Some(libc::EACCES) && join.clone_into.is_some() => {
                 self.attach = true;
-                launch(None, Vec::new())
+                launch(None, Vec::new(), true)
             }
             // A container that has made cgroups of its own inside has no processes in its topmost one (cgroups(7), "no internal
             // processes"): the new one goes where its init is.
             Err(error) if error.errno() == Some(libc::EBUSY) && self.options.sub_cgroups.is_empty() => {
                 let own = cgroup::beside_init(&self.entry.record, cgroup)?;
                 let join = own.join().map_err(|error| Error::cgroup(&error))?;
-                launch(join.clone_into, join.tasks)
+                launch(join.clone_into, join.tasks, attach)
             }
             Err(error) if error.errno() == Some(libc::EBUSY) && error.step() == Step::Clone => {
                 Err(not_for_processes(cgroup))
@@ -265,7 +275,9 @@ impl Exec<'_> {
     }
 
     fn carry_out(&mut self, child: &mut Init, config: &Config<'_>) -> Result<()> {
-        self.make_ready(child)?;
+        if !child.goes_on() {
+            self.make_ready(child)?;
+        }
         if self.plan.seccomp_listener {
             let listener = child.take_listener()?;
             let profile = config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());

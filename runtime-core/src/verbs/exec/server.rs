@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::execution::{Exec, cgroup_to_join, home, init_of, join_time_of_restore, out_of_turn, wait_ready};
+use super::execution::{Exec, cgroup_to_join, goes_on, home, init_of, join_time_of_restore, out_of_turn, wait_ready};
 use super::options::{ExecOptions, ExecProcess};
 use super::process;
 use crate::base::{ContainerId, Error, HostPid, Kind, Process as Started, Report, Result, Runtime, Step, Warning};
@@ -17,7 +17,9 @@ use crate::parent::launch::{Event, Given, Init, Launch};
 use crate::parent::liveness::not_running;
 use crate::parent::options::Terminal;
 use crate::parent::prepare::{compile_seccomp, may_set_groups};
-use crate::plan::{CgroupMounts, ExecPlan, Host, JoinCgroup, Plan, PlanOptions, plan_exec_server, plan_served};
+use crate::plan::{
+    CgroupMounts, ExecPlan, Host, JoinCgroup, Plan, PlanOptions, bounding, plan_exec_server, plan_served,
+};
 use crate::state::{Entry, Store};
 
 /// A process that waits inside a running container and starts commands there in a fraction of the time that an [`exec`](crate::exec())
@@ -111,8 +113,8 @@ impl ExecServer {
     ///
     /// # Errors
     /// As there. [`Kind::Unsupported`] for what only [`exec`](crate::exec()) can do: a terminal, a sub-cgroup, descriptors besides the
-    /// standard streams, a paused container, and labels, `oomScoreAdj` or an initial CPU affinity that are not those of the container's
-    /// process. A server that has not begun with a command within a second of its being cancelled (it is stopped, or frozen with its
+    /// standard streams, a paused container, labels, `oomScoreAdj` or an initial CPU affinity that are not those of the container's
+    /// process, and capabilities that are not in its bounding set. A server that has not begun with a command within a second of its being cancelled (it is stopped, or frozen with its
     /// container) is ended with it, as is one that gives no sign of life for a minute.
     pub fn exec(&self, options: ExecOptions) -> Result<Started> {
         let mut warnings = Vec::new();
@@ -135,11 +137,12 @@ impl ExecServer {
             plan_options(&self.entry, self.host, self.set_groups, JoinCgroup::default(), home.as_deref());
         let (config, filter) = (&self.config, self.filter.as_ref());
         let exec = ExecPlan { config, options: &plan_options, process: &process, filter, hook: None };
-        let plan = plan_served(&exec)?;
+        let plan = plan_served(&exec, &self.process)?;
         let given =
             Given { init_pidfd: Some(init_pidfd.as_fd()), init_pid: Some(init_pid(&self.entry)?), ..Given::default() };
         let cancel = options.cancel.as_ref().map(AsFd::as_fd);
-        let launch = Launch { cancel, ..Launch::entering(&plan, self.host, options.stdio.as_ref()) };
+        let goes_on = goes_on(&plan, options);
+        let launch = Launch { cancel, goes_on, ..Launch::entering(&plan, self.host, options.stdio.as_ref()) };
         let mut child = self.server.start(launch, &given)?;
         if let Err(error) = carry_out(&mut child, &plan, options) {
             child.kill();
@@ -163,6 +166,10 @@ impl ExecServer {
             (options.ignore_paused, "waiting until a paused container is resumed"),
             (process.apparmor_profile != own.apparmor_profile, "an AppArmor profile that is not the container's"),
             (process.selinux_label != own.selinux_label, "an SELinux label that is not the container's"),
+            (
+                bounding(process) & !bounding(own) != 0,
+                "a capability that is not in the bounding set of the container's process",
+            ),
             (process.oom_score_adj != own.oom_score_adj, "an oomScoreAdj that is not the container's"),
             (
                 initial(&process.exec_cpu_affinity) != initial(&own.exec_cpu_affinity),
@@ -198,8 +205,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn carry_out(child: &mut Init, plan: &Plan, options: &ExecOptions) -> Result<()> {
-    wait_ready(child, plan, options)?;
-    child.answer()?;
+    if !child.goes_on() {
+        wait_ready(child, plan, options)?;
+        child.answer()?;
+    }
     match child.next(plan)? {
         Event::Disconnected => Ok(()),
         Event::Waits(_) => Err(out_of_turn()),
