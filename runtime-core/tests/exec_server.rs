@@ -423,6 +423,50 @@ fn stop_one(c: &Container<'_>, server: i32, started: &AtomicU64) -> bool {
     false
 }
 
+/// Whoever has asked for a command that is held on its way, and has ended meanwhile, gets none.
+#[case(seconds(120))]
+fn what_one_that_is_gone_has_asked_for_is_not_executed(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_paused();
+    let log = c.rootfs().join("tmp/log");
+    fs::write(&log, "").unwrap();
+    let owner = process::fork_to(|| {
+        let server = of(&c).exec_server().unwrap();
+        fs::write(t.dir.join("server"), server_of(&c).to_string()).unwrap();
+        fs::rename(t.dir.join("server"), t.dir.join("told")).unwrap();
+        loop {
+            run(&server, words(&["sh", "-c", "echo >> /tmp/log"])).unwrap();
+        }
+    });
+    t.wait_until("the server", || t.dir.join("told").exists());
+    let server: i32 = fs::read_to_string(t.dir.join("told")).unwrap().parse().unwrap();
+    let send = |pid: i32, signal: Signals| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).is_ok();
+    let length = || fs::metadata(&log).unwrap().len();
+    let end = Instant::now() + Duration::from_secs(60);
+    let held = loop {
+        assert!(Instant::now() < end, "no command was stopped on its way");
+        let Some(found) = on_the_way(&c, server).filter(|found| send(*found, Signals::SIGSTOP)) else { continue };
+        std::thread::sleep(Duration::from_millis(20));
+        let before = length();
+        std::thread::sleep(Duration::from_millis(50));
+        // Not yet in the pid namespace, and so not yet past its last look at who has asked for it.
+        let is_outside = fs::read_to_string(format!("/proc/{found}/status"))
+            .is_ok_and(|text| text.lines().any(|line| line == format!("NSpid:\t{found}")));
+        if on_the_way(&c, server) == Some(found) && before == length() && is_outside {
+            break found;
+        }
+        send(found, Signals::SIGCONT);
+    };
+    process::kill_hard(owner);
+    waits_for_its_end(server);
+    let before = length();
+    assert!(send(held, Signals::SIGCONT));
+    t.wait_until("the end of what was held", || others(&c).is_empty());
+    assert_eq!(length(), before, "it was executed for nobody");
+    process::reap_orphans();
+    c.end();
+}
+
 /// What stops a command before it is one stops that caller alone, and only until it wants no more.
 #[case(seconds(120))]
 fn a_command_that_is_stopped_on_its_way_holds_up_nobody_else(t: &Sandbox) {

@@ -58,6 +58,16 @@ pub(crate) fn facts(entry: &Entry) -> Result<Facts> {
     Liveness::of(&entry.record).facts(|| entry.has_exec_fifo())
 }
 
+/// Whether a container whose first process lived when `init` was opened is paused now; `None` when that process has ended.
+pub(crate) fn is_paused(record: &Record, init: BorrowedFd<'_>) -> Result<Option<bool>> {
+    let Some(process) = record.init else { return Ok(None) };
+    let ended = pidfd::has_ended(init);
+    if ended.map_err(|errno| Error::os(Step::FindContainer, errno as i32).with_object("the container's init"))? {
+        return Ok(None);
+    }
+    cgroup::is_frozen_of_many(&mut Freezers::default(), record.cgroup.as_ref(), process.pid).map(Some)
+}
+
 /// The status of a container that is only to be described, as one of many that `freezers` is for.
 pub(crate) fn status_briefly(brief: &Brief<'_>, freezers: &mut Freezers) -> Result<Status> {
     let vital = Liveness { phase: brief.phase, init: brief.init, cgroup: brief.cgroup.as_ref() };

@@ -104,8 +104,6 @@ impl Init {
     pub(crate) fn hand_over(&mut self, plan: &Plan, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<()> {
         self.set_oom_score_adj(plan)?;
         let opened = resources::open_all(plan, given)?;
-        // What an exec server makes tells of its fork where nobody else can.
-        self.enters = if self.place.is_some() { None } else { entered(plan, &opened, given) };
         let numbers: Vec<RawFd> =
             opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
         let mut chunks = numbers.chunks(wire::DESCRIPTORS).peekable();
@@ -115,6 +113,8 @@ impl Init {
             let words = [if more { wire::MORE } else { wire::LAST }, GO];
             let taken = self.send_message(chunk, if self.goes_on && !more { &words } else { &words[..1] })?;
             if !taken || !more {
+                // What an exec server makes has its fork told of where nobody else can write.
+                self.enters = if self.place.is_some() { None } else { entered(plan, &opened, given) };
                 return Ok(());
             }
         }

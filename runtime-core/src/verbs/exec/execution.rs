@@ -110,24 +110,27 @@ pub(super) fn join_time_of_restore(record: &Record, config: &mut Config<'_>) {
 
 /// The container's init, and whether the container is paused.
 pub(super) fn init_of(entry: &Entry, options: &ExecOptions) -> Result<(OwnedFd, bool)> {
-    let wrong = |detail: &str| {
-        Error::new(Kind::WrongStatus, Step::FindContainer).with_object(entry.record.id.as_str()).with_reason(detail)
-    };
     let facts = facts(entry)?;
     let paused = match facts.status {
         Status::Running | Status::Created => false,
         Status::Paused if options.ignore_paused => true,
-        Status::Paused => {
-            return Err(
-                wrong("cannot exec in a paused container").with_hint("--ignore-paused waits until it is resumed")
-            );
-        }
-        Status::Stopped => return Err(wrong("cannot exec in a stopped container: container not running")),
-        Status::Creating => {
-            return Err(wrong("cannot exec in a container that is being created: container not running"));
-        }
+        other => return Err(wrong_status(&entry.record, other)),
     };
     Ok((facts.init.ok_or_else(|| not_running(&entry.record))?, paused))
+}
+
+/// The error of an exec in a container that can have none now.
+pub(super) fn wrong_status(record: &Record, status: Status) -> Error {
+    let error = Error::new(Kind::WrongStatus, Step::FindContainer).with_object(record.id.as_str());
+    match status {
+        Status::Paused => error
+            .with_reason("cannot exec in a paused container")
+            .with_hint("--ignore-paused waits until it is resumed"),
+        Status::Creating => {
+            error.with_reason("cannot exec in a container that is being created: container not running")
+        }
+        _ => error.with_reason("cannot exec in a stopped container: container not running"),
+    }
 }
 
 fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {

@@ -6,15 +6,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::execution::{Exec, cgroup_to_join, goes_on, home, init_of, join_time_of_restore, out_of_turn, wait_ready};
+use super::execution::{
+    Exec, cgroup_to_join, goes_on, home, init_of, join_time_of_restore, out_of_turn, wait_ready, wrong_status,
+};
 use super::options::{ExecOptions, ExecProcess};
 use super::process;
-use crate::base::{ContainerId, Error, HostPid, Kind, Process as Started, Report, Result, Runtime, Step, Warning};
+use crate::base::{
+    ContainerId, Error, HostPid, Kind, Process as Started, Report, Result, Runtime, Status, Step, Warning,
+};
 use crate::config::{self, Config, CpuAffinity, Linux, Namespace, Process};
 use crate::parent::exec_server::ExecServer as Server;
 use crate::parent::facts::host_within;
 use crate::parent::launch::{Event, Given, Init, Launch};
-use crate::parent::liveness::not_running;
+use crate::parent::liveness::{is_paused, not_running};
 use crate::parent::options::Terminal;
 use crate::parent::prepare::{compile_seccomp, may_set_groups};
 use crate::plan::{
@@ -48,6 +52,8 @@ pub struct ExecServer {
     host: Host,
     set_groups: bool,
     homes: Mutex<BTreeMap<u32, Option<String>>>,
+    /// The container's first process.
+    init_pidfd: OwnedFd,
     server: Server,
 }
 
@@ -88,9 +94,16 @@ pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
         filter: None,
         hook: None,
     })?;
-    let init_pidfd = init_pidfd.as_fd();
-    let mut exec =
-        Exec { entry: &entry, options: &options, plan: &plan, host, cgroup, paused: false, attach: false, init_pidfd };
+    let mut exec = Exec {
+        entry: &entry,
+        options: &options,
+        plan: &plan,
+        host,
+        cgroup,
+        paused: false,
+        attach: false,
+        init_pidfd: init_pidfd.as_fd(),
+    };
     let mut child = exec.launch(false)?;
     if let Err(error) = exec.make_ready(&mut child) {
         child.kill();
@@ -103,6 +116,7 @@ pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
         host,
         set_groups,
         homes: Mutex::default(),
+        init_pidfd,
         server: Server::new(child),
         entry,
     })
@@ -131,15 +145,22 @@ impl ExecServer {
         let file = process::file(options)?;
         let process = process::of(file.as_deref(), options, || Some(self.process.clone()), warnings)?;
         self.check(&process, options)?;
-        let (init_pidfd, _) = init_of(&self.entry, options)?;
+        match is_paused(&self.entry.record, self.init_pidfd.as_fd())? {
+            Some(false) => {}
+            Some(true) => return Err(wrong_status(&self.entry.record, Status::Paused)),
+            None => return Err(wrong_status(&self.entry.record, Status::Stopped)),
+        }
         let home = self.home(&process)?;
         let plan_options =
             plan_options(&self.entry, self.host, self.set_groups, JoinCgroup::default(), home.as_deref());
         let (config, filter) = (&self.config, self.filter.as_ref());
         let exec = ExecPlan { config, options: &plan_options, process: &process, filter, hook: None };
         let plan = plan_served(&exec, &self.process)?;
-        let given =
-            Given { init_pidfd: Some(init_pidfd.as_fd()), init_pid: Some(init_pid(&self.entry)?), ..Given::default() };
+        let given = Given {
+            init_pidfd: Some(self.init_pidfd.as_fd()),
+            init_pid: Some(init_pid(&self.entry)?),
+            ..Given::default()
+        };
         let cancel = options.cancel.as_ref().map(AsFd::as_fd);
         let goes_on = goes_on(&plan, options);
         let launch = Launch { cancel, goes_on, ..Launch::entering(&plan, self.host, options.stdio.as_ref()) };
