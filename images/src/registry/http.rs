@@ -36,6 +36,14 @@ pub(super) struct Trust {
     pub(super) verify: bool,
 }
 
+/// What a connection that is kept can be used for again: a request to the same origin whose certificate would be looked at in the same
+/// way. Another prefix of a host may ask for more than the one that the connection was made for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Peer {
+    origin: Origin,
+    trust: Trust,
+}
+
 /// What goes out with a request.
 pub(super) enum Outgoing<'a> {
     Nothing,
@@ -61,7 +69,7 @@ pub(super) struct Client {
     /// How long connecting may take, and how long a connection may be silent.
     connect: Duration,
     idle: Duration,
-    pool: Mutex<HashMap<Origin, Vec<Stream>>>,
+    pool: Mutex<HashMap<Peer, Vec<Stream>>>,
 }
 
 /// A failure of the transport, with what retrying needs to know.
@@ -85,29 +93,30 @@ impl Client {
     ///
     /// A kept connection that the other side closed meanwhile is replaced once; nothing else is tried again here.
     pub(super) fn send(&self, call: &mut Call<'_>) -> std::result::Result<Answer<'_>, Broken> {
-        let origin = &call.url.origin;
-        let proxy = self.proxies.of(origin).map_err(Broken::final_)?;
+        let peer = Peer { origin: call.url.origin.clone(), trust: call.trust.clone() };
+        let proxy = self.proxies.of(&peer.origin).map_err(Broken::final_)?;
         let replayable = !matches!(call.outgoing, Outgoing::Stream(..));
-        if replayable && let Some(mut stream) = self.kept(origin) {
+        if replayable && let Some(mut stream) = self.kept(&peer) {
             match exchange(&mut stream, call, proxy.as_ref()) {
-                Ok(head) => return Ok(Answer::new(self, origin.clone(), stream, head, call.method == "HEAD")),
+                Ok(head) => return Ok(Answer::new(self, peer, stream, head, call.method == "HEAD")),
                 Err(error) if Ended::of(&error).is_some() => return Err(self.broken(call.url, &error)),
                 Err(_) => {}
             }
         }
-        let mut stream = self.open(origin, call.trust, proxy.as_ref())?;
+        let mut stream = self.open(&peer, proxy.as_ref())?;
         match exchange(&mut stream, call, proxy.as_ref()) {
-            Ok(head) => Ok(Answer::new(self, origin.clone(), stream, head, call.method == "HEAD")),
+            Ok(head) => Ok(Answer::new(self, peer, stream, head, call.method == "HEAD")),
             Err(error) => Err(self.broken(call.url, &error)),
         }
     }
 
     /// Whether `origin` speaks TLS; an error if it cannot be reached at all.
     pub(super) fn speaks_tls(&self, origin: &Origin, trust: &Trust) -> Result<bool> {
+        let peer = Peer { origin: origin.clone(), trust: trust.clone() };
         let proxy = self.proxies.of(origin)?;
-        match self.open(origin, trust, proxy.as_ref()) {
+        match self.open(&peer, proxy.as_ref()) {
             Ok(stream) => {
-                self.keep(origin.clone(), stream);
+                self.keep(peer, stream);
                 Ok(true)
             }
             Err(broken) if broken.not_tls => Ok(false),
@@ -115,22 +124,23 @@ impl Client {
         }
     }
 
-    fn kept(&self, origin: &Origin) -> Option<Stream> {
+    fn kept(&self, peer: &Peer) -> Option<Stream> {
         let mut pool = self.pool.lock().ok()?;
-        let streams = pool.get_mut(origin)?;
+        let streams = pool.get_mut(peer)?;
         std::iter::from_fn(|| streams.pop()).find(|stream| !stream.is_stale())
     }
 
-    fn keep(&self, origin: Origin, stream: Stream) {
+    fn keep(&self, peer: Peer, stream: Stream) {
         if let Ok(mut pool) = self.pool.lock() {
-            let streams = pool.entry(origin).or_default();
+            let streams = pool.entry(peer).or_default();
             if streams.len() < KEPT {
                 streams.push(stream);
             }
         }
     }
 
-    fn open(&self, origin: &Origin, trust: &Trust, proxy: Option<&Proxy>) -> std::result::Result<Stream, Broken> {
+    fn open(&self, peer: &Peer, proxy: Option<&Proxy>) -> std::result::Result<Stream, Broken> {
+        let Peer { origin, trust } = peer;
         let target = proxy.map_or(origin, |proxy| &proxy.origin);
         let wire = Wire::connect(&target.host, target.port, self.connect, self.idle, &self.cancel)
             .map_err(|error| self.broken(&target.url("/"), &error))?;
@@ -224,5 +234,54 @@ fn exchange(stream: &mut Stream, call: &mut Call<'_>, proxy: Option<&Proxy>) -> 
         Ok(()) => head::Head::read(stream),
         Err(error) if Ended::of(&error).is_some() => Err(error),
         Err(error) => head::Head::read(stream).map_err(|_| error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// The answer to each request that comes over any of its connections, which it counts.
+    fn server() -> (Origin, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = Origin::new(false, &listener.local_addr().unwrap().to_string()).unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut connection = connection.unwrap();
+                std::thread::spawn(move || {
+                    let mut lines = io::BufReader::new(connection.try_clone().unwrap()).lines();
+                    while let Some(Ok(line)) = lines.next() {
+                        if line.is_empty() {
+                            connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        (origin, connections)
+    }
+
+    #[test]
+    fn a_connection_made_without_a_look_at_the_certificate_is_not_used_where_it_counts() {
+        let (origin, connections) = server();
+        let wait = Duration::from_secs(10);
+        let client = Client::new(wait, wait, Cancel::new());
+        let ask = |verify| {
+            let trust = Trust { directories: Vec::new(), verify };
+            let url = origin.url("/v2/");
+            let mut call =
+                Call { method: "GET", url: &url, trust: &trust, headers: Vec::new(), outgoing: Outgoing::Nothing };
+            assert_eq!(client.send(&mut call).unwrap().status, 200);
+            connections.load(Ordering::SeqCst)
+        };
+        assert_eq!([ask(false), ask(false), ask(true), ask(true), ask(false)], [1, 1, 2, 2, 2]);
     }
 }

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::registry::http::body::{self, Framing};
 use crate::registry::http::head::Head;
-use crate::registry::http::{Client, Headers};
-use crate::registry::url::Origin;
+use crate::registry::http::{Client, Headers, Peer};
 use crate::registry::wire::{Ended, Stream};
 
 /// A body must bring at least this much …
@@ -20,7 +19,7 @@ pub(in crate::registry) struct Answer<'c> {
     pub(in crate::registry) status: u16,
     pub(in crate::registry) headers: Headers,
     client: &'c Client,
-    origin: Origin,
+    peer: Peer,
     stream: Option<Stream>,
     rest: Vec<u8>,
     framing: io::Result<Framing>,
@@ -29,14 +28,14 @@ pub(in crate::registry) struct Answer<'c> {
 }
 
 impl<'c> Answer<'c> {
-    pub(super) fn new(client: &'c Client, origin: Origin, stream: Stream, head: Head, head_only: bool) -> Self {
+    pub(super) fn new(client: &'c Client, peer: Peer, stream: Stream, head: Head, head_only: bool) -> Self {
         let framing = Framing::of(head.status, &head.headers, head_only);
         let keep = head.keep && !matches!(framing, Ok(Framing::Close) | Err(_));
         let mut answer = Self {
             status: head.status,
             headers: head.headers,
             client,
-            origin,
+            peer,
             stream: Some(stream),
             rest: head.rest,
             framing,
@@ -85,7 +84,7 @@ impl<'c> Answer<'c> {
             && self.keep
             && self.rest.is_empty()
         {
-            self.client.keep(self.origin.clone(), stream);
+            self.client.keep(self.peer.clone(), stream);
         }
     }
 
