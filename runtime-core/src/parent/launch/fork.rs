@@ -74,8 +74,9 @@ impl Init {
     /// Takes what the init names as its fork for the init; returns the one before.
     ///
     /// A process that an exec server has made has its fork named by the kernel where nobody else can write. Elsewhere the name comes from
-    /// a block that the process itself can write, and in a pid namespace with others it may be traced by who has the right to. So it is followed no more often than planned, and only to a child of ours in the pid namespace that is entered: one of
-    /// another container, or of this program, is not taken for it, and so not killed in its stead.
+    /// a block that the process itself can write, and in a pid namespace with others it may be traced by who has the right to. So it is
+    /// followed no more often than planned, and only to a child of ours in the pid namespace that is entered: one of another container, or
+    /// of this program, is not taken for it, and so not killed in its stead.
     pub(super) fn go_on_by_fork(&mut self, next: HostPid) -> Result<(HostPid, OwnedFd)> {
         self.forks = self.forks.saturating_sub(1);
         let before = (self.pid, self.go_on_as(next)?);

@@ -128,8 +128,8 @@ impl ExecServer {
     /// # Errors
     /// As there. [`Kind::Unsupported`] for what only [`exec`](crate::exec()) can do: a terminal, a sub-cgroup, descriptors besides the
     /// standard streams, a paused container, labels, `oomScoreAdj` or an initial CPU affinity that are not those of the container's
-    /// process, and capabilities that are not in its bounding set. A server that has not begun with a command within a second of its being cancelled (it is stopped, or frozen with its
-    /// container) is ended with it, as is one that gives no sign of life for a minute.
+    /// process, and capabilities that are not in its bounding set. A server that has not begun with a command within a second of its being
+    /// cancelled (it is stopped, or frozen with its container) is ended with it, as is one that gives no sign of life for a minute.
     pub fn exec(&self, options: ExecOptions) -> Result<Started> {
         let mut warnings = Vec::new();
         match self.execute(&options, &mut warnings) {
