@@ -11,6 +11,7 @@ pub(crate) mod hooks;
 pub(crate) mod launch;
 pub(crate) mod liveness;
 pub(crate) mod net_devices;
+pub(crate) mod network;
 pub(crate) mod options;
 pub(crate) mod passwd;
 pub(crate) mod prepare;

@@ -24,6 +24,7 @@ pub(crate) use builder::Plan;
 pub(crate) use exec::{ExecPlan, plan_exec};
 pub(crate) use exec_server::{bounding, plan_exec_server, plan_served};
 pub(crate) use hook::plan_hook;
+pub(crate) use namespaces::takes_network;
 pub(crate) use options::{CgroupMounts, Hierarchy, Host, JoinCgroup, PlanOptions};
 pub(crate) use process::{gives_home, kills_execve};
 pub(crate) use resources::{DeviceNode, HostWrite, IdMapped, IdMaps, MountMaps, Resource, TreeOf};

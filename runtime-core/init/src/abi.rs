@@ -229,6 +229,7 @@ pub(crate) const S_IFCHR: u32 = 0o020_000;
 pub(crate) const S_IFBLK: u32 = 0o060_000;
 
 pub(crate) const CLONE_NEWTIME: usize = 0x80;
+pub(crate) const CLONE_NEWNET: usize = 0x4000_0000;
 pub(crate) const CLONE_PARENT: u64 = 0x8000;
 pub(crate) const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
 
@@ -260,6 +261,10 @@ pub(crate) const TCSETS: usize = 0x5402;
 pub(crate) const ONLCR: u32 = 0o4;
 pub(crate) const TIOCSPTLCK: usize = 0x4004_5431;
 pub(crate) const TIOCGPTPEER: usize = 0x5441;
+pub(crate) const AF_UNIX: usize = 1;
+pub(crate) const DGRAM_CLOEXEC: usize = 2 | 0o2_000_000;
+/// Gives a descriptor of a socket's network namespace.
+pub(crate) const SIOCGSKNS: usize = 0x894c;
 pub(crate) const SIOCGIFFLAGS: usize = 0x8913;
 pub(crate) const SIOCSIFFLAGS: usize = 0x8914;
 pub(crate) const IFF_UP: u16 = 1;

@@ -191,6 +191,7 @@ mod tests {
             die_with_parent: 0,
             ops,
             slots: none(),
+            network: AtomicI32::new(0),
             tasks: none(),
             made: List { at: 0, len: 0, of: PhantomData },
             programs: texts(),

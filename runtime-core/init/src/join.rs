@@ -3,9 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use crate::abi::{
-    CLONE_NEWTIME, ECONNRESET, EINTR, EPROTO, IFF_UP, O_DIRECTORY, O_PATH, O_WRONLY, PR_SET_PDEATHSIG,
-    PROC_SUPER_MAGIC, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, SIGKILL,
-    SIOCGIFFLAGS, SIOCSIFFLAGS,
+    CLONE_NEWTIME, ECONNRESET, EINTR, EPROTO, O_DIRECTORY, O_PATH, O_WRONLY, PR_SET_PDEATHSIG, PROC_SUPER_MAGIC,
+    RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, SIGKILL,
 };
 use crate::executor::Executor;
 use crate::failure::Failure;
@@ -15,15 +14,16 @@ use crate::wire::{self, Phase, Str, detail};
 impl Executor<'_> {
     /// Takes what the runtime has opened; each place keeps a number plus 1.
     pub(crate) fn receive(&self) -> Result<(), Failure> {
-        let tasks = self.block.list(self.block.header().tasks);
-        let mut places = self.slots.iter().chain(tasks);
-        self.receive_each(|number| {
-            places.next().ok_or(Errno(EPROTO))?.store(number + 1, Ordering::Relaxed);
+        let header = self.block.header();
+        let mut places = self.slots.iter().chain(self.block.list(header.tasks));
+        self.receive_each(|number, word| {
+            let place = if word == wire::NETWORK { &header.network } else { places.next().ok_or(Errno(EPROTO))? };
+            place.store(number + 1, Ordering::Relaxed);
             Ok(())
         })
     }
 
-    fn receive_each(&self, mut take: impl FnMut(i32) -> sys::Result<()>) -> Result<(), Failure> {
+    fn receive_each(&self, mut take: impl FnMut(i32, u8) -> sys::Result<()>) -> Result<(), Failure> {
         let socket = self.runtime;
         loop {
             let mut numbers = [0i32; wire::DESCRIPTORS];
@@ -31,20 +31,19 @@ impl Executor<'_> {
                 Err(Errno(EINTR)) => continue,
                 other => other?,
             };
+            // Without a word the runtime has given up or is gone.
+            let word = word.ok_or(Errno(ECONNRESET))?;
             for number in numbers.iter().take(count) {
-                take(*number)?;
+                take(*number, word)?;
             }
-            match word {
-                Some(wire::MORE) => {}
-                Some(_) => return Ok(()),
-                // The runtime has given up or is gone.
-                None => return Err(Errno(ECONNRESET).into()),
+            if word == wire::LAST {
+                return Ok(());
             }
         }
     }
 
     pub(crate) fn join_late(&self) -> Result<(), Failure> {
-        self.receive_each(|number| {
+        self.receive_each(|number, _| {
             sys::write(Fd(number), b"0", 1)?;
             close(Fd(number))?;
             Ok(())
@@ -114,27 +113,6 @@ impl Executor<'_> {
         }
         Ok(())
     }
-}
-
-/// Brings `lo` up in a new network namespace, which starts with it down.
-pub(crate) fn loopback() -> Result<(), Failure> {
-    #[repr(C)]
-    struct IfReq {
-        name: [u8; 16],
-        flags: u16,
-        rest: [u8; 22],
-    }
-    const AF_UNIX: usize = 1;
-    const DGRAM_CLOEXEC: usize = 2 | 0o2_000_000;
-    let socket = Fd(sys::socket(AF_UNIX, DGRAM_CLOEXEC, 0)? as i32);
-    let mut request = IfReq { name: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0", flags: 0, rest: [0; 22] };
-    // SAFETY: both requests take a struct ifreq of 40 bytes.
-    unsafe { sys::ioctl_with(socket, SIOCGIFFLAGS, &mut request) }?;
-    request.flags |= IFF_UP;
-    // SAFETY: as above.
-    unsafe { sys::ioctl_with(socket, SIOCSIFFLAGS, &mut request) }?;
-    close(socket)?;
-    Ok(())
 }
 
 /// Writes `data` to `path` below the procfs handle, in one write, and only if it really is on procfs.

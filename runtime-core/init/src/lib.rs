@@ -33,6 +33,7 @@ mod foreign_procfs;
 mod identity;
 mod join;
 mod mounts;
+mod network;
 mod place;
 mod resolve;
 mod run;
@@ -41,4 +42,5 @@ mod sys;
 pub mod wire;
 
 pub use block::{Block, NotABlock};
+pub use network::NewNetwork;
 pub use run::run;

@@ -8,7 +8,7 @@ use crate::executor::Executor;
 use crate::failure::Failure;
 use crate::sys::{self, CStr, Errno, Fd};
 use crate::wire::{self, FAILED, Header, List, Op, Str, detail};
-use crate::{identity, join, mounts};
+use crate::{identity, join, mounts, network};
 
 /// Carries out the operations of the shared block behind `fd`. Ends by executing the container's command, or with status 1 after a report.
 pub fn run(fd: i32) -> ! {
@@ -102,7 +102,8 @@ impl Executor<'_> {
             Op::Sync { phase } => self.sync(phase),
             Op::BecomeRoot { setgroups } => self.become_root(setgroups == 1),
             Op::Setsid => done(sys::setsid()),
-            Op::Loopback => join::loopback(),
+            Op::Network => self.network(),
+            Op::Loopback => network::loopback(),
             Op::NewKeyring => done(sys::join_session_keyring(1, 0)),
 
             Op::Propagation { flags } => mounts::root_propagation(flags, true),

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 /// [`Header::magic`].
 pub const MAGIC: u32 = u32::from_ne_bytes(*b"orlp");
 /// [`Header::version`]: one more with each change of what this file says.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The name of the init's process, until it executes the command.
 pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
@@ -293,6 +293,8 @@ pub enum Op {
     Setsid,
     /// Brings the loopback device up.
     Loopback,
+    /// Enters the network namespace of [`Header::network`], whose loopback device is up; makes one where there is none.
+    Network,
     /// A new session keyring (`keyctl(KEYCTL_JOIN_SESSION_KEYRING)`).
     NewKeyring,
 
@@ -472,6 +474,8 @@ pub const DESCRIPTORS: usize = 128;
 pub const MORE: u8 = 1;
 /// The byte of the last one.
 pub const LAST: u8 = 0;
+/// The byte of a message with the descriptor of [`Header::network`], which another one follows.
+pub const NETWORK: u8 = 2;
 
 /// What is sent to [`Op::Serve`] for each command, in this order: its block, its socket to the runtime, its standard streams. The
 /// message's byte is the place in [`Header::made`].
@@ -530,6 +534,9 @@ pub struct Header {
     pub ops: List<Record>,
     /// File descriptors by [`Slot`], each plus 1; 0 before [`Op::Receive`]. Written by the program.
     pub slots: List<AtomicI32>,
+    /// The descriptor of a network namespace that was made ahead, plus 1; 0 before [`Op::Receive`] and where there is none. Written by the
+    /// program.
+    pub network: AtomicI32,
     /// Those of [`Op::JoinCgroups`], likewise; places may be left over.
     pub tasks: List<AtomicI32>,
     /// The processes that [`Op::Serve`] has made, each in the place that its message named. Written by the program, and set to 0 by the

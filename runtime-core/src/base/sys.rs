@@ -7,6 +7,7 @@
 
 mod errno;
 pub(crate) mod lock;
+mod network;
 pub(crate) mod pidfd;
 mod probe;
 #[cfg(feature = "criu")]
@@ -30,6 +31,7 @@ use rustix::mount::{
 };
 use rustix::process::PidfdGetfdFlags;
 
+pub(crate) use network::{NetworkMaker, other_processors};
 pub(crate) use probe::{
     clones_into_cgroups, filtered_mount_call, has_file_capability, limits, refused_mount_calls, refused_process_calls,
     try_mount, try_user_namespace,

@@ -49,6 +49,11 @@ impl Plan {
         before.into_iter().any(|record| matches!(record.op, Op::Seccomp { .. }))
     }
 
+    /// Whether the init allows itself all processors that there are.
+    pub(crate) fn frees_affinity(&self) -> bool {
+        self.program.ops.iter().any(|record| matches!(record.op, Op::Affinity { .. }))
+    }
+
     /// How often the init goes on by a fork of its own.
     pub(crate) fn forks(&self) -> usize {
         self.program.ops.iter().filter(|record| matches!(record.op, Op::Fork { .. })).count()

@@ -9,7 +9,7 @@ use crate::base::Step;
 pub(crate) fn step(op: &Op) -> Step {
     match op {
         Op::JoinCgroups | Op::JoinLate | Op::Sync { phase: Phase::Attach } => Step::Cgroup,
-        Op::Setns { .. } | Op::Unshare { .. } | Op::OpenForeignProcfs { .. } => Step::JoinNamespace,
+        Op::Setns { .. } | Op::Unshare { .. } | Op::Network | Op::OpenForeignProcfs { .. } => Step::JoinNamespace,
         Op::Receive
         | Op::NotDumpable
         | Op::CloseReceived { .. }
@@ -59,6 +59,7 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
     let text = |string: Str| view.text(string).to_owned();
     match op {
         Op::Setns { flags, .. } | Op::Unshare { flags } => namespaces(u64::from(*flags)),
+        Op::Network => "network namespace".into(),
         Op::Fork { flags } => format!("with {}", namespaces(*flags)),
         Op::TimeOffsets { lines, .. } => text(*lines).trim().replace('\n', ", "),
         Op::Sync { phase } => match phase {

@@ -7,7 +7,7 @@ use super::options::JoinCgroup;
 use super::resources::{IdMaps, Resource};
 use crate::base::Result;
 use crate::config::mount_options::MountOptions;
-use crate::config::{Mount, NamespaceType, TIMENS_OFFSET, time_offsets};
+use crate::config::{Config, Mount, NamespaceType, TIMENS_OFFSET, time_offsets};
 
 /// The kinds that are joined in this order, before a pid namespace, which holds children only.
 const JOIN_ORDER: [NamespaceType; 6] = [
@@ -23,16 +23,23 @@ fn flag(kind: NamespaceType) -> u64 {
     kind.number()
 }
 
+/// Whether the container has a network namespace of its own that can be made before there is any process of it: one that belongs to the
+/// caller's user namespace.
+pub(crate) fn takes_network(config: &Config<'_>) -> bool {
+    config.linux.as_ref().is_some_and(|linux| linux.makes(NamespaceType::Network) && !linux.has(NamespaceType::User))
+}
+
 impl Builder<'_> {
     pub(super) fn plan_namespaces(&mut self) -> Result<()> {
         let new: u64 = self.new_flags();
         let user = self.join_slot(NamespaceType::User);
         let pid = self.join_slot(NamespaceType::Pid);
         self.joins_pid = pid.is_some();
+        // A network namespace takes longer to make than all the others: it is made beside other work, if anything is.
         let network = if user.is_none() && self.clones(new) { new & flag(NamespaceType::Network) } else { 0 };
-        if network != 0 {
-            // A network namespace takes longer to make than all the others: by the init, while the runtime makes control groups and
-            // opens what is to be mounted.
+        let ahead = takes_network(self.config);
+        if network != 0 && !ahead {
+            // By the init, in its user namespace, while the runtime makes control groups and opens what is to be mounted.
             let flags = u32::try_from(network).unwrap_or(0);
             self.push_from(format_args!("/linux/namespaces"), Op::Unshare { flags });
         }
@@ -41,6 +48,9 @@ impl Builder<'_> {
             self.push(Op::Sync { phase: Phase::Attach });
         }
         self.push(Op::Receive);
+        if ahead {
+            self.push_from(format_args!("/linux/namespaces"), Op::Network);
+        }
         self.push_cgroup_join();
         if let Some(process) = &self.config.process {
             self.plan_labels(process, "/process")?;
@@ -66,7 +76,7 @@ impl Builder<'_> {
         if self.is_new(NamespaceType::Cgroup) && !self.cgroupns_by_clone() {
             self.push(Op::Unshare { flags: CGROUP });
         }
-        if self.is_new(NamespaceType::Network) {
+        if self.is_new(NamespaceType::Network) && !ahead {
             self.push(Op::Loopback);
         }
         Ok(())

@@ -11,6 +11,7 @@ use crate::parent::cgroup::{self, ContainerCgroup};
 use crate::parent::handover::{self, InContainer};
 use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
 use crate::parent::launch::{Event, Given, Init, Launch};
+use crate::parent::network::Network;
 use crate::parent::options::CreateOptions;
 use crate::parent::prepare::{self, Bundle, Prepared};
 use crate::parent::resctrl;
@@ -37,6 +38,8 @@ pub(super) fn make(
     config: &Config<'_>,
     waits: bool,
 ) -> Result<Process> {
+    // While all that follows is found out and made.
+    let network = Network::begin(config);
     let prepared = Prepared::new(runtime, id, bundle, config, options, waits)?;
     let store = Store::create(runtime)?;
     let claim = store.claim(id, &prepared.record)?;
@@ -45,8 +48,18 @@ pub(super) fn make(
         claim.locked()?.keep_config(&bundle.bytes)?;
     }
     let to_verify = limits_to_verify(&prepared, config, options)?;
-    let mut create =
-        Create { config, options, bundle, prepared, claim, cgroup: None, init: None, written: None, to_verify };
+    let mut create = Create {
+        config,
+        options,
+        bundle,
+        prepared,
+        claim,
+        network,
+        cgroup: None,
+        init: None,
+        written: None,
+        to_verify,
+    };
     match create.carry_out(waits) {
         Ok(()) => create.finish(waits),
         Err(error) => Err(create.undo(error)),
@@ -60,6 +73,7 @@ struct Create<'m> {
     bundle: &'m Bundle,
     prepared: Prepared,
     claim: Claim,
+    network: Network,
     cgroup: Option<ContainerCgroup>,
     init: Option<Init>,
     /// What lies beside the state file, to take its place.
@@ -76,29 +90,48 @@ impl Create<'_> {
     /// The runtime's side of the order. The init's is the plan, and the two run beside each other: the init waits only for what it is
     /// handed, and at the words that are answered here. `late` are the hierarchies of v1 that it enters after its mounts.
     fn carry_out(&mut self, waits: bool) -> Result<()> {
-        let late = self.plan().joins_late;
         // Early, before there is a process: what it is born into.
         self.make_cgroup()?;
         self.make_notify_directory()?;
         self.start_init(waits)?;
-        // The init makes its network namespace. Meanwhile: what it is to be handed.
+        // The init gets ready to work. Meanwhile: what it is to be handed.
         self.complete_cgroup()?;
-        if !late {
+        let beside = self.settles_beside();
+        if !beside {
             self.settle_cgroup()?;
         }
         self.attach_to_scope()?;
-        self.hand_over(waits, late)?;
+        self.hand_over(waits, beside)?;
         // The init joins and mounts. Meanwhile: what must be there by the time it is ready.
-        if late {
+        if beside {
             self.settle_cgroup()?;
             self.hand_over_late_tasks()?;
         }
         self.write_ahead()?;
-        // Late, at the init's words: hooks, then tight limits, pid file and state.
-        self.serve_until_ready()?;
+        if self.may_go_on(waits) {
+            self.ready()?;
+            self.init.as_mut().ok_or_else(no_init)?.go_on()?;
+        } else {
+            // Late, at the init's words: hooks, then tight limits, pid file and state.
+            self.serve_until_ready()?;
+        }
         self.pass_on_listener(waits)?;
         // For one that waits nothing is left that could fail before `start`; any other lets go when the command has taken over.
         if waits { Ok(()) } else { self.next().map(drop) }
+    }
+
+    /// Whether the limits can be set while the init is at work: nothing that it does depends on them, and no hierarchy of v1 is still to be
+    /// entered before its first step.
+    fn settles_beside(&self) -> bool {
+        let born_in = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.hierarchies() == 0 && !cgroup.is_systemds());
+        self.plan().joins_late || born_in
+    }
+
+    /// Whether the container can be recorded before the init is ready, which then goes on to the command without waiting: nobody has to
+    /// look at it first, and nothing comes only at its end.
+    fn may_go_on(&self, waits: bool) -> bool {
+        let limited = self.cgroup.as_ref().is_none_or(ContainerCgroup::is_limited);
+        !waits && limited && self.plan().may_go_on() && self.plan().forks() == 0 && self.to_verify.is_none()
     }
 
     fn serve_until_ready(&mut self) -> Result<()> {
@@ -172,25 +205,28 @@ impl Create<'_> {
     }
 
     /// Opens what the plan names and hands it to the init, with the `tasks` files that it is to write now.
-    fn hand_over(&mut self, waits: bool, late: bool) -> Result<()> {
+    fn hand_over(&mut self, waits: bool, beside: bool) -> Result<()> {
         let console = sockets::console(self.config, self.options)?;
         let fifo = if waits { Some(sockets::make_start_fifo(self.claim.locked()?.dir())?) } else { None };
         let given = Given {
+            network: Some(&self.network),
+            works_on: beside,
             console: console.as_ref().map(AsFd::as_fd),
             fifo: fifo.as_ref().map(AsFd::as_fd),
             ..Given::default()
         };
         let (mut tasks, limited) = self.cgroup.as_ref().map(ContainerCgroup::tasks).transpose()?.unwrap_or_default();
-        if !late {
+        if !self.plan().joins_late {
             tasks.extend(limited);
         }
-        self.init.as_mut().ok_or_else(no_init)?.hand_over(&self.prepared.plan, &given, &tasks)
+        let init = self.init.as_mut().ok_or_else(no_init)?;
+        init.hand_over(&self.prepared.plan, &given, &tasks)
     }
 
     fn hand_over_late_tasks(&self) -> Result<()> {
         match &self.cgroup {
-            Some(cgroup) => self.init()?.send(&cgroup.tasks()?.1),
-            None => Ok(()),
+            Some(cgroup) if self.plan().joins_late => self.init()?.send(&cgroup.tasks()?.1),
+            _ => Ok(()),
         }
     }
 

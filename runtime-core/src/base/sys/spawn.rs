@@ -88,6 +88,17 @@ pub(super) struct CloneArgs {
 }
 
 impl CloneArgs {
+    /// A child that borrows this process's memory, and this stack, and signals its end to nobody.
+    pub(super) fn sharing_memory(flags: libc::c_int, pidfd: &mut RawFd, stack: *mut Stack) -> Self {
+        Self {
+            flags: u64::from((libc::CLONE_VM | libc::CLONE_PIDFD | flags).cast_unsigned()) | CLONE_CLEAR_SIGHAND,
+            pidfd: std::ptr::from_mut(pidfd) as u64,
+            stack: stack as u64,
+            stack_size: STACK as u64,
+            ..Self::default()
+        }
+    }
+
     /// A child with memory of its own in these new namespaces, whose pidfd is put there.
     pub(super) fn of_own_memory(namespaces: libc::c_int, pidfd: &mut RawFd) -> Self {
         Self {
@@ -123,22 +134,16 @@ pub(crate) fn spawn(spawn: &Spawn<'_>) -> Result<(i32, OwnedFd), NotSpawned> {
     let mut context = Context { spawn, argv: argv.as_ptr(), environment: environment.as_ptr(), errno: 0, done: 0 };
     let mut stack = Stack::new();
     let mut pidfd: RawFd = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
-    let mut args = CloneArgs {
-        flags: u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND | spawn.namespaces,
-        pidfd: std::ptr::from_mut(&mut pidfd) as u64,
-        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
-        stack: stack.0.as_mut_ptr() as u64,
-        stack_size: STACK as u64,
-        ..CloneArgs::default()
-    };
+    let mut args = CloneArgs::sharing_memory(libc::CLONE_VFORK, &mut pidfd, &raw mut *stack);
+    args.flags |= spawn.namespaces;
+    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     if let Some(cgroup) = spawn.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
     // SAFETY: `args` and what it points at outlive the call, since CLONE_VFORK holds this thread until the child has executed or
     // ended; the child runs `child` on its own stack and never returns from it.
-    let result = unsafe { clone3(&raw const args, &raw mut context) };
+    let result = unsafe { clone3(&raw const args, (&raw mut context).cast(), child) };
     if result < 0 {
         let errno = Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EINVAL));
         return Err(NotSpawned { errno, before: None });
@@ -165,21 +170,25 @@ fn pointers(strings: &[&CStr]) -> Vec<*const libc::c_char> {
 }
 
 #[repr(C, align(16))]
-struct Stack([u8; STACK]);
+#[derive(Debug)]
+pub(super) struct Stack([u8; STACK]);
 
 impl Stack {
-    fn new() -> Box<Self> {
+    pub(super) fn new() -> Box<Self> {
         // SAFETY: an array of bytes is valid whatever its bytes are.
         unsafe { Box::<Self>::new_uninit().assume_init() }
     }
 }
 
-/// clone3(2) with a child that calls [`child`] on the new stack.
+/// What a child begins with.
+pub(super) type Entry = extern "C" fn(*mut libc::c_void) -> !;
+
+/// clone3(2) with a child that calls `child` on the new stack.
 ///
 /// # Safety
-/// `args` must name a stack and CLONE_VFORK; both pointers must stay valid until the child has executed.
+/// `args` must name a stack; both pointers and the stack must stay valid until the child has executed or ended.
 #[cfg(target_arch = "x86_64")]
-unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
+pub(super) unsafe fn clone3(args: *const CloneArgs, context: *mut libc::c_void, child: Entry) -> isize {
     let result: isize;
     // SAFETY: rcx and r11 are the kernel's; the child finds its argument in r12 and never comes back here.
     unsafe {
@@ -196,7 +205,7 @@ unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
             in("rdi") args,
             in("rsi") size_of::<CloneArgs>(),
             in("r12") context,
-            in("r13") child as extern "C" fn(*mut Context<'_>) -> !,
+            in("r13") child,
             lateout("rcx") _,
             lateout("r11") _,
         );
@@ -209,7 +218,7 @@ unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
 /// # Safety
 /// As on x86_64.
 #[cfg(target_arch = "aarch64")]
-unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
+pub(super) unsafe fn clone3(args: *const CloneArgs, context: *mut libc::c_void, child: Entry) -> isize {
     let result: isize;
     // SAFETY: the kernel changes x0 only; the child finds its argument in x20 and never comes back here.
     unsafe {
@@ -225,7 +234,7 @@ unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
             inlateout("x0") args => result,
             in("x1") size_of::<CloneArgs>(),
             in("x20") context,
-            in("x21") child as extern "C" fn(*mut Context<'_>) -> !,
+            in("x21") child,
         );
     }
     result
@@ -236,7 +245,7 @@ unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
 /// # Safety
 /// As on x86_64.
 #[cfg(target_arch = "riscv64")]
-unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
+pub(super) unsafe fn clone3(args: *const CloneArgs, context: *mut libc::c_void, child: Entry) -> isize {
     let result: isize;
     // SAFETY: the kernel changes a0 only; the child finds its argument in s2 and never comes back here.
     unsafe {
@@ -251,16 +260,16 @@ unsafe fn clone3(args: *const CloneArgs, context: *mut Context<'_>) -> isize {
             inlateout("a0") args => result,
             in("a1") size_of::<CloneArgs>(),
             in("s2") context,
-            in("s3") child as extern "C" fn(*mut Context<'_>) -> !,
+            in("s3") child,
         );
     }
     result
 }
 
 /// The child: in the caller's memory, so it may neither allocate, lock nor unwind.
-extern "C" fn child(context: *mut Context<'_>) -> ! {
+extern "C" fn child(context: *mut libc::c_void) -> ! {
     // SAFETY: the parent's thread, which owns the context, is suspended.
-    let context = unsafe { &mut *context };
+    let context = unsafe { &mut *context.cast::<Context<'_>>() };
     context.errno = execute(context);
     // SAFETY: ends this process only; runs no handlers.
     unsafe { libc::_exit(127) }
@@ -466,7 +475,7 @@ fn open_netlink(namespace: RawFd, place: RawFd) -> i32 {
 }
 
 /// The exit status of a process that signals no end: such ones are waited for with `__WALL`, whatever is done about SIGCHLD.
-fn wait_for_clone(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
+pub(super) fn wait_for_clone(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
     loop {
         match waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED | WaitPidFlag::__WALL) {

@@ -306,6 +306,11 @@ impl ContainerCgroup {
         self.cgroup.record()
     }
 
+    /// Whether all limits have been set.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limited
+    }
+
     /// Closes what was open for the making, unless limits are yet to be set.
     pub(crate) fn release(&mut self) {
         if self.limited {

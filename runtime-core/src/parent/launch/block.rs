@@ -81,6 +81,7 @@ impl InitBlock {
             die_with_parent: u32::from(connection.die_with_parent),
             ops: layout.place(program.ops.len()),
             slots: layout.place(plan.resources.len()),
+            network: AtomicI32::new(0),
             tasks: layout.place(connection.tasks),
             made: layout.place(if plan.serves() { PLACES } else { 0 }),
             programs: layout.place(program.programs.len()),

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::sched_setaffinity;
 use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
+use nix::unistd::Pid;
 use orlop_init::wire::{self, Phase};
 
 use super::block::InitBlock;
@@ -16,6 +18,7 @@ use super::served::{Place, Places};
 use super::{idmapped, idmaps, report};
 use crate::base::sys::{self, pidfd};
 use crate::base::{Error, Exit, HostPid, Kind, Result, Step, wait_for};
+use crate::parent::network::Network;
 use crate::plan::{Host, Plan};
 
 /// How long the init may take between two signs of life. Far beyond what a loaded machine needs: it ends hangs, not work.
@@ -106,6 +109,15 @@ impl Init {
         let opened = resources::open_all(plan, given)?;
         let numbers: Vec<RawFd> =
             opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
+        let network = given.network.and_then(Network::take);
+        if given.works_on {
+            self.use_another_processor(plan);
+        }
+        if let Some(network) = network
+            && !self.send_message(&[network.as_raw_fd()], &[wire::NETWORK])?
+        {
+            return Ok(());
+        }
         let mut chunks = numbers.chunks(wire::DESCRIPTORS).peekable();
         loop {
             let chunk = chunks.next().unwrap_or_default();
@@ -246,6 +258,28 @@ impl Init {
                 Err(error) if error.kind() == Kind::Timeout => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Answers ahead: the init goes on to its command as soon as it is ready.
+    ///
+    /// # Errors
+    /// [`Step::Wait`].
+    pub(crate) fn go_on(&mut self) -> Result<()> {
+        self.goes_on = true;
+        self.answer()
+    }
+
+    /// Has it be woken on another processor than this thread's, if there is one, so that both work at once. Its first step is to allow
+    /// itself all processors again.
+    fn use_another_processor(&self, plan: &Plan) {
+        if !plan.frees_affinity() {
+            return;
+        }
+        if let Some(others) = sys::other_processors() {
+            // Without it the scheduler decides alone.
+            let placed = self.by_number(|pid| Ok(sched_setaffinity(Pid::from_raw(pid.get()), &others)));
+            debug_assert!(matches!(placed, Ok(_) | Err(_)));
         }
     }
 

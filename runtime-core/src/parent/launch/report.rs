@@ -138,7 +138,7 @@ fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error
             denied_sysctl(error, facts::apparmor_profile().as_deref())
         }
         (Op::WriteProc { .. }, _) if errno == libc::ENOENT => error.with_reason("this kernel does not have it"),
-        (Op::Unshare { .. }, _) => namespace_hint(error, errno),
+        (Op::Unshare { .. } | Op::Network, _) => namespace_hint(error, errno),
         (Op::Pivot, _) if errno == libc::EINVAL => error.with_hint("on an initramfs use --no-pivot"),
         (Op::User { .. }, _) if errno == libc::EINVAL => error.with_reason("an id is not mapped in the user namespace"),
         (Op::Scheduler { attr }, _) => scheduler_hint(error, attr, errno),

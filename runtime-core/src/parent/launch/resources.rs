@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use super::namespaces::open_namespace;
 use crate::base::procfs::Procfs;
 use crate::base::{Error, HostPid, Kind, Result, Step, sys};
+use crate::parent::network::Network;
 use crate::plan::{Plan, Resource, TreeOf};
 
 /// Descriptors that the caller of the launch has already.
@@ -17,6 +18,10 @@ use crate::plan::{Plan, Resource, TreeOf};
 pub(crate) struct Given<'g> {
     pub(crate) console: Option<BorrowedFd<'g>>,
     pub(crate) fifo: Option<BorrowedFd<'g>>,
+    /// The caller has work to do while the init does its own.
+    pub(crate) works_on: bool,
+    /// The container's network namespace, where it was made ahead.
+    pub(crate) network: Option<&'g Network>,
     pub(crate) init_pidfd: Option<BorrowedFd<'g>>,
     /// The pid of the same process.
     pub(crate) init_pid: Option<HostPid>,

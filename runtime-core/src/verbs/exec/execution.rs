@@ -224,9 +224,9 @@ impl Exec<'_> {
         let console = if terminal { terminal_socket(&self.options.terminal)? } else { None };
         let given = Given {
             console: console.as_ref().map(AsFd::as_fd),
-            fifo: None,
             init_pidfd: Some(self.init_pidfd),
             init_pid: self.entry.record.init.map(|init| init.pid),
+            ..Given::default()
         };
         let launch = |clone_into, tasks: Vec<BorrowedFd<'_>>, attach: bool| {
             Launch {

@@ -1,0 +1,184 @@
+//! A network namespace, made by a process beside this one: it takes longer to make than all other namespaces together.
+
+use std::os::fd::{AsFd as _, FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::unistd::Pid;
+use orlop_init::NewNetwork;
+
+use super::spawn::{CloneArgs, Stack, clone3, wait_for_clone};
+
+/// The processors that this thread may use besides the one that it is on; `None` where there is no other.
+pub(crate) fn other_processors() -> Option<CpuSet> {
+    let mut processors = sched_getaffinity(Pid::from_raw(0)).ok()?;
+    processors.unset(sched_getcpu().ok()?).ok()?;
+    (0..CpuSet::count()).any(|number| processors.is_set(number).unwrap_or(false)).then_some(processors)
+}
+
+/// The process that makes it. It shares this one's memory and descriptors, calls nothing but the kernel, and ends by itself; nobody but
+/// this handle can wait for it.
+#[derive(Debug)]
+pub(crate) struct NetworkMaker {
+    work: Arc<NewNetwork>,
+    /// Until it has ended.
+    running: Option<(OwnedFd, NonNull<Stack>)>,
+}
+
+// SAFETY: the stack is the process's own and is only freed here.
+unsafe impl Send for NetworkMaker {}
+
+impl NetworkMaker {
+    /// Starts it, where there is a processor for it besides this thread's; `None` too where no process can be made.
+    pub(crate) fn start() -> Option<Self> {
+        let processors = other_processors()?;
+        // A signal in the middle of its work would leave what it has opened in the table that both share.
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before)).ok()?;
+        let started = Self::clone(&processors);
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None).ok()?;
+        started
+    }
+
+    fn clone(processors: &CpuSet) -> Option<Self> {
+        let work = Arc::new(NewNetwork::default());
+        let stack = Box::into_raw(Stack::new());
+        let mut pidfd: RawFd = -1;
+        let args = CloneArgs::sharing_memory(libc::CLONE_FILES, &mut pidfd, stack);
+        // SAFETY: the stack is freed and the reference given back only once the process has ended; it runs `make` and never returns.
+        let result = unsafe { clone3(&raw const args, Arc::as_ptr(&work).cast_mut().cast(), make) };
+        let stack = NonNull::new(stack)?;
+        if result < 0 {
+            // SAFETY: there is no process, so it is still this function's alone.
+            drop(unsafe { Box::from_raw(stack.as_ptr()) });
+            return None;
+        }
+        // SAFETY: CLONE_PIDFD has put a new descriptor there.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        if let Ok(pid) = i32::try_from(result) {
+            // Where the scheduler has it wait for this thread instead, nothing is gained by it.
+            let placed = sched_setaffinity(Pid::from_raw(pid), processors);
+            debug_assert!(matches!(placed, Ok(()) | Err(_)));
+        }
+        Some(Self { work, running: Some((pidfd, stack)) })
+    }
+
+    /// The namespace, once it is made. `None` where that has not even begun, as on a machine without an idle processor, and where it
+    /// failed: whoever makes it instead finds out why.
+    pub(crate) fn take(&mut self) -> Option<OwnedFd> {
+        if self.work.call_off() { None } else { self.wait() }
+    }
+
+    /// The end of the process, and what it has left.
+    fn wait(&mut self) -> Option<OwnedFd> {
+        let (pidfd, stack) = self.running.take()?;
+        match wait_for_clone(pidfd.as_fd()) {
+            // SAFETY: the process has ended, and nothing else uses its stack.
+            Ok(_) | Err(Errno::ECHILD) => drop(unsafe { Box::from_raw(stack.as_ptr()) }),
+            // It may still run: its memory stays.
+            Err(_) => {
+                std::mem::forget(Arc::clone(&self.work));
+                return None;
+            }
+        }
+        let made = self.work.made();
+        // SAFETY: the process has opened it in the table that it shared with this one, for whoever waits for its end, which is done once.
+        (made > 0).then(|| unsafe { OwnedFd::from_raw_fd(made) })
+    }
+}
+
+impl Drop for NetworkMaker {
+    fn drop(&mut self) {
+        let _called_off = self.work.call_off();
+        drop(self.wait());
+    }
+}
+
+/// In the process.
+extern "C" fn make(work: *mut libc::c_void) -> ! {
+    // SAFETY: the handle keeps it until this process has ended, and all in it is atomic.
+    unsafe { &*work.cast::<NewNetwork>() }.make()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, AsRawFd as _};
+
+    use nix::errno::Errno;
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    use nix::sys::stat::fstat;
+
+    use super::{NetworkMaker, wait_for_clone};
+    use crate::base::sys::{in_child, namespace_type, setns};
+
+    const NETWORK: u64 = libc::CLONE_NEWNET.cast_unsigned() as u64;
+
+    fn identity(fd: impl AsFd) -> (u64, u64) {
+        let status = fstat(fd).unwrap();
+        (status.st_dev, status.st_ino)
+    }
+
+    fn own() -> (u64, u64) {
+        identity(std::fs::File::open("/proc/thread-self/ns/net").unwrap())
+    }
+
+    /// One that has begun, which nobody can call off. `None`, with a word about it, where none can be made.
+    fn begun() -> Option<NetworkMaker> {
+        let maker = nix::unistd::geteuid().is_root().then(NetworkMaker::start).flatten();
+        match &maker {
+            Some(maker) => {
+                while !maker.work.has_begun() {
+                    std::thread::yield_now();
+                }
+            }
+            None => println!("SKIP: this needs root and two processors"),
+        }
+        maker
+    }
+
+    /// Whether `lo` is up in a namespace.
+    fn has_loopback(namespace: &impl AsFd) -> bool {
+        let look = || {
+            setns(namespace.as_fd(), NETWORK)?;
+            let mut request = [0u8; 40];
+            request[..2].copy_from_slice(b"lo");
+            // SAFETY: takes numbers.
+            let socket =
+                Errno::result(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+            // SAFETY: the request takes a struct ifreq of 40 bytes.
+            Errno::result(unsafe { libc::ioctl(socket, libc::SIOCGIFFLAGS as libc::Ioctl, request.as_mut_ptr()) })?;
+            if request[16] & 1 == 1 { Ok(()) } else { Err(Errno::ENETDOWN) }
+        };
+        in_child(0, &look) == Ok(Ok(()))
+    }
+
+    #[test]
+    fn a_network_namespace_is_made_beside_this_process() {
+        let before = own();
+        let Some(mut maker) = begun() else { return };
+        let made = maker.take().unwrap();
+        assert_eq!(namespace_type(made.as_fd()), Ok(NETWORK));
+        assert_ne!(identity(&made), before);
+        assert!(has_loopback(&made));
+        let flags = FdFlag::from_bits_retain(fcntl(&made, FcntlArg::F_GETFD).unwrap());
+        assert!(flags.contains(FdFlag::FD_CLOEXEC));
+        assert!(maker.take().is_none(), "it is there once");
+        assert_eq!(own(), before);
+    }
+
+    #[test]
+    fn what_is_not_taken_is_closed_and_its_maker_reaped() {
+        let Some(maker) = begun() else { return };
+        let (pidfd, _) = maker.running.as_ref().unwrap();
+        let pidfd = pidfd.try_clone().unwrap();
+        let work = std::sync::Arc::clone(&maker.work);
+        drop(maker);
+        assert_eq!(wait_for_clone(pidfd.as_fd()), Err(Errno::ECHILD));
+        let closed = std::fs::read_link(format!("/proc/self/fd/{}", work.made()));
+        assert!(!closed.is_ok_and(|link| link.to_string_lossy().starts_with("net:")), "{pidfd:?}");
+        assert!(pidfd.as_raw_fd() >= 0);
+    }
+}
