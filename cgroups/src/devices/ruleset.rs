@@ -34,8 +34,6 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    const ALL: Self = Self { read: true, write: true, mknod: true };
-
     fn parse(text: &str) -> Option<Self> {
         let mut access = Self::default();
         for letter in text.chars() {
@@ -65,10 +63,6 @@ impl Access {
 
     pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
-    }
-
-    pub(crate) fn is_all(self) -> bool {
-        self == Self::ALL
     }
 
     pub(crate) fn text(self) -> String {
