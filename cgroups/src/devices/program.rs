@@ -21,6 +21,8 @@ const AND_IMM_32: u8 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 const SHIFT_RIGHT_IMM_32: u8 = 0x74; // BPF_ALU | BPF_RSH | BPF_K
 const MOVE_IMM_32: u8 = 0xb4; // BPF_ALU | BPF_MOV | BPF_K
 const MOVE_REG_32: u8 = 0xbc; // BPF_ALU | BPF_MOV | BPF_X
+const SHIFT_LEFT_REG_32: u8 = 0x6c; // BPF_ALU | BPF_LSH | BPF_X
+const JUMP_GREATER_IMM_32: u8 = 0x26; // BPF_JMP32 | BPF_JGT | BPF_K
 const JUMP_EQUAL_IMM_32: u8 = 0x16; // BPF_JMP32 | BPF_JEQ | BPF_K
 const JUMP_NOT_EQUAL_IMM_32: u8 = 0x56; // BPF_JMP32 | BPF_JNE | BPF_K
 const JUMP_NOT_EQUAL_REG_32: u8 = 0x5e; // BPF_JMP32 | BPF_JNE | BPF_X
@@ -49,14 +51,14 @@ const fn insn(code: u8, destination: u8, source: u8, off: i16, imm: i32) -> Insn
     Insn { code, regs: regs(destination, source), off, imm }
 }
 
-/// As many tests as a jump is sure to lead over twice.
+/// As many instructions as a jump leads over and then some.
 const MOST_IN_A_ROW: usize = 10_000;
 
 /// The program that decides as `rules` say. Kernel 4.15 can run it, except for the 32-bit jumps of 5.1, which are used because a
 /// device number above 2^31 must not be sign-extended.
 ///
-/// Before the kernel loads a program it goes through it in every way there is, and that is most of what loading takes. So what exceptions
-/// have in common, their kind, access and major number, is asked once for all of them.
+/// Before the kernel loads a program it follows each way through it, and that is most of what loading takes. So what exceptions have in
+/// common, their kind, access and major number, is asked once for all of them, and the program ends where no other can match.
 pub(crate) fn program(rules: &RuleSet) -> Vec<Insn> {
     let mut code = vec![
         // struct bpf_cgroup_dev_ctx { u32 access_type (low half: kind, high half: access); u32 major; u32 minor; }
@@ -67,19 +69,24 @@ pub(crate) fn program(rules: &RuleSet) -> Vec<Insn> {
         insn(LOAD_WORD, MAJOR, CONTEXT, 4, 0),
         insn(LOAD_WORD, MINOR, CONTEXT, 8, 0),
     ];
-    let mut groups: BTreeMap<Group, Numbers> = BTreeMap::new();
-    for (what, access) in rules.exceptions() {
-        groups.entry(Group::of(what, access)).or_default().entry(what.major).or_default().push(what.minor);
-    }
-    for (group, numbers) in &groups {
+    let groups = groups(rules);
+    let mut groups = groups.iter().peekable();
+    while let Some((group, numbers)) = groups.next() {
+        let last = group.kind.is_some() && groups.peek().is_none_or(|(next, _)| next.kind != group.kind);
         let mut row = Vec::new();
-        for mut tests in tests(numbers, !rules.default_allow) {
+        for mut tests in tests(numbers, rules.default_allow, last) {
             if row.len() + tests.len() > MOST_IN_A_ROW {
                 group.guard(&mut code, std::mem::take(&mut row), rules.default_allow);
             }
             row.append(&mut tests);
         }
+        if last && !numbers.are_all() {
+            row.extend(verdict(rules.default_allow));
+        }
         group.guard(&mut code, row, rules.default_allow);
+        if *group == Group::EVERYTHING && numbers.are_all() {
+            return code;
+        }
     }
     code.extend(verdict(rules.default_allow));
     code
@@ -89,54 +96,105 @@ fn verdict(allow: bool) -> [Insn; 2] {
     [insn(MOVE_IMM_32, RESULT, 0, 0, i32::from(allow)), insn(EXIT, 0, 0, 0, 0)]
 }
 
-/// Minor numbers by major number; `None` is any number.
-type Numbers = BTreeMap<Option<u32>, Vec<Option<u32>>>;
+/// Minor numbers by major number; `None` is every number.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Numbers(BTreeMap<Option<u32>, Vec<Option<u32>>>);
 
-/// The tests for each major number. Whoever has none of its numbers comes out behind them.
-fn tests(numbers: &Numbers, allow: bool) -> Vec<Vec<Insn>> {
+impl Numbers {
+    fn are_all(&self) -> bool {
+        self.0.get(&None).is_some_and(|minors| minors.contains(&None))
+    }
+}
+
+/// The exceptions by what they have in common; what is the same for both kinds of devices is one group.
+fn groups(rules: &RuleSet) -> BTreeMap<Group, Numbers> {
+    let mut groups: BTreeMap<Group, Numbers> = BTreeMap::new();
+    for (what, access) in rules.exceptions() {
+        groups.entry(Group::of(what, access)).or_default().0.entry(what.major).or_default().push(what.minor);
+    }
+    for access in 1..=Group::EVERYTHING.access {
+        let [char, block] = [DEV_CHAR, DEV_BLOCK].map(|kind| Group { kind: Some(kind), access });
+        if groups.contains_key(&char) && groups.get(&char) == groups.get(&block) {
+            groups.remove(&block);
+            let both = groups.remove(&char).map(|numbers| (Group { kind: None, access }, numbers));
+            groups.extend(both);
+        }
+    }
+    groups
+}
+
+/// The tests for each major number: whoever has none of these numbers comes out behind all of them. With `last`, no other exception is for
+/// this kind of devices, and so what has one of these major numbers and none of its minor numbers is decided.
+fn tests(numbers: &Numbers, default_allow: bool, last: bool) -> Vec<Vec<Insn>> {
     let mut all = Vec::new();
-    for (major, minors) in numbers {
+    for (major, minors) in &numbers.0 {
         // One exception for every minor number is enough.
         let minors: Vec<u32> = minors.iter().copied().collect::<Option<_>>().unwrap_or_default();
-        let mut rows = minors.chunks(MOST_IN_A_ROW / 2);
-        let first = rows.next().unwrap_or_default();
-        for row in std::iter::once(first).chain(rows) {
-            let mut tests: Vec<Insn> = row
-                .iter()
-                .zip((1..=row.len()).rev())
-                .map(|(minor, behind)| insn(JUMP_EQUAL_IMM_32, MINOR, 0, length(behind), minor.cast_signed()))
-                .collect();
-            if !tests.is_empty() {
-                tests.push(insn(JUMP_ALWAYS, 0, 0, 2, 0));
-            }
-            tests.extend(verdict(allow));
+        let rows: Vec<&[u32]> = if minors.is_empty() { vec![&[]] } else { minors.chunks(MOST_IN_A_ROW / 2).collect() };
+        let only = rows.len() == 1;
+        for row in rows {
+            let miss = if last && only && major.is_some() {
+                verdict(default_allow).to_vec()
+            } else {
+                vec![insn(JUMP_ALWAYS, 0, 0, 2, 0)]
+            };
+            let mut tests = minor_tests(row, &miss);
+            tests.extend(verdict(!default_allow));
             if let Some(major) = major {
                 tests.insert(0, insn(JUMP_NOT_EQUAL_IMM_32, MAJOR, 0, length(tests.len()), major.cast_signed()));
             }
             all.push(tests);
         }
-        if major.is_none() && minors.is_empty() {
-            // It is for every device. The kernel refuses what nothing leads to.
+        if numbers.are_all() {
+            // The kernel refuses a program with instructions that nothing leads to.
             break;
         }
     }
     all
 }
 
+/// Tests for minor numbers: whoever has none of them comes to `miss`, the others to what is behind it. None at all for every number.
+fn minor_tests(minors: &[u32], miss: &[Insn]) -> Vec<Insn> {
+    const FEW: usize = 2;
+    if minors.is_empty() {
+        return Vec::new();
+    }
+    let found = length(miss.len());
+    let small = minors.iter().try_fold(0_u32, |mask, minor| Some(mask | 1_u32.checked_shl(*minor)?));
+    let mut code = match small {
+        // Two ways for any number of them.
+        Some(mask) if minors.len() > FEW => vec![
+            insn(JUMP_GREATER_IMM_32, MINOR, 0, 4, 31),
+            insn(MOVE_IMM_32, CONTEXT, 0, 0, 1),
+            insn(SHIFT_LEFT_REG_32, CONTEXT, MINOR, 0, 0),
+            insn(AND_IMM_32, CONTEXT, 0, 0, mask.cast_signed()),
+            insn(JUMP_NOT_EQUAL_IMM_32, CONTEXT, 0, found, 0),
+        ],
+        _ => (0..minors.len())
+            .rev()
+            .zip(minors)
+            .map(|(behind, minor)| insn(JUMP_EQUAL_IMM_32, MINOR, 0, length(behind) + found, minor.cast_signed()))
+            .collect(),
+    };
+    code.extend(miss);
+    code
+}
+
 /// What exceptions for different numbers have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
-    kind: i32,
+    /// `None`: either kind. Such groups come first.
+    kind: Option<i32>,
     access: i32,
 }
 
 impl Group {
-    const ALL: i32 = ACC_READ | ACC_WRITE | ACC_MKNOD;
+    const EVERYTHING: Self = Self { kind: None, access: ACC_READ | ACC_WRITE | ACC_MKNOD };
 
     fn of(what: Match, access: Access) -> Self {
         let bits = [(access.read, ACC_READ), (access.write, ACC_WRITE), (access.mknod, ACC_MKNOD)];
         Self {
-            kind: if what.kind == DeviceKind::Char { DEV_CHAR } else { DEV_BLOCK },
+            kind: Some(if what.kind == DeviceKind::Char { DEV_CHAR } else { DEV_BLOCK }),
             access: bits.into_iter().filter(|(set, _)| *set).fold(0, |bits, (_, bit)| bits | bit),
         }
     }
@@ -148,7 +206,7 @@ impl Group {
     /// wanted all of it would let `rw` pass a rule that denies `w`.
     fn guard(self, code: &mut Vec<Insn>, tests: Vec<Insn>, default_allow: bool) {
         let over = length(tests.len());
-        let access = if self.access == Self::ALL {
+        let access = if self.access == Self::EVERYTHING.access {
             Vec::new()
         } else {
             vec![
@@ -161,7 +219,9 @@ impl Group {
                 },
             ]
         };
-        code.push(insn(JUMP_NOT_EQUAL_IMM_32, KIND, 0, over + length(access.len()), self.kind));
+        if let Some(kind) = self.kind {
+            code.push(insn(JUMP_NOT_EQUAL_IMM_32, KIND, 0, over + length(access.len()), kind));
+        }
         code.extend(access);
         code.extend(tests);
     }
@@ -200,6 +260,8 @@ mod tests {
                 SHIFT_RIGHT_IMM_32 => regs[to] >>= imm,
                 MOVE_IMM_32 => regs[to] = imm,
                 MOVE_REG_32 => regs[to] = regs[from],
+                SHIFT_LEFT_REG_32 => regs[to] = regs[to].checked_shl(regs[from]).expect("a shift that is defined"),
+                JUMP_GREATER_IMM_32 => jump(regs[to] > imm),
                 JUMP_EQUAL_IMM_32 => jump(regs[to] == imm),
                 JUMP_NOT_EQUAL_IMM_32 => jump(regs[to] != imm),
                 JUMP_NOT_EQUAL_REG_32 => jump(regs[to] != regs[from]),
@@ -226,7 +288,9 @@ mod tests {
             let there = (at + 1).checked_add_signed(isize::from(code[at].off)).unwrap();
             match code[at].code {
                 JUMP_ALWAYS => open.push(there),
-                JUMP_EQUAL_IMM_32 | JUMP_NOT_EQUAL_IMM_32 | JUMP_NOT_EQUAL_REG_32 => open.extend([at + 1, there]),
+                JUMP_GREATER_IMM_32 | JUMP_EQUAL_IMM_32 | JUMP_NOT_EQUAL_IMM_32 | JUMP_NOT_EQUAL_REG_32 => {
+                    open.extend([at + 1, there]);
+                }
                 _ => open.push(at + 1),
             }
         }
@@ -252,56 +316,83 @@ mod tests {
         assert!(!allowed(DEV_CHAR, 9, 25_000) && !allowed(DEV_CHAR, 25_000, 1) && allowed(DEV_BLOCK, 25_000, 3));
     }
 
+    /// A list of rules that begins in either mode, made of few numbers so that they meet.
+    fn some_rules(seed: u32) -> Vec<DeviceRule<'static>> {
+        let texts = ["r", "w", "m", "rw", "rwm"];
+        let numbers = [-1, 1, 3, 4, 31, 136];
+        let mut state = seed.wrapping_mul(2_654_435_761);
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as usize % below
+        };
+        let default_allow = next(2) == 0;
+        let count = next(12);
+        let exceptions = (0..count).map(|_| {
+            let (major, minor) = (numbers[next(numbers.len())], numbers[next(numbers.len())]);
+            rule(!default_allow, ["c", "b"][next(2)], major, minor, texts[next(texts.len())])
+        });
+        std::iter::once(rule(default_allow, "a", -1, -1, "rwm")).chain(exceptions.collect::<Vec<_>>()).collect()
+    }
+
     #[test]
     fn programs_decide_as_each_exception_by_itself() {
-        const NUMBERS: [u32; 4] = [1, 3, 136, u32::MAX];
-        let texts = ["r", "w", "m", "rw", "rwm"];
-        let number = |index: u32| [None, Some(1), Some(3)][index as usize % 3];
-        for seed in 0..4000_u32 {
-            let mut state = seed.wrapping_mul(2_654_435_761);
-            let mut next = || {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                state >> 24
-            };
-            let default_allow = next() % 2 == 0;
-            let exceptions: Vec<_> = (0..next() % 6)
-                .map(|_| {
-                    let kind = ["c", "b"][next() as usize % 2];
-                    let (major, minor) = (number(next()), number(next()));
-                    let access = texts[next() as usize % texts.len()];
-                    let signed = |number: Option<u32>| number.map_or(-1, i64::from);
-                    rule(!default_allow, kind, signed(major), signed(minor), access)
-                })
-                .collect();
-            let rules: Vec<_> = std::iter::once(rule(default_allow, "a", -1, -1, "rwm")).chain(exceptions).collect();
+        const NUMBERS: [u32; 6] = [1, 3, 4, 31, 136, u32::MAX];
+        for seed in 0..3000 {
+            let rules = some_rules(seed);
             let set = RuleSet::from_rules(&rules).unwrap();
             let code = program(&set);
             assert!(is_sound(&code), "{rules:?}");
-            for kind in [DEV_CHAR, DEV_BLOCK] {
+            let pairs = NUMBERS.into_iter().flat_map(|major| NUMBERS.map(|minor| (major, minor)));
+            for ((major, minor), kind) in pairs.flat_map(|pair| [(pair, DEV_CHAR), (pair, DEV_BLOCK)]) {
                 for access in 1..8 {
-                    for (major, minor) in NUMBERS.into_iter().flat_map(|major| NUMBERS.map(|minor| (major, minor))) {
-                        let matches = set.exceptions().any(|(what, given)| {
-                            let group = Group::of(what, given);
-                            let asked = access & group.access;
-                            group.kind == kind
-                                && what.major.is_none_or(|number| number == major)
-                                && what.minor.is_none_or(|number| number == minor)
-                                && if default_allow { asked != 0 } else { asked == access }
-                        });
-                        let allowed = run(&code, kind, access, major, minor);
-                        assert_eq!(allowed, matches != default_allow, "{kind} {access} {major}:{minor} {rules:?}");
-                    }
+                    let matches = set.exceptions().any(|(what, given)| {
+                        let group = Group::of(what, given);
+                        let asked = access & group.access;
+                        group.kind == Some(kind)
+                            && what.major.is_none_or(|number| number == major)
+                            && what.minor.is_none_or(|number| number == minor)
+                            && if set.default_allow { asked != 0 } else { asked == access }
+                    });
+                    let allowed = run(&code, kind, access, major, minor);
+                    assert_eq!(allowed, matches != set.default_allow, "{kind} {access} {major}:{minor} {rules:?}");
                 }
             }
         }
     }
 
     #[test]
+    fn the_kernel_takes_every_program() {
+        for seed in 0..300 {
+            let rules = some_rules(seed);
+            let mut log = vec![0; 16 * 1024];
+            match crate::sys::bpf::load(&program(&RuleSet::from_rules(&rules).unwrap()), &mut log) {
+                Ok(_) => {}
+                Err(errno) if seed == 0 => {
+                    println!("SKIP: this caller may load no program: {errno}");
+                    return;
+                }
+                Err(errno) => panic!("{errno}: {rules:?}\n{}", String::from_utf8_lossy(&log)),
+            }
+        }
+    }
+
+    #[test]
     fn what_rules_have_in_common_is_asked_once() {
+        let tests = |rules: &[DeviceRule<'static>]| {
+            let code = program(&RuleSet::from_rules(rules).unwrap());
+            assert!(is_sound(&code));
+            let branches = [JUMP_GREATER_IMM_32, JUMP_EQUAL_IMM_32, JUMP_NOT_EQUAL_IMM_32, JUMP_NOT_EQUAL_REG_32];
+            code.iter().filter(|insn| branches.contains(&insn.code)).count()
+        };
         let minors = [3, 5, 7, 8, 9].map(|minor| rule(true, "c", 1, minor, "rwm"));
-        let code = program(&RuleSet::from_rules(&minors).unwrap());
-        // Four loads, two operations on them, kind, major, the minors, the two verdicts and the way round the first.
-        assert_eq!(code.len(), 4 + 2 + 2 + 5 + 4 + 1);
+        // The kind, the major number, whether the minor one is small, and whether it is one of these.
+        assert_eq!(tests(&minors), 4);
+        let kinds = ["c", "b"].map(|kind| rule(true, kind, -1, -1, "m"));
+        assert_eq!(tests(&kinds), 1);
+        let all = ["c", "b"].map(|kind| rule(true, kind, -1, -1, "rwm"));
+        assert_eq!(tests(&all), 0);
+        let far = [3, 5, 32].map(|minor| rule(true, "c", 1, minor, "rwm"));
+        assert_eq!(tests(&far), 5);
     }
 
     #[test]
