@@ -6,6 +6,8 @@
 //!   and devices, masks, pivot, limits, capabilities, execve. Prints the nanoseconds of each.
 //! - `floor keep ROOTFS COUNT`: makes as many, each with `/bin/probe pause` in place of the command that ends at once, prints `kept`, and
 //!   takes them away when its standard input ends.
+//! - `floor exec PID`: for each byte of its standard input, has `/floor nothing` executed in the container whose first process that is, with
+//!   nothing but the system calls that this takes, and prints the nanoseconds until its output and its end are known.
 //! - `floor burn`: keeps one processor busy until its parent ends.
 //! - `floor measure RESULT PROGRAM ARGUMENT…`: starts the program from this small process, so that neither the time nor the peak of memory
 //!   has a part of a bigger parent in it, and writes `ns user_us system_us minor_faults major_faults peak_kib status` to RESULT.
@@ -29,6 +31,7 @@ unsafe extern "C" {
 
 #[cfg(target_arch = "x86_64")]
 mod nr {
+    pub(crate) const READ: i64 = 0;
     pub(crate) const CLOSE: i64 = 3;
     pub(crate) const EXECVE: i64 = 59;
     pub(crate) const EXIT: i64 = 231;
@@ -52,10 +55,15 @@ mod nr {
     pub(crate) const CLONE3: i64 = 435;
     pub(crate) const CLOSE_RANGE: i64 = 436;
     pub(crate) const BPF: i64 = 321;
+    pub(crate) const PIPE2: i64 = 293;
+    pub(crate) const DUP3: i64 = 292;
+    pub(crate) const SETNS: i64 = 308;
+    pub(crate) const PIDFD_OPEN: i64 = 434;
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 mod nr {
+    pub(crate) const READ: i64 = 63;
     pub(crate) const CLOSE: i64 = 57;
     pub(crate) const EXECVE: i64 = 221;
     pub(crate) const EXIT: i64 = 94;
@@ -79,6 +87,10 @@ mod nr {
     pub(crate) const CLONE3: i64 = 435;
     pub(crate) const CLOSE_RANGE: i64 = 436;
     pub(crate) const BPF: i64 = 280;
+    pub(crate) const PIPE2: i64 = 59;
+    pub(crate) const DUP3: i64 = 24;
+    pub(crate) const SETNS: i64 = 268;
+    pub(crate) const PIDFD_OPEN: i64 = 434;
 }
 
 const AT_FDCWD: i64 = -100;
@@ -264,6 +276,87 @@ fn keep(rootfs: &CStr, count: i64) {
     groups.iter().for_each(Group::remove);
 }
 
+/// What a process of an existing container joins: the paths of its `tasks` files, or of its directory of v2.
+fn joined(pid: i64) -> (Vec<CString>, bool) {
+    let all = Group::find("");
+    let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the container's cgroups");
+    let of = |name: &str| {
+        let mut lines = own.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+        let wanted = |controllers: &str| match name {
+            "cgroup" => controllers.is_empty(),
+            _ => controllers.split(',').any(|one| one.trim_start_matches("name=") == name),
+        };
+        lines.find_map(|(controllers, path)| wanted(controllers).then_some(path)).expect(name)
+    };
+    let places = all.directories.iter().zip(&all.names).map(|(mount, name)| {
+        let (mount, path) = (mount.to_str().unwrap().trim_end_matches('/'), of(name.to_str().unwrap()));
+        CString::new(format!("{mount}{path}{}", if all.v2 { "" } else { "/tasks" })).unwrap()
+    });
+    (places.collect(), all.v2)
+}
+
+/// Executes commands in a container, one for each byte of standard input.
+fn exec(pid: i64) {
+    let (places, v2) = joined(pid);
+    let (mut byte, mut output) = ([0_u8; 1], std::io::stdout());
+    while std::io::Read::read(&mut std::io::stdin(), &mut byte).expect("standard input") == 1 {
+        let begun = now();
+        one_exec(pid, &places, v2);
+        let line = format!("{}\n", now() - begun);
+        std::io::Write::write_all(&mut output, line.as_bytes()).expect("standard output");
+    }
+}
+
+fn one_exec(pid: i64, places: &[CString], v2: bool) {
+    let mut pipe = [0_i32; 2];
+    must("pipe2", nr::PIPE2, [(&raw mut pipe) as i64, 0o2_000_000, 0, 0, 0]);
+    let [output, input] = pipe.map(i64::from);
+    let pidfd = must("pidfd_open", nr::PIDFD_OPEN, [pid, 0, 0, 0, 0]);
+    let flags = if v2 { 0o2_200_000 } else { 1 | 0o2_000_000 };
+    let opened: Vec<i64> =
+        places.iter().map(|path| must("open a cgroup", nr::OPENAT, [AT_FDCWD, text(path), flags, 0, 0])).collect();
+    let mut arguments: [u64; 11] = [0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0];
+    if v2 {
+        arguments[0] = 0x2_0000_0000;
+        arguments[10] = opened[0] as u64;
+    }
+    let child = must("clone3", nr::CLONE3, [at(&arguments), 88, 0, 0, 0]);
+    if child == 0 {
+        execute_in(pidfd, if v2 { &[] } else { &opened }, input);
+    }
+    for fd in opened.into_iter().chain([pidfd, input]) {
+        call(nr::CLOSE, [fd, 0, 0, 0, 0]);
+    }
+    let mut buffer = [0_u8; 64];
+    while must("read", nr::READ, [output, (&raw mut buffer) as i64, 64, 0, 0]) > 0 {}
+    // The process that went into the pid namespace is a child of this one, too.
+    for _ in 0..2 {
+        assert_eq!(wait(-1), 0, "the command, or who made it");
+    }
+    call(nr::CLOSE, [output, 0, 0, 0, 0]);
+}
+
+/// The child: goes into the container, and ends when the command's process has been made in its pid namespace.
+fn execute_in(pidfd: i64, tasks: &[i64], output: i64) -> ! {
+    for fd in tasks {
+        must("join", nr::WRITE, [*fd, text(c"0"), 1, 0, 0]);
+    }
+    // Not dumpable, before anybody inside could trace it.
+    must("PR_SET_DUMPABLE", nr::PRCTL, [4, 0, 0, 0, 0]);
+    // Mounts, pids, network, IPC and names.
+    must("setns", nr::SETNS, [pidfd, 0x0002_0000 | 0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000, 0, 0, 0]);
+    must("dup3", nr::DUP3, [output, 1, 0, 0, 0]);
+    must("dup3", nr::DUP3, [output, 2, 0, 0, 0]);
+    drop_rights();
+    // A sibling: CLONE_PARENT.
+    let arguments: [u64; 11] = [0x8000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    if must("clone3", nr::CLONE3, [at(&arguments), 88, 0, 0, 0]) != 0 {
+        call(nr::EXIT, [0; 5]);
+    }
+    must("setsid", nr::SETSID, [0; 5]);
+    execute(&[c"/floor", c"nothing"]);
+}
+
 /// The child: everything of `runc spec`'s config, then the command.
 fn enter(rootfs: &CStr, group: &Group, tasks: &[i64], command: &[&CStr]) -> ! {
     for fd in tasks {
@@ -324,6 +417,13 @@ fn enter(rootfs: &CStr, group: &Group, tasks: &[i64], command: &[&CStr]) -> ! {
     }
     let limit: [u64; 2] = [1024, 1024];
     must("prlimit", nr::PRLIMIT64, [0, 7, at(&limit), 0, 0]);
+    drop_rights();
+    must("close_range", nr::CLOSE_RANGE, [3, 0xffff_ffff, 4, 0, 0]);
+    execute(command);
+}
+
+/// The capabilities of `runc spec`'s config, and no_new_privs.
+fn drop_rights() {
     let keep: u64 = 1 << 29 | 1 << 5 | 1 << 10;
     for cap in (0..41_i64).filter(|cap| keep >> cap & 1 == 0) {
         call(nr::PRCTL, [24, cap, 0, 0, 0]);
@@ -332,7 +432,9 @@ fn enter(rootfs: &CStr, group: &Group, tasks: &[i64], command: &[&CStr]) -> ! {
     let sets: [u32; 6] = [keep as u32, keep as u32, 0, 0, 0, 0];
     must("capset", nr::CAPSET, [at(&header), at(&sets), 0, 0, 0]);
     must("no_new_privs", nr::PRCTL, [38, 1, 0, 0, 0]);
-    must("close_range", nr::CLOSE_RANGE, [3, 0xffff_ffff, 4, 0, 0]);
+}
+
+fn execute(command: &[&CStr]) -> ! {
     let mut arguments = [null(); 4];
     arguments.iter_mut().zip(command).for_each(|(slot, word)| *slot = word.as_ptr());
     let environment = [c"PATH=/bin".as_ptr(), null()];
@@ -405,6 +507,7 @@ fn main() {
             let times: Vec<i64> = (0..count.parse().expect("a count")).map(|n| container(&rootfs, n)).collect();
             times.iter().for_each(|time| println!("{time}"));
         }
+        ["exec", pid] => exec(pid.parse().expect("a pid")),
         ["keep", rootfs, count] => keep(&CString::new(*rootfs).unwrap(), count.parse().expect("a count")),
         ["measure", result, ..] => measure(result, &arguments[2..]),
         _ => std::process::exit(64),

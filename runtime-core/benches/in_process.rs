@@ -1,7 +1,7 @@
 //! The library in the caller's own process, in turns with what the kernel asks for at least: `cargo bench -p orlop` (as root).
 //!
-//! - Commands with captured output in one container: by `exec`, by an exec server, and the same program by posix_spawn(3) without a
-//!   container.
+//! - Commands with captured output in one container: by `exec`, by an exec server, by the floor program with nothing but the system calls
+//!   that an exec takes, and the same program by posix_spawn(3) without a container.
 //! - Whole containers, from `run` to `delete`, beside the floor program in a loop.
 //! - With `ORLOP_BENCH_PEERS=/usr/bin/runc,…`: `exec` by these programs in containers of theirs.
 //!
@@ -19,9 +19,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use orlop::{
@@ -85,6 +85,35 @@ fn spawned(program: &Path) {
     assert!(child.wait().unwrap().success());
 }
 
+/// The floor program, which executes commands in a container one by one.
+struct FloorExec {
+    child: Child,
+    asked: ChildStdin,
+    told: BufReader<ChildStdout>,
+}
+
+impl FloorExec {
+    fn new(floor: &Path, pid: i32) -> Self {
+        let mut command = Command::new(floor);
+        command.args(["exec", &pid.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (asked, told) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, asked, told }
+    }
+
+    fn one(&mut self) -> Duration {
+        self.asked.write_all(b"x").unwrap();
+        let mut line = String::new();
+        self.told.read_line(&mut line).unwrap();
+        Duration::from_nanos(line.trim().parse().unwrap())
+    }
+
+    fn end(mut self) {
+        drop(self.asked);
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
 #[case(seconds(1800))]
 fn commands_and_containers(t: &Sandbox) {
     // Kept on a tmpfs, as /run is.
@@ -96,16 +125,19 @@ fn commands_and_containers(t: &Sandbox) {
     let container = Container::new(Runtime::new(&t.root), ContainerId::new(&lasting.id).unwrap());
     let server = container.exec_server().unwrap();
     let floor = lasting.rootfs().join("floor");
+    let mut floor_exec = FloorExec::new(&floor, container.state().unwrap().pid.unwrap().get());
     let mut times = Times::default();
     for _ in 0..number("ORLOP_BENCH_COMMANDS", 2000) {
         times.add("command, exec server", || captured(|options| server.exec(options)));
         times.add("command, exec", || captured(|options| container.exec(options)));
+        times.0.entry("command, floor of an exec".into()).or_default().push(floor_exec.one());
         times.add("command, without a container", || spawned(&floor));
     }
     let peers = std::env::var("ORLOP_BENCH_PEERS").unwrap_or_default();
     for peer in peers.split(',').filter(|peer| !peer.is_empty()) {
         by_program(t, peer, &mut times);
     }
+    floor_exec.end();
     drop(server);
     lasting.end();
     containers(t, &floor, &mut times);
