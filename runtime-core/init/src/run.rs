@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::abi::{CLONE_PARENT, O_NONBLOCK, PR_SET_NAME, PR_SET_NO_NEW_PRIVS, S_IFREG};
+use crate::abi::{O_NONBLOCK, PR_SET_NAME, PR_SET_NO_NEW_PRIVS, S_IFREG};
 use crate::block::Block;
 use crate::executor::Executor;
 use crate::failure::Failure;
@@ -97,7 +97,7 @@ impl Executor<'_> {
                 sys::unshare(flags as usize)?;
                 self.stay_hidden()
             }
-            Op::Fork { flags } => self.fork(flags | CLONE_PARENT),
+            Op::Fork { flags } => self.fork(flags),
             Op::TimeOffsets { proc, lines } => self.time_offsets(self.slot(proc), lines),
             Op::Sync { phase } => self.sync(phase),
             Op::BecomeRoot { setgroups } => self.become_root(setgroups == 1),

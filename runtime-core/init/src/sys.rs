@@ -382,7 +382,7 @@ pub(crate) unsafe fn execve(path: CStr<'_>, argv: *const u64, envp: *const u64) 
 pub(crate) fn fork(flags: u64, pid: &core::sync::atomic::AtomicI32) -> Result<usize> {
     // CLONE_PARENT takes the exit signal of the caller, and none may be given. The three first arguments are the same everywhere.
     let flags = flags | abi::CLONE_PARENT | abi::CLONE_PARENT_SETTID;
-    // SAFETY: no flag shares memory, so both sides own their stack; the number is written to an atomic that outlives the call.
+    // SAFETY: no caller's flag shares memory, so both sides own their stack; the number is written to an atomic that outlives the call.
     unsafe { call(nr::CLONE, [flags as usize, 0, pid.as_ptr() as usize, 0, 0, 0]) }
 }
 

@@ -82,8 +82,12 @@ impl Launch<'_> {
         let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
-        let connection =
-            block::Connection { sync: theirs.as_raw_fd(), tasks: self.tasks, die_with_parent: self.die_with_parent };
+        let connection = block::Connection {
+            sync: theirs.as_raw_fd(),
+            tasks: self.tasks,
+            die_with_parent: self.die_with_parent,
+            goes_on: self.goes_on,
+        };
         let (block, block_fd) = InitBlock::write(self.plan, &connection, self.block_dir)?;
         let program = program().map_err(|errno| failed(errno).with_object("the init's memfd"))?;
         let number = std::ffi::CString::new(block_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
@@ -150,7 +154,7 @@ impl Launch<'_> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
         // Which number the socket gets there, the server tells the process.
-        let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false };
+        let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false, goes_on: self.goes_on };
         let (block, block_fd) = InitBlock::write(self.plan, &connection, None)?;
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let own = || [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
