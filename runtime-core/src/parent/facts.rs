@@ -18,11 +18,20 @@ pub(crate) fn host(runtime: &Runtime, config: &Config<'_>) -> Host {
     Host { selinux, sets_groups, ..host }
 }
 
-/// The facts that matter for one process in a container whose first process is `init`.
-pub(crate) fn host_within(runtime: &Runtime, process: Option<&Process<'_>>, init: HostPid) -> Host {
+/// The facts that matter for one process in a container of `config` whose first process is `init`.
+pub(crate) fn host_within(
+    runtime: &Runtime,
+    config: &Config<'_>,
+    process: Option<&Process<'_>>,
+    procfs: &Procfs,
+    init: HostPid,
+) -> Host {
     let host = host_for(runtime, process);
-    // Who cannot be asked any more has ended, which is found out when it is joined.
-    let allows = || Procfs::open().is_ok_and(|procfs| procfs.allows_setgroups(init).unwrap_or(true));
+    // Without a user namespace of its own the process stays in the caller's. Who cannot be asked any more has ended, which is found out
+    // when it is joined.
+    let namespaces = config.linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
+    let joins = namespaces.iter().any(|namespace| namespace.kind == NamespaceType::User);
+    let allows = || !joins || procfs.allows_setgroups(init).unwrap_or(true);
     Host { sets_groups: host.sets_groups && allows(), ..host }
 }
 

@@ -20,8 +20,8 @@ const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGIC
 const MAX_SIZE: u64 = 1 << 20;
 
 /// The home of `uid` in the passwd file of the root file system `root`; `None` when nothing says.
-pub(crate) fn home_in(root: BorrowedFd<'_>, uid: u32) -> Option<String> {
-    read_home(find_below(root, c"etc/passwd")?, uid)
+pub(crate) fn home_in(procfs: &Procfs, root: BorrowedFd<'_>, uid: u32) -> Option<String> {
+    read_home(Some(procfs), find_below(root, c"etc/passwd")?, uid)
 }
 
 /// The home of `uid` as the container of `config` will see it: a mount may stand in the way of the root file system's own file.
@@ -35,14 +35,17 @@ pub(crate) fn home_of(config: &Config<'_>, bundle: &Path, uid: u32) -> Option<St
         Some(Some((source, rest))) => {
             let source = find(&source)?;
             if rest.as_os_str().is_empty() {
-                return read_home(source, uid);
+                return read_home(None, source, uid);
             }
             let rest = std::ffi::CString::new(rest.as_os_str().as_bytes()).ok()?;
-            read_home(find_below(source.as_fd(), &rest)?, uid)
+            read_home(None, find_below(source.as_fd(), &rest)?, uid)
         }
         // Covered by a file system that does not exist yet.
         Some(None) => None,
-        None => home_in(find(&bundle.join(config.root.path.as_str()))?.as_fd(), uid),
+        None => {
+            let root = find(&bundle.join(config.root.path.as_str()))?;
+            read_home(None, find_below(root.as_fd(), c"etc/passwd")?, uid)
+        }
     }
 }
 
@@ -57,17 +60,18 @@ fn find_below(directory: BorrowedFd<'_>, path: &CStr) -> Option<OwnedFd> {
 }
 
 /// Opens what was found only if it is a regular file: a FIFO would hold this process, and a device may act on being opened.
-fn open_regular(found: OwnedFd) -> Option<File> {
+fn open_regular(procfs: Option<&Procfs>, found: OwnedFd) -> Option<File> {
     let found = File::from(found);
     if !found.metadata().ok()?.is_file() {
         return None;
     }
-    Procfs::open().ok()?.reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK).ok().map(File::from)
+    let reopen = |procfs: &Procfs| procfs.reopen(found.as_fd(), OFlag::O_RDONLY | OFlag::O_NONBLOCK).ok();
+    procfs.map_or_else(|| reopen(&Procfs::open().ok()?), reopen).map(File::from)
 }
 
-fn read_home(found: OwnedFd, uid: u32) -> Option<String> {
+fn read_home(procfs: Option<&Procfs>, found: OwnedFd, uid: u32) -> Option<String> {
     let mut text = Vec::with_capacity(4096);
-    open_regular(found)?.take(MAX_SIZE).read_to_end(&mut text).ok()?;
+    open_regular(procfs, found)?.take(MAX_SIZE).read_to_end(&mut text).ok()?;
     home_field(&String::from_utf8_lossy(&text), uid)
 }
 

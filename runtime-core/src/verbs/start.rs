@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat, write};
 use orlop_seccomp::Filter;
 
+use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Status, Step, options};
 use crate::config::{self, Config};
@@ -98,7 +99,10 @@ impl Start<'_> {
         let state = HookState::of(self.record, Status::Created, self.record.init.map(|init| init.pid));
         let process = self.config.process.as_ref();
         let init = self.record.init.map(|init| init.pid);
-        let host = init.map_or_else(|| host(runtime, self.config), |init| host_within(runtime, process, init));
+        let host = match init {
+            Some(init) => host_within(runtime, self.config, process, &Procfs::open()?, init),
+            None => host(runtime, self.config),
+        };
         let inside = AsCommand { init: self.init, record: self.record, config: self.config, host };
         hooks::run(HookKind::StartContainer, &all.start_container, &state, &inside, None)
             .map_err(|error| self.stop(error))

@@ -9,10 +9,10 @@ use crate::base::{Error, HostPid, Kind, Result, Step};
 use crate::state::Record;
 
 /// The control groups that a new process of the container enters: those its init is in. It lives, as the caller knows by a pidfd.
-pub(crate) fn of_init(record: &Record) -> Result<Option<Cgroup>> {
+pub(crate) fn of_init(procfs: &Procfs, record: &Record) -> Result<Option<Cgroup>> {
     let Some(recorded) = &record.cgroup else { return Ok(None) };
     let Some(init) = record.init else { return Ok(existing::open(record)) };
-    let now = Procfs::open()?.process_cgroups(init.pid)?;
+    let now = procfs.process_cgroups(init.pid)?;
     let found = Cgroup::present(recorded, init.pid.as_pid(), &now, |_| true).map_err(|error| Error::cgroup(&error))?;
     Ok(Some(found.cgroup))
 }

@@ -53,9 +53,10 @@ fn execute_noting(
     check_preserved(options.preserve_fds)?;
     let filter = compile_seccomp(&config)?;
     let pid = entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))?;
-    let host = host_within(runtime, Some(&process), pid);
-    let home = home(&process, pid);
-    let cgroup = cgroup_to_join(&entry.record, &options.sub_cgroups)?;
+    let procfs = Procfs::open()?;
+    let host = host_within(runtime, &config, Some(&process), &procfs, pid);
+    let home = home(&procfs, &process, pid);
+    let cgroup = cgroup_to_join(&procfs, &entry.record, &options.sub_cgroups)?;
     let joins_later = paused || cgroup.is_none();
     let has_tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
     let plan_options = PlanOptions {
@@ -143,20 +144,20 @@ fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {
 }
 
 /// HOME as the container itself would say, where the environment does not.
-pub(super) fn home(process: &Process<'_>, init: HostPid) -> Option<String> {
+pub(super) fn home(procfs: &Procfs, process: &Process<'_>, init: HostPid) -> Option<String> {
     if crate::plan::gives_home(&process.env) {
         return None;
     }
-    let root = Procfs::open().ok()?.open_root(init).ok()?;
-    passwd::home_in(root.as_fd(), process.user.uid)
+    let root = procfs.open_root(init).ok()?;
+    passwd::home_in(procfs, root.as_fd(), process.user.uid)
 }
 
 /// The cgroup of the container's init, or the one that `--cgroup` names below the container's, per controller on v1.
-pub(super) fn cgroup_to_join(record: &Record, below: &[SubCgroup]) -> Result<Option<Cgroup>> {
+pub(super) fn cgroup_to_join(procfs: &Procfs, record: &Record, below: &[SubCgroup]) -> Result<Option<Cgroup>> {
     let recorded = record.cgroup.as_ref().filter(|_| !below.is_empty());
     let keeps_recorded =
         recorded.map_or(Ok(false), orlop_cgroups::Record::is_there).map_err(|error| Error::cgroup(&error))?;
-    let cgroup = if keeps_recorded { cgroup::open(record) } else { cgroup::of_init(record)? };
+    let cgroup = if keeps_recorded { cgroup::open(record) } else { cgroup::of_init(procfs, record)? };
     let Some(mut cgroup) = cgroup else { return Ok(None) };
     if below.is_empty() && cgroup.record().payload.is_some() {
         return cgroup.payload().map(Some).map_err(|error| Error::cgroup(&error));

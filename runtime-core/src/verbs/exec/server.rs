@@ -11,6 +11,7 @@ use super::execution::{
 };
 use super::options::{ExecOptions, ExecProcess};
 use super::process;
+use crate::base::procfs::Procfs;
 use crate::base::{
     ContainerId, Error, HostPid, Kind, Process as Started, Report, Result, Runtime, Status, Step, Warning,
 };
@@ -81,9 +82,10 @@ pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
             .with_reason("the profile's agent is told of each process by itself")
             .with_hint("use exec"));
     }
-    let host = host_within(runtime, Some(&process), init_pid(&entry)?);
+    let procfs = Procfs::open()?;
+    let host = host_within(runtime, &config, Some(&process), &procfs, init_pid(&entry)?);
     let set_groups = may_set_groups(&config, host);
-    let cgroup = cgroup_to_join(&entry.record, &[])?;
+    let cgroup = cgroup_to_join(&procfs, &entry.record, &[])?;
     let tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
     let join = JoinCgroup { tasks, late: false, attach: false };
     let plan_options = plan_options(&entry, host, set_groups, join, None);
@@ -214,7 +216,7 @@ impl ExecServer {
         if let Some(known) = homes.get(&process.user.uid) {
             return Ok(known.clone());
         }
-        let found = home(process, init_pid(&self.entry)?);
+        let found = home(&Procfs::open()?, process, init_pid(&self.entry)?);
         homes.insert(process.user.uid, found.clone());
         Ok(found)
     }
