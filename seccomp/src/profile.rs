@@ -73,6 +73,40 @@ impl Profile<'_> {
     pub fn is_disabled(&self) -> bool {
         self.default_action.is_empty() && self.syscalls.is_empty()
     }
+
+    /// A copy that borrows nothing.
+    #[must_use]
+    pub fn into_owned(self) -> Profile<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let all = |texts: Vec<Cow<'_, str>>| texts.into_iter().map(own).collect();
+        Profile {
+            default_action: own(self.default_action),
+            default_errno_ret: self.default_errno_ret,
+            architectures: all(self.architectures),
+            flags: self.flags.map(all),
+            listener_path: self.listener_path.map(own),
+            listener_metadata: self.listener_metadata.map(own),
+            syscalls: self.syscalls.into_iter().map(Rule::into_owned).collect(),
+        }
+    }
+}
+
+impl Rule<'_> {
+    fn into_owned(self) -> Rule<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let condition = |Condition { index, value, value_two, op }: Condition<'_>| Condition {
+            index,
+            value,
+            value_two,
+            op: own(op),
+        };
+        Rule {
+            names: self.names.into_iter().map(own).collect(),
+            action: own(self.action),
+            errno_ret: self.errno_ret,
+            args: self.args.into_iter().map(condition).collect(),
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
