@@ -41,6 +41,8 @@ static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/orlop-init"));
 pub(crate) struct Launch<'l> {
     pub(crate) plan: &'l Plan,
     pub(crate) host: Host,
+    /// The init's program; `None`: it is made for this launch.
+    pub(crate) program: Option<&'l Program>,
     /// Where the block is kept for `start` to read; `None`: in memory only.
     pub(crate) block_dir: Option<BorrowedFd<'l>>,
     /// The cgroup to be born into.
@@ -62,6 +64,7 @@ impl<'l> Launch<'l> {
         Self {
             plan,
             host,
+            program: None,
             block_dir: None,
             clone_into: None,
             tasks: 0,
@@ -89,18 +92,24 @@ impl Launch<'_> {
             goes_on: self.goes_on,
         };
         let (block, block_fd) = InitBlock::write(self.plan, &connection, self.block_dir)?;
-        let program = program().map_err(|errno| failed(errno).with_object("the init's memfd"))?;
         let number = std::ffi::CString::new(block_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
-        let spawned = sys::spawn(&Spawn {
-            namespaces: self.plan.clone_flags,
-            cgroup: self.clone_into,
-            program: sys::Program::File(program.as_fd()),
-            argv: &[c"orlop", c"init", &number],
-            environment: &[],
-            before: &[],
-            inherit: &[theirs.as_raw_fd(), block_fd.as_raw_fd()],
-            stdio: self.stdio.map(|streams| streams.each_ref().map(AsFd::as_fd)),
-        });
+        let spawn = |program: &Program| {
+            sys::spawn(&Spawn {
+                namespaces: self.plan.clone_flags,
+                cgroup: self.clone_into,
+                program: sys::Program::File(program.0.as_fd()),
+                argv: &[c"orlop", c"init", &number],
+                environment: &[],
+                before: &[],
+                inherit: &[theirs.as_raw_fd(), block_fd.as_raw_fd()],
+                stdio: self.stdio.map(|streams| streams.each_ref().map(AsFd::as_fd)),
+            })
+        };
+        let spawned = match self.program.map(spawn) {
+            // A process that may trace an init can keep its program, whose content is sealed, from being executed again.
+            None | Some(Err(sys::NotSpawned { errno: Errno::EACCES | Errno::ETXTBSY, .. })) => spawn(&Program::new()?),
+            Some(spawned) => spawned,
+        };
         let (pid, pidfd) = spawned.map_err(|failed| clone_error(failed.errno, self.plan.clone_flags))?;
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
         Ok(self.init(pid, pidfd, ours, block))
@@ -182,13 +191,23 @@ fn clone_error(errno: Errno, flags: u64) -> Error {
 }
 
 /// The init in a sealed memfd: what enters the container can neither be written nor lead to the host's binary (CVE-2019-5736).
-fn program() -> std::result::Result<OwnedFd, Errno> {
-    let fd = sys::memfd(c"orlop-init", true)?;
-    let mut rest = INIT;
-    while !rest.is_empty() {
-        let written = nix::unistd::write(&fd, rest)?;
-        rest = rest.get(written..).unwrap_or(&[]);
+#[derive(Debug)]
+pub(crate) struct Program(OwnedFd);
+
+impl Program {
+    /// # Errors
+    /// [`Step::Clone`].
+    pub(crate) fn new() -> Result<Self> {
+        let made = || {
+            let fd = sys::memfd(c"orlop-init", true)?;
+            let mut rest = INIT;
+            while !rest.is_empty() {
+                let written = nix::unistd::write(&fd, rest)?;
+                rest = rest.get(written..).unwrap_or(&[]);
+            }
+            sys::seal(fd.as_fd())?;
+            Ok(Self(fd))
+        };
+        made().map_err(|errno: Errno| Error::os(Step::Clone, errno as i32).with_object("the init's memfd"))
     }
-    sys::seal(fd.as_fd())?;
-    Ok(fd)
 }

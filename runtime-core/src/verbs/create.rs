@@ -178,6 +178,7 @@ impl Create<'_> {
         let dir = self.claim.locked()?.dir();
         let cgroup = self.cgroup.as_ref();
         let launch = Launch {
+            program: None,
             plan: self.plan(),
             host: self.prepared.host,
             block_dir: waits.then_some(dir),

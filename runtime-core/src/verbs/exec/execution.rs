@@ -6,6 +6,7 @@ use std::path::Path;
 use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
+use super::kept::Kept;
 use super::options::{ExecOptions, SubCgroup};
 use super::process;
 use crate::base::procfs::Procfs;
@@ -15,7 +16,7 @@ use crate::base::{
 use crate::config::{self, Config, Namespace, NamespaceType, Process};
 use crate::parent::agent::send_listener;
 use crate::parent::facts::host_within;
-use crate::parent::launch::{Event, Given, Init, Launch};
+use crate::parent::launch::{Event, Given, Init, Launch, Program};
 use crate::parent::liveness::{facts, not_running};
 use crate::parent::options::Terminal;
 use crate::parent::prepare::{check_preserved, compile_seccomp, may_set_groups};
@@ -24,9 +25,19 @@ use crate::parent::{cgroup, passwd};
 use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_exec};
 use crate::state::{Entry, Record, Store};
 
-pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions) -> Result<Started> {
+/// With `kept`, what it says is not found out again, and what is found out is left there.
+pub(super) fn execute(
+    runtime: &Runtime,
+    id: &ContainerId,
+    options: &ExecOptions,
+    kept: Option<&Kept>,
+) -> Result<Started> {
     let mut warnings = Vec::new();
-    match execute_noting(runtime, id, options, &mut warnings) {
+    let executed = match kept {
+        Some(kept) => execute_kept(runtime, id, options, kept, &mut warnings),
+        None => execute_once(runtime, id, options, &mut warnings),
+    };
+    match executed {
         Ok((pid, pidfd, notes)) => {
             let warnings = warnings.into_iter().map(Warning::from).collect();
             Ok(Started::new(pid, pidfd).with_report(Report::new(warnings, notes)))
@@ -35,67 +46,107 @@ pub(super) fn execute(runtime: &Runtime, id: &ContainerId, options: &ExecOptions
     }
 }
 
-/// Executes the process, whose pid, pidfd and notes it returns, and adds to `warnings` whether it succeeds or not.
-fn execute_noting(
-    runtime: &Runtime,
-    id: &ContainerId,
-    options: &ExecOptions,
-    warnings: &mut Vec<String>,
-) -> Result<(HostPid, OwnedFd, Vec<String>)> {
+/// The pid, the pidfd and the notes of what was executed. Warnings are added to a list whether it succeeds or not.
+type Executed = Result<(HostPid, OwnedFd, Vec<String>)>;
+
+fn execute_once(runtime: &Runtime, id: &ContainerId, options: &ExecOptions, warnings: &mut Vec<String>) -> Executed {
     let entry = Store::find(runtime, id)?;
     let (init_pidfd, paused) = init_of(&entry, options)?;
     let bytes = entry.config()?;
     let mut config = config::load(&bytes)?;
     join_time_of_restore(&entry.record, &mut config);
-    let file = process::file(options)?;
-    let process = process::of(file.as_deref(), options, || config.process.take(), warnings)?;
-    check_streams(&process, options)?;
-    check_preserved(options.preserve_fds)?;
+    let own = config.process.take();
     let filter = compile_seccomp(&config)?;
-    let pid = entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))?;
-    let procfs = Procfs::open()?;
-    let host = host_within(runtime, &config, Some(&process), &procfs, pid);
-    let home = home(&procfs, &process, pid);
-    let cgroup = cgroup_to_join(&procfs, &entry.record, &options.sub_cgroups)?;
-    let joins_later = paused || cgroup.is_none();
-    let has_tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
-    let plan_options = PlanOptions {
-        bundle: Path::new(&entry.record.bundle),
-        no_pivot: false,
-        revealing: &[],
-        no_new_keyring: entry.record.no_new_keyring,
-        terminal_size: None,
-        plain_lines: options.terminal.has_plain_lines(),
-        listen_fds: 0,
-        preserve_fds: options.preserve_fds,
-        notify_dir: None,
-        waits_for_start: false,
-        join: JoinCgroup { tasks: has_tasks && !joins_later, late: false, attach: false },
-        cgroups: CgroupMounts::Unused,
-        host,
-        home: home.as_deref(),
-        set_groups: may_set_groups(&config, host),
-    };
-    let exec =
-        ExecPlan { config: &config, options: &plan_options, process: &process, filter: filter.as_ref(), hook: None };
-    let plan = plan_exec(&exec)?;
-    let mut exec = Exec {
-        entry: &entry,
-        options,
-        plan: &plan,
-        host,
-        cgroup,
-        paused,
-        attach: paused,
+    let container = Target {
+        record: &entry.record,
         init_pidfd: init_pidfd.as_fd(),
+        paused,
+        config: &config,
+        filter: filter.as_ref(),
+        program: None,
     };
-    let mut child = exec.launch(process.terminal)?;
-    if let Err(error) = exec.carry_out(&mut child, &config) {
-        child.kill();
-        return Err(error);
+    container.execute(runtime, options, || own, warnings)
+}
+
+fn execute_kept(
+    runtime: &Runtime,
+    id: &ContainerId,
+    options: &ExecOptions,
+    kept: &Kept,
+    warnings: &mut Vec<String>,
+) -> Executed {
+    let (found, paused) = kept.find(runtime, id, options)?;
+    let container = Target {
+        record: &found.record,
+        init_pidfd: found.init_pidfd.as_fd(),
+        paused,
+        config: &found.config,
+        filter: found.filter.as_ref(),
+        program: Some(&found.program),
+    };
+    container.execute(runtime, options, || found.config.process.clone(), warnings)
+}
+
+/// The container that a process is executed in.
+struct Target<'t> {
+    record: &'t Record,
+    init_pidfd: BorrowedFd<'t>,
+    paused: bool,
+    config: &'t Config<'t>,
+    filter: Option<&'t orlop_seccomp::Filter>,
+    program: Option<&'t Program>,
+}
+
+impl<'t> Target<'t> {
+    fn execute(
+        &self,
+        runtime: &Runtime,
+        options: &ExecOptions,
+        own: impl FnOnce() -> Option<Process<'t>>,
+        warnings: &mut Vec<String>,
+    ) -> Executed {
+        let Self { record, config, filter, paused, .. } = *self;
+        let file = process::file(options)?;
+        let process = process::of(file.as_deref(), options, own, warnings)?;
+        check_streams(&process, options)?;
+        check_preserved(options.preserve_fds)?;
+        let pid = record.init.map(|init| init.pid).ok_or_else(|| not_running(record))?;
+        let procfs = Procfs::open()?;
+        let host = host_within(runtime, config, Some(&process), &procfs, pid);
+        let home = home(&procfs, &process, pid);
+        let cgroup = cgroup_to_join(&procfs, record, &options.sub_cgroups)?;
+        let joins_later = paused || cgroup.is_none();
+        let has_tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
+        let plan_options = PlanOptions {
+            no_new_keyring: record.no_new_keyring,
+            plain_lines: options.terminal.has_plain_lines(),
+            preserve_fds: options.preserve_fds,
+            join: JoinCgroup { tasks: has_tasks && !joins_later, late: false, attach: false },
+            cgroups: CgroupMounts::Unused,
+            home: home.as_deref(),
+            set_groups: may_set_groups(config, host),
+            ..PlanOptions::entering(Path::new(&record.bundle), host)
+        };
+        let plan = plan_exec(&ExecPlan { config, options: &plan_options, process: &process, filter, hook: None })?;
+        let mut exec = Exec {
+            record,
+            options,
+            plan: &plan,
+            host,
+            program: self.program,
+            cgroup,
+            paused,
+            attach: paused,
+            init_pidfd: self.init_pidfd,
+        };
+        let mut child = exec.launch(process.terminal)?;
+        if let Err(error) = exec.carry_out(&mut child, config) {
+            child.kill();
+            return Err(error);
+        }
+        let (pid, pidfd) = child.into_parts();
+        Ok((pid, pidfd, plan.notes))
     }
-    let (pid, pidfd) = child.into_parts();
-    Ok((pid, pidfd, plan.notes))
 }
 
 /// A restored container has a time namespace that its config does not know of.
@@ -185,10 +236,12 @@ fn not_for_processes(cgroup: &Cgroup) -> Error {
 }
 
 pub(super) struct Exec<'e> {
-    pub(super) entry: &'e Entry,
+    pub(super) record: &'e Record,
     pub(super) options: &'e ExecOptions,
     pub(super) plan: &'e Plan,
     pub(super) host: crate::plan::Host,
+    /// The init's program, where it is there already.
+    pub(super) program: Option<&'e Program>,
     pub(super) cgroup: Option<Cgroup>,
     pub(super) paused: bool,
     /// The process is moved into the cgroup at last, instead of being born there.
@@ -226,11 +279,12 @@ impl Exec<'_> {
         let given = Given {
             console: console.as_ref().map(AsFd::as_fd),
             init_pidfd: Some(self.init_pidfd),
-            init_pid: self.entry.record.init.map(|init| init.pid),
+            init_pid: self.record.init.map(|init| init.pid),
             ..Given::default()
         };
         let launch = |clone_into, tasks: Vec<BorrowedFd<'_>>, attach: bool| {
             Launch {
+                program: self.program,
                 goes_on: !attach && !self.paused && goes_on(self.plan, self.options),
                 clone_into,
                 tasks: tasks.len(),
@@ -256,7 +310,7 @@ impl Exec<'_> {
             // A container that has made cgroups of its own inside has no processes in its topmost one (cgroups(7), "no internal
             // processes"): the new one goes where its init is.
             Err(error) if error.errno() == Some(libc::EBUSY) && self.options.sub_cgroups.is_empty() => {
-                let own = cgroup::beside_init(&self.entry.record, cgroup)?;
+                let own = cgroup::beside_init(self.record, cgroup)?;
                 let join = own.join().map_err(|error| Error::cgroup(&error))?;
                 launch(join.clone_into, join.tasks, attach)
             }
@@ -285,7 +339,7 @@ impl Exec<'_> {
         if self.plan.seccomp_listener {
             let listener = child.take_listener()?;
             let profile = config.linux.as_ref().and_then(|linux| linux.seccomp.as_deref());
-            send_listener(&listener, profile, &self.entry.record, Status::Running, child.pid())?;
+            send_listener(&listener, profile, self.record, Status::Running, child.pid())?;
         }
         if self.paused { child.wait_resumed(self.plan) } else { child.next(self.plan).map(drop) }
     }

@@ -19,10 +19,10 @@ pub(super) fn file(options: &ExecOptions) -> Result<Option<Cow<'_, [u8]>>> {
 }
 
 /// The process of `file`, or the container's `own`, changed by the options and checked.
-pub(super) fn of<'p>(
+pub(super) fn of<'p, 'o: 'p>(
     file: Option<&'p [u8]>,
     options: &'p ExecOptions,
-    own: impl FnOnce() -> Option<Process<'p>>,
+    own: impl FnOnce() -> Option<Process<'o>>,
     warnings: &mut Vec<String>,
 ) -> Result<Process<'p>> {
     let mut process = match file {

@@ -97,10 +97,11 @@ pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
         hook: None,
     })?;
     let mut exec = Exec {
-        entry: &entry,
+        record: &entry.record,
         options: &options,
         plan: &plan,
         host,
+        program: None,
         cgroup,
         paused: false,
         attach: false,
