@@ -97,6 +97,19 @@ impl Cgroup {
     /// # Errors
     /// [`Kind::Frozen`] when a process put into the cgroup would never run, [`Kind::NotFound`] when it is gone.
     pub fn join(&self) -> Result<Join<'_>> {
+        let mut join = self.birth()?;
+        if !join.attach {
+            join.tasks = self.tasks()?;
+        }
+        Ok(join)
+    }
+
+    /// As [`join`](Self::join), with no `tasks` file opened yet: for a process that is to be under way meanwhile, and gets those of
+    /// [`tasks`](Self::tasks) then, unless it is to be attached.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn birth(&self) -> Result<Join<'_>> {
         let mut join = Join { clone_into: None, tasks: Vec::new(), attach: false };
         if self.fresh && self.record.driver == Driver::Systemd {
             join.attach = true;
@@ -116,14 +129,16 @@ impl Cgroup {
             join.attach = true;
             return Ok(join);
         }
-        for part in &self.parts {
-            if part.is_unified() {
-                join.clone_into = Some(part.entrance()?);
-            } else {
-                join.tasks.push(part.tasks()?);
-            }
-        }
+        join.clone_into = self.unified().map(Part::entrance).transpose()?;
         Ok(join)
+    }
+
+    /// The `tasks` files of v1.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when a cgroup is gone.
+    pub fn tasks(&self) -> Result<Vec<BorrowedFd<'_>>> {
+        self.parts.iter().filter(|part| !part.is_unified()).map(Part::tasks).collect()
     }
 
     /// The `tasks` files of [`join`](Self::join) for a process that has work to do meanwhile: those that it can enter at once, and

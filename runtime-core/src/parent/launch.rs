@@ -137,14 +137,19 @@ impl Launch<'_> {
         }
     }
 
-    /// Starts the init and hands all that it needs over at once: for a launch that has nothing else to do meanwhile.
+    /// Starts the init and hands all that it needs over at once, with the `tasks` files that are opened while it starts: for a launch that
+    /// has nothing else to do meanwhile.
     ///
     /// # Errors
     /// As [`Self::start`] and [`Init::hand_over`]; nothing of the init is left then.
-    pub(crate) fn start_with(self, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<Init> {
+    pub(crate) fn start_with<'t>(
+        self,
+        given: &Given<'_>,
+        tasks: impl FnOnce() -> Result<Vec<BorrowedFd<'t>>>,
+    ) -> Result<Init> {
         let plan = self.plan;
         let mut init = self.start()?;
-        match init.hand_over(plan, given, tasks) {
+        match tasks().and_then(|tasks| init.hand_over(plan, given, &tasks)) {
             Ok(()) => Ok(init),
             Err(error) => {
                 init.kill();

@@ -282,37 +282,41 @@ impl Exec<'_> {
             init_pid: self.record.init.map(|init| init.pid),
             ..Given::default()
         };
-        let launch = |clone_into, tasks: Vec<BorrowedFd<'_>>, attach: bool| {
+        // Its `tasks` files are opened while it starts.
+        let launch = |clone_into, cgroup: Option<&Cgroup>, attach: bool| {
+            let tasks = || cgroup.map_or(Ok(Vec::new()), Cgroup::tasks).map_err(|error| Error::cgroup(&error));
             Launch {
                 program: self.program,
                 goes_on: !attach && !self.paused && goes_on(self.plan, self.options),
                 clone_into,
-                tasks: tasks.len(),
+                tasks: cgroup.map_or(0, |cgroup| cgroup.record().paths.v1.len()),
                 cancel: self.options.cancel.as_ref().map(AsFd::as_fd),
                 die_with_parent: true,
                 ..Launch::entering(self.plan, self.host, self.options.stdio.as_ref())
             }
-            .start_with(&given, &tasks)
+            .start_with(&given, tasks)
         };
         // A frozen cgroup would hold the new process, and this one with it, before it could be set up: it is entered last.
         let Some(cgroup) = self.cgroup.as_ref().filter(|_| !self.paused) else {
-            return launch(None, Vec::new(), self.attach);
+            return launch(None, None, self.attach);
         };
-        let join = cgroup.join().map_err(|error| Error::cgroup(&error))?;
-        self.attach |= join.attach;
+        let birth = cgroup.birth().map_err(|error| Error::cgroup(&error))?;
+        self.attach |= birth.attach;
         let attach = self.attach;
-        match launch(join.clone_into, join.tasks, attach) {
+        match launch(birth.clone_into, Some(cgroup).filter(|_| !birth.attach), attach) {
             // Who may not clone into a cgroup may still be allowed to move a process there: their common ancestor decides.
-            Err(error) if error.errno() == Some(libc::EACCES) && join.clone_into.is_some() => {
+            Err(error)
+                if error.errno() == Some(libc::EACCES) && error.step() == Step::Clone && birth.clone_into.is_some() =>
+            {
                 self.attach = true;
-                launch(None, Vec::new(), true)
+                launch(None, None, true)
             }
             // A container that has made cgroups of its own inside has no processes in its topmost one (cgroups(7), "no internal
             // processes"): the new one goes where its init is.
             Err(error) if error.errno() == Some(libc::EBUSY) && self.options.sub_cgroups.is_empty() => {
                 let own = cgroup::beside_init(self.record, cgroup)?;
-                let join = own.join().map_err(|error| Error::cgroup(&error))?;
-                launch(join.clone_into, join.tasks, attach)
+                let birth = own.birth().map_err(|error| Error::cgroup(&error))?;
+                launch(birth.clone_into, Some(&own).filter(|_| !birth.attach), attach)
             }
             Err(error) if error.errno() == Some(libc::EBUSY) && error.step() == Step::Clone => {
                 Err(not_for_processes(cgroup))
