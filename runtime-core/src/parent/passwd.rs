@@ -25,7 +25,7 @@ pub(crate) fn home_in(procfs: &Procfs, root: BorrowedFd<'_>, uid: u32) -> Option
 }
 
 /// The home of `uid` as the container of `config` will see it: a mount may stand in the way of the root file system's own file.
-pub(crate) fn home_of(config: &Config<'_>, bundle: &Path, uid: u32) -> Option<String> {
+pub(crate) fn home_of(config: &Config<'_>, bundle: &Path, rootfs: &Path, uid: u32) -> Option<String> {
     let mounted = config.mounts.iter().rev().find_map(|mount| {
         let rest = Path::new("/etc/passwd").strip_prefix(&mount.destination).ok()?;
         let source = mount.source.as_ref().filter(|_| MountOptions::parse(&mount.options).is_bind());
@@ -42,10 +42,7 @@ pub(crate) fn home_of(config: &Config<'_>, bundle: &Path, uid: u32) -> Option<St
         }
         // Covered by a file system that does not exist yet.
         Some(None) => None,
-        None => {
-            let root = find(&bundle.join(config.root.path.as_str()))?;
-            read_home(None, find_below(root.as_fd(), c"etc/passwd")?, uid)
-        }
+        None => read_home(None, find_below(find(rootfs)?.as_fd(), c"etc/passwd")?, uid),
     }
 }
 

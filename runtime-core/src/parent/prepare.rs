@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Step, sys};
 use crate::config::{self, CheckOptions, Config, NamespaceType};
-use crate::parent::cgroup::{self, PlannedCgroup};
+use crate::parent::cgroup::{Cgroups, PlannedCgroup};
 use crate::parent::options::{CreateOptions, Terminal};
 use crate::parent::resctrl::Resctrl;
 use crate::parent::{facts, passwd, proc_mounts, verify};
@@ -60,6 +60,69 @@ fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What all containers of a bundle have in common: all that can be decided before there is an id.
+#[derive(Debug)]
+pub(crate) struct Common<'b> {
+    pub(crate) config: Config<'b>,
+    pub(crate) host: Host,
+    pub(crate) filter: Option<orlop_seccomp::Filter>,
+    cgroups: Cgroups,
+    warnings: Vec<String>,
+}
+
+impl<'b> Common<'b> {
+    /// Checks the config, compiles its profile, and looks at what the host and the caller can do.
+    ///
+    /// # Errors
+    /// What is wrong with the config, and what cannot be done here.
+    pub(crate) fn decide(runtime: &Runtime, bundle: &Bundle, config: Config<'b>, no_pivot: bool) -> Result<Self> {
+        let host = facts::host(runtime, &config);
+        let warnings = check(&config, bundle, host, no_pivot)?;
+        let further = || {
+            proc_mounts::check(&config, &bundle.directory)?;
+            Ok((compile_seccomp(&config)?, Cgroups::find(runtime, &config, host.cgroups_optional)?))
+        };
+        match further() {
+            Ok((filter, cgroups)) => Ok(Self { config, host, filter, cgroups, warnings }),
+            Err(error) => Err(Error::after(error, warnings)),
+        }
+    }
+}
+
+/// A container that is to be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'w> {
+    pub(crate) runtime: &'w Runtime,
+    pub(crate) id: &'w ContainerId,
+    pub(crate) bundle: &'w Bundle,
+    pub(crate) common: &'w Common<'w>,
+    pub(crate) options: &'w CreateOptions,
+    /// The root file system, absolute or relative to the bundle, in place of the config's.
+    pub(crate) root: Option<&'w Path>,
+    /// The command, in place of the config's.
+    pub(crate) args: Option<&'w [String]>,
+    /// Whether its command waits for `start`.
+    pub(crate) waits_for_start: bool,
+}
+
+impl<'w> Wanted<'w> {
+    /// As the config says, to be left waiting for `start`.
+    pub(crate) fn new(
+        runtime: &'w Runtime,
+        id: &'w ContainerId,
+        bundle: &'w Bundle,
+        common: &'w Common<'w>,
+        options: &'w CreateOptions,
+    ) -> Self {
+        Self { runtime, id, bundle, common, options, root: None, args: None, waits_for_start: true }
+    }
+
+    /// The absolute path of its root file system.
+    fn rootfs(&self) -> PathBuf {
+        self.bundle.directory.join(self.root.unwrap_or(Path::new(self.common.config.root.path.as_str())))
+    }
+}
+
 /// All that is decided before anything is made.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -72,59 +135,39 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn new(
-        runtime: &Runtime,
-        id: &ContainerId,
-        bundle: &Bundle,
-        config: &Config<'_>,
-        options: &CreateOptions,
-        waits_for_start: bool,
-    ) -> Result<Self> {
-        check_terminal(config, options)?;
-        check_descriptors(options)?;
-        Self::decide(runtime, id, bundle, config, options, waits_for_start)
+    pub(crate) fn new(wanted: &Wanted<'_>) -> Result<Self> {
+        check_terminal(&wanted.common.config, wanted.options)?;
+        check_descriptors(wanted.options)?;
+        Self::decide(wanted)
     }
 
     /// As [`Self::new`], whatever descriptors and sockets the caller brings.
-    pub(crate) fn decide(
-        runtime: &Runtime,
-        id: &ContainerId,
-        bundle: &Bundle,
-        config: &Config<'_>,
-        options: &CreateOptions,
-        waits_for_start: bool,
-    ) -> Result<Self> {
-        let host = facts::host(runtime, config);
-        let warnings = check(config, bundle, host, options)?;
-        match Self::of_checked(runtime, id, bundle, config, options, waits_for_start, host) {
+    pub(crate) fn decide(wanted: &Wanted<'_>) -> Result<Self> {
+        let warnings = &wanted.common.warnings;
+        match Self::of_checked(wanted) {
             Ok(mut prepared) => {
-                prepared.warnings.splice(0..0, warnings);
+                prepared.warnings.splice(0..0, warnings.iter().cloned());
                 Ok(prepared)
             }
-            Err(error) => Err(error.after(warnings)),
+            Err(error) => Err(error.after(warnings.clone())),
         }
     }
 
-    fn of_checked(
-        runtime: &Runtime,
-        id: &ContainerId,
-        bundle: &Bundle,
-        config: &Config<'_>,
-        options: &CreateOptions,
-        waits_for_start: bool,
-        host: Host,
-    ) -> Result<Self> {
-        proc_mounts::check(config, &bundle.directory)?;
-        let filter = compile_seccomp(config)?;
-        let cgroup = cgroup::plan(runtime, id, config, host.cgroups_optional)?;
+    fn of_checked(wanted: &Wanted<'_>) -> Result<Self> {
+        let Wanted { runtime, id, bundle, common, options, .. } = *wanted;
+        let (config, host, filter) = (&common.config, common.host, common.filter.as_ref());
+        let rootfs = wanted.rootfs();
+        let cgroup = common.cgroups.plan(id, config)?;
         let uid = config.process.as_ref().map_or(0, |process| process.user.uid);
         let has_home = config.process.as_ref().is_some_and(|process| plan::gives_home(&process.env));
-        let home = if has_home { None } else { passwd::home_of(config, &bundle.directory, uid) };
+        let home = if has_home { None } else { passwd::home_of(config, &bundle.directory, &rootfs, uid) };
         let notify_dir =
             options.notify_socket.then(|| runtime.container_dir(id).join("notify").to_string_lossy().into_owned());
         let revealing = if options.no_pivot { proc_mounts::revealing()? } else { Vec::new() };
         let plan_options = PlanOptions {
             bundle: &bundle.directory,
+            root: wanted.root,
+            args: wanted.args,
             no_pivot: options.no_pivot,
             revealing: &revealing,
             no_new_keyring: options.no_new_keyring,
@@ -133,19 +176,17 @@ impl Prepared {
             listen_fds: options.listen_fds,
             preserve_fds: options.preserve_fds,
             notify_dir: notify_dir.as_deref(),
-            waits_for_start,
+            waits_for_start: wanted.waits_for_start,
             join: cgroup.as_ref().map(PlannedCgroup::join).unwrap_or_default(),
-            cgroups: cgroup
-                .as_ref()
-                .map_or_else(|| cgroup::mounts_without(config), |planned| Ok(planned.mounts(config)))?,
+            cgroups: common.cgroups.mounts(cgroup.as_ref(), config),
             host,
             home: home.as_deref(),
             set_groups: may_set_groups(config, host),
         };
-        let mut plan = plan::plan(config, &plan_options, filter.as_ref())?;
+        let mut plan = plan::plan(config, &plan_options, filter)?;
         let warnings = std::mem::take(&mut plan.warnings);
-        let mut record = intent(id, config, bundle, options, host, cgroup.as_ref());
-        record.at_once = !waits_for_start;
+        let mut record = intent(wanted, &rootfs, cgroup.as_ref());
+        record.at_once = !wanted.waits_for_start;
         if filter.is_some() && is_verified(config, options) {
             record.inherited_filters = Some(verify::own_filters()?);
         }
@@ -156,12 +197,12 @@ impl Prepared {
     }
 }
 
-fn check(config: &Config<'_>, bundle: &Bundle, host: Host, options: &CreateOptions) -> Result<Vec<String>> {
+fn check(config: &Config<'_>, bundle: &Bundle, host: Host, no_pivot: bool) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     if config.has_unknown_fields {
         warnings.extend(config::unknown_fields(&bundle.bytes).iter().map(ToString::to_string));
     }
-    let checks = CheckOptions { rootless: host.rootless, no_pivot: options.no_pivot };
+    let checks = CheckOptions { rootless: host.rootless, no_pivot };
     match config::check(config, checks) {
         Ok(further) => warnings.extend(further.iter().map(ToString::to_string)),
         Err(error) => return Err(error.after(warnings)),
@@ -262,18 +303,12 @@ pub(crate) fn may_set_groups(config: &Config<'_>, host: Host) -> bool {
     host.sets_groups && (host.maps_ids || !single)
 }
 
-fn intent(
-    id: &ContainerId,
-    config: &Config<'_>,
-    bundle: &Bundle,
-    options: &CreateOptions,
-    host: Host,
-    cgroup: Option<&PlannedCgroup>,
-) -> Record {
-    let mut record = Record::intent(id);
+fn intent(wanted: &Wanted<'_>, rootfs: &Path, cgroup: Option<&PlannedCgroup>) -> Record {
+    let config = &wanted.common.config;
+    let mut record = Record::intent(wanted.id);
     config.oci_version.as_str().clone_into(&mut record.oci_version);
-    record.bundle = bundle.directory.to_string_lossy().into_owned();
-    record.rootfs = bundle.directory.join(config.root.path.as_str()).to_string_lossy().into_owned();
+    record.bundle = wanted.bundle.directory.to_string_lossy().into_owned();
+    record.rootfs = rootfs.to_string_lossy().into_owned();
     record.annotations =
         config.annotations.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned())).collect();
     record.namespaces = config.linux.as_ref().map_or_else(Vec::new, |linux| {
@@ -284,8 +319,8 @@ fn intent(
         linux.namespaces.iter().map(of).collect()
     });
     record.cgroup = cgroup.map(|planned| planned.record.clone());
-    record.rootless = host.cgroups_optional;
-    record.no_new_keyring = options.no_new_keyring;
+    record.rootless = wanted.common.host.cgroups_optional;
+    record.no_new_keyring = wanted.options.no_new_keyring;
     record.poststop_hooks = config.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty());
     record
 }

@@ -29,12 +29,13 @@ pub(crate) struct AsCommand<'c> {
 impl AsCommand<'_> {
     fn plan(&self, hook: &Hook<'_>, process: &Process<'_>, join: JoinCgroup) -> Result<Plan> {
         let filter = compile_seccomp(self.config)?;
-        let home = passwd::home_of(self.config, Path::new(&self.record.bundle), process.user.uid);
+        let (bundle, rootfs) = (Path::new(&self.record.bundle), Path::new(&self.record.rootfs));
+        let home = passwd::home_of(self.config, bundle, rootfs, process.user.uid);
         let options = PlanOptions {
             join,
             home: home.as_deref(),
             set_groups: may_set_groups(self.config, self.host),
-            ..PlanOptions::entering(Path::new(&self.record.bundle), self.host)
+            ..PlanOptions::entering(bundle, self.host)
         };
         let filter = filter.as_ref();
         plan_exec(&ExecPlan { config: self.config, options: &options, process, filter, hook: Some(hook) })

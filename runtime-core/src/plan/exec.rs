@@ -47,6 +47,7 @@ impl<'e> ExecPlan<'e> {
             set_groups: self.options.set_groups,
             is_exec: self.hook.is_none(),
             hook: self.hook,
+            args: None,
         }
     }
 }

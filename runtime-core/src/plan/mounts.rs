@@ -137,7 +137,7 @@ impl Builder<'_> {
                 .with_reason("SELinux is not enabled on this host"));
         }
         let config = self.config;
-        let root = self.root_path();
+        let root = clean(&self.root_path());
         for (index, mount) in config.mounts.iter().enumerate() {
             let options = MountOptions::parse(&mount.options);
             let target = target(&root, mount);
@@ -389,16 +389,11 @@ impl Builder<'_> {
     /// A source below the root filesystem's own directory, where an earlier mount has put something, means what is there in the
     /// container: its path inside.
     fn source_in_root(&self, index: usize, source: &str) -> Option<String> {
-        let root = self.root_path();
+        let root = clean(&self.root_path());
         let inside = below(&root, &clean(source)).map(str::to_owned)?;
         let covers =
             |target: String| inside.strip_prefix(&target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.config.mounts.iter().take(index).any(|earlier| covers(target(&root, earlier))).then_some(inside)
-    }
-
-    /// The root filesystem's directory on the host.
-    fn root_path(&self) -> String {
-        clean(&self.options.bundle.join(self.config.root.path.as_str()).to_string_lossy())
     }
 
     fn push_recursive(&mut self, options: &MountOptions<'_>, attrs: &mut Vec<Attr>) {

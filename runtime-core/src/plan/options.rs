@@ -9,6 +9,10 @@ use orlop_init::wire::Rlimit;
 pub(crate) struct PlanOptions<'o> {
     /// The bundle directory, absolute.
     pub(crate) bundle: &'o Path,
+    /// The root file system, absolute or relative to the bundle, in place of the config's.
+    pub(crate) root: Option<&'o Path>,
+    /// The command and its arguments, in place of the config's.
+    pub(crate) args: Option<&'o [String]>,
     pub(crate) no_pivot: bool,
     /// Without pivot_root, the old root stays below: the host paths of the procfs and sysfs mounts that must not.
     pub(crate) revealing: &'o [String],
@@ -41,6 +45,8 @@ impl<'o> PlanOptions<'o> {
     pub(crate) fn entering(bundle: &'o Path, host: Host) -> Self {
         Self {
             bundle,
+            root: None,
+            args: None,
             no_pivot: false,
             revealing: &[],
             no_new_keyring: true,

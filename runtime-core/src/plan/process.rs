@@ -33,9 +33,16 @@ pub(super) struct Execution<'e> {
     pub(super) is_exec: bool,
     /// A hook is executed in place of the command, as what the command is.
     pub(super) hook: Option<&'e Hook<'e>>,
+    /// The command and its arguments, in place of the process's.
+    pub(super) args: Option<&'e [String]>,
 }
 
 impl Execution<'_> {
+    fn args(&self) -> Vec<&str> {
+        let own = || self.process.args.iter().map(Text::as_str).collect();
+        self.args.map_or_else(own, |args| args.iter().map(String::as_str).collect())
+    }
+
     fn uses_console(&self) -> bool {
         self.process.terminal && self.hook.is_none()
     }
@@ -106,6 +113,7 @@ impl Builder<'_> {
             set_groups: self.options.set_groups,
             is_exec: false,
             hook: None,
+            args: self.options.args,
         };
         self.plan_execution_domain()?;
         self.plan_execution(&execution)
@@ -363,17 +371,18 @@ impl Builder<'_> {
             self.plan_hook_command(execution, hook);
             return Ok(None);
         }
-        let Some(command) = process.args.first() else {
+        let args = execution.args();
+        let Some(command) = args.first() else {
             return Err(self.field_error(format!("{pointer}/args"), "is empty: there is nothing to execute"));
         };
         let listen_pid = self.plan_environment(execution);
         let program = &mut self.plan.program;
-        for argument in &process.args {
-            let argument = program.str(argument.as_str());
+        for argument in &args {
+            let argument = program.str(argument);
             program.argv.push(argument);
         }
         if command.contains('/') {
-            let path = program.str(command.as_str());
+            let path = program.str(command);
             program.programs.push(path);
         } else {
             let path = process.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
@@ -384,7 +393,12 @@ impl Builder<'_> {
                 program.programs.push(path);
             }
         }
-        self.push_from(format_args!("{pointer}/args/0"), Op::FindProgram);
+        if execution.args.is_some() {
+            // What the caller gives is in no field of the config.
+            self.push(Op::FindProgram);
+        } else {
+            self.push_from(format_args!("{pointer}/args/0"), Op::FindProgram);
+        }
         Ok(listen_pid)
     }
 

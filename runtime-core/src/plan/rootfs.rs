@@ -1,5 +1,7 @@
 //! The order in which a root filesystem is built.
 
+use std::path::Path;
+
 use orlop_init::wire::{Attr, Op, Slot, Str};
 
 use super::builder::{Builder, has_early_hooks};
@@ -61,8 +63,9 @@ impl Builder<'_> {
 
     /// The root goes on top of the namespace's root, wherever no hook needs to find it under its own path.
     fn plan_root_mount(&mut self) {
-        let path = self.options.bundle.join(self.config.root.path.as_str());
-        let path = path.to_string_lossy().into_owned();
+        let path = self.root_path();
+        // What the caller gives is in no field of the config.
+        let field = if self.options.root.is_some() { "" } else { "/root/path" };
         let mut attrs = Vec::new();
         let at_own_path = has_early_hooks(self.config);
         let text = self.plan.program.str(&path);
@@ -77,7 +80,7 @@ impl Builder<'_> {
                 nofollow: false,
                 what: TreeOf::Rootfs,
                 idmap: None,
-                field: "/root/path".into(),
+                field: field.into(),
             })
         };
         let attrs = self.plan.program.list(&attrs);
@@ -87,7 +90,13 @@ impl Builder<'_> {
             (true, true) => text,
             (true, false) => self.plan.program.str("/"),
         };
-        self.push_from(format_args!("/root/path"), Op::Rootfs { tree, path: text, at, attrs });
+        self.push_from(format_args!("{field}"), Op::Rootfs { tree, path: text, at, attrs });
+    }
+
+    /// The root file system's directory on the host.
+    pub(super) fn root_path(&self) -> String {
+        let root = self.options.root.unwrap_or(Path::new(self.config.root.path.as_str()));
+        self.options.bundle.join(root).to_string_lossy().into_owned()
     }
 
     fn plan_cwd_directory(&mut self) {

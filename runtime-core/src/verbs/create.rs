@@ -13,7 +13,7 @@ use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
 use crate::parent::launch::{Event, Given, Init, Launch};
 use crate::parent::network::Network;
 use crate::parent::options::CreateOptions;
-use crate::parent::prepare::{self, Bundle, Prepared};
+use crate::parent::prepare::{self, Bundle, Common, Prepared, Wanted};
 use crate::parent::resctrl;
 use crate::parent::sockets::{self, send_pidfd, stdio, write_pid_file};
 use crate::parent::verify::{self, Subject};
@@ -26,23 +26,20 @@ use crate::state::{Claim, InitProcess, Locked, Phase, Record, Store};
 /// Any step may fail; nothing is left behind then.
 pub fn create(runtime: &Runtime, id: &ContainerId, options: CreateOptions) -> Result<Process> {
     let bundle = prepare::read_bundle(&options)?;
-    make(runtime, id, &options, &bundle, &bundle.config()?, true)
+    let config = bundle.config()?;
+    // While all that follows is found out and made.
+    let network = Network::begin(&config);
+    let common = Common::decide(runtime, &bundle, config, options.no_pivot)?;
+    make(&Wanted::new(runtime, id, &bundle, &common, &options), network)
 }
 
-/// Makes the container and leaves its init waiting for `start` (`waits`), or executing the command.
-pub(super) fn make(
-    runtime: &Runtime,
-    id: &ContainerId,
-    options: &CreateOptions,
-    bundle: &Bundle,
-    config: &Config<'_>,
-    waits: bool,
-) -> Result<Process> {
-    // While all that follows is found out and made.
-    let network = Network::begin(config);
-    let prepared = Prepared::new(runtime, id, bundle, config, options, waits)?;
-    let store = Store::create(runtime)?;
-    let claim = store.claim(id, &prepared.record)?;
+/// Makes the container and leaves its init waiting for `start`, where that is wanted, or executing the command.
+pub(super) fn make(wanted: &Wanted<'_>, network: Network) -> Result<Process> {
+    let Wanted { bundle, options, waits_for_start: waits, .. } = *wanted;
+    let config = &wanted.common.config;
+    let prepared = Prepared::new(wanted)?;
+    let store = Store::create(wanted.runtime)?;
+    let claim = store.claim(wanted.id, &prepared.record)?;
     // Clean-up after a crash needs the config only for these hooks; without them it is written later, off the critical path.
     if prepared.record.poststop_hooks {
         claim.locked()?.keep_config(&bundle.bytes)?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::base::{ContainerId, Result, Rights, Runtime};
 use crate::parent::cgroup;
 use crate::parent::options::CreateOptions;
-use crate::parent::prepare::{Prepared, compile_seccomp, read_bundle};
+use crate::parent::prepare::{Common, Prepared, Wanted, read_bundle};
 use crate::plan::{HostWrite, MountMaps, Plan, Resource, describe};
 use crate::state::Record;
 
@@ -147,18 +147,17 @@ struct Decided {
 /// Decides what `create` would do.
 fn decide(runtime: &Runtime, id: &ContainerId, options: &CreateOptions) -> Result<Decided> {
     let bundle = read_bundle(options)?;
-    let config = bundle.config()?;
-    let mut prepared = Prepared::decide(runtime, id, &bundle, &config, options, true)?;
+    let common = Common::decide(runtime, &bundle, bundle.config()?, options.no_pivot)?;
+    let mut prepared = Prepared::decide(&Wanted::new(runtime, id, &bundle, &common, options))?;
     // Every runtime leaves names out that no architecture has; who plans shall see which. `create` says nothing of them.
-    let filter = compile_seccomp(&config)?;
-    for unknown in filter.iter().flat_map(|filter| &filter.unknown_syscalls) {
+    for unknown in common.filter.iter().flat_map(|filter| &filter.unknown_syscalls) {
         let warning = format!("config /linux/seccomp{}: unknown system call {:?}", unknown.field(), unknown.name);
         prepared.warnings.push(warning);
     }
     let (mut cgroup_paths, writes) = match &prepared.cgroup {
         Some(planned) => {
             let paths = planned.record.paths.iter().cloned().collect();
-            (paths, cgroup::writes(planned, &config, prepared.host.cgroups_optional)?)
+            (paths, cgroup::writes(planned, &common.config, prepared.host.cgroups_optional)?)
         }
         None => (Vec::new(), Vec::new()),
     };

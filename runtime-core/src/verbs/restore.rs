@@ -26,7 +26,7 @@ use crate::parent::criu::{
 };
 use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
 use crate::parent::options::CreateOptions;
-use crate::parent::prepare::{Bundle, Prepared, read_bundle};
+use crate::parent::prepare::{Bundle, Common, Prepared, Wanted, read_bundle};
 use crate::parent::sockets::{self, stdio, write_pid_file};
 use crate::parent::{net_devices, resctrl};
 use crate::state::{Claim, InitProcess, NamespaceRecord, Phase, Store};
@@ -83,21 +83,23 @@ pub fn restore(runtime: &Runtime, id: &ContainerId, options: RestoreOptions) -> 
 /// Makes the container.
 fn make(runtime: &Runtime, id: &ContainerId, options: &RestoreOptions) -> Result<Process> {
     let bundle = read_bundle(&options.create)?;
-    let config = bundle.config()?;
-    let prepared = Prepared::new(runtime, id, &bundle, &config, &options.create, false)?;
+    let common = Common::decide(runtime, &bundle, bundle.config()?, options.create.no_pivot)?;
+    let wanted = Wanted::new(runtime, id, &bundle, &common, &options.create);
+    let prepared = Prepared::new(&Wanted { waits_for_start: false, ..wanted })?;
+    let config = &common.config;
     refuse_rootless(prepared.record.rootless, Step::Restore)?;
-    criu::refuse_lost(&config, Step::Restore)?;
+    criu::refuse_lost(config, Step::Restore)?;
     let criu = Criu::find(runtime.open_files)?;
     check_version(&criu, options)?;
     let images = Images::open(&options.criu.image_path)?;
     let work = criu::log_directory(options.criu.work_path.as_deref(), Step::Restore)?;
-    let console = sockets::console(&config, &options.create)?;
+    let console = sockets::console(config, &options.create)?;
     let store = Store::create(runtime)?;
     let claim = store.claim(id, &prepared.record)?;
     claim.locked()?.keep_config(&bundle.bytes)?;
     let root = runtime.container_dir(id).join(ROOT);
     let mut restoring = Restoring {
-        config: &config,
+        config,
         bundle: &bundle,
         options,
         images: &images,

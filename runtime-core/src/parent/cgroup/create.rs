@@ -15,10 +15,21 @@ const ROOMY: i64 = 16 << 20;
 /// As many processes as the setting-up never has at once.
 const MANY: i64 = 16;
 
+/// What the control groups of a config's containers have in common, whatever their ids.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    layout: Layout,
+    /// `None`: the containers get none.
+    driver: Option<Driver>,
+    rootless: bool,
+    path: Option<String>,
+    properties: Vec<Property>,
+    owner: Option<Owner>,
+}
+
 /// A cgroup that is to be made.
 #[derive(Debug)]
 pub(crate) struct PlannedCgroup {
-    layout: Layout,
     pub(crate) record: orlop_cgroups::Record,
     id: String,
     path: Option<String>,
@@ -26,54 +37,69 @@ pub(crate) struct PlannedCgroup {
     owner: Option<Owner>,
 }
 
-/// Works out where the container's cgroups will be.
-pub(crate) fn plan(
-    runtime: &Runtime,
-    id: &ContainerId,
-    config: &Config<'_>,
-    rootless: bool,
-) -> Result<Option<PlannedCgroup>> {
-    let linux = config.linux.as_ref();
-    let path = linux.and_then(|linux| linux.cgroups_path.as_ref()).map(|path| path.as_str().to_owned());
-    let relative = path.as_ref().is_none_or(|path| !path.starts_with('/'));
-    let layout = match runtime.cgroup_driver {
-        CgroupDriver::Cgroupfs if relative => Layout::detect_around_self(),
-        _ => Layout::detect(),
-    };
-    let layout = layout.map_err(|error| Error::cgroup(&error))?;
-    let driver = match runtime.cgroup_driver {
-        CgroupDriver::Cgroupfs => Driver::Cgroupfs,
-        CgroupDriver::Systemd => Driver::Systemd,
-        CgroupDriver::Disabled => return check_unlimited(config).map(|()| None),
-    };
-    let mut properties = Vec::new();
-    if driver == Driver::Systemd {
-        for (name, value) in config.annotations.iter() {
-            if let Some(property) = Property::from_annotation(name, value).map_err(|error| {
-                Error::cgroup(&error).with_field(format!("/annotations/{}", name.replace('~', "~0").replace('/', "~1")))
-            })? {
-                properties.push(property);
+impl Cgroups {
+    /// Looks at the host.
+    pub(crate) fn find(runtime: &Runtime, config: &Config<'_>, rootless: bool) -> Result<Self> {
+        let linux = config.linux.as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path.as_ref()).map(|path| path.as_str().to_owned());
+        let relative = path.as_ref().is_none_or(|path| !path.starts_with('/'));
+        let layout = match runtime.cgroup_driver {
+            CgroupDriver::Cgroupfs if relative => Layout::detect_around_self(),
+            _ => Layout::detect(),
+        };
+        let layout = layout.map_err(|error| Error::cgroup(&error))?;
+        let driver = match runtime.cgroup_driver {
+            CgroupDriver::Cgroupfs => Some(Driver::Cgroupfs),
+            CgroupDriver::Systemd => Some(Driver::Systemd),
+            CgroupDriver::Disabled => check_unlimited(config).map(|()| None)?,
+        };
+        let mut properties = Vec::new();
+        if driver == Some(Driver::Systemd) {
+            for (name, value) in config.annotations.iter() {
+                if let Some(property) = Property::from_annotation(name, value).map_err(|error| {
+                    let pointer = name.replace('~', "~0").replace('/', "~1");
+                    Error::cgroup(&error).with_field(format!("/annotations/{pointer}"))
+                })? {
+                    properties.push(property);
+                }
             }
+            properties.extend(linux.and_then(|linux| linux.resources.as_deref()).and_then(Property::for_start));
         }
-        properties.extend(linux.and_then(|linux| linux.resources.as_deref()).and_then(Property::for_start));
+        Ok(Self { layout, driver, rootless, path, properties, owner: delegated_owner(config) })
     }
-    let owner = delegated_owner(config);
-    let annotation = |name| config.annotations.get(name).map(|value| value.as_str());
-    let spec = Spec {
-        id: id.as_str(),
-        cgroups_path: path.as_deref(),
-        driver,
-        rootless,
-        properties: properties.clone(),
-        owner,
-        subgroup: annotation(SYSTEMD_SUBGROUP),
-        payload: annotation(DELEGATE_CGROUP),
-    };
-    let record = Cgroup::plan(&layout, &spec).map_err(|error| match place_at_fault(&layout, &spec) {
-        Some(field) => Error::cgroup(&error).with_field(field),
-        None => Error::cgroup(&error),
-    })?;
-    Ok(Some(PlannedCgroup { layout, record, id: id.as_str().to_owned(), path, properties, owner }))
+
+    /// Works out where those of the container `id` will be; `None` where it gets none.
+    pub(crate) fn plan(&self, id: &ContainerId, config: &Config<'_>) -> Result<Option<PlannedCgroup>> {
+        let Some(driver) = self.driver else { return Ok(None) };
+        let annotation = |name| config.annotations.get(name).map(|value| value.as_str());
+        let spec = Spec {
+            id: id.as_str(),
+            cgroups_path: self.path.as_deref(),
+            driver,
+            rootless: self.rootless,
+            properties: self.properties.clone(),
+            owner: self.owner,
+            subgroup: annotation(SYSTEMD_SUBGROUP),
+            payload: annotation(DELEGATE_CGROUP),
+        };
+        let record = Cgroup::plan(&self.layout, &spec).map_err(|error| match place_at_fault(&self.layout, &spec) {
+            Some(field) => Error::cgroup(&error).with_field(field),
+            None => Error::cgroup(&error),
+        })?;
+        let (path, properties) = (self.path.clone(), spec.properties);
+        Ok(Some(PlannedCgroup { record, id: id.as_str().to_owned(), path, properties, owner: self.owner }))
+    }
+
+    /// What a mount of type `cgroup` shows a container: its own control groups, or, where it has none, where the hierarchies begin.
+    pub(crate) fn mounts(&self, planned: Option<&PlannedCgroup>, config: &Config<'_>) -> CgroupMounts {
+        if !wants_cgroup_mount(config) {
+            return CgroupMounts::Unused;
+        }
+        planned.map_or_else(
+            || shown(&self.layout, &orlop_cgroups::Record::default()),
+            |planned| shown(&self.layout, &planned.record),
+        )
+    }
 }
 
 /// The field behind a cgroup that cannot be planned, if there is one.
@@ -125,14 +151,6 @@ fn limited_section(resources: &Resources<'_>) -> Option<&'static str> {
     sections.into_iter().find(|(_, says)| *says).map(|(name, _)| name)
 }
 
-/// What a mount of type `cgroup` shows a container that has no cgroup of its own: where the hierarchies begin.
-pub(crate) fn mounts_without(config: &Config<'_>) -> Result<CgroupMounts> {
-    let layout = Layout::detect().map_err(|error| Error::cgroup(&error))?;
-    let record = orlop_cgroups::Record::default();
-    let nowhere = PlannedCgroup { layout, record, id: String::new(), path: None, properties: Vec::new(), owner: None };
-    Ok(nowhere.mounts(config))
-}
-
 /// The container's root owns its cgroup where it has a user and a cgroup namespace and a writable view of it (runtime-spec,
 /// "Cgroup ownership").
 fn delegated_owner(config: &Config<'_>) -> Option<Owner> {
@@ -160,11 +178,6 @@ impl PlannedCgroup {
             tasks: self.record.driver == Driver::Cgroupfs && !self.record.paths.v1.is_empty(),
             late: by_itself("cpuset") || by_itself("devices"),
         }
-    }
-
-    /// What a mount of type `cgroup` shows the container.
-    pub(crate) fn mounts(&self, config: &Config<'_>) -> CgroupMounts {
-        if wants_cgroup_mount(config) { shown(&self.layout, &self.record) } else { CgroupMounts::Unused }
     }
 }
 
