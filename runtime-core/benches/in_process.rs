@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use orlop::{
     Container, ContainerId, CreateOptions, DeleteOptions, ExecOptions, ExecProcess, Exit, Process, Result, Runtime,
+    SpawnOptions, Template, TemplateOptions,
 };
 use orlop_integration::{Cmd, Sandbox, case};
 use serde_json::json;
@@ -163,6 +164,20 @@ fn by_program(t: &Sandbox, program: &str, times: &mut Times) {
     call(&["delete", "--force", &c.id]).run().ok();
 }
 
+/// Makes a container, waits for its end, and deletes it.
+fn lived(container: &Container, by: &str, times: &mut Times, make: impl FnOnce() -> Result<Process>) {
+    let begun = Instant::now();
+    let mut lap = |until: &str| {
+        times.0.entry(format!("container, {by} to {until}")).or_default().push(begun.elapsed());
+    };
+    let process = make().unwrap();
+    lap("its command");
+    process.wait().unwrap();
+    lap("its end");
+    drop(container.delete(&DeleteOptions::default()).unwrap());
+    lap("delete");
+}
+
 /// From `run` to `delete`; and the floor, which makes and takes away the same without a config or a state.
 fn containers(t: &Sandbox, floor: &Path, times: &mut Times) {
     let c = t.container("short");
@@ -170,14 +185,10 @@ fn containers(t: &Sandbox, floor: &Path, times: &mut Times) {
     c.args(&COMMAND).write();
     let container = Container::new(Runtime::new(&t.root), ContainerId::new(&c.id).unwrap());
     let rootfs = c.rootfs().display().to_string();
+    let template = Template::new(container.runtime().clone(), TemplateOptions::new(&c.bundle)).unwrap();
     for _ in 0..number("ORLOP_BENCH_CONTAINERS", 100) {
-        let begun = Instant::now();
-        times.add("container, run to its end", || {
-            let process = container.run(CreateOptions::new(&c.bundle)).unwrap();
-            process.wait().unwrap();
-        });
-        drop(container.delete(&DeleteOptions::default()).unwrap());
-        times.0.entry("container, run to delete".into()).or_default().push(begun.elapsed());
+        lived(&container, "run", times, || container.run(CreateOptions::new(&c.bundle)));
+        lived(&container, "template", times, || template.spawn(container.id(), SpawnOptions::default()));
         let output = Command::new(floor).env("ORLOP_TAG", &t.tag).args(["container", &rootfs, "1"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let nanoseconds = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();

@@ -19,8 +19,8 @@
 //!                     delete ◄──── stopped (its first process has ended, or was killed)
 //! ```
 //!
-//! Functions that take over descriptors ([`create()`], [`run()`], [`exec()`], [`restore`], [`checkpoint`]) take their options by
-//! value, others by reference. All options have public fields, a `Default` or `new`, and a setter for each field.
+//! Functions that take over descriptors ([`create()`], [`run()`], [`exec()`], [`restore`], [`checkpoint`], [`Template::spawn`]) take
+//! their options by value, others by reference. All options have public fields, a `Default` or `new`, and a setter for each field.
 //!
 //! # Run a bundle
 //! ```no_run
@@ -74,6 +74,26 @@
 //! for script in ["make", "make test"] {
 //!     let command = ExecProcess::Args(vec!["sh".into(), "-c".into(), script.into()]);
 //!     println!("{:?}", server.exec(ExecOptions::new(command))?.wait()?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Many containers of one bundle
+//! A [`Template`] reads and checks a bundle, compiles its seccomp profile and looks at the host once; each container begins where all that
+//! is done. A container has its own root, command and streams.
+//!
+//! ```no_run
+//! use orlop::{ContainerId, Runtime, SpawnOptions, Template, TemplateOptions};
+//!
+//! # fn main() -> orlop::Result<()> {
+//! let template = Template::new(Runtime::from_environment(), TemplateOptions::new("/srv/judge"))?;
+//! for (name, script) in [("first", "make test"), ("second", "make lint")] {
+//!     // An overlay that the caller has mounted for it.
+//!     let root = std::path::Path::new("/srv/roots").join(name);
+//!     let command = vec!["sh".to_owned(), "-c".into(), script.into()];
+//!     let process = template.spawn(&ContainerId::new(name)?, SpawnOptions::default().root(root).args(command))?;
+//!     println!("{name} runs as {}", process.id());
 //! }
 //! # Ok(())
 //! # }
@@ -152,5 +172,6 @@ pub use verbs::run::run;
 pub use verbs::spec::{SpecOptions, spec};
 pub use verbs::start::{StartOptions, start};
 pub use verbs::state::{ContainerState, state};
+pub use verbs::template::{SpawnOptions, Template, TemplateOptions};
 pub use verbs::update::{UpdateOptions, update};
 pub use verbs::validate::{Finding, Severity, ValidateOptions, validate, validate_config};

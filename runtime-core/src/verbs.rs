@@ -23,5 +23,6 @@ pub(crate) mod run;
 pub(crate) mod spec;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod template;
 pub(crate) mod update;
 pub(crate) mod validate;

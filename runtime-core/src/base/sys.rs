@@ -37,9 +37,7 @@ pub(crate) use probe::{
     try_mount, try_user_namespace,
 };
 pub(crate) use rustix::fs::ResolveFlags;
-#[cfg(feature = "criu")]
-pub(crate) use spawn::NotSpawned;
-pub(crate) use spawn::{Before, Program, Spawn, netlink_socket_in, spawn, spawn_sleeper};
+pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, netlink_socket_in, spawn, spawn_sleeper};
 pub(crate) use statx::statx;
 pub(crate) use trace::seccomp_filter;
 pub(crate) use trial::{allows_setgroups, in_child, setns};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::base::{ContainerId, Error, Kind, Result, Runtime, Step, sys};
 use crate::config::{self, CheckOptions, Config, NamespaceType};
 use crate::parent::cgroup::{Cgroups, PlannedCgroup};
+use crate::parent::launch::Program;
 use crate::parent::options::{CreateOptions, Terminal};
 use crate::parent::resctrl::Resctrl;
 use crate::parent::{facts, passwd, proc_mounts, verify};
@@ -78,14 +79,17 @@ impl<'b> Common<'b> {
     pub(crate) fn decide(runtime: &Runtime, bundle: &Bundle, config: Config<'b>, no_pivot: bool) -> Result<Self> {
         let host = facts::host(runtime, &config);
         let warnings = check(&config, bundle, host, no_pivot)?;
-        let further = || {
-            proc_mounts::check(&config, &bundle.directory)?;
-            Ok((compile_seccomp(&config)?, Cgroups::find(runtime, &config, host.cgroups_optional)?))
-        };
+        let further = || Ok((compile_seccomp(&config)?, Cgroups::find(runtime, &config, host.cgroups_optional)?));
         match further() {
             Ok((filter, cgroups)) => Ok(Self { config, host, filter, cgroups, warnings }),
             Err(error) => Err(Error::after(error, warnings)),
         }
+    }
+
+    /// The same, without the config's bytes.
+    pub(crate) fn into_owned(self) -> Common<'static> {
+        let Self { config, host, filter, cgroups, warnings } = self;
+        Common { config: config.into_owned(), host, filter, cgroups, warnings }
     }
 }
 
@@ -103,6 +107,8 @@ pub(crate) struct Wanted<'w> {
     pub(crate) args: Option<&'w [String]>,
     /// Whether its command waits for `start`.
     pub(crate) waits_for_start: bool,
+    /// The init's program, where it is kept.
+    pub(crate) program: Option<&'w Program>,
 }
 
 impl<'w> Wanted<'w> {
@@ -114,7 +120,7 @@ impl<'w> Wanted<'w> {
         common: &'w Common<'w>,
         options: &'w CreateOptions,
     ) -> Self {
-        Self { runtime, id, bundle, common, options, root: None, args: None, waits_for_start: true }
+        Self { runtime, id, bundle, common, options, root: None, args: None, waits_for_start: true, program: None }
     }
 
     /// The absolute path of its root file system.
@@ -156,6 +162,7 @@ impl Prepared {
     fn of_checked(wanted: &Wanted<'_>) -> Result<Self> {
         let Wanted { runtime, id, bundle, common, options, .. } = *wanted;
         let (config, host, filter) = (&common.config, common.host, common.filter.as_ref());
+        proc_mounts::check(config, &bundle.directory)?;
         let rootfs = wanted.rootfs();
         let cgroup = common.cgroups.plan(id, config)?;
         let uid = config.process.as_ref().map_or(0, |process| process.user.uid);

@@ -10,7 +10,7 @@ use crate::parent::agent::send_listener;
 use crate::parent::cgroup::{self, ContainerCgroup};
 use crate::parent::handover::{self, InContainer};
 use crate::parent::hooks::{self, HookKind, HookState, InRuntime};
-use crate::parent::launch::{Event, Given, Init, Launch};
+use crate::parent::launch::{Event, Given, Init, Launch, Program};
 use crate::parent::network::Network;
 use crate::parent::options::CreateOptions;
 use crate::parent::prepare::{self, Bundle, Common, Prepared, Wanted};
@@ -49,6 +49,7 @@ pub(super) fn make(wanted: &Wanted<'_>, network: Network) -> Result<Process> {
         config,
         options,
         bundle,
+        program: wanted.program,
         prepared,
         claim,
         network,
@@ -68,6 +69,7 @@ struct Create<'m> {
     config: &'m Config<'m>,
     options: &'m CreateOptions,
     bundle: &'m Bundle,
+    program: Option<&'m Program>,
     prepared: Prepared,
     claim: Claim,
     network: Network,
@@ -178,6 +180,7 @@ impl Create<'_> {
             program: None,
             plan: self.plan(),
             host: self.prepared.host,
+            program: self.program,
             block_dir: waits.then_some(dir),
             clone_into: cgroup.map(ContainerCgroup::clone_target).transpose()?.flatten(),
             tasks: cgroup.map_or(0, ContainerCgroup::hierarchies),

@@ -1,0 +1,84 @@
+//! A template: many containers of one bundle, without doing again for each what all of them have in common.
+
+mod options;
+
+pub use options::{SpawnOptions, TemplateOptions};
+
+use crate::base::{ContainerId, Process, Result, Runtime};
+use crate::parent::launch::Program;
+use crate::parent::network::Network;
+use crate::parent::prepare::{Bundle, Common, Wanted, read_bundle};
+use crate::verbs::create::make;
+use crate::verbs::run::make_and_start;
+
+/// A bundle whose containers are made again and again: its config is read, checked and owned once, its seccomp profile compiled once,
+/// and the program that every container begins with is kept.
+///
+/// Its containers are what [`run`](crate::run) makes of the bundle as it was when the template was made, and all other verbs take them
+/// as such. What is of the bundle is kept, but for the files of the root and of its mounts: a config that changes, or is deleted, makes
+/// no difference. So is what the host and this program could do then: rights, control groups and security modules that change
+/// afterwards are those of another template.
+///
+/// [`SpawnOptions`] say what is one container's own: a root file system, a command, streams. A config that names a `cgroupsPath`
+/// names that of all its containers; without, each has one named after its id.
+///
+/// Threads may make containers at once. A template has no thread and no process, and nothing of it can be reached from a container.
+#[derive(Debug)]
+pub struct Template {
+    runtime: Runtime,
+    options: TemplateOptions,
+    bundle: Bundle,
+    common: Common<'static>,
+    program: Program,
+}
+
+impl Template {
+    /// Reads and checks the bundle, and keeps what its containers have in common.
+    ///
+    /// # Errors
+    /// As [`create`](crate::create()) for all that is found before there is a container.
+    pub fn new(runtime: Runtime, options: TemplateOptions) -> Result<Self> {
+        let bundle = read_bundle(&options.of_bundle())?;
+        let common = Common::decide(&runtime, &bundle, bundle.config()?, options.no_pivot)?.into_owned();
+        let program = Program::new()?;
+        Ok(Self { runtime, options, bundle, common, program })
+    }
+
+    /// Where its containers are kept.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Makes and starts the container `id`, as [`run`](crate::run) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn spawn(&self, id: &ContainerId, options: SpawnOptions) -> Result<Process> {
+        self.with(id, options, make_and_start)
+    }
+
+    /// Makes the container `id` and leaves it waiting for [`start`](crate::start), as [`create`](crate::create()) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create(&self, id: &ContainerId, options: SpawnOptions) -> Result<Process> {
+        self.with(id, options, make)
+    }
+
+    fn with(
+        &self,
+        id: &ContainerId,
+        options: SpawnOptions,
+        make: impl FnOnce(&Wanted<'_>, Network) -> Result<Process>,
+    ) -> Result<Process> {
+        let (options, replaced) = options.with(&self.options)?;
+        let wanted = Wanted {
+            root: replaced.root.as_deref(),
+            args: replaced.args.as_deref(),
+            program: Some(&self.program),
+            ..Wanted::new(&self.runtime, id, &self.bundle, &self.common, &options)
+        };
+        make(&wanted, Network::begin(&self.common.config))
+    }
+}
