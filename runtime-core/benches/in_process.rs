@@ -2,10 +2,12 @@
 //!
 //! - Commands with captured output in one container: by `exec`, by an exec server, by the floor program with nothing but the system calls
 //!   that an exec takes, and the same program by posix_spawn(3) without a container.
-//! - Whole containers, from `run` to `delete`, beside the floor program in a loop.
+//! - Whole containers, by `run` and from a template, with and without a network namespace that was made ahead, beside the floor program in
+//!   a loop.
 //! - With `ORLOP_BENCH_PEERS=/usr/bin/runc,…`: `exec` by these programs in containers of theirs.
 //!
-//! `ORLOP_BENCH_COMMANDS` says how many commands (default 2000), `ORLOP_BENCH_JSON` names a file that gets all figures.
+//! `ORLOP_BENCH_COMMANDS` and `ORLOP_BENCH_CONTAINERS` say how many (default 2000 and 100), `ORLOP_BENCH_JSON` names a file that gets all
+//! figures. `ORLOP_BENCH_LAYOUT=v2` is for cgroup v2 alone, with the controllers that no v1 hierarchy holds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -117,6 +119,9 @@ impl FloorExec {
 
 #[case(seconds(1800))]
 fn commands_and_containers(t: &Sandbox) {
+    if std::env::var("ORLOP_BENCH_LAYOUT").is_ok_and(|layout| layout == "v2") {
+        v2_alone();
+    }
     // Kept on a tmpfs, as /run is.
     std::fs::create_dir_all(&t.root).unwrap();
     nix::mount::mount(Some("state"), &t.root, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("mode=700")).unwrap();
@@ -147,6 +152,16 @@ fn commands_and_containers(t: &Sandbox) {
     if let Ok(path) = std::env::var("ORLOP_BENCH_JSON") {
         std::fs::write(path, serde_json::to_vec_pretty(&figures).unwrap()).unwrap();
     }
+}
+
+/// In the mount namespace of the case.
+fn v2_alone() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    // Below a cgroup2 that covers it, its mount would still stand for both, and nothing left would be found by it.
+    if Path::new("/sys/fs/cgroup/unified").is_dir() {
+        umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).unwrap();
+    }
+    mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>).unwrap();
 }
 
 fn by_program(t: &Sandbox, program: &str, times: &mut Times) {
@@ -189,6 +204,9 @@ fn containers(t: &Sandbox, floor: &Path, times: &mut Times) {
     for _ in 0..number("ORLOP_BENCH_CONTAINERS", 100) {
         lived(&container, "run", times, || container.run(CreateOptions::new(&c.bundle)));
         lived(&container, "template", times, || template.spawn(container.id(), SpawnOptions::default()));
+        // In an idle moment before.
+        template.prepare_networks(1).unwrap();
+        lived(&container, "prepared", times, || template.spawn(container.id(), SpawnOptions::default()));
         let output = Command::new(floor).env("ORLOP_TAG", &t.tag).args(["container", &rootfs, "1"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let nanoseconds = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();

@@ -81,13 +81,15 @@
 //!
 //! # Many containers of one bundle
 //! A [`Template`] reads and checks a bundle, compiles its seccomp profile and looks at the host once; each container begins where all that
-//! is done. A container has its own root, command and streams.
+//! is done. A container has its own root, command and streams. What takes longest, the network namespace, can be made before the
+//! container is wanted.
 //!
 //! ```no_run
 //! use orlop::{ContainerId, Runtime, SpawnOptions, Template, TemplateOptions};
 //!
 //! # fn main() -> orlop::Result<()> {
 //! let template = Template::new(Runtime::from_environment(), TemplateOptions::new("/srv/judge"))?;
+//! template.prepare_networks(2)?;
 //! for (name, script) in [("first", "make test"), ("second", "make lint")] {
 //!     // An overlay that the caller has mounted for it.
 //!     let root = std::path::Path::new("/srv/roots").join(name);

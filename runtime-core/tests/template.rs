@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -114,10 +114,15 @@ fn files(t: &Sandbox, id: &ContainerId) -> BTreeSet<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+/// With what can be prepared for it.
 fn same_as_run(t: &Sandbox, name: &str, change: impl Fn(&Container<'_>)) {
     let c = t.container(name);
     change(&c);
     let template = template(c.args(&["/probe", "facts"]));
+    match template.prepare_networks(1) {
+        Err(error) if error.kind() == Kind::Unsupported => {}
+        prepared => prepared.unwrap(),
+    }
     let id = id(t, name);
     let by_run = |streams| container(t, &id).run(CreateOptions::new(&c.bundle).stdio(streams));
     let expected = facts(&output(&container(t, &id), by_run).unwrap().0);
@@ -331,6 +336,109 @@ fn nothing_is_left(t: &Sandbox) {
     assert_eq!(process::living_descendants().len(), 0);
 }
 
+/// The network namespaces that this process holds: the number of one that is gone is another's.
+fn networks() -> Vec<String> {
+    let links = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    links.map(|to| to.display().to_string()).filter(|to| to.starts_with("net:")).collect()
+}
+
+/// The network namespace that a container gets, whose loopback device must be up. The container lasts.
+fn network(template: &Template, id: &ContainerId) -> String {
+    let (output, stdout) = std::io::pipe().unwrap();
+    let options = own(&["sh", "-c", "cat /sys/class/net/lo/flags; exec /probe pause"]).stdio(streams(stdout));
+    let process = template.spawn(id, options).unwrap();
+    let mut flags = String::new();
+    BufReader::new(output).read_line(&mut flags).unwrap();
+    assert_eq!(flags, "0x9\n", "lo is up");
+    fs::read_link(format!("/proc/{}/ns/net", process.id())).unwrap().display().to_string()
+}
+
+fn set_of(networks: &[String]) -> BTreeSet<&String> {
+    networks.iter().collect()
+}
+
+fn end(t: &Sandbox, ids: &[ContainerId]) {
+    for id in ids {
+        drop(container(t, id).delete(&DeleteOptions::default().force(true)).unwrap());
+    }
+    process::reap_orphans();
+}
+
+#[case(needs(Host))]
+fn a_prepared_network_namespace_is_one_containers(t: &Sandbox) {
+    let c = t.container("a");
+    let template = template(&c);
+    let ids: Vec<_> = (0..8).map(|n| id(t, &format!("c{n}"))).collect();
+    for _ in 0..2 {
+        // What is ready counts.
+        template.prepare_networks(3).unwrap();
+    }
+    let prepared = networks();
+    assert_eq!(set_of(&prepared).len(), 3, "{prepared:?}");
+    let got: Vec<_> = ids[..5].iter().map(|id| network(&template, id)).collect();
+    assert_eq!(set_of(&got[..3]), set_of(&prepared));
+    assert_eq!(set_of(&got).len(), 5, "{got:?}");
+    assert!(networks().is_empty());
+    // Nor does a container that could not be made leave its own to another.
+    template.prepare_networks(1).unwrap();
+    let fds = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let lost = fds.filter(|fd| fs::read_link(fd).is_ok_and(|to| to.to_string_lossy().starts_with("net:")));
+    let held: Vec<_> = lost.map(|fd| File::open(fd).unwrap()).collect();
+    assert_eq!((held.len(), networks().len()), (1, 2));
+    template.spawn(&ids[5], own(&["/no/such/command"])).unwrap_err();
+    let lost = networks();
+    assert_eq!(lost.len(), 1);
+    assert_ne!(network(&template, &ids[5]), lost[0]);
+    drop(held);
+    // A process that was forked has the same descriptors, and other containers.
+    template.prepare_networks(1).unwrap();
+    let prepared = networks();
+    let found = t.dir.join("found");
+    let child = process::fork_to(|| fs::write(&found, network(&template, &ids[6])).unwrap());
+    t.wait_gone(child);
+    assert_ne!(fs::read_to_string(&found).unwrap(), prepared[0]);
+    assert_eq!(network(&template, &ids[7]), prepared[0]);
+    template.prepare_networks(2).unwrap();
+    drop(template);
+    assert!(networks().is_empty());
+    end(t, &ids);
+}
+
+#[case(needs(Host))]
+fn threads_share_prepared_network_namespaces(t: &Sandbox) {
+    let c = t.container("a");
+    let template = template(&c);
+    let ids: Vec<_> = (0..12).map(|n| id(t, &format!("c{n}"))).collect();
+    let got: Vec<String> = std::thread::scope(|scope| {
+        let template = &template;
+        scope.spawn(|| (0..20).for_each(|_| template.prepare_networks(2).unwrap()));
+        let threads = ids.chunks(4).map(|ids| {
+            let one = |id| network(template, id);
+            scope.spawn(move || ids.iter().map(one).collect::<Vec<_>>())
+        });
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(set_of(&got).len(), 12, "{got:?}");
+    assert!(networks().len() <= 2);
+    end(t, &ids);
+}
+
+#[case(needs(Host))]
+fn a_network_namespace_that_no_container_could_use_is_refused(t: &Sandbox) {
+    for name in ["shared", "joined", "mapped"] {
+        let c = t.container(name);
+        match name {
+            "shared" => c.share("network"),
+            "joined" => c.join("network", "/proc/self/ns/net"),
+            _ => c.map_users(100_000, 65_536),
+        };
+        let error = template(&c).prepare_networks(1).unwrap_err();
+        assert_eq!((error.kind(), error.field()), (Kind::Unsupported, Some("/linux/namespaces")), "{error}");
+        assert!(networks().is_empty());
+    }
+}
+
 /// A wrong bundle is found when the template is made, and is what `run` says of it.
 #[case]
 fn errors_are_those_of_run(t: &Sandbox) {
@@ -391,7 +499,12 @@ fn one_whose_owner_is_killed_leaves_what_can_be_deleted(t: &Sandbox) {
     let template = template(&c);
     for round in 0..40u32 {
         let id = id(t, &format!("killed-{round}"));
-        let owner = process::fork_to(|| drop(template.spawn(&id, own(&["/probe", "pause"]))));
+        let owner = process::fork_to(|| {
+            if round % 2 == 0 {
+                template.prepare_networks(1).unwrap();
+            }
+            drop(template.spawn(&id, own(&["/probe", "pause"])));
+        });
         std::thread::sleep(Duration::from_micros(u64::from(round) * 100));
         process::kill_hard(owner);
         t.wait_gone(owner);
@@ -420,6 +533,9 @@ fn beside_a_neighbour(t: &Sandbox, who: Who, allowed: Allowed) {
     let template = template(&b);
     for round in 0..total.map_or(50, |total| total / 3) {
         let name = format!("v-{round}");
+        if round % 2 == 0 {
+            template.prepare_networks(1).unwrap();
+        }
         if round % 4 == 2 {
             let id = id(t, &name);
             let process = template.create(&id, SpawnOptions::default()).unwrap();

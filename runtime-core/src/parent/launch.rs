@@ -29,7 +29,7 @@ use crate::plan::{Host, Plan};
 
 pub(crate) use block::{BLOCK_FILE, InitBlock};
 pub(crate) use init::{Event, Init, take_listener};
-pub(crate) use report::{failure, killed_at_execve};
+pub(crate) use report::{failure, killed_at_execve, namespace_hint};
 pub(crate) use resources::Given;
 pub(crate) use served::Places;
 

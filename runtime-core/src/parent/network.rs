@@ -9,16 +9,33 @@ use crate::plan::takes_network;
 
 /// A network namespace for one container, or none: then the container's first process makes what it needs.
 #[derive(Debug)]
-pub(crate) struct Network(RefCell<Option<NetworkMaker>>);
+pub(crate) struct Network(RefCell<Begun>);
+
+#[derive(Debug)]
+enum Begun {
+    Nothing,
+    Making(NetworkMaker),
+    Made(OwnedFd),
+}
 
 impl Network {
     /// Begins to make it, if the container is to have one that can be made ahead.
     pub(crate) fn begin(config: &Config<'_>) -> Self {
-        Self(RefCell::new(if takes_network(config) { NetworkMaker::start() } else { None }))
+        let maker = if takes_network(config) { NetworkMaker::start() } else { None };
+        Self(RefCell::new(maker.map_or(Begun::Nothing, Begun::Making)))
+    }
+
+    /// One that is there.
+    pub(crate) fn made(namespace: OwnedFd) -> Self {
+        Self(RefCell::new(Begun::Made(namespace)))
     }
 
     /// The namespace, once, if it is there or in the making.
     pub(crate) fn take(&self) -> Option<OwnedFd> {
-        self.0.borrow_mut().as_mut()?.take()
+        match self.0.replace(Begun::Nothing) {
+            Begun::Nothing => None,
+            Begun::Making(mut maker) => maker.take(),
+            Begun::Made(namespace) => Some(namespace),
+        }
     }
 }

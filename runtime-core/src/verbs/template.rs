@@ -1,13 +1,17 @@
 //! A template: many containers of one bundle, without doing again for each what all of them have in common.
 
+mod networks;
 mod options;
 
 pub use options::{SpawnOptions, TemplateOptions};
 
-use crate::base::{ContainerId, Process, Result, Runtime};
+use networks::Networks;
+
+use crate::base::{ContainerId, Error, Kind, Process, Result, Runtime, Step};
 use crate::parent::launch::Program;
 use crate::parent::network::Network;
 use crate::parent::prepare::{Bundle, Common, Wanted, read_bundle};
+use crate::plan::takes_network;
 use crate::verbs::create::make;
 use crate::verbs::run::make_and_start;
 
@@ -30,6 +34,7 @@ pub struct Template {
     bundle: Bundle,
     common: Common<'static>,
     program: Program,
+    networks: Networks,
 }
 
 impl Template {
@@ -41,13 +46,34 @@ impl Template {
         let bundle = read_bundle(&options.of_bundle())?;
         let common = Common::decide(&runtime, &bundle, bundle.config()?, options.no_pivot)?.into_owned();
         let program = Program::new()?;
-        Ok(Self { runtime, options, bundle, common, program })
+        Ok(Self { runtime, options, bundle, common, program, networks: Networks::new() })
     }
 
     /// Where its containers are kept.
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// Makes network namespaces ahead until `count` are ready: what takes longest of a container's making is then done before it is wanted,
+    /// in an idle moment. Each is one container's and is gone with it, or with a container that could not be made. Those that are left
+    /// end with the template. A container for which none is ready gets one all the same.
+    ///
+    /// Settings that a new network namespace has from the host's are those of this moment. What a process has prepared, one that it forks
+    /// does not use.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] where the containers have the caller's network namespace, join one, or have a user namespace that theirs
+    /// must belong to; otherwise, what keeps a namespace from being made. Those that were made before stay ready.
+    pub fn prepare_networks(&self, count: usize) -> Result<()> {
+        if !takes_network(&self.common.config) {
+            return Err(Error::new(Kind::Unsupported, Step::JoinNamespace)
+                .with_object("network namespaces made ahead")
+                .with_field("/linux/namespaces")
+                .with_reason("no container of this config can use one")
+                .with_hint("they need a new network namespace and the caller's user namespace"));
+        }
+        self.networks.prepare(count)
     }
 
     /// Makes and starts the container `id`, as [`run`](crate::run) does.
@@ -79,6 +105,6 @@ impl Template {
             program: Some(&self.program),
             ..Wanted::new(&self.runtime, id, &self.bundle, &self.common, &options)
         };
-        make(&wanted, Network::begin(&self.common.config))
+        make(&wanted, self.networks.take(&self.common.config))
     }
 }

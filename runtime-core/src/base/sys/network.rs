@@ -35,58 +35,74 @@ impl NetworkMaker {
     /// Starts it, where there is a processor for it besides this thread's; `None` too where no process can be made.
     pub(crate) fn start() -> Option<Self> {
         let processors = other_processors()?;
+        Self::begin(Some(&processors)).ok()
+    }
+
+    /// Has one made, and waits for it.
+    ///
+    /// # Errors
+    /// The errno of what failed; ECHILD where the process was killed.
+    pub(crate) fn make() -> Result<OwnedFd, Errno> {
+        Self::begin(None)?.wait()
+    }
+
+    fn begin(processors: Option<&CpuSet>) -> Result<Self, Errno> {
         // A signal in the middle of its work would leave what it has opened in the table that both share.
         let mut before = SigSet::empty();
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before)).ok()?;
-        let started = Self::clone(&processors);
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None).ok()?;
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+        let started = Self::clone(processors);
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
         started
     }
 
-    fn clone(processors: &CpuSet) -> Option<Self> {
+    fn clone(processors: Option<&CpuSet>) -> Result<Self, Errno> {
         let work = Arc::new(NewNetwork::default());
         let stack = Box::into_raw(Stack::new());
         let mut pidfd: RawFd = -1;
         let args = CloneArgs::sharing_memory(libc::CLONE_FILES, &mut pidfd, stack);
         // SAFETY: the stack is freed and the reference given back only once the process has ended; it runs `make` and never returns.
         let result = unsafe { clone3(&raw const args, Arc::as_ptr(&work).cast_mut().cast(), make) };
-        let stack = NonNull::new(stack)?;
+        let stack = NonNull::new(stack).ok_or(Errno::ENOMEM)?;
         if result < 0 {
             // SAFETY: there is no process, so it is still this function's alone.
             drop(unsafe { Box::from_raw(stack.as_ptr()) });
-            return None;
+            return Err(Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EINVAL)));
         }
         // SAFETY: CLONE_PIDFD has put a new descriptor there.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        if let Ok(pid) = i32::try_from(result) {
+        if let (Ok(pid), Some(processors)) = (i32::try_from(result), processors) {
             // Where the scheduler has it wait for this thread instead, nothing is gained by it.
             let placed = sched_setaffinity(Pid::from_raw(pid), processors);
             debug_assert!(matches!(placed, Ok(()) | Err(_)));
         }
-        Some(Self { work, running: Some((pidfd, stack)) })
+        Ok(Self { work, running: Some((pidfd, stack)) })
     }
 
     /// The namespace, once it is made. `None` where that has not even begun, as on a machine without an idle processor, and where it
     /// failed: whoever makes it instead finds out why.
     pub(crate) fn take(&mut self) -> Option<OwnedFd> {
-        if self.work.call_off() { None } else { self.wait() }
+        if self.work.call_off() { None } else { self.wait().ok() }
     }
 
     /// The end of the process, and what it has left.
-    fn wait(&mut self) -> Option<OwnedFd> {
-        let (pidfd, stack) = self.running.take()?;
+    fn wait(&mut self) -> Result<OwnedFd, Errno> {
+        let (pidfd, stack) = self.running.take().ok_or(Errno::ECHILD)?;
         match wait_for_clone(pidfd.as_fd()) {
             // SAFETY: the process has ended, and nothing else uses its stack.
             Ok(_) | Err(Errno::ECHILD) => drop(unsafe { Box::from_raw(stack.as_ptr()) }),
             // It may still run: its memory stays.
-            Err(_) => {
+            Err(errno) => {
                 std::mem::forget(Arc::clone(&self.work));
-                return None;
+                return Err(errno);
             }
         }
-        let made = self.work.made();
-        // SAFETY: the process has opened it in the table that it shared with this one, for whoever waits for its end, which is done once.
-        (made > 0).then(|| unsafe { OwnedFd::from_raw_fd(made) })
+        match self.work.made() {
+            // SAFETY: the process has opened it in the table that it shared with this one, for whoever waits for its end, which is done
+            // once.
+            made @ 1.. => Ok(unsafe { OwnedFd::from_raw_fd(made) }),
+            0 => Err(Errno::ECHILD),
+            errno => Err(Errno::from_raw(-errno)),
+        }
     }
 }
 

@@ -191,7 +191,7 @@ pub(super) fn filtered(error: Error, errno: i32) -> Error {
 }
 
 /// What to do about namespaces that cannot be made.
-pub(super) fn namespace_hint(error: Error, errno: i32) -> Error {
+pub(crate) fn namespace_hint(error: Error, errno: i32) -> Error {
     match errno {
         libc::ENOSPC | libc::EUSERS => error.with_hint("a limit below /proc/sys/user is reached"),
         libc::EPERM => {
