@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
 use crate::cgroup::Cgroup;
-use crate::devices::{RuleSet, attach};
+use crate::devices::{DeviceFilter, RuleSet, attach};
 use crate::dir::Dir;
 use crate::error::{Error, Kind, Result};
 use crate::resources::Resources;
@@ -40,13 +40,21 @@ impl Cgroup {
     /// # Errors
     /// The first limit that could not be set: file, value, field, and the missing controller if that is the cause.
     pub fn apply(&self, resources: &Resources<'_>) -> Result<()> {
+        self.apply_with(resources, &DeviceFilter::default())
+    }
+
+    /// As [`apply`](Self::apply), with the program that `filter` keeps where the device rules are those that it was loaded for.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn apply_with(&self, resources: &Resources<'_>, filter: &DeviceFilter) -> Result<()> {
         let writes = self.writes(resources)?;
         let devices = RuleSet::from_rules(&resources.devices)?;
         if self.record.unit.is_some() {
             crate::systemd::set_properties(self, resources)?;
         }
         if !resources.devices.is_empty() {
-            self.set_devices(&devices, None)?;
+            self.set_devices(&devices, filter, None)?;
         }
         self.write_all(&writes, None)
     }
@@ -65,7 +73,7 @@ impl Cgroup {
         let mut undo = Vec::new();
         let mut outcome = Ok(());
         if !resources.devices.is_empty() {
-            outcome = self.set_devices(&devices, Some(&mut undo));
+            outcome = self.set_devices(&devices, &DeviceFilter::default(), Some(&mut undo));
         }
         outcome = outcome.and_then(|()| self.write_all(&writes, Some(&mut undo)));
         // systemd comes after the files, which can be taken back; then the files once more, since it has no property for
@@ -104,7 +112,7 @@ impl Cgroup {
         Ok(())
     }
 
-    fn set_devices(&self, rules: &RuleSet, undo: Option<&mut Vec<Undo>>) -> Result<()> {
+    fn set_devices(&self, rules: &RuleSet, filter: &DeviceFilter, undo: Option<&mut Vec<Undo>>) -> Result<()> {
         // Without a cgroup of its own an ordinary user's container is bound by file permissions, as that user is.
         if self.parts.is_empty() && self.record.rootless {
             return Ok(());
@@ -119,7 +127,7 @@ impl Cgroup {
             attach::write_v1(part.dir()?, rules, fresh && self.record.made.contains(&part.path))
         } else if let Some(part) = self.unified() {
             let fresh = fresh && self.record.made.contains(&part.path);
-            attach::attach_v2(part.dir()?, rules, fresh).map(|previous| {
+            attach::attach_v2(part.dir()?, rules, fresh, filter).map(|previous| {
                 if let Some(undo) = undo {
                     undo.push(Undo::DevicesV2(previous));
                 }

@@ -4,4 +4,5 @@ pub(crate) mod attach;
 pub(crate) mod program;
 mod ruleset;
 
+pub use attach::DeviceFilter;
 pub(crate) use ruleset::{Access, DeviceKind, Match, RuleSet};

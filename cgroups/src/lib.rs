@@ -157,6 +157,7 @@ mod systemd;
 mod writes;
 
 pub use cgroup::{Cgroup, Join};
+pub use devices::DeviceFilter;
 pub use error::{Error, Kind, Result};
 pub use events::{Event, Events, PressureKind, PressureTrigger};
 pub use freeze::FREEZE_TIMEOUT;

@@ -439,6 +439,42 @@ fn a_network_namespace_that_no_container_could_use_is_refused(t: &Sandbox) {
     }
 }
 
+/// With cgroup v2 alone, in the mount namespace of the case.
+fn v2_alone() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    if PathBuf::from("/sys/fs/cgroup/unified").is_dir() {
+        umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH).unwrap();
+    }
+    mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>).unwrap();
+}
+
+/// The device filter of cgroup v2 is loaded once, and each container has it.
+#[case(needs(Host))]
+fn containers_have_the_device_filter_that_was_loaded_once(t: &Sandbox) {
+    v2_alone();
+    let held = || {
+        let links =
+            fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        links.filter(|to| to.to_string_lossy().contains("bpf-prog")).count()
+    };
+    let c = t.container("a");
+    // The nodes are there already; what may be done with them is the filter's to say.
+    for (name, minor) in [("null", 3), ("kmsg", 11)] {
+        let node = c.rootfs().join("mnt").join(name);
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
+        nix::sys::stat::mknod(&node, nix::sys::stat::SFlag::S_IFCHR, mode, nix::sys::stat::makedev(1, minor)).unwrap();
+    }
+    let template = template(&c);
+    assert_eq!(held(), 0);
+    for name in ["b", "c", "d"] {
+        let script = "for node in null kmsg; do if (: < /mnt/$node) 2> /dev/null; then echo $node; fi; done";
+        assert_eq!(spawned(&template, &id(t, name), own(&["sh", "-c", script])).unwrap().0, "null\n");
+        assert_eq!(held(), 1);
+    }
+    drop(template);
+    assert_eq!(held(), 0);
+}
+
 /// A wrong bundle is found when the template is made, and is what `run` says of it.
 #[case]
 fn errors_are_those_of_run(t: &Sandbox) {

@@ -1,6 +1,7 @@
 //! Putting device rules into force: files on v1, a program on v2.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
 
 use super::{RuleSet, program::program};
 use crate::dir::Dir;
@@ -49,6 +50,27 @@ pub(crate) fn read_v1(dir: &Dir) -> Result<RuleSet> {
     RuleSet::from_list(&text).ok_or_else(|| dir.malformed("devices.list", &text))
 }
 
+/// The program of a device filter on v2, kept for further cgroups with the same rules: to load one takes the kernel longer than all else
+/// that it does for a cgroup. On v1 there is nothing to keep.
+///
+/// It is loaded when the first cgroup needs it, and cgroups whose rules are others get a program of their own. The cgroups that have it
+/// keep it by themselves.
+#[derive(Debug, Default)]
+pub struct DeviceFilter(OnceLock<(RuleSet, Arc<OwnedFd>)>);
+
+impl DeviceFilter {
+    /// The program for `target`: the kept one, or else a new one.
+    fn program(&self, dir: &Dir, target: &RuleSet) -> Result<Arc<OwnedFd>> {
+        if let Some((_, program)) = self.0.get().filter(|(rules, _)| rules == target) {
+            return Ok(Arc::clone(program));
+        }
+        let program = Arc::new(load(dir, target)?);
+        // One of other rules that is kept already, or that another thread has loaded meanwhile, stays.
+        drop(self.0.set((target.clone(), Arc::clone(&program))));
+        Ok(program)
+    }
+}
+
 /// What was attached before, for putting it back.
 #[derive(Debug)]
 pub(crate) struct Previous(Option<OwnedFd>);
@@ -56,7 +78,7 @@ pub(crate) struct Previous(Option<OwnedFd>);
 /// Loads the program for `target` and attaches it, in place of the one that is there: at no moment is there no filter.
 ///
 /// A `fresh` cgroup was made just now, so nothing can be attached to it and nobody asks.
-pub(crate) fn attach_v2(dir: &Dir, target: &RuleSet, fresh: bool) -> Result<Previous> {
+pub(crate) fn attach_v2(dir: &Dir, target: &RuleSet, fresh: bool, filter: &DeviceFilter) -> Result<Previous> {
     let fail = |errno| {
         Error::os("attach the device filter to", errno).with_object(dir.path()).with_field("/devices").with_hint(
             "without it the container could use every device; it needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and a kernel \
@@ -67,7 +89,7 @@ pub(crate) fn attach_v2(dir: &Dir, target: &RuleSet, fresh: bool) -> Result<Prev
     if old.is_empty() && target.allows_everything() {
         return Ok(Previous(None));
     }
-    let new = load(dir, target)?;
+    let new = filter.program(dir, target)?;
     if old.len() == 1 {
         let previous = old.pop();
         match bpf::attach(dir.as_fd(), new.as_fd(), previous.as_ref().map(AsFd::as_fd)) {

@@ -1,5 +1,7 @@
 //! Device rules in force: opens refused and allowed, and no moment without a filter.
 
+use orlop_cgroups::DeviceFilter;
+
 use crate::environment::needs;
 use crate::process::shell;
 use crate::sandbox::{Sandbox, layouts, resources};
@@ -60,6 +62,28 @@ fn device_nodes_cannot_be_made_without_the_right() {
         let script = format!("mknod {} c 1 3", node.display());
         assert!(!can(&sandbox, &script), "{name}");
         assert!(std::fs::remove_file(&node).is_err(), "{name}: the node was made");
+    }
+}
+
+/// A kept filter is for the rules that it was loaded for, and each cgroup has it by itself.
+#[test]
+fn a_kept_filter_is_the_one_of_its_rules_alone() {
+    needs!(Root);
+    for (name, layout) in layouts() {
+        let filter = DeviceFilter::default();
+        let first = Sandbox::new(&layout);
+        let others: Vec<_> = [ALLOW_ZERO, ALLOW_NULL].map(|rules| (Sandbox::new(&layout), rules)).into();
+        first.apply_with(&resources(ALLOW_NULL), &filter).unwrap();
+        for (sandbox, rules) in &others {
+            sandbox.apply_with(&resources(rules), &filter).unwrap();
+        }
+        drop(filter);
+        let can_both = |sandbox: &Sandbox| [READ_NULL, READ_ZERO].map(|script| can(sandbox, script));
+        assert_eq!(can_both(&first), [true, false], "{name}");
+        first.update(&resources(ALLOW_ZERO)).unwrap();
+        assert_eq!(can_both(&first), [false, true], "{name}: an update");
+        assert_eq!(can_both(&others[0].0), [false, true], "{name}: other rules");
+        assert_eq!(can_both(&others[1].0), [true, false], "{name}: the same rules");
     }
 }
 

@@ -15,8 +15,8 @@ use crate::plan::takes_network;
 use crate::verbs::create::make;
 use crate::verbs::run::make_and_start;
 
-/// A bundle whose containers are made again and again: its config is read, checked and owned once, its seccomp profile compiled once,
-/// and the program that every container begins with is kept.
+/// A bundle whose containers are made again and again: its config is read and checked once, its seccomp profile compiled and its device
+/// filter loaded once, and the program that every container begins with is kept.
 ///
 /// Its containers are what [`run`](crate::run) makes of the bundle as it was when the template was made, and all other verbs take them
 /// as such. What is of the bundle is kept, but for the files of the root and of its mounts: a config that changes, or is deleted, makes

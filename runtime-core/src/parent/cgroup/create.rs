@@ -1,8 +1,9 @@
 //! The container's control groups, from the config's words to the crate that makes them.
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
-use orlop_cgroups::{Cgroup, DeviceRule, Driver, Layout, Owner, Property, Resources, Spec, Version};
+use orlop_cgroups::{Cgroup, DeviceFilter, DeviceRule, Driver, Layout, Owner, Property, Resources, Spec, Version};
 
 use crate::base::{CgroupDriver, ContainerId, Error, HostPid, Result, Runtime};
 use crate::config::mount_options::MountOptions;
@@ -25,6 +26,8 @@ pub(crate) struct Cgroups {
     path: Option<String>,
     properties: Vec<Property>,
     owner: Option<Owner>,
+    /// The containers' device filter, once the first of them has one.
+    filter: Arc<DeviceFilter>,
 }
 
 /// A cgroup that is to be made.
@@ -35,6 +38,7 @@ pub(crate) struct PlannedCgroup {
     path: Option<String>,
     properties: Vec<Property>,
     owner: Option<Owner>,
+    filter: Arc<DeviceFilter>,
 }
 
 impl Cgroups {
@@ -65,7 +69,7 @@ impl Cgroups {
             }
             properties.extend(linux.and_then(|linux| linux.resources.as_deref()).and_then(Property::for_start));
         }
-        Ok(Self { layout, driver, rootless, path, properties, owner: delegated_owner(config) })
+        Ok(Self { layout, driver, rootless, path, properties, owner: delegated_owner(config), filter: Arc::default() })
     }
 
     /// Works out where those of the container `id` will be; `None` where it gets none.
@@ -86,8 +90,14 @@ impl Cgroups {
             Some(field) => Error::cgroup(&error).with_field(field),
             None => Error::cgroup(&error),
         })?;
-        let (path, properties) = (self.path.clone(), spec.properties);
-        Ok(Some(PlannedCgroup { record, id: id.as_str().to_owned(), path, properties, owner: self.owner }))
+        Ok(Some(PlannedCgroup {
+            record,
+            id: id.as_str().to_owned(),
+            path: self.path.clone(),
+            properties: spec.properties,
+            owner: self.owner,
+            filter: Arc::clone(&self.filter),
+        }))
     }
 
     /// What a mount of type `cgroup` shows a container: its own control groups, or, where it has none, where the hierarchies begin.
@@ -235,6 +245,7 @@ fn shown(layout: &Layout, record: &orlop_cgroups::Record) -> CgroupMounts {
 #[derive(Debug)]
 pub(crate) struct ContainerCgroup {
     cgroup: Cgroup,
+    filter: Arc<DeviceFilter>,
     limited: bool,
 }
 
@@ -250,7 +261,7 @@ impl ContainerCgroup {
             ..Spec::default()
         };
         let cgroup = Cgroup::create_unified(planned.record, &spec).map_err(|error| Error::cgroup(&error))?;
-        Ok(Self { cgroup, limited: false })
+        Ok(Self { cgroup, filter: planned.filter, limited: false })
     }
 
     /// The cgroup of v2 that the init is born into.
@@ -352,7 +363,7 @@ impl ContainerCgroup {
         if std::mem::replace(&mut self.limited, true) {
             return Ok(());
         }
-        self.cgroup.apply(&limits(config, rootless)).map_err(|error| Error::cgroup(&error))
+        self.cgroup.apply_with(&limits(config, rootless), &self.filter).map_err(|error| Error::cgroup(&error))
     }
 
     /// Ends what is left in it and removes it.
