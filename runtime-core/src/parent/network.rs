@@ -32,10 +32,14 @@ impl Network {
 
     /// The namespace, once, if it is there or in the making.
     pub(crate) fn take(&self) -> Option<OwnedFd> {
-        match self.0.replace(Begun::Nothing) {
-            Begun::Nothing => None,
-            Begun::Making(mut maker) => maker.take(),
+        let mut begun = self.0.borrow_mut();
+        // A process that was called off ends some time later, and is waited for only at the end.
+        if let Begun::Making(maker) = &mut *begun {
+            return maker.take();
+        }
+        match std::mem::replace(&mut *begun, Begun::Nothing) {
             Begun::Made(namespace) => Some(namespace),
+            _ => None,
         }
     }
 }

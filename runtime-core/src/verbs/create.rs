@@ -177,7 +177,6 @@ impl Create<'_> {
         let dir = self.claim.locked()?.dir();
         let cgroup = self.cgroup.as_ref();
         let launch = Launch {
-            program: None,
             plan: self.plan(),
             host: self.prepared.host,
             program: self.program,

@@ -1,5 +1,6 @@
 //! `exec`: a further process in a running container.
 
+mod entering;
 mod execution;
 mod kept;
 mod options;

@@ -6,6 +6,7 @@ use std::path::Path;
 use orlop_cgroups::Cgroup;
 use orlop_init::wire::Phase as Sync;
 
+use super::entering::{init_of, join_time_of_restore};
 use super::kept::Kept;
 use super::options::{ExecOptions, SubCgroup};
 use super::process;
@@ -13,17 +14,17 @@ use crate::base::procfs::Procfs;
 use crate::base::{
     ContainerId, Error, HostPid, Kind, Process as Started, Report, Result, Runtime, Status, Step, Warning,
 };
-use crate::config::{self, Config, Namespace, NamespaceType, Process};
+use crate::config::{self, Config, Process};
 use crate::parent::agent::send_listener;
 use crate::parent::facts::host_within;
 use crate::parent::launch::{Event, Given, Init, Launch, Program};
-use crate::parent::liveness::{facts, not_running};
+use crate::parent::liveness::not_running;
 use crate::parent::options::Terminal;
 use crate::parent::prepare::{check_preserved, compile_seccomp, may_set_groups};
 use crate::parent::sockets::{send_pidfd, terminal_socket, write_pid_file};
 use crate::parent::{cgroup, passwd};
 use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_exec};
-use crate::state::{Entry, Record, Store};
+use crate::state::{Record, Store};
 
 /// With `kept`, what it says is not found out again, and what is found out is left there.
 pub(super) fn execute(
@@ -146,42 +147,6 @@ impl<'t> Target<'t> {
         }
         let (pid, pidfd) = child.into_parts();
         Ok((pid, pidfd, plan.notes))
-    }
-}
-
-/// A restored container has a time namespace that its config does not know of.
-pub(super) fn join_time_of_restore(record: &Record, config: &mut Config<'_>) {
-    let is_time = |kind: NamespaceType| kind == NamespaceType::Time;
-    if let Some(linux) = &mut config.linux
-        && record.namespaces.iter().any(|namespace| namespace.kind == NamespaceType::Time.name())
-        && !linux.namespaces.iter().any(|namespace| is_time(namespace.kind))
-    {
-        linux.namespaces.push(Namespace { kind: NamespaceType::Time, path: None });
-    }
-}
-
-/// The container's init, and whether the container is paused.
-pub(super) fn init_of(entry: &Entry, options: &ExecOptions) -> Result<(OwnedFd, bool)> {
-    let facts = facts(entry)?;
-    let paused = match facts.status {
-        Status::Running | Status::Created => false,
-        Status::Paused if options.ignore_paused => true,
-        other => return Err(wrong_status(&entry.record, other)),
-    };
-    Ok((facts.init.ok_or_else(|| not_running(&entry.record))?, paused))
-}
-
-/// The error of an exec in a container that can have none now.
-pub(super) fn wrong_status(record: &Record, status: Status) -> Error {
-    let error = Error::new(Kind::WrongStatus, Step::FindContainer).with_object(record.id.as_str());
-    match status {
-        Status::Paused => error
-            .with_reason("cannot exec in a paused container")
-            .with_hint("--ignore-paused waits until it is resumed"),
-        Status::Creating => {
-            error.with_reason("cannot exec in a container that is being created: container not running")
-        }
-        _ => error.with_reason("cannot exec in a stopped container: container not running"),
     }
 }
 

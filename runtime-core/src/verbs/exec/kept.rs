@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::execution::{init_of, join_time_of_restore, wrong_status};
+use super::entering::{init_of, join_time_of_restore, wrong_status};
 use super::options::ExecOptions;
 use crate::base::{ContainerId, Result, Runtime, Status};
 use crate::config::{self, Config};

@@ -6,9 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::execution::{
-    Exec, cgroup_to_join, goes_on, home, init_of, join_time_of_restore, out_of_turn, wait_ready, wrong_status,
-};
+use super::entering::{init_of, join_time_of_restore, wrong_status};
+use super::execution::{Exec, cgroup_to_join, goes_on, home, out_of_turn, wait_ready};
 use super::options::{ExecOptions, ExecProcess};
 use super::process;
 use crate::base::procfs::Procfs;
