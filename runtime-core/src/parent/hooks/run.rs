@@ -287,7 +287,8 @@ impl<'a> Streams<'a> {
                 Err(errno) => return Err(Error::os(Step::RunHook, errno as i32)),
             };
             let seen = |fd: Option<&PollFd<'_>>| fd.and_then(PollFd::any).unwrap_or(false);
-            let (ended, cancelled) = (seen(fds.first()), seen(fds.get(1)));
+            // The process may end between the kernel's look at the first and at the second, where both are it.
+            let (ended, cancelled) = (seen(fds.first()), cancel.is_some() && seen(fds.get(1)));
             drop(fds);
             if ended {
                 return Ok(Ending::Own);
