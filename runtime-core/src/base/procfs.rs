@@ -104,6 +104,12 @@ impl Procfs {
         nix::fcntl::readlinkat(links, "pid")
     }
 
+    /// How many tasks of the whole machine can run now, this thread included (proc_pid_loadavg(5)).
+    pub(crate) fn runnable(&self) -> nix::Result<usize> {
+        let text = self.read(c"loadavg")?;
+        runnable(&text).ok_or(Errno::EINVAL)
+    }
+
     /// Whether setgroups(2) is allowed in the user namespace of a process.
     pub(crate) fn allows_setgroups(&self, pid: HostPid) -> nix::Result<bool> {
         let path = CString::new(format!("{pid}/setgroups")).map_err(|_| Errno::EINVAL)?;
@@ -274,6 +280,11 @@ impl Stat {
     }
 }
 
+/// The first half of the fourth field of /proc/loadavg.
+fn runnable(text: &[u8]) -> Option<usize> {
+    std::str::from_utf8(text).ok()?.split(' ').nth(3)?.split_once('/')?.0.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,6 +351,20 @@ mod tests {
             [(c"self/stat", Errno::ELOOP), (c"../etc/passwd", Errno::EXDEV), (c"/etc/passwd", Errno::EXDEV)]
         {
             assert_eq!(procfs.open_file(path, OFlag::O_RDONLY).unwrap_err(), errno, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn tasks_that_can_run_are_told_from_all_others() {
+        let table: [(&[u8], _); 5] = [
+            (b"0.59 1.35 2.62 1/84 698\n", Some(1)),
+            (b"12.00 9.10 3.00 17/1200 70001\n", Some(17)),
+            (b"", None),
+            (b"0.59 1.35 2.62\n", None),
+            (b"0.59 1.35 2.62 x/84 698\n", None),
+        ];
+        for (text, tasks) in table {
+            assert_eq!(runnable(text), tasks, "{}", String::from_utf8_lossy(text));
         }
     }
 }

@@ -31,7 +31,7 @@ use rustix::mount::{
 };
 use rustix::process::PidfdGetfdFlags;
 
-pub(crate) use network::{NetworkMaker, other_processors};
+pub(crate) use network::{NetworkMaker, count, other_processors};
 pub(crate) use probe::{
     clones_into_cgroups, filtered_mount_call, has_file_capability, limits, refused_mount_calls, refused_process_calls,
     try_mount, try_user_namespace,

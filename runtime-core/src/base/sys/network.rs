@@ -16,7 +16,18 @@ use super::spawn::{CloneArgs, Stack, clone3, wait_for_clone};
 pub(crate) fn other_processors() -> Option<CpuSet> {
     let mut processors = sched_getaffinity(Pid::from_raw(0)).ok()?;
     processors.unset(sched_getcpu().ok()?).ok()?;
-    (0..CpuSet::count()).any(|number| processors.is_set(number).unwrap_or(false)).then_some(processors)
+    (count(&processors) > 0).then_some(processors)
+}
+
+/// How many they are.
+pub(crate) fn count(processors: &CpuSet) -> usize {
+    (0..CpuSet::count()).filter(|number| processors.is_set(*number).unwrap_or(false)).count()
+}
+
+fn this_processor() -> Option<CpuSet> {
+    let mut processors = CpuSet::new();
+    processors.set(sched_getcpu().ok()?).ok()?;
+    Some(processors)
 }
 
 /// The process that makes it. It shares this one's memory and descriptors, calls nothing but the kernel, and ends by itself; nobody but
@@ -25,11 +36,27 @@ pub(crate) fn other_processors() -> Option<CpuSet> {
 pub(crate) struct NetworkMaker {
     work: Arc<NewNetwork>,
     /// Until it has ended.
-    running: Option<(OwnedFd, NonNull<Stack>)>,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    pid: Pid,
+    pidfd: OwnedFd,
+    stack: NonNull<Stack>,
 }
 
 // SAFETY: the stack is the process's own and is only freed here.
-unsafe impl Send for NetworkMaker {}
+unsafe impl Send for Running {}
+
+impl Running {
+    /// Has it run on these processors.
+    fn move_to(&self, processors: &CpuSet) {
+        // It may have ended, and nobody else reaps it: the number is its own.
+        let moved = sched_setaffinity(self.pid, processors);
+        debug_assert!(matches!(moved, Ok(()) | Err(_)));
+    }
+}
 
 impl NetworkMaker {
     /// Starts it, where there is a processor for it besides this thread's; `None` too where no process can be made.
@@ -70,23 +97,30 @@ impl NetworkMaker {
         }
         // SAFETY: CLONE_PIDFD has put a new descriptor there.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        if let (Ok(pid), Some(processors)) = (i32::try_from(result), processors) {
+        let running = Running { pid: Pid::from_raw(i32::try_from(result).unwrap_or(-1)), pidfd, stack };
+        if let Some(processors) = processors {
             // Where the scheduler has it wait for this thread instead, nothing is gained by it.
-            let placed = sched_setaffinity(Pid::from_raw(pid), processors);
-            debug_assert!(matches!(placed, Ok(()) | Err(_)));
+            running.move_to(processors);
         }
-        Ok(Self { work, running: Some((pidfd, stack)) })
+        Ok(Self { work, running: Some(running) })
     }
 
     /// The namespace, once it is made. `None` where that has not even begun, as on a machine without an idle processor, and where it
     /// failed: whoever makes it instead finds out why.
     pub(crate) fn take(&mut self) -> Option<OwnedFd> {
-        if self.work.call_off() { None } else { self.wait().ok() }
+        let called_off = self.work.call_off();
+        // On a processor that is busy it may have to wait for its turn. Here it goes on as soon as this thread sleeps.
+        if self.work.made() == 0
+            && let (Some(running), Some(here)) = (&self.running, this_processor())
+        {
+            running.move_to(&here);
+        }
+        if called_off { None } else { self.wait().ok() }
     }
 
     /// The end of the process, and what it has left.
     fn wait(&mut self) -> Result<OwnedFd, Errno> {
-        let (pidfd, stack) = self.running.take().ok_or(Errno::ECHILD)?;
+        let Running { pidfd, stack, .. } = self.running.take().ok_or(Errno::ECHILD)?;
         match wait_for_clone(pidfd.as_fd()) {
             // SAFETY: the process has ended, and nothing else uses its stack.
             Ok(_) | Err(Errno::ECHILD) => drop(unsafe { Box::from_raw(stack.as_ptr()) }),
@@ -108,7 +142,7 @@ impl NetworkMaker {
 
 impl Drop for NetworkMaker {
     fn drop(&mut self) {
-        let _called_off = self.work.call_off();
+        drop(self.take());
         drop(self.wait());
     }
 }
@@ -188,8 +222,7 @@ mod tests {
     #[test]
     fn what_is_not_taken_is_closed_and_its_maker_reaped() {
         let Some(maker) = begun() else { return };
-        let (pidfd, _) = maker.running.as_ref().unwrap();
-        let pidfd = pidfd.try_clone().unwrap();
+        let pidfd = maker.running.as_ref().unwrap().pidfd.try_clone().unwrap();
         let work = std::sync::Arc::clone(&maker.work);
         drop(maker);
         assert_eq!(wait_for_clone(pidfd.as_fd()), Err(Errno::ECHILD));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::sched_setaffinity;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
 use nix::unistd::Pid;
 use orlop_init::wire::{self, Phase};
@@ -16,6 +16,7 @@ use super::entered::{Namespace, entered};
 use super::resources::{self, Given};
 use super::served::{Place, Places};
 use super::{idmapped, idmaps, report};
+use crate::base::procfs::Procfs;
 use crate::base::sys::{self, pidfd};
 use crate::base::{Error, Exit, HostPid, Kind, Result, Step, wait_for};
 use crate::parent::network::Network;
@@ -146,7 +147,7 @@ impl Init {
     /// While the init's files below /proc are still the caller's own: they no longer are once it cannot be traced.
     fn set_oom_score_adj(&self, plan: &Plan) -> Result<()> {
         let Some((score, field)) = &plan.oom_score_adj else { return Ok(()) };
-        let procfs = crate::base::procfs::Procfs::open()?;
+        let procfs = Procfs::open()?;
         let written = procfs
             .of_process(self.pid, self.pidfd())
             .and_then(|own| own.write("oom_score_adj", score.to_string().as_bytes()));
@@ -270,13 +271,15 @@ impl Init {
         self.answer()
     }
 
-    /// Has it be woken on another processor than this thread's, if there is one, so that both work at once. Its first step is to allow
-    /// itself all processors again.
+    /// Has it be woken on another processor than this thread's, if one is idle, so that both work at once. Its first step is to allow itself
+    /// all processors again. On one that is busy it would have to wait for its turn.
     fn use_another_processor(&self, plan: &Plan) {
         if !plan.frees_affinity() {
             return;
         }
-        if let Some(others) = sys::other_processors() {
+        let runnable = Procfs::open().ok().and_then(|procfs| procfs.runnable().ok());
+        let idle = |others: &CpuSet| runnable.is_some_and(|tasks| tasks <= sys::count(others));
+        if let Some(others) = sys::other_processors().filter(idle) {
             // Without it the scheduler decides alone.
             let placed = self.by_number(|pid| Ok(sched_setaffinity(Pid::from_raw(pid.get()), &others)));
             debug_assert!(matches!(placed, Ok(_) | Err(_)));
@@ -397,7 +400,7 @@ impl Init {
     /// Whether what ended was the command already: a process keeps its name until it is reaped, and `execve` gives it a new one.
     fn has_executed(&self) -> bool {
         let Ok(path) = std::ffi::CString::new(format!("{}/comm", self.pid)) else { return false };
-        let name = crate::base::procfs::Procfs::open().ok().and_then(|procfs| procfs.read(&path).ok());
+        let name = Procfs::open().ok().and_then(|procfs| procfs.read(&path).ok());
         name.is_some_and(|name| name.trim_ascii_end() != wire::INIT_NAME.to_bytes())
     }
 
