@@ -72,6 +72,8 @@ fn rustc(arguments: &[&str], source: &Path, output: &Path) {
             "overflow-checks=off",
         ])
         .args(["-C", "force-unwind-tables=no", "-C", "embed-bitcode=yes"])
+        // Atomic operations inline: functions for them ask a C library for the processor's features.
+        .args(if target.starts_with("aarch64") { &["-C", "target-feature=-outline-atomics"][..] } else { &[] })
         .args(arguments)
         .arg("-o")
         .arg(output)
