@@ -45,7 +45,8 @@ impl Init {
             match poll(&mut fds, pidfd::timeout_until(deadline)) {
                 Ok(0) if Instant::now() >= deadline => return Err(self.timed_out()),
                 Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) if fds.first().and_then(PollFd::any).unwrap_or(false) => return Ok(()),
+                // Without a cancel both are the same, which may end between the kernel's look at the first and at the second.
+                Ok(_) if self.cancel.is_none() || fds.first().and_then(PollFd::any).unwrap_or(false) => return Ok(()),
                 Ok(_) => return Err(self.cancelled()),
                 Err(errno) => return Err(not_followed(errno)),
             }
