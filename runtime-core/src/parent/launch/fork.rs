@@ -86,6 +86,10 @@ impl Init {
             Ok(found) if found == entered => Ok(before),
             // The caller has not the right to look, and so has given no container the right to trace.
             Err(Errno::EACCES | Errno::EPERM) => Ok(before),
+            Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => {
+                (self.pid, self.pidfd) = before;
+                Err(not_followed(errno))
+            }
             _ => {
                 (self.pid, self.pidfd) = before;
                 Err(not_followed(Errno::ECHILD).with_reason("it names a process that is not in its pid namespace"))
