@@ -210,7 +210,7 @@ impl Create<'_> {
         let fifo = if waits { Some(sockets::make_start_fifo(self.claim.locked()?.dir())?) } else { None };
         let given = Given {
             network: Some(&self.network),
-            works_on: beside,
+            caller_works: beside,
             console: console.as_ref().map(AsFd::as_fd),
             fifo: fifo.as_ref().map(AsFd::as_fd),
             ..Given::default()

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd as _, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
@@ -10,7 +11,11 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::unistd::Pid;
 use orlop_init::NewNetwork;
 
+use super::pidfd;
 use super::spawn::{CloneArgs, Stack, clone3, wait_for_clone};
+
+/// How long a network namespace may take: half a millisecond on an idle machine, and longer where the kernel's lock for devices is held.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The processors that this thread may use besides the one that it is on; `None` where there is no other.
 pub(crate) fn other_processors() -> Option<CpuSet> {
@@ -121,6 +126,11 @@ impl NetworkMaker {
     /// The end of the process, and what it has left.
     fn wait(&mut self) -> Result<OwnedFd, Errno> {
         let Running { pidfd, stack, .. } = self.running.take().ok_or(Errno::ECHILD)?;
+        // Whoever may stop this process may stop that one; it then ends without a word.
+        if !matches!(pidfd::wait_until(pidfd.as_fd(), Instant::now() + DEADLINE), Ok(true)) {
+            let killed = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+            debug_assert!(matches!(killed, Ok(()) | Err(Errno::ESRCH)));
+        }
         match wait_for_clone(pidfd.as_fd()) {
             // SAFETY: the process has ended, and nothing else uses its stack.
             Ok(_) | Err(Errno::ECHILD) => drop(unsafe { Box::from_raw(stack.as_ptr()) }),

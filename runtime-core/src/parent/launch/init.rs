@@ -111,7 +111,7 @@ impl Init {
         let numbers: Vec<RawFd> =
             opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
         let network = given.network.and_then(Network::take);
-        if given.works_on {
+        if given.caller_works {
             self.use_another_processor(plan);
         }
         if let Some(network) = network

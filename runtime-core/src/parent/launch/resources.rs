@@ -19,7 +19,7 @@ pub(crate) struct Given<'g> {
     pub(crate) console: Option<BorrowedFd<'g>>,
     pub(crate) fifo: Option<BorrowedFd<'g>>,
     /// The caller has work to do while the init does its own.
-    pub(crate) works_on: bool,
+    pub(crate) caller_works: bool,
     /// The container's network namespace, where it was made ahead.
     pub(crate) network: Option<&'g Network>,
     pub(crate) init_pidfd: Option<BorrowedFd<'g>>,
