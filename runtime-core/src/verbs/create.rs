@@ -129,8 +129,12 @@ impl Create<'_> {
     /// Whether the container can be recorded before the init is ready, which then goes on to the command without waiting: nobody has to
     /// look at it first, and nothing comes only at its end.
     fn may_go_on(&self, waits: bool) -> bool {
-        let limited = self.cgroup.as_ref().is_none_or(ContainerCgroup::is_limited);
-        !waits && limited && self.plan().may_go_on() && self.plan().forks() == 0 && self.to_verify.is_none()
+        let stays = |cgroup: &ContainerCgroup| cgroup.is_limited() && cgroup.record().payload.is_none();
+        !waits
+            && self.cgroup.as_ref().is_none_or(stays)
+            && self.plan().may_go_on()
+            && self.plan().forks() == 0
+            && self.to_verify.is_none()
     }
 
     fn serve_until_ready(&mut self) -> Result<()> {
