@@ -129,6 +129,7 @@ impl Launch<'_> {
             filter_kills_exec: self.plan.seccomp_kills_execve && self.block_dir.is_none(),
             place: None,
             told_in: None,
+            spare: Vec::new(),
             forks: self.plan.forks(),
             enters: None,
             refused: false,

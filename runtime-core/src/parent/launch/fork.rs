@@ -26,6 +26,7 @@ impl Init {
             return Ok(false);
         }
         let Some(next) = self.take_forked() else { return Ok(false) };
+        self.spare.clear();
         let (pid, first) = self.go_on_by_fork(next)?;
         match self.wait_for_the_first(first.as_fd(), deadline) {
             Ok(()) => wait_for(first.as_fd(), true).map(|_| true),

@@ -28,6 +28,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 /// The runtime's answer.
 const GO: u8 = 1;
+/// How many descriptors it takes to follow a fork: a pidfd, and a look at its pid namespace.
+const TO_FOLLOW: usize = 2;
 /// How often the listener's word is looked at: the filter may forbid the init to say anything.
 const LISTENER_POLL: Duration = Duration::from_micros(200);
 
@@ -46,6 +48,8 @@ pub(crate) struct Init {
     pub(super) place: Option<Place>,
     /// The same place afterwards: there the fork of a process that the server has made is told of.
     pub(super) told_in: Option<Place>,
+    /// Descriptors kept back for following a fork: when it is there, it may have executed the command already, and cannot be refused.
+    pub(super) spare: Vec<OwnedFd>,
     /// The forks that its plan has it go on by and that have not been seen.
     pub(super) forks: usize,
     /// The pid namespace that the last of them enters.
@@ -110,6 +114,10 @@ impl Init {
         let opened = resources::open_all(plan, given)?;
         let numbers: Vec<RawFd> =
             opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
+        if self.forks > 0 {
+            let kept = (0..TO_FOLLOW).map(|_| self.pidfd.try_clone()).collect::<std::io::Result<_>>();
+            self.spare = kept.map_err(|error| Error::io(Step::Clone, &error).with_object("the init"))?;
+        }
         let network = given.network.and_then(Network::take);
         if given.caller_works {
             self.use_another_processor(plan);
