@@ -189,7 +189,6 @@ mod tests {
             sync: 0,
             first_private_fd: 3,
             die_with_parent: 0,
-            goes_on: 0,
             ops,
             slots: none(),
             network: AtomicI32::new(0),

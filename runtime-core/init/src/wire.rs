@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 /// [`Header::magic`].
 pub const MAGIC: u32 = u32::from_ne_bytes(*b"orlp");
 /// [`Header::version`]: one more with each change of what this file says.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// The name of the init's process, until it executes the command.
 pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
@@ -281,8 +281,7 @@ pub enum Op {
     Setns { fd: Slot, flags: u32 },
     /// `unshare(2)`.
     Unshare { flags: u32 },
-    /// A new process with these clone flags, as a sibling, goes on; this one ends. A joined pid namespace takes effect so, without flags;
-    /// there, if [`Header::goes_on`], this one ends when the new one has executed the command or has ended.
+    /// A new process with these clone flags, as a sibling, goes on; this one ends. A joined pid namespace takes effect so, without flags.
     Fork { flags: u64 },
     /// A time namespace with these lines of `timens_offsets`.
     TimeOffsets { proc: Slot, lines: Str },
@@ -396,6 +395,8 @@ pub enum ProcFile {
     Sysctl,
     /// An AppArmor or SELinux label.
     Label,
+    /// The `oom_score_adj` of the process.
+    OomScoreAdj,
 }
 
 /// An operation and where it comes from.
@@ -433,7 +434,7 @@ impl Record {
                 let what = unsafe { op.add(PROC_FILE_AT) };
                 // SAFETY: aligned as the field is, and any bytes are a number.
                 let what = unsafe { what.cast::<u32>().read() };
-                what <= ProcFile::Label as u32
+                what <= ProcFile::OomScoreAdj as u32
             }
             tag => tag <= LAST_OP,
         };
@@ -531,8 +532,6 @@ pub struct Header {
     pub first_private_fd: u32,
     /// 1: die when the runtime dies, until [`Phase::Ready`] is answered.
     pub die_with_parent: u32,
-    /// 1: the answer to [`Phase::Ready`] is there from the start.
-    pub goes_on: u32,
     /// The operations.
     pub ops: List<Record>,
     /// File descriptors by [`Slot`], each plus 1; 0 before [`Op::Receive`]. Written by the program.

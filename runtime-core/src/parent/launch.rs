@@ -3,6 +3,7 @@
 //! Every wait watches the child's pidfd and has a deadline.
 
 mod block;
+mod delivery;
 mod end;
 mod entered;
 mod fork;
@@ -27,6 +28,8 @@ use crate::base::sys::{self, Spawn};
 use crate::base::{Error, HostPid, Result, Step};
 use crate::plan::{Host, Plan};
 
+use delivery::Delivery;
+
 pub(crate) use block::{BLOCK_FILE, InitBlock};
 pub(crate) use init::{Event, Init, take_listener};
 pub(crate) use report::{failure, killed_at_execve, namespace_hint};
@@ -35,6 +38,8 @@ pub(crate) use served::Places;
 
 /// The init, as the build script made it.
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/orlop-init"));
+/// How many descriptors it takes to follow a fork: a pidfd, and a look at its pid namespace.
+const TO_FOLLOW: usize = 2;
 
 /// What a launch takes besides the plan.
 #[derive(Debug)]
@@ -82,16 +87,19 @@ impl Launch<'_> {
     /// # Errors
     /// [`Step::Clone`].
     pub(crate) fn start(self) -> Result<Init> {
+        self.start_after(|_| Ok(()))
+    }
+
+    /// Starts the init once something is sent to its socket.
+    fn start_after(self, send: impl FnOnce(BorrowedFd<'_>) -> Result<()>) -> Result<Init> {
         let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
-        let connection = block::Connection {
-            sync: theirs.as_raw_fd(),
-            tasks: self.tasks,
-            die_with_parent: self.die_with_parent,
-            goes_on: self.goes_on,
-        };
+        let connection =
+            block::Connection { sync: theirs.as_raw_fd(), tasks: self.tasks, die_with_parent: self.die_with_parent };
         let (block, block_fd) = InitBlock::write(self.plan, &connection, self.block_dir)?;
+        let spare = self.to_follow(&ours)?;
+        send(ours.as_fd())?;
         let number = std::ffi::CString::new(block_fd.as_raw_fd().to_string()).map_err(|_| failed(Errno::EINVAL))?;
         let spawn = |program: &Program| {
             sys::spawn(&Spawn {
@@ -112,7 +120,14 @@ impl Launch<'_> {
         };
         let (pid, pidfd) = spawned.map_err(|failed| clone_error(failed.errno, self.plan.clone_flags))?;
         let pid = HostPid::new(pid).ok_or_else(|| failed(Errno::ESRCH))?;
-        Ok(self.init(pid, pidfd, ours, block))
+        Ok(Init { spare, ..self.init(pid, pidfd, ours, block) })
+    }
+
+    /// Descriptors to keep back until the init has forked, where it does.
+    fn to_follow(&self, any: &OwnedFd) -> Result<Vec<OwnedFd>> {
+        let count = if self.plan.forks() > 0 { TO_FOLLOW } else { 0 };
+        let kept = (0..count).map(|_| any.try_clone()).collect::<std::io::Result<_>>();
+        kept.map_err(|error| Error::io(Step::Clone, &error).with_object("the init"))
     }
 
     /// The init that was just started, whose first process is `pid`.
@@ -138,19 +153,20 @@ impl Launch<'_> {
         }
     }
 
-    /// Starts the init and hands all that it needs over at once, with the `tasks` files that are opened while it starts: for a launch that
-    /// has nothing else to do meanwhile.
+    /// Starts the init with all that it needs: it finds that in its socket, and waits for nobody. On a busy machine each wait costs it its
+    /// turn, and on an idle one a wake-up; only what this thread does meanwhile speaks for [`Self::start`].
     ///
     /// # Errors
     /// As [`Self::start`] and [`Init::hand_over`]; nothing of the init is left then.
-    pub(crate) fn start_with<'t>(
-        self,
-        given: &Given<'_>,
-        tasks: impl FnOnce() -> Result<Vec<BorrowedFd<'t>>>,
-    ) -> Result<Init> {
+    pub(crate) fn start_with(self, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<Init> {
         let plan = self.plan;
-        let mut init = self.start()?;
-        match tasks().and_then(|tasks| init.hand_over(plan, given, &tasks)) {
+        let delivery = Delivery::open(plan, given, tasks, self.goes_on)?;
+        let enters = delivery.enters(plan, given);
+        if delivery.is_one_message() {
+            return Ok(Init { enters, ..self.start_after(|socket| delivery.send(socket))? });
+        }
+        let mut init = Init { enters, ..self.start()? };
+        match init.deliver(plan, given, &delivery) {
             Ok(()) => Ok(init),
             Err(error) => {
                 init.kill();
@@ -169,23 +185,20 @@ impl Launch<'_> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
         // Which number the socket gets there, the server tells the process.
-        let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false, goes_on: self.goes_on };
+        let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false };
         let (block, block_fd) = InitBlock::write(self.plan, &connection, None)?;
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let own = || [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
         let [stdin, stdout, stderr] = self.stdio.map_or_else(own, |streams| streams.each_ref().map(AsFd::as_fd));
         let pidfd = server.pidfd.try_clone().map_err(|error| Error::io(Step::Clone, &error))?;
         let command = [block_fd.as_fd(), theirs.as_fd(), stdin, stdout, stderr].map(|fd| fd.as_raw_fd());
-        server.send_descriptors(&command, place.number())?;
-        drop(theirs);
-        let mut init = Init { place: Some(place), ..self.init(server.pid, pidfd, ours, block) };
-        match init.hand_over(self.plan, given, &[]) {
-            Ok(()) => Ok(init),
-            Err(error) => {
-                init.kill();
-                Err(error)
-            }
-        }
+        let number = place.number();
+        let spare = self.to_follow(&ours)?;
+        let mut init = Init { place: Some(place), spare, ..self.init(server.pid, pidfd, ours, block) };
+        // It finds there what it needs, and does not wait for this thread.
+        init.hand_over(self.plan, given, &[])?;
+        server.send_descriptors(&command, number)?;
+        Ok(init)
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Plan {
     pub(crate) id_maps: Option<IdMaps>,
     /// The first fd that the command does not inherit.
     pub(crate) first_private_fd: u32,
-    /// The init's `oom_score_adj`, which the runtime writes before it hands anything over, and the field behind it.
+    /// The `oom_score_adj` of an init that cannot write it itself: the runtime does before it hands anything over. With the field behind it.
     pub(crate) oom_score_adj: Option<(i32, String)>,
     /// The scheduling that the runtime gives the process that is to execute the command, and the field behind it.
     pub(crate) scheduler: Option<(SchedAttr, String)>,
@@ -86,6 +86,8 @@ pub(super) struct Builder<'b> {
     pub(super) proc: Option<Slot>,
     /// A pid namespace with other processes in it is joined: it takes effect with a fork, once all is set up.
     pub(super) joins_pid: bool,
+    /// It leads a session of its own already.
+    pub(super) leads_session: bool,
     /// The capabilities that can be in the bounding set of whoever carries the plan out.
     pub(super) bounding: u64,
     /// The directories that are new and empty tmpfs mounts.
@@ -104,6 +106,7 @@ impl<'b> Builder<'b> {
             plan: Plan { program: Program::with_capacity(data), first_private_fd, ..Plan::default() },
             proc: None,
             joins_pid: false,
+            leads_session: false,
             bounding: u64::MAX,
             empty: Vec::new(),
             late_readonly: Vec::new(),
@@ -126,6 +129,13 @@ impl Builder<'_> {
                 self.proc = Some(slot);
                 slot
             }
+        }
+    }
+
+    /// A session of its own, once.
+    pub(super) fn lead_session(&mut self) {
+        if !std::mem::replace(&mut self.leads_session, true) {
+            self.push(Op::Setsid);
         }
     }
 

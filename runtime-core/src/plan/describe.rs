@@ -39,6 +39,7 @@ pub(crate) fn step(op: &Op) -> Step {
         Op::Domainname { .. } => Step::SetDomainname,
         Op::WriteProc { what: ProcFile::Sysctl, .. } => Step::WriteSysctl,
         Op::WriteProc { what: ProcFile::Label, .. } => Step::SetLabel,
+        Op::WriteProc { what: ProcFile::OomScoreAdj, .. } => Step::SetOomScoreAdj,
         Op::Rlimits { .. } => Step::SetRlimit,
         Op::Personality { .. } => Step::SetPersonality,
         Op::Scheduler { .. } => Step::SetScheduler,
@@ -94,6 +95,7 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
             ProcFile::Sysctl => text(*path).trim_start_matches("sys/").replace('/', "."),
             // AppArmor's file takes a command.
             ProcFile::Label => text(*data).trim_start_matches("exec ").to_owned(),
+            ProcFile::OomScoreAdj => text(*data),
         },
         Op::User { uid, gid, .. } => format!("{uid}:{gid}"),
         Op::Capabilities { permitted, .. } => format!("{permitted:#x}"),

@@ -69,6 +69,7 @@ impl Builder<'_> {
             self.push(Op::JoinCgroups);
         }
         let pointer = if exec.hook.is_some() { "/process" } else { "" };
+        self.plan_oom_score(exec.process, pointer);
         self.plan_labels(exec.process, pointer)?;
         // From the first namespace on, processes of the container could trace this one: CVE-2016-9962.
         self.push(Op::NotDumpable);

@@ -17,7 +17,6 @@ pub(crate) fn plan_exec_server(exec: &ExecPlan<'_>) -> Result<Plan> {
     let mut builder = Builder::new(exec.config, exec.options, 2048);
     let flags = builder.joined_flags() & !NamespaceType::Pid.number();
     builder.plan_joining(exec, flags)?;
-    builder.plan.oom_score_adj = exec.process.oom_score_adj.map(|score| (score, "/process/oomScoreAdj".to_owned()));
     // What no command has, no command needs to drop, at more than a microsecond for each capability.
     builder.push_bounding(bounding(exec.process), "/process");
     let init = builder.slot(Resource::InitPidfd);
@@ -56,7 +55,5 @@ pub(crate) fn plan_served(exec: &ExecPlan<'_>, own: &Process<'_>) -> Result<Plan
     }
     builder.push_keyring();
     builder.plan_execution(&exec.execution())?;
-    // The server has it already.
-    builder.plan.oom_score_adj = None;
     Ok(builder.plan)
 }

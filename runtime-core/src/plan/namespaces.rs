@@ -47,12 +47,23 @@ impl Builder<'_> {
             // What the runtime opens next may lie in the cgroup that systemd makes only now.
             self.push(Op::Sync { phase: Phase::Attach });
         }
+        // Where no fork follows, before the init waits: a busy kernel takes the processor from who leads a session of its own from now on
+        // (sched(7), "autogroup feature").
+        if !self.joins_pid && user.is_none() && self.clones(new) {
+            self.lead_session();
+        }
         self.push(Op::Receive);
         if ahead {
             self.push_from(format_args!("/linux/namespaces"), Op::Network);
         }
         self.push_cgroup_join();
         if let Some(process) = &self.config.process {
+            // One that is born in a user namespace has no right to lower its score.
+            if user.is_none() && self.clones(new) && new & flag(NamespaceType::User) != 0 {
+                self.plan.oom_score_adj = process.oom_score_adj.map(|score| (score, "/process/oomScoreAdj".to_owned()));
+            } else {
+                self.plan_oom_score(process, "/process");
+            }
             self.plan_labels(process, "/process")?;
         }
         // The files below /proc/self are the process's own only as long as it is dumpable and in the user namespace that it began in.
@@ -278,3 +289,51 @@ impl Builder<'_> {
 
 const CGROUP: u32 = 0x0200_0000;
 const TIME: u32 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Host, Plan, PlanOptions, plan};
+
+    fn planned(namespaces: serde_json::Value) -> Plan {
+        let map = serde_json::json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        let text = serde_json::json!({
+            "ociVersion": "1.3.0",
+            "root": {"path": "rootfs"},
+            "process": {"args": ["true"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
+            "linux": {"namespaces": namespaces, "uidMappings": map, "gidMappings": map},
+        });
+        let text = text.to_string();
+        let config = crate::config::load(text.as_bytes()).unwrap();
+        let host = Host { initial_user_namespace: true, ..Host::default() };
+        plan(&config, &PlanOptions::entering(std::path::Path::new("/bundle"), host), None).unwrap()
+    }
+
+    #[test]
+    fn the_process_that_stays_leads_its_session_before_it_waits_or_after_it_has_forked() {
+        for (namespaces, forks) in [
+            (serde_json::json!([{"type": "mount"}, {"type": "pid"}]), false),
+            (serde_json::json!([{"type": "mount"}, {"type": "pid"}, {"type": "user"}, {"type": "time"}]), false),
+            (serde_json::json!([{"type": "mount"}, {"type": "pid", "path": "/proc/1/ns/pid"}]), true),
+            (serde_json::json!([{"type": "mount"}, {"type": "pid"}, {"type": "user", "path": "/u"}]), true),
+            (
+                serde_json::json!([{"type": "mount"}, {"type": "pid"}, {"type": "user"}, {"type": "ipc", "path": "/i"}]),
+                true,
+            ),
+        ] {
+            let made = planned(namespaces.clone());
+            let positions = |wanted: fn(&Op) -> bool| -> Vec<usize> {
+                let ops = made.program.ops.iter().enumerate();
+                ops.filter(|(_, record)| wanted(&record.op)).map(|(at, _)| at).collect()
+            };
+            let [session] = positions(|op| matches!(op, Op::Setsid))[..] else { panic!("{namespaces}") };
+            let received = positions(|op| matches!(op, Op::Receive));
+            let last_fork = positions(|op| matches!(op, Op::Fork { .. })).pop();
+            assert_eq!(last_fork.is_some(), forks, "{namespaces}");
+            match last_fork {
+                Some(fork) => assert!(session > fork, "{namespaces}"),
+                None => assert!(session < received[0], "{namespaces}"),
+            }
+        }
+    }
+}

@@ -190,10 +190,6 @@ impl Builder<'_> {
     fn plan_limits(&mut self, execution: &Execution<'_>) {
         let process = execution.process;
         let pointer = execution.pointer;
-        if let Some(score) = process.oom_score_adj {
-            // By the runtime, before the init joins anything: the file would not be its own any more.
-            self.plan.oom_score_adj = Some((score, format!("{pointer}/oomScoreAdj")));
-        }
         let mut limits: Vec<Rlimit> = process
             .rlimits
             .iter()
@@ -240,6 +236,16 @@ impl Builder<'_> {
         } else {
             self.push_from(format_args!("{field}"), Op::Scheduler { attr });
         }
+    }
+
+    /// By the init itself, while its files below /proc are its own: no longer once it cannot be traced, or is in another user namespace.
+    pub(super) fn plan_oom_score(&mut self, process: &Process<'_>, pointer: &str) {
+        let Some(score) = process.oom_score_adj else { return };
+        let proc = self.proc();
+        let path = self.plan.program.str("self/oom_score_adj");
+        let data = self.plan.program.str(score.to_string());
+        let write = Op::WriteProc { proc, path, data, what: ProcFile::OomScoreAdj };
+        self.push_from(format_args!("{pointer}/oomScoreAdj"), write);
     }
 
     /// What a process can only write of itself, below the /proc of the host. It takes effect when the command is executed, and goes on to a

@@ -14,7 +14,7 @@ use crate::config::{NamespaceType, Propagation, sysctl_file};
 impl Builder<'_> {
     pub(super) fn plan_rootfs(&mut self) -> Result<()> {
         if !self.joins_pid {
-            self.push(Op::Setsid);
+            self.lead_session();
         }
         self.push_keyring();
         if self.has_mount_namespace() {

@@ -55,8 +55,6 @@ pub(crate) struct Connection {
     pub(crate) tasks: usize,
     /// Whether it dies with the runtime.
     pub(crate) die_with_parent: bool,
-    /// See [`super::Launch::goes_on`].
-    pub(crate) goes_on: bool,
 }
 
 impl InitBlock {
@@ -81,7 +79,6 @@ impl InitBlock {
             sync: connection.sync,
             first_private_fd: plan.first_private_fd,
             die_with_parent: u32::from(connection.die_with_parent),
-            goes_on: u32::from(connection.goes_on),
             ops: layout.place(program.ops.len()),
             slots: layout.place(plan.resources.len()),
             network: AtomicI32::new(0),

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use nix::unistd::Pid;
 use orlop_init::wire::{self, Phase};
 
 use super::block::InitBlock;
-use super::entered::{Namespace, entered};
-use super::resources::{self, Given};
+use super::delivery::{self, Delivery, GO};
+use super::entered::Namespace;
+use super::resources::Given;
 use super::served::{Place, Places};
 use super::{idmapped, idmaps, report};
 use crate::base::procfs::Procfs;
@@ -26,10 +27,6 @@ use crate::plan::{Host, Plan};
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How long one that goes on to its command is waited for before it is asked which process it is by now, which is then watched, too.
 const LOOK: Duration = Duration::from_millis(20);
-/// The runtime's answer.
-const GO: u8 = 1;
-/// How many descriptors it takes to follow a fork: a pidfd, and a look at its pid namespace.
-const TO_FOLLOW: usize = 2;
 /// How often the listener's word is looked at: the filter may forbid the init to say anything.
 const LISTENER_POLL: Duration = Duration::from_micros(200);
 
@@ -110,35 +107,30 @@ impl Init {
     /// # Errors
     /// What cannot be opened, with its config field. The init is left waiting.
     pub(crate) fn hand_over(&mut self, plan: &Plan, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<()> {
-        self.set_oom_score_adj(plan)?;
-        let opened = resources::open_all(plan, given)?;
-        let numbers: Vec<RawFd> =
-            opened.iter().map(AsFd::as_fd).chain(tasks.iter().copied()).map(|fd| fd.as_raw_fd()).collect();
-        if self.forks > 0 {
-            let kept = (0..TO_FOLLOW).map(|_| self.pidfd.try_clone()).collect::<std::io::Result<_>>();
-            self.spare = kept.map_err(|error| Error::io(Step::Clone, &error).with_object("the init"))?;
+        let delivery = Delivery::open(plan, given, tasks, self.goes_on)?;
+        // What an exec server makes has its fork told of where nobody else can write.
+        if self.place.is_none() {
+            self.enters = delivery.enters(plan, given);
         }
+        self.deliver(plan, given, &delivery)
+    }
+
+    /// Sends what is opened already.
+    ///
+    /// # Errors
+    /// The init is left waiting.
+    pub(super) fn deliver(&mut self, plan: &Plan, given: &Given<'_>, delivery: &Delivery<'_>) -> Result<()> {
+        self.set_oom_score_adj(plan)?;
         let network = given.network.and_then(Network::take);
         if given.caller_works {
             self.use_another_processor(plan);
         }
         if let Some(network) = network
-            && !self.send_message(&[network.as_raw_fd()], &[wire::NETWORK])?
+            && !self.send_descriptors(&[network.as_raw_fd()], wire::NETWORK)?
         {
             return Ok(());
         }
-        let mut chunks = numbers.chunks(wire::DESCRIPTORS).peekable();
-        loop {
-            let chunk = chunks.next().unwrap_or_default();
-            let more = chunks.peek().is_some();
-            let words = [if more { wire::MORE } else { wire::LAST }, GO];
-            let taken = self.send_message(chunk, if self.goes_on && !more { &words } else { &words[..1] })?;
-            if !taken || !more {
-                // What an exec server makes has its fork told of where nobody else can write.
-                self.enters = if self.place.is_some() { None } else { entered(plan, &opened, given) };
-                return Ok(());
-            }
-        }
+        delivery.send(self.sync.as_fd())
     }
 
     /// Of the process that is to execute the command.
@@ -163,13 +155,8 @@ impl Init {
             // It has died meanwhile; the next wait tells why.
             Ok(()) | Err(Errno::ENOENT | Errno::ESRCH) => Ok(()),
             Err(errno) => {
-                let error =
-                    Error::os(Step::SetOomScoreAdj, errno as i32).with_object(score.to_string()).with_field(field);
-                Err(match errno {
-                    Errno::EACCES | Errno::EPERM => error
-                        .with_hint("a value below the caller's own (/proc/self/oom_score_adj) needs CAP_SYS_RESOURCE"),
-                    _ => error,
-                })
+                let error = Error::os(Step::SetOomScoreAdj, errno as i32);
+                Err(report::oom_score_hint(error.with_object(score.to_string()).with_field(field), errno as i32))
             }
         }
     }
@@ -193,21 +180,7 @@ impl Init {
 
     /// Whether the init takes them; where it has died meanwhile, the next wait tells why.
     pub(super) fn send_descriptors(&self, numbers: &[RawFd], word: u8) -> Result<bool> {
-        self.send_message(numbers, &[word])
-    }
-
-    fn send_message(&self, numbers: &[RawFd], words: &[u8]) -> Result<bool> {
-        let content = [std::io::IoSlice::new(words)];
-        let rights = [ControlMessage::ScmRights(numbers)];
-        let control = if numbers.is_empty() { rights.get(1..) } else { rights.get(..) }.unwrap_or_default();
-        loop {
-            return match sendmsg::<()>(self.sync.as_raw_fd(), &content, control, MsgFlags::MSG_NOSIGNAL, None) {
-                Ok(_) => Ok(true),
-                Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(false),
-                Err(Errno::EINTR) => continue,
-                Err(errno) => Err(Error::os(Step::Clone, errno as i32).with_object("send descriptors to the init")),
-            };
-        }
+        delivery::send(self.sync.as_fd(), numbers, &[word])
     }
 
     /// Waits for the init's next word, answering those that need no one else.

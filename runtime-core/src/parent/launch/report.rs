@@ -134,6 +134,7 @@ fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error
             libc::EINVAL => "the policy that is loaded has no such label",
             _ => "the policy that is loaded must let the runtime give this label",
         }),
+        (Op::WriteProc { what: ProcFile::OomScoreAdj, .. }, _) => oom_score_hint(error, errno),
         (Op::WriteProc { what: ProcFile::Sysctl, .. }, _) if errno == libc::EACCES => {
             denied_sysctl(error, facts::apparmor_profile().as_deref())
         }
@@ -144,6 +145,15 @@ fn explain(error: Error, said: &[u8], op: &Op, errno: i32, reason: u32) -> Error
         (Op::Scheduler { attr }, _) => scheduler_hint(error, attr, errno),
         (Op::Rlimits { .. }, _) if errno == libc::EPERM => error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE"),
         (Op::Seccomp { .. }, _) if errno == libc::EINVAL => error.with_reason("the kernel refuses the filter or a flag"),
+        _ => error,
+    }
+}
+
+pub(super) fn oom_score_hint(error: Error, errno: i32) -> Error {
+    match errno {
+        libc::EACCES | libc::EPERM => {
+            error.with_hint("a value below the caller's own (/proc/self/oom_score_adj) needs CAP_SYS_RESOURCE")
+        }
         _ => error,
     }
 }

@@ -247,9 +247,8 @@ impl Exec<'_> {
             init_pid: self.record.init.map(|init| init.pid),
             ..Given::default()
         };
-        // Its `tasks` files are opened while it starts.
         let launch = |clone_into, cgroup: Option<&Cgroup>, attach: bool| {
-            let tasks = || cgroup.map_or(Ok(Vec::new()), Cgroup::tasks).map_err(|error| Error::cgroup(&error));
+            let tasks = cgroup.map_or(Ok(Vec::new()), Cgroup::tasks).map_err(|error| Error::cgroup(&error))?;
             Launch {
                 program: self.program,
                 goes_on: !attach && !self.paused && goes_on(self.plan, self.options),
@@ -259,7 +258,7 @@ impl Exec<'_> {
                 die_with_parent: true,
                 ..Launch::entering(self.plan, self.host, self.options.stdio.as_ref())
             }
-            .start_with(&given, tasks)
+            .start_with(&given, &tasks)
         };
         // A frozen cgroup would hold the new process, and this one with it, before it could be set up: it is entered last.
         let Some(cgroup) = self.cgroup.as_ref().filter(|_| !self.paused) else {
