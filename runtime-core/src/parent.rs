@@ -16,6 +16,7 @@ pub(crate) mod options;
 pub(crate) mod passwd;
 pub(crate) mod prepare;
 pub(crate) mod proc_mounts;
+pub(crate) mod processors;
 pub(crate) mod resctrl;
 pub(crate) mod sockets;
 pub(crate) mod start_hooks;

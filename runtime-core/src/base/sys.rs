@@ -10,6 +10,7 @@ pub(crate) mod lock;
 mod network;
 pub(crate) mod pidfd;
 mod probe;
+mod processors;
 #[cfg(feature = "criu")]
 pub(crate) mod socket;
 mod spawn;
@@ -31,11 +32,12 @@ use rustix::mount::{
 };
 use rustix::process::PidfdGetfdFlags;
 
-pub(crate) use network::{NetworkMaker, count, other_processors};
+pub(crate) use network::NetworkMaker;
 pub(crate) use probe::{
     clones_into_cgroups, filtered_mount_call, has_file_capability, limits, refused_mount_calls, refused_process_calls,
     try_mount, try_user_namespace,
 };
+pub(crate) use processors::{count, other_processors};
 pub(crate) use rustix::fs::ResolveFlags;
 pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, netlink_socket_in, spawn, spawn_sleeper};
 pub(crate) use statx::statx;

@@ -30,6 +30,11 @@ impl Network {
         Self(RefCell::new(Begun::Made(namespace)))
     }
 
+    /// How many tasks are making it now.
+    pub(crate) fn tasks(&self) -> usize {
+        usize::from(matches!(&*self.0.borrow(), Begun::Making(maker) if maker.works()))
+    }
+
     /// The namespace, once, if it is there or in the making.
     pub(crate) fn take(&self) -> Option<OwnedFd> {
         let mut begun = self.0.borrow_mut();

@@ -14,6 +14,7 @@ use crate::parent::launch::{Event, Given, Init, Launch, Program};
 use crate::parent::network::Network;
 use crate::parent::options::CreateOptions;
 use crate::parent::prepare::{self, Bundle, Common, Prepared, Wanted};
+use crate::parent::processors::another_is_idle;
 use crate::parent::resctrl;
 use crate::parent::sockets::{self, send_pidfd, stdio, write_pid_file};
 use crate::parent::verify::{self, Subject};
@@ -92,6 +93,7 @@ impl Create<'_> {
         // Early, before there is a process: what it is born into.
         self.make_cgroup()?;
         self.make_notify_directory()?;
+        let idle = another_is_idle(self.network.tasks());
         self.start_init(waits)?;
         // The init gets ready to work. Meanwhile: what it is to be handed.
         self.complete_cgroup()?;
@@ -100,7 +102,7 @@ impl Create<'_> {
             self.settle_cgroup()?;
         }
         self.attach_to_scope()?;
-        self.hand_over(waits, beside)?;
+        self.hand_over(waits, beside && idle)?;
         // The init joins and mounts. Meanwhile: what must be there by the time it is ready.
         if beside {
             self.settle_cgroup()?;
@@ -214,7 +216,7 @@ impl Create<'_> {
         let fifo = if waits { Some(sockets::make_start_fifo(self.claim.locked()?.dir())?) } else { None };
         let given = Given {
             network: Some(&self.network),
-            caller_works: beside,
+            beside,
             console: console.as_ref().map(AsFd::as_fd),
             fifo: fifo.as_ref().map(AsFd::as_fd),
             ..Given::default()

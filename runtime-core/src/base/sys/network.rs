@@ -6,34 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::unistd::Pid;
 use orlop_init::NewNetwork;
 
 use super::pidfd;
+use super::processors::{Batch, other_processors, this_processor};
 use super::spawn::{CloneArgs, Stack, clone3, wait_for_clone};
 
 /// How long a network namespace may take: half a millisecond on an idle machine, and longer where the kernel's lock for devices is held.
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The processors that this thread may use besides the one that it is on; `None` where there is no other.
-pub(crate) fn other_processors() -> Option<CpuSet> {
-    let mut processors = sched_getaffinity(Pid::from_raw(0)).ok()?;
-    processors.unset(sched_getcpu().ok()?).ok()?;
-    (count(&processors) > 0).then_some(processors)
-}
-
-/// How many they are.
-pub(crate) fn count(processors: &CpuSet) -> usize {
-    (0..CpuSet::count()).filter(|number| processors.is_set(*number).unwrap_or(false)).count()
-}
-
-fn this_processor() -> Option<CpuSet> {
-    let mut processors = CpuSet::new();
-    processors.set(sched_getcpu().ok()?).ok()?;
-    Some(processors)
-}
 
 /// The process that makes it. It shares this one's memory and descriptors, calls nothing but the kernel, and ends by itself; nobody but
 /// this handle can wait for it.
@@ -92,6 +75,8 @@ impl NetworkMaker {
         let stack = Box::into_raw(Stack::new());
         let mut pidfd: RawFd = -1;
         let args = CloneArgs::sharing_memory(libc::CLONE_FILES, &mut pidfd, stack);
+        // Until it is on a processor of its own.
+        let _batch = processors.and_then(|_| Batch::begin());
         // SAFETY: the stack is freed and the reference given back only once the process has ended; it runs `make` and never returns.
         let result = unsafe { clone3(&raw const args, Arc::as_ptr(&work).cast_mut().cast(), make) };
         let stack = NonNull::new(stack).ok_or(Errno::ENOMEM)?;
@@ -108,6 +93,11 @@ impl NetworkMaker {
             running.move_to(processors);
         }
         Ok(Self { work, running: Some(running) })
+    }
+
+    /// Whether it is at work.
+    pub(crate) fn works(&self) -> bool {
+        self.running.is_some() && self.work.has_begun() && self.work.made() == 0
     }
 
     /// The namespace, once it is made. `None` where that has not even begun, as on a machine without an idle processor, and where it

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::sched_setaffinity;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use nix::unistd::Pid;
 use orlop_init::wire::{self, Phase};
@@ -122,7 +122,7 @@ impl Init {
     pub(super) fn deliver(&mut self, plan: &Plan, given: &Given<'_>, delivery: &Delivery<'_>) -> Result<()> {
         self.set_oom_score_adj(plan)?;
         let network = given.network.and_then(Network::take);
-        if given.caller_works {
+        if given.beside {
             self.use_another_processor(plan);
         }
         if let Some(network) = network
@@ -252,15 +252,13 @@ impl Init {
         self.answer()
     }
 
-    /// Has it be woken on another processor than this thread's, if one is idle, so that both work at once. Its first step is to allow itself
-    /// all processors again. On one that is busy it would have to wait for its turn.
+    /// Has it run on another processor than this thread's, so that both work at once. Its first step is to allow itself all processors
+    /// again.
     fn use_another_processor(&self, plan: &Plan) {
         if !plan.frees_affinity() {
             return;
         }
-        let runnable = Procfs::open().ok().and_then(|procfs| procfs.runnable().ok());
-        let idle = |others: &CpuSet| runnable.is_some_and(|tasks| tasks <= sys::count(others));
-        if let Some(others) = sys::other_processors().filter(idle) {
+        if let Some(others) = sys::other_processors() {
             // Without it the scheduler decides alone.
             let placed = self.by_number(|pid| Ok(sched_setaffinity(Pid::from_raw(pid.get()), &others)));
             debug_assert!(matches!(placed, Ok(_) | Err(_)));

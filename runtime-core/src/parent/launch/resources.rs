@@ -18,8 +18,8 @@ use crate::plan::{Plan, Resource, TreeOf};
 pub(crate) struct Given<'g> {
     pub(crate) console: Option<BorrowedFd<'g>>,
     pub(crate) fifo: Option<BorrowedFd<'g>>,
-    /// The caller has work to do while the init does its own.
-    pub(crate) caller_works: bool,
+    /// The caller has work to do while the init does its own, and there was an idle processor for it when it was started.
+    pub(crate) beside: bool,
     /// The container's network namespace, where it was made ahead.
     pub(crate) network: Option<&'g Network>,
     pub(crate) init_pidfd: Option<BorrowedFd<'g>>,
