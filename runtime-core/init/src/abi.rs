@@ -231,6 +231,7 @@ pub(crate) const S_IFBLK: u32 = 0o060_000;
 pub(crate) const CLONE_NEWTIME: usize = 0x80;
 pub(crate) const CLONE_NEWNET: usize = 0x4000_0000;
 pub(crate) const CLONE_PARENT: u64 = 0x8000;
+pub(crate) const CLONE_VFORK: u64 = 0x4000;
 pub(crate) const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
 
 pub(crate) const PR_SET_PDEATHSIG: usize = 1;

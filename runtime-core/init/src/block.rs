@@ -189,6 +189,7 @@ mod tests {
             sync: 0,
             first_private_fd: 3,
             die_with_parent: 0,
+            vforks: 0,
             ops,
             slots: none(),
             network: AtomicI32::new(0),

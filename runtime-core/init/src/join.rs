@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::abi::{
-    CLONE_NEWTIME, ECONNRESET, EINTR, EPROTO, O_DIRECTORY, O_PATH, O_WRONLY, PR_SET_PDEATHSIG,
+    CLONE_NEWTIME, CLONE_VFORK, ECONNRESET, EINTR, EPROTO, O_DIRECTORY, O_PATH, O_WRONLY, PR_SET_PDEATHSIG,
     PROC_SUPER_MAGIC, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, SIGKILL,
 };
 use crate::executor::Executor;
@@ -62,8 +62,9 @@ impl Executor<'_> {
 
     /// Goes on as a sibling of this process: a pid namespace that was joined holds children only.
     pub(crate) fn fork(&self, flags: u64) -> Result<(), Failure> {
+        let waits = if flags == 0 && self.block.header().vforks == 1 { CLONE_VFORK } else { 0 };
         // The runtime learns the number before the new process can do anything: it might execute the command, and end, at once.
-        if sys::fork(flags, self.forked)? == 0 {
+        if sys::fork(flags | waits, self.forked)? == 0 {
             // The tie to the runtime's life is not inherited.
             return self.die_with_parent();
         }

@@ -281,7 +281,8 @@ pub enum Op {
     Setns { fd: Slot, flags: u32 },
     /// `unshare(2)`.
     Unshare { flags: u32 },
-    /// A new process with these clone flags, as a sibling, goes on; this one ends. A joined pid namespace takes effect so, without flags.
+    /// A new process with these clone flags, as a sibling, goes on; this one ends. A joined pid namespace takes effect so, without flags;
+    /// there, if [`Header::vforks`], this one ends when the new one has executed the command or has ended.
     Fork { flags: u64 },
     /// A time namespace with these lines of `timens_offsets`.
     TimeOffsets { proc: Slot, lines: Str },
@@ -532,6 +533,8 @@ pub struct Header {
     pub first_private_fd: u32,
     /// 1: die when the runtime dies, until [`Phase::Ready`] is answered.
     pub die_with_parent: u32,
+    /// 1: a joined pid namespace is entered by vfork(2), see [`Op::Fork`].
+    pub vforks: u32,
     /// The operations.
     pub ops: List<Record>,
     /// File descriptors by [`Slot`], each plus 1; 0 before [`Op::Receive`]. Written by the program.

@@ -47,7 +47,7 @@ impl Spawn for InContainer<'_> {
     fn spawn(&self, hook: &Hook<'_>, stdio: [OwnedFd; 3]) -> Result<Process> {
         let plan = self.plan(hook);
         let given = Given { init_pidfd: Some(self.init), init_pid: self.pid, ..Given::default() };
-        let mut init = Launch::entering(&plan, self.host, Some(&stdio)).start_with(&given, &[])?;
+        let mut init = Launch::entering(&plan, self.host, Some(&stdio)).start_with(&given, || Ok(Vec::new()))?;
         match init.next(&plan) {
             Ok(_) => {
                 let (pid, pidfd) = init.into_parts();

@@ -61,6 +61,9 @@ pub(crate) struct Launch<'l> {
     pub(crate) die_with_parent: bool,
     /// Whether it goes on to its command as soon as it is ready: nobody has anything to do with it before, see [`Plan::may_go_on`].
     pub(crate) goes_on: bool,
+    /// Whether a processor is idle on which the init can work beside this thread. On a busy machine whoever waits for the other also waits
+    /// for its turn, some milliseconds each time.
+    pub(crate) beside: bool,
 }
 
 impl<'l> Launch<'l> {
@@ -77,6 +80,7 @@ impl<'l> Launch<'l> {
             cancel: None,
             die_with_parent: false,
             goes_on: false,
+            beside: true,
         }
     }
 }
@@ -95,8 +99,12 @@ impl Launch<'_> {
         let failed = |errno: Errno| Error::os(Step::Clone, errno as i32);
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
-        let connection =
-            block::Connection { sync: theirs.as_raw_fd(), tasks: self.tasks, die_with_parent: self.die_with_parent };
+        let connection = block::Connection {
+            sync: theirs.as_raw_fd(),
+            tasks: self.tasks,
+            die_with_parent: self.die_with_parent,
+            vforks: self.vforks(),
+        };
         let (block, block_fd) = InitBlock::write(self.plan, &connection, self.block_dir)?;
         let spare = self.to_follow(&ours)?;
         send(ours.as_fd())?;
@@ -153,20 +161,31 @@ impl Launch<'_> {
         }
     }
 
-    /// Starts the init with all that it needs: it finds that in its socket, and waits for nobody. On a busy machine each wait costs it its
-    /// turn, and on an idle one a wake-up; only what this thread does meanwhile speaks for [`Self::start`].
+    /// Whether the first process may wait for its fork to execute the command. Where nobody waits for its end, that would only take a
+    /// processor from the fork, and wake the runtime up too early. On a busy machine it would get its turn to end only after the command.
+    fn vforks(&self) -> bool {
+        self.goes_on && self.beside
+    }
+
+    /// Starts the init with all that it needs, for a launch that has nothing else to do meanwhile: on a busy machine it finds that in its
+    /// socket and waits for nobody; else what it needs is opened while it starts.
     ///
     /// # Errors
     /// As [`Self::start`] and [`Init::hand_over`]; nothing of the init is left then.
-    pub(crate) fn start_with(self, given: &Given<'_>, tasks: &[BorrowedFd<'_>]) -> Result<Init> {
+    pub(crate) fn start_with<'t>(
+        self,
+        given: &Given<'_>,
+        tasks: impl FnOnce() -> Result<Vec<BorrowedFd<'t>>>,
+    ) -> Result<Init> {
         let plan = self.plan;
-        let delivery = Delivery::open(plan, given, tasks, self.goes_on)?;
-        let enters = delivery.enters(plan, given);
-        if delivery.is_one_message() {
+        if !self.beside {
+            let tasks = tasks()?;
+            let delivery = Delivery::open(plan, given, &tasks, self.goes_on)?;
+            let enters = delivery.enters(plan, given);
             return Ok(Init { enters, ..self.start_after(|socket| delivery.send(socket))? });
         }
-        let mut init = Init { enters, ..self.start()? };
-        match init.deliver(plan, given, &delivery) {
+        let mut init = self.start()?;
+        match tasks().and_then(|tasks| init.hand_over(plan, given, &tasks)) {
             Ok(()) => Ok(init),
             Err(error) => {
                 init.kill();
@@ -185,7 +204,7 @@ impl Launch<'_> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
         // Which number the socket gets there, the server tells the process.
-        let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false };
+        let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false, vforks: self.vforks() };
         let (block, block_fd) = InitBlock::write(self.plan, &connection, None)?;
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let own = || [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];

@@ -5,8 +5,7 @@ use crate::base::sys;
 
 /// Whether a processor is idle that this thread may use besides its own. On one that is busy, what is given to it waits for its turn. `own`
 /// tasks that can run now do not count: they are this program's and soon end.
-pub(crate) fn another_is_idle(own: usize) -> bool {
+pub(crate) fn another_is_idle(procfs: &Procfs, own: usize) -> bool {
     let Some(others) = sys::other_processors() else { return false };
-    let runnable = Procfs::open().ok().and_then(|procfs| procfs.runnable().ok());
-    runnable.is_some_and(|tasks| tasks.saturating_sub(own) <= sys::count(&others))
+    procfs.runnable().is_ok_and(|tasks| tasks.saturating_sub(own) <= sys::count(&others))
 }

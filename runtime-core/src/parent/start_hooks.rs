@@ -74,7 +74,7 @@ impl Spawn for AsCommand<'_> {
         let launch = Launch { clone_into, tasks: tasks.len(), ..Launch::entering(&plan, self.host, Some(&stdio)) };
         let init_pid = self.record.init.map(|init| init.pid);
         let given = Given { init_pidfd: Some(self.init), init_pid, ..Given::default() };
-        let mut started = launch.start_with(&given, &tasks)?;
+        let mut started = launch.start_with(&given, || Ok(tasks))?;
         if let Err(error) = self.release(&mut started, &plan, cgroup.as_mut().filter(|_| attach)) {
             started.kill();
             return Err(error);

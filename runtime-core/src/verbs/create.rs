@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use orlop_init::wire::Phase as Sync;
 
+use crate::base::procfs::Procfs;
 use crate::base::{ContainerId, Error, Kind, Process, Report, Result, Runtime, Status, Step, Warning};
 use crate::config::Config;
 use crate::parent::agent::send_listener;
@@ -93,7 +94,7 @@ impl Create<'_> {
         // Early, before there is a process: what it is born into.
         self.make_cgroup()?;
         self.make_notify_directory()?;
-        let idle = another_is_idle(self.network.tasks());
+        let idle = another_is_idle(&Procfs::open()?, self.network.tasks());
         self.start_init(waits)?;
         // The init gets ready to work. Meanwhile: what it is to be handed.
         self.complete_cgroup()?;
@@ -193,6 +194,7 @@ impl Create<'_> {
             cancel: self.options.cancel.as_ref().map(AsFd::as_fd),
             die_with_parent: true,
             goes_on: false,
+            beside: true,
         };
         self.init = Some(launch.start()?);
         Ok(())

@@ -55,6 +55,8 @@ pub(crate) struct Connection {
     pub(crate) tasks: usize,
     /// Whether it dies with the runtime.
     pub(crate) die_with_parent: bool,
+    /// Whether it goes on by a vfork(2) where it enters a pid namespace.
+    pub(crate) vforks: bool,
 }
 
 impl InitBlock {
@@ -79,6 +81,7 @@ impl InitBlock {
             sync: connection.sync,
             first_private_fd: plan.first_private_fd,
             die_with_parent: u32::from(connection.die_with_parent),
+            vforks: u32::from(connection.vforks),
             ops: layout.place(program.ops.len()),
             slots: layout.place(plan.resources.len()),
             network: AtomicI32::new(0),

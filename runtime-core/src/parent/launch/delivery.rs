@@ -39,11 +39,6 @@ impl<'d> Delivery<'d> {
         entered(plan, &self.opened, given)
     }
 
-    /// Whether it is one message, which can be sent before there is anybody who reads.
-    pub(super) fn is_one_message(&self) -> bool {
-        self.opened.len() + self.tasks.len() <= wire::DESCRIPTORS
-    }
-
     /// Sends it; where the init has died meanwhile, the next wait for it tells why.
     ///
     /// # Errors

@@ -112,14 +112,6 @@ impl Init {
         if self.place.is_none() {
             self.enters = delivery.enters(plan, given);
         }
-        self.deliver(plan, given, &delivery)
-    }
-
-    /// Sends what is opened already.
-    ///
-    /// # Errors
-    /// The init is left waiting.
-    pub(super) fn deliver(&mut self, plan: &Plan, given: &Given<'_>, delivery: &Delivery<'_>) -> Result<()> {
         self.set_oom_score_adj(plan)?;
         let network = given.network.and_then(Network::take);
         if given.beside {

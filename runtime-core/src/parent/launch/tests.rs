@@ -19,7 +19,7 @@ fn sleeper() -> (Child, HostPid) {
 /// An init that is `pid`, with the other end of its socket.
 fn init(pid: HostPid) -> (Init, OwnedFd) {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap();
-    let connection = block::Connection { sync: theirs.as_raw_fd(), tasks: 0, die_with_parent: false };
+    let connection = block::Connection { sync: theirs.as_raw_fd(), tasks: 0, die_with_parent: false, vforks: false };
     let (block, _file) = InitBlock::write(&Plan::default(), &connection, None).unwrap();
     let pidfd = sys::pidfd::open(pid).unwrap();
     let plan = Plan::default();
@@ -169,7 +169,7 @@ fn the_fork_of_what_a_server_has_made_is_told_of_in_the_servers_block_alone() {
     let (mut innocent, other) = sleeper();
     let mut plan = Plan::default();
     plan.program.push(Str::NONE, Op::Serve { init: Slot(0), runtime: Slot(1) });
-    let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false };
+    let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false, vforks: false };
     let (server, _file) = InitBlock::write(&plan, &connection, None).unwrap();
     let places = Places::of(Arc::new(server));
     let place = places.take().unwrap();

@@ -21,6 +21,7 @@ use crate::parent::launch::{Event, Given, Init, Launch, Program};
 use crate::parent::liveness::not_running;
 use crate::parent::options::Terminal;
 use crate::parent::prepare::{check_preserved, compile_seccomp, may_set_groups};
+use crate::parent::processors::another_is_idle;
 use crate::parent::sockets::{send_pidfd, terminal_socket, write_pid_file};
 use crate::parent::{cgroup, passwd};
 use crate::plan::{CgroupMounts, ExecPlan, JoinCgroup, Plan, PlanOptions, plan_exec};
@@ -139,6 +140,7 @@ impl<'t> Target<'t> {
             paused,
             attach: paused,
             init_pidfd: self.init_pidfd,
+            beside: another_is_idle(&procfs, 0),
         };
         let mut child = exec.launch(process.terminal)?;
         if let Err(error) = exec.carry_out(&mut child, config) {
@@ -212,6 +214,8 @@ pub(super) struct Exec<'e> {
     /// The process is moved into the cgroup at last, instead of being born there.
     pub(super) attach: bool,
     pub(super) init_pidfd: BorrowedFd<'e>,
+    /// See [`Launch::beside`].
+    pub(super) beside: bool,
 }
 
 /// Whether a process executes its command as soon as it is ready, instead of waiting for this one to wake up: nobody is to be told of it
@@ -248,17 +252,18 @@ impl Exec<'_> {
             ..Given::default()
         };
         let launch = |clone_into, cgroup: Option<&Cgroup>, attach: bool| {
-            let tasks = cgroup.map_or(Ok(Vec::new()), Cgroup::tasks).map_err(|error| Error::cgroup(&error))?;
+            let tasks = || cgroup.map_or(Ok(Vec::new()), Cgroup::tasks).map_err(|error| Error::cgroup(&error));
             Launch {
                 program: self.program,
                 goes_on: !attach && !self.paused && goes_on(self.plan, self.options),
+                beside: self.beside,
                 clone_into,
                 tasks: cgroup.map_or(0, |cgroup| cgroup.record().paths.v1.len()),
                 cancel: self.options.cancel.as_ref().map(AsFd::as_fd),
                 die_with_parent: true,
                 ..Launch::entering(self.plan, self.host, self.options.stdio.as_ref())
             }
-            .start_with(&given, &tasks)
+            .start_with(&given, tasks)
         };
         // A frozen cgroup would hold the new process, and this one with it, before it could be set up: it is entered last.
         let Some(cgroup) = self.cgroup.as_ref().filter(|_| !self.paused) else {

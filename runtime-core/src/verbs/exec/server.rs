@@ -105,6 +105,7 @@ pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
         paused: false,
         attach: false,
         init_pidfd: init_pidfd.as_fd(),
+        beside: true,
     };
     let mut child = exec.launch(false)?;
     if let Err(error) = exec.make_ready(&mut child) {
