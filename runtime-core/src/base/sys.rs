@@ -37,7 +37,7 @@ pub(crate) use probe::{
     clones_into_cgroups, filtered_mount_call, has_file_capability, limits, refused_mount_calls, refused_process_calls,
     try_mount, try_user_namespace,
 };
-pub(crate) use processors::{count, other_processors};
+pub(crate) use processors::Processors;
 pub(crate) use rustix::fs::ResolveFlags;
 pub(crate) use spawn::{Before, NotSpawned, Program, Spawn, netlink_socket_in, spawn, spawn_sleeper};
 pub(crate) use statx::statx;

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::unistd::Pid;
 use orlop_init::NewNetwork;
 
 use super::pidfd;
-use super::processors::{Batch, other_processors, this_processor};
+use super::processors::{Batch, Processors};
 use super::spawn::{CloneArgs, Stack, clone3, wait_for_clone};
 
 /// How long a network namespace may take: half a millisecond on an idle machine, and longer where the kernel's lock for devices is held.
@@ -39,9 +38,9 @@ unsafe impl Send for Running {}
 
 impl Running {
     /// Has it run on these processors.
-    fn move_to(&self, processors: &CpuSet) {
+    fn move_to(&self, processors: &Processors) {
         // It may have ended, and nobody else reaps it: the number is its own.
-        let moved = sched_setaffinity(self.pid, processors);
+        let moved = processors.confine(self.pid.as_raw());
         debug_assert!(matches!(moved, Ok(()) | Err(_)));
     }
 }
@@ -49,7 +48,7 @@ impl Running {
 impl NetworkMaker {
     /// Starts it, where there is a processor for it besides this thread's; `None` too where no process can be made.
     pub(crate) fn start() -> Option<Self> {
-        let processors = other_processors()?;
+        let processors = Processors::others()?;
         Self::begin(Some(&processors)).ok()
     }
 
@@ -61,7 +60,7 @@ impl NetworkMaker {
         Self::begin(None)?.wait()
     }
 
-    fn begin(processors: Option<&CpuSet>) -> Result<Self, Errno> {
+    fn begin(processors: Option<&Processors>) -> Result<Self, Errno> {
         // A signal in the middle of its work would leave what it has opened in the table that both share.
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
@@ -70,7 +69,7 @@ impl NetworkMaker {
         started
     }
 
-    fn clone(processors: Option<&CpuSet>) -> Result<Self, Errno> {
+    fn clone(processors: Option<&Processors>) -> Result<Self, Errno> {
         let work = Arc::new(NewNetwork::default());
         let stack = Box::into_raw(Stack::new());
         let mut pidfd: RawFd = -1;
@@ -106,7 +105,7 @@ impl NetworkMaker {
         let called_off = self.work.call_off();
         // On a processor that is busy it may have to wait for its turn. Here it goes on as soon as this thread sleeps.
         if self.work.made() == 0
-            && let (Some(running), Some(here)) = (&self.running, this_processor())
+            && let (Some(running), Some(here)) = (&self.running, Processors::here())
         {
             running.move_to(&here);
         }

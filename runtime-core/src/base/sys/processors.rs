@@ -1,26 +1,45 @@
 //! The processors that a thread may use, and its claim on them.
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu};
-use nix::unistd::Pid;
+use nix::sched::sched_getcpu;
 use orlop_init::wire::SchedAttr;
 
-/// The processors that this thread may use besides the one that it is on; `None` where there is no other.
-pub(crate) fn other_processors() -> Option<CpuSet> {
-    let mut processors = sched_getaffinity(Pid::from_raw(0)).ok()?;
-    processors.unset(sched_getcpu().ok()?).ok()?;
-    (count(&processors) > 0).then_some(processors)
-}
+/// A set of processors: a bit for each of the first 1024, as many as a `cpu_set_t` has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Processors([u64; 16]);
 
-/// How many they are.
-pub(crate) fn count(processors: &CpuSet) -> usize {
-    (0..CpuSet::count()).filter(|number| processors.is_set(*number).unwrap_or(false)).count()
-}
+impl Processors {
+    /// Those that this thread may use besides the one that it is on; `None` where there is no other.
+    pub(crate) fn others() -> Option<Self> {
+        let mut all = Self([0; 16]);
+        let set: *mut u64 = all.0.as_mut_ptr();
+        // SAFETY: the kernel writes at most the size that it is given.
+        Errno::result(unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of::<Self>(), set) }).ok()?;
+        let Self(here) = Self::here()?;
+        for (word, here) in all.0.iter_mut().zip(here) {
+            *word &= !here;
+        }
+        (all.count() > 0).then_some(all)
+    }
 
-pub(super) fn this_processor() -> Option<CpuSet> {
-    let mut processors = CpuSet::new();
-    processors.set(sched_getcpu().ok()?).ok()?;
-    Some(processors)
+    /// The one that this thread is on.
+    pub(super) fn here() -> Option<Self> {
+        let number = sched_getcpu().ok()?;
+        let mut words = [0; 16];
+        *words.get_mut(number / 64)? = 1 << (number % 64);
+        Some(Self(words))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Has the process `pid` use no others (sched_setaffinity(2)).
+    pub(crate) fn confine(&self, pid: i32) -> Result<(), Errno> {
+        // SAFETY: reads the words, of the size that is given.
+        let done = unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, size_of::<Self>(), self.0.as_ptr()) };
+        Errno::result(done).map(drop)
+    }
 }
 
 /// While it lives, this thread and what it makes are scheduled as batch work (sched(7), `SCHED_BATCH`): a new process does not take the
@@ -67,6 +86,21 @@ mod tests {
     fn policy() -> i64 {
         // SAFETY: takes a number.
         unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) }
+    }
+
+    #[test]
+    fn the_other_processors_are_those_that_are_allowed_without_this_one() {
+        let mut here = Processors([0; 16]);
+        here.0[2] = 0b101;
+        assert_eq!(here.count(), 2);
+        let before = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
+        let allowed = (0..nix::sched::CpuSet::count()).filter(|number| before.is_set(*number).unwrap()).count();
+        assert_eq!(Processors::others().map_or(0, |others| others.count()), allowed - 1);
+        // Confined to one, this thread has no other, whichever it is.
+        Processors::here().unwrap().confine(0).unwrap();
+        let alone = (Processors::others(), Processors::here().unwrap().count());
+        nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &before).unwrap();
+        assert_eq!(alone, (None, 1));
     }
 
     #[test]

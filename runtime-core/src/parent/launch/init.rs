@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::sched_setaffinity;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
-use nix::unistd::Pid;
 use orlop_init::wire::{self, Phase};
 
 use super::block::InitBlock;
@@ -250,9 +248,9 @@ impl Init {
         if !plan.frees_affinity() {
             return;
         }
-        if let Some(others) = sys::other_processors() {
+        if let Some(others) = sys::Processors::others() {
             // Without it the scheduler decides alone.
-            let placed = self.by_number(|pid| Ok(sched_setaffinity(Pid::from_raw(pid.get()), &others)));
+            let placed = self.by_number(|pid| Ok(others.confine(pid.get())));
             debug_assert!(matches!(placed, Ok(_) | Err(_)));
         }
     }
