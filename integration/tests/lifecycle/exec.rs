@@ -32,6 +32,31 @@ fn killed_by_a_signal_gives_128_and_its_number(t: &Sandbox) {
     c.end();
 }
 
+/// Then the runtime and the new process take turns, and neither can wait for the other to work beside it.
+#[case]
+fn on_one_processor(t: &Sandbox) {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let here = nix::unistd::Pid::from_raw(0);
+    let all = sched_getaffinity(here).unwrap();
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::count()).find(|number| all.is_set(*number).unwrap()).unwrap()).unwrap();
+    sched_setaffinity(here, &one).unwrap();
+    let c = paused(t);
+    for code in [0, 7] {
+        let out = c.exec(&[], &["sh", "-c", &format!("echo out; exit {code}")]).code(code);
+        assert_eq!(out.stdout, "out\n");
+    }
+    let out = c.exec(&[], &["no-such-command"]).code(255);
+    assert!(out.stderr.contains("not found in"), "{}", out.stderr);
+    // Somebody is told of the process before its command.
+    let file = t.dir.join("pid");
+    c.exec(&["--pid-file", file.to_str().unwrap()], &["true"]).ok();
+    assert!(fs::read_to_string(&file).unwrap().trim().parse::<i32>().is_ok());
+    c.end();
+    assert_eq!(t.container("b").args(&["echo", "out"]).run().ok().stdout, "out\n");
+    sched_setaffinity(here, &all).unwrap();
+}
+
 #[case]
 fn a_missing_command_is_an_error_that_engines_know(t: &Sandbox) {
     let c = paused(t);
