@@ -94,7 +94,7 @@ impl Create<'_> {
         // Early, before there is a process: what it is born into.
         self.make_cgroup()?;
         self.make_notify_directory()?;
-        let idle = another_is_idle(&Procfs::open()?, self.network.tasks());
+        let idle = Procfs::open().is_ok_and(|procfs| another_is_idle(&procfs, self.network.tasks()));
         self.start_init(waits)?;
         // The init gets ready to work. Meanwhile: what it is to be handed.
         self.complete_cgroup()?;
