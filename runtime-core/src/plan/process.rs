@@ -24,7 +24,7 @@ pub(super) struct Execution<'e> {
     /// The JSON pointer of `process` in its file.
     pub(super) pointer: &'static str,
     pub(super) filter: Option<&'e orlop_seccomp::Filter>,
-    /// `/proc` handle, for labels and the OOM score.
+    /// HOME, where the environment does not say it.
     pub(super) home: Option<&'e str>,
     pub(super) listen_fds: u32,
     pub(super) notify_socket: Option<&'e str>,

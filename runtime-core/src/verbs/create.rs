@@ -94,16 +94,16 @@ impl Create<'_> {
         // Early, before there is a process: what it is born into.
         self.make_cgroup()?;
         self.make_notify_directory()?;
-        let idle = Procfs::open().is_ok_and(|procfs| another_is_idle(&procfs, self.network.tasks()));
+        let beside = self.settles_beside();
+        let idle = beside && Procfs::open().is_ok_and(|procfs| another_is_idle(&procfs, self.network.tasks()));
         self.start_init(waits)?;
         // The init gets ready to work. Meanwhile: what it is to be handed.
         self.complete_cgroup()?;
-        let beside = self.settles_beside();
         if !beside {
             self.settle_cgroup()?;
         }
         self.attach_to_scope()?;
-        self.hand_over(waits, beside && idle)?;
+        self.hand_over(waits, idle)?;
         // The init joins and mounts. Meanwhile: what must be there by the time it is ready.
         if beside {
             self.settle_cgroup()?;
