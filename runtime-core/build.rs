@@ -33,8 +33,6 @@ fn main() {
         "-C",
         "linker-flavor=ld.lld",
         "-C",
-        "relocation-model=static",
-        "-C",
         "target-feature=+crt-static",
         "-C",
         "link-self-contained=no",
@@ -42,9 +40,10 @@ fn main() {
         "strip=symbols",
         "-C",
         "default-linker-libraries=no",
-        // One segment for headers, constants and code: fewer pages to fault in. Nothing is writable and executable.
+        // One segment for headers, constants and code, and no other: each of the init's processes faults it in at once. Nothing is
+        // writable and executable.
         "-C",
-        "link-args=-nostdlib -static --no-pie -z noseparate-code -z norelro --build-id=none --no-eh-frame-hdr --gc-sections",
+        "link-args=-nostdlib -static --no-pie --no-rosegment -z noseparate-code -z norelro --build-id=none --no-eh-frame-hdr --gc-sections",
         "--extern",
         external.to_str().expect("a path in UTF-8"),
     ];
@@ -71,7 +70,17 @@ fn rustc(arguments: &[&str], source: &Path, output: &Path) {
             "-C",
             "overflow-checks=off",
         ])
-        .args(["-C", "force-unwind-tables=no", "-C", "embed-bitcode=yes"])
+        // At a fixed address and without relocations: no table of addresses, which would be a segment of its own.
+        .args([
+            "-C",
+            "relocation-model=static",
+            "-C",
+            "relro-level=off",
+            "-C",
+            "force-unwind-tables=no",
+            "-C",
+            "embed-bitcode=no",
+        ])
         // Atomic operations inline: functions for them ask a C library for the processor's features.
         .args(if target.starts_with("aarch64") { &["-C", "target-feature=-outline-atomics"][..] } else { &[] })
         .args(arguments)

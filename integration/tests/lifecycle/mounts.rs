@@ -147,6 +147,16 @@ fn bind_of_a_directory_and_of_a_file(t: &Sandbox) {
 }
 
 #[case]
+fn the_path_of_a_destination_may_be_long(t: &Sandbox) {
+    let c = t.container("a");
+    let destination = format!("/tmp{}", format!("/{}", "d".repeat(200)).repeat(15));
+    c.push("/mounts", json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": ["size=64k"]}));
+    let found = c.sh(&format!("cd {destination} && echo x > file && df . | tail -1")).run().ok().stdout;
+    assert!(found.starts_with("tmpfs") && found.trim_end().ends_with(&destination), "{found}");
+    assert!(!c.rootfs().join(&destination[1..]).join("file").exists());
+}
+
+#[case]
 fn bind_makes_its_destination(t: &Sandbox) {
     let c = t.container("a");
     let dir = shared_dir(t, "shared");

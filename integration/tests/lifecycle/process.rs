@@ -24,6 +24,15 @@ fn args_env_and_cwd(t: &Sandbox) {
 }
 
 #[case]
+fn the_path_of_the_working_directory_may_be_long(t: &Sandbox) {
+    let c = t.container("a");
+    let cwd = format!("/tmp{}", format!("/{}", "d".repeat(200)).repeat(15));
+    fs::create_dir_all(c.rootfs().join(&cwd[1..])).unwrap();
+    c.set("/process/cwd", json!(cwd));
+    assert_eq!(c.facts()["cwd"], json!(cwd));
+}
+
+#[case]
 fn path_lookup_uses_the_containers_path(t: &Sandbox) {
     let c = t.container("a");
     fs::create_dir(c.rootfs().join("opt")).unwrap();

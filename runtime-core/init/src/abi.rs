@@ -160,6 +160,7 @@ pub(crate) const EISDIR: i32 = 21;
 pub(crate) const EINVAL: i32 = 22;
 pub(crate) const EMFILE: i32 = 24;
 pub(crate) const EROFS: i32 = 30;
+pub(crate) const ERANGE: i32 = 34;
 pub(crate) const ENAMETOOLONG: i32 = 36;
 pub(crate) const ENOSYS: i32 = 38;
 pub(crate) const ELOOP: i32 = 40;
@@ -167,6 +168,9 @@ pub(crate) const EPROTO: i32 = 71;
 pub(crate) const EOPNOTSUPP: i32 = 95;
 pub(crate) const ECONNRESET: i32 = 104;
 pub(crate) const ESTALE: i32 = 116;
+
+/// The longest path, with its NUL (limits.h).
+pub(crate) const PATH_MAX: usize = 4096;
 
 pub(crate) const AT_FDCWD: i32 = -100;
 pub(crate) const AT_SYMLINK_NOFOLLOW: usize = 0x100;

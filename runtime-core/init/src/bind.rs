@@ -1,7 +1,7 @@
 //! Bind mounts: what is to be shown is a detached tree, and the target is made like it.
 
 use crate::abi::{
-    AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, ELOOP, ENOENT, ESTALE, O_NOFOLLOW, O_PATH, S_IFDIR, S_IFLNK,
+    AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, EEXIST, ELOOP, ENOENT, ESTALE, O_NOFOLLOW, O_PATH, PATH_MAX, S_IFDIR, S_IFLNK,
 };
 use crate::classic;
 use crate::executor::Executor;
@@ -125,9 +125,11 @@ impl Executor<'_> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn copy_link(&mut self, link: Fd, target: Str) -> Result<(), Failure> {
-        let mut text = [0u8; 4096];
-        let length = sys::readlinkat(link, CStr::EMPTY, &mut text, 4095).with_reason(detail::SOURCE)?;
+        let mut text = [0u8; PATH_MAX];
+        let length = sys::readlinkat(link, CStr::EMPTY, &mut text, PATH_MAX - 1).with_reason(detail::SOURCE)?;
         let points_to = CStr::new(text.get(..=length).unwrap_or(b"\0"));
         let mut name = [0u8; 256];
         let (parent, name) = self.parent(target, &mut name)?;

@@ -2,7 +2,7 @@
 
 use crate::abi::{
     AT_SYMLINK_NOFOLLOW, EINVAL, ENAMETOOLONG, ESTALE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_WRONLY,
-    RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, S_IFDIR, S_IFLNK, S_IFREG,
+    PATH_MAX, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, S_IFDIR, S_IFLNK, S_IFREG,
 };
 use crate::executor::Executor;
 use crate::failure::{Failure, WithReason};
@@ -68,8 +68,8 @@ fn copy_entry(from: Fd, to: Fd, name: CStr<'_>, depth: usize) -> sys::Result<()>
         }
         S_IFREG => copy_file(from, to, name)?,
         S_IFLNK => {
-            let mut text = [0u8; 4096];
-            let length = sys::readlinkat(from, name, &mut text, 4095)?;
+            let mut text = [0u8; PATH_MAX];
+            let length = sys::readlinkat(from, name, &mut text, PATH_MAX - 1)?;
             sys::symlinkat(CStr::new(text.get(..=length).ok_or(Errno(EINVAL))?), to, name)?;
         }
         _ => {

@@ -3,8 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use crate::abi::{
-    AT_EACCESS, EACCES, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS, O_PATH, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL,
-    PR_CAP_AMBIENT_RAISE, PR_CAPBSET_DROP, PR_SET_KEEPCAPS, S_IFCHR, S_IFDIR,
+    AT_EACCESS, EACCES, EINVAL, ENOENT, ENOTDIR, EPERM, ERANGE, EROFS, O_PATH, PATH_MAX, PR_CAP_AMBIENT,
+    PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, PR_CAPBSET_DROP, PR_SET_KEEPCAPS, S_IFCHR, S_IFDIR,
 };
 use crate::executor::Executor;
 use crate::failure::Failure;
@@ -63,9 +63,13 @@ impl Executor<'_> {
         }
         // CVE-2024-21626: a directory reached through a leaked descriptor lies outside the root, and its name does not begin
         // with a slash then.
-        let mut name = [0u8; 4096];
-        sys::getcwd(&mut name, 4096)?;
-        if name.first() == Some(&b'/') { Ok(()) } else { Err(Failure::new(Errno(ENOENT), detail::OUTSIDE)) }
+        let mut name = [0u8; 64];
+        let begins = match sys::getcwd(&mut name, 64) {
+            Ok(_) => name.first().copied(),
+            Err(Errno(ERANGE)) => begin_of_long_cwd()?,
+            Err(errno) => return Err(errno.into()),
+        };
+        if begins == Some(b'/') { Ok(()) } else { Err(Failure::new(Errno(ENOENT), detail::OUTSIDE)) }
     }
 
     /// Finds the command among the candidates, as execvp(3) would, before anything is irrevocable.
@@ -118,6 +122,15 @@ impl Executor<'_> {
         }
         Ok(())
     }
+}
+
+/// Kept apart for the sake of the stack, as all that has room for a whole path and is seldom needed.
+#[cold]
+#[inline(never)]
+fn begin_of_long_cwd() -> sys::Result<Option<u8>> {
+    let mut name = [0u8; PATH_MAX];
+    sys::getcwd(&mut name, PATH_MAX)?;
+    Ok(name.first().copied())
 }
 
 pub(crate) fn rlimits(limits: &[Rlimit]) -> Result<(), Failure> {

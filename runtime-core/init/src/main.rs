@@ -5,12 +5,13 @@
 #![no_builtins]
 #![allow(unsafe_code, reason = "a program without a C library begins in assembly")]
 
+// The stack begins at the top of a page, which what is usually done does not leave: each process that is forked copies one page of it.
 #[cfg(target_arch = "x86_64")]
-core::arch::global_asm!(".globl _start", "_start:", "xor ebp, ebp", "mov rdi, rsp", "and rsp, -16", "call {start}", "ud2", start = sym start);
+core::arch::global_asm!(".globl _start", "_start:", "xor ebp, ebp", "mov rdi, rsp", "and rsp, -4096", "call {start}", "ud2", start = sym start);
 #[cfg(target_arch = "aarch64")]
-core::arch::global_asm!(".globl _start", "_start:", "mov x29, #0", "mov x0, sp", "and sp, x0, #-16", "bl {start}", "brk #1", start = sym start);
+core::arch::global_asm!(".globl _start", "_start:", "mov x29, #0", "mov x0, sp", "and sp, x0, #-4096", "bl {start}", "brk #1", start = sym start);
 #[cfg(target_arch = "riscv64")]
-core::arch::global_asm!(".globl _start", "_start:", "mv a0, sp", "andi sp, sp, -16", "call {start}", "ebreak", start = sym start);
+core::arch::global_asm!(".globl _start", "_start:", "mv a0, sp", "lui t0, 0xfffff", "and sp, sp, t0", "call {start}", "ebreak", start = sym start);
 
 /// Reads the block's fd from the last argument, which is a decimal number.
 extern "C" fn start(stack: *const usize) -> ! {

@@ -1,13 +1,11 @@
 //! Paths inside the root filesystem: resolved once, to a descriptor, and never outside of it.
 
 use crate::abi::{
-    EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_WRONLY,
+    EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_WRONLY, PATH_MAX,
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS,
 };
 use crate::sys::{CStr, Errno, Fd, Result, close, mkdirat, openat2, readlinkat};
 
-/// PATH_MAX, with its NUL.
-const PATH_MAX: usize = 4096;
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
 /// `openat2` gives EAGAIN when a rename races with `..`; a container that renames for ever shall not hold us for ever.
@@ -92,9 +90,15 @@ pub(crate) fn open_or_make(root: Fd, path: CStr<'_>, make: Make) -> Result<Fd> {
         other => return other,
     }
     match make_last(root, path, make) {
-        Err(Errno(ENOENT | EEXIST)) => {}
-        other => return other,
+        Err(Errno(ENOENT | EEXIST)) => make_all(root, path, make),
+        other => other,
     }
+}
+
+/// Makes one component after the other. Kept apart for the sake of the stack, as all that has room for a whole path and is seldom needed.
+#[cold]
+#[inline(never)]
+fn make_all(root: Fd, path: CStr<'_>, make: Make) -> Result<Fd> {
     let mut buffer = PathBuffer::new();
     buffer.push(path.bytes())?;
     for _ in 0..MAX_LINKS {
@@ -216,19 +220,35 @@ pub(crate) fn is_name(name: &[u8]) -> bool {
 
 /// Splits a path into its parent (made if missing) and its last component.
 pub(crate) fn parent<'b>(root: Fd, path: CStr<'_>, name: &'b mut [u8; 256]) -> Result<(Fd, CStr<'b>)> {
-    let mut buffer = PathBuffer::new();
-    buffer.push(path.bytes())?;
-    while buffer.len > 1 && buffer.bytes.get(buffer.len - 1) == Some(&b'/') {
-        buffer.len -= 1;
+    let mut text = path.bytes();
+    while let [shorter @ .., b'/'] = text
+        && !shorter.is_empty()
+    {
+        text = shorter;
     }
-    let text = buffer.bytes.get(..buffer.len).ok_or(Errno(EINVAL))?;
     let cut = text.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
-    let name = terminated(text.get(cut..).ok_or(Errno(EINVAL))?, name)?;
-    if !is_name(name.bytes()) {
+    let (directory, last) = text.split_at_checked(cut).ok_or(Errno(EINVAL))?;
+    if !is_name(last) {
         return Err(Errno(EINVAL));
     }
-    buffer.terminate(cut)?;
-    let directory =
-        if cut == 0 { CStr::new(b"/\0") } else { CStr::new(buffer.bytes.get(..=cut).ok_or(Errno(EINVAL))?) };
-    Ok((open_or_make(root, directory, Make::Directory(0o755))?, name))
+    let name = terminated(last, name)?;
+    let mut short = [0; 256];
+    let directory = match directory {
+        [] => make_directory(root, CStr::new(b"/\0")),
+        directory if directory.len() < short.len() => make_directory(root, terminated(directory, &mut short)?),
+        directory => make_long_directory(root, directory),
+    };
+    Ok((directory?, name))
+}
+
+fn make_directory(root: Fd, path: CStr<'_>) -> Result<Fd> {
+    open_or_make(root, path, Make::Directory(0o755))
+}
+
+#[cold]
+#[inline(never)]
+fn make_long_directory(root: Fd, path: &[u8]) -> Result<Fd> {
+    let mut buffer = PathBuffer::new();
+    buffer.push(path)?;
+    make_directory(root, CStr::new(buffer.bytes.get(..=buffer.len).ok_or(Errno(EINVAL))?))
 }
