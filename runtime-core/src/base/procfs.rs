@@ -74,14 +74,13 @@ impl Procfs {
         Ok((status.st_dev, status.st_ino))
     }
 
-    /// Opens the root directory of the process `pid` (O_PATH).
-    pub(crate) fn open_root(&self, pid: HostPid) -> Result<OwnedFd> {
+    /// Opens the root directory of a process (O_PATH).
+    pub(crate) fn open_root(&self, pid: HostPid, pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
         let failed =
             |errno: Errno| Error::os(Step::FindContainer, errno as i32).with_object(format!("/proc/{pid}/root"));
-        let path = std::ffi::CString::new(pid.to_string()).map_err(|_| failed(Errno::EINVAL))?;
-        let directory = self.open_file(&path, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(failed)?;
+        let process = self.of_process(pid, pidfd).map_err(failed)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        nix::fcntl::openat(&directory, "root", flags, Mode::empty()).map_err(failed)
+        nix::fcntl::openat(&process.root, "root", flags, Mode::empty()).map_err(failed)
     }
 
     /// The cgroups of a process, seen from the caller's cgroup namespace.

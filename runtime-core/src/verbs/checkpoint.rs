@@ -1,7 +1,7 @@
 //! `checkpoint`: saves the processes of a container to files, by CRIU.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,8 @@ pub fn checkpoint(runtime: &Runtime, id: &ContainerId, options: CheckpointOption
     refuse_what_stays(&locked, &config)?;
     let goes = !options.leave_running && !options.pre_dump;
     let paused = facts.status == Status::Paused;
-    let saving = Saving { open_files: runtime.open_files, record: &record, config: &config, paused };
+    let open_files = runtime.open_files;
+    let saving = Saving { open_files, record: &record, config: &config, init: init.as_fd(), paused };
     saving.save(options)?;
     if !goes {
         return Ok(Report::default());
@@ -128,6 +129,8 @@ struct Saving<'s> {
     open_files: Option<(u64, u64)>,
     record: &'s Record,
     config: &'s Config<'s>,
+    /// The container's first process.
+    init: BorrowedFd<'s>,
     paused: bool,
 }
 
@@ -267,7 +270,7 @@ impl Saving<'_> {
     /// Where in the container mounts from outside are: under that name they will be asked for at the restore.
     fn add_mounts(&self, pid: HostPid, request: &mut Options) -> Result<()> {
         let procfs = Procfs::open()?;
-        let root = procfs.open_root(pid)?;
+        let root = procfs.open_root(pid, self.init)?;
         let cgroups = cgroup_mounts(self.record.cgroup.as_ref(), self.config)?;
         let mounts = Mounts { config: self.config, bundle: Path::new(&self.record.bundle), cgroups: &cgroups };
         for mount in mounts.external() {

@@ -313,7 +313,7 @@ impl Create<'_> {
             self.init()?.by_number(|pid| cgroup.enter_payload(pid))?;
         }
         self.verify()?;
-        self.set_up_intel_rdt(pid)?;
+        self.set_up_intel_rdt()?;
         if let Some(socket) = &self.options.pidfd_socket {
             send_pidfd(socket, self.init()?.pidfd())?;
         }
@@ -354,10 +354,10 @@ impl Create<'_> {
         })
     }
 
-    fn set_up_intel_rdt(&self, pid: crate::base::HostPid) -> Result<()> {
+    fn set_up_intel_rdt(&self) -> Result<()> {
         let config = self.config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
         match (&self.prepared.record.intel_rdt, config) {
-            (Some(record), Some(config)) => resctrl::create(record, config, pid),
+            (Some(record), Some(config)) => self.init()?.by_number(|pid| resctrl::create(record, config, pid)),
             _ => Ok(()),
         }
     }

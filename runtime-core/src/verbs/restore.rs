@@ -16,7 +16,7 @@ use orlop_init::wire::Op;
 use crate::base::procfs::Procfs;
 use crate::base::sys::pidfd;
 use crate::base::{
-    ContainerId, Error, HostPid, Kind, Process, Report, Result, Runtime, Status, Step, Warning, options,
+    ContainerId, Error, HostPid, Kind, Process, Report, Result, Runtime, Status, Step, Warning, by_number, options,
 };
 use crate::config::{Config, NamespaceType};
 use crate::parent::cgroup::{ContainerCgroup, cgroup_mounts};
@@ -193,7 +193,7 @@ impl<'r> Restoring<'r> {
         let mut conversation = self.start(criu, &inherit)?;
         // CRIU mounts in the directory where it works: that has to be of its own mount namespace.
         let procfs = Procfs::open()?;
-        let seen = |directory: &Directory| directory.seen_by(&procfs, conversation.pid());
+        let seen = |directory: &Directory| directory.seen_by(&procfs, conversation.pid(), conversation.pidfd());
         let (images, work) = (seen(&self.images.directory)?, self.work.map(seen).transpose()?);
         let mut request = criu::common(&self.options.criu, images.as_fd(), work.as_ref().map(AsFd::as_fd), LOG);
         self.fill(&mut request, &namespaces)?;
@@ -353,16 +353,16 @@ impl<'r> Restoring<'r> {
             }
             criu.start(&place, inherit)?
         };
-        let pid = conversation.pid();
+        let (pid, pidfd) = (conversation.pid(), conversation.pidfd());
         self.criu = Some(pid);
         if let Some(cgroup) = self.cgroup.as_mut().filter(|_| attach) {
-            cgroup.attach(pid)?;
+            by_number(pid, pidfd, |pid| cgroup.attach(pid))?;
         }
         let linux = self.config.linux.as_ref();
         if let (Some(record), Some(rdt)) =
             (&self.prepared.record.intel_rdt, linux.and_then(|linux| linux.intel_rdt.as_ref()))
         {
-            resctrl::create(record, rdt, pid)?;
+            by_number(pid, pidfd, |pid| resctrl::create(record, rdt, pid))?;
         }
         Ok(conversation)
     }

@@ -223,6 +223,10 @@ impl Conversation<'_> {
         self.pid
     }
 
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
     /// Makes the request, does the caller's part at the points that CRIU tells of, and returns the final answer, which is a
     /// success.
     ///

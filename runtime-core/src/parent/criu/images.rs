@@ -80,10 +80,10 @@ impl Directory {
     }
 
     /// The same directory as the process `pid`, with a mount namespace of its own, has it: it may mount something there.
-    pub(crate) fn seen_by(&self, procfs: &Procfs, pid: HostPid) -> Result<OwnedFd> {
+    pub(crate) fn seen_by(&self, procfs: &Procfs, pid: HostPid, pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
         let failed = |errno: Errno| self.error("", errno).with_reason("as CRIU's mount namespace has it");
         let path = procfs.path_of(self.fd.as_fd())?;
-        let seen = super::targets::open_directory(procfs.open_root(pid)?.as_fd(), &path).map_err(failed)?;
+        let seen = super::targets::open_directory(procfs.open_root(pid, pidfd)?.as_fd(), &path).map_err(failed)?;
         let (own, other) = (fstat(&self.fd).map_err(failed)?, fstat(&seen).map_err(failed)?);
         if (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino) { Ok(seen) } else { Err(failed(Errno::ESTALE)) }
     }

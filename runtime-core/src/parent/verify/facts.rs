@@ -210,7 +210,7 @@ pub(super) fn mounted(line: &str) -> Option<Mounted> {
 
 fn places(subject: &Subject<'_>, procfs: &Procfs) -> Result<BTreeMap<String, std::result::Result<Place, Errno>>> {
     let config = subject.config;
-    let root = procfs.open_root(subject.pid)?;
+    let root = procfs.open_root(subject.pid, subject.pidfd)?;
     let mut all = BTreeMap::new();
     let mut look = |field: String, path: &str| all.insert(field, inside::place(root.as_fd(), path));
     look("/root".to_owned(), "/");

@@ -115,7 +115,7 @@ impl<'t> Target<'t> {
         let pid = record.init.map(|init| init.pid).ok_or_else(|| not_running(record))?;
         let procfs = Procfs::open()?;
         let host = host_within(runtime, config, Some(&process), &procfs, pid);
-        let home = home(&procfs, &process, pid);
+        let home = home(&procfs, &process, pid, self.init_pidfd);
         let cgroup = cgroup_to_join(&procfs, record, &options.sub_cgroups)?;
         let joins_later = paused || cgroup.is_none();
         let has_tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
@@ -162,11 +162,11 @@ fn check_streams(process: &Process<'_>, options: &ExecOptions) -> Result<()> {
 }
 
 /// HOME as the container itself would say, where the environment does not.
-pub(super) fn home(procfs: &Procfs, process: &Process<'_>, init: HostPid) -> Option<String> {
+pub(super) fn home(procfs: &Procfs, process: &Process<'_>, init: HostPid, pidfd: BorrowedFd<'_>) -> Option<String> {
     if crate::plan::gives_home(&process.env) {
         return None;
     }
-    let root = procfs.open_root(init).ok()?;
+    let root = procfs.open_root(init, pidfd).ok()?;
     passwd::home_in(procfs, root.as_fd(), process.user.uid)
 }
 

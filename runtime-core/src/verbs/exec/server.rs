@@ -217,7 +217,7 @@ impl ExecServer {
         if let Some(known) = homes.get(&process.user.uid) {
             return Ok(known.clone());
         }
-        let found = home(&Procfs::open()?, process, init_pid(&self.entry)?);
+        let found = home(&Procfs::open()?, process, init_pid(&self.entry)?, self.init_pidfd.as_fd());
         homes.insert(process.user.uid, found.clone());
         Ok(found)
     }
