@@ -58,8 +58,8 @@ impl Builder<'_> {
         }
         self.push_cgroup_join();
         if let Some(process) = &self.config.process {
-            // One that is born in a user namespace has no right to lower its score.
-            if user.is_none() && self.clones(new) && new & flag(NamespaceType::User) != 0 {
+            // There it has no right to lower its score.
+            if user.is_none() && self.born_in_user(new) {
                 self.plan.oom_score_adj = process.oom_score_adj.map(|score| (score, "/process/oomScoreAdj".to_owned()));
             } else {
                 self.plan_oom_score(process, "/process");
@@ -158,9 +158,13 @@ impl Builder<'_> {
         !(own && joins) || self.options.host.rootless
     }
 
+    /// Whether the process is born in a user namespace of its own.
+    fn born_in_user(&self, new: u64) -> bool {
+        new & flag(NamespaceType::User) != 0 && self.clones(new)
+    }
+
     /// A user namespace of its own, or the caller's.
     fn plan_own_user(&mut self, pid: Option<Slot>, new: u64) -> Result<()> {
-        let own = new & flag(NamespaceType::User) != 0;
         if !self.clones(new) {
             // The rights over others' namespaces end with the entry into an own user namespace: they are joined before it.
             self.push_joins();
@@ -171,7 +175,7 @@ impl Builder<'_> {
             return Ok(());
         }
         self.plan.clone_flags = new;
-        if own {
+        if self.born_in_user(new) {
             self.plan_id_maps();
         }
         self.push_joins();

@@ -89,7 +89,7 @@ impl Create<'_> {
     }
 
     /// The runtime's side of the order. The init's is the plan, and the two run beside each other: the init waits only for what it is
-    /// handed, and at the words that are answered here. `late` are the hierarchies of v1 that it enters after its mounts.
+    /// handed, and at the words that are answered here.
     fn carry_out(&mut self, waits: bool) -> Result<()> {
         // Early, before there is a process: what it is born into.
         self.make_cgroup()?;

@@ -67,7 +67,8 @@ fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
         }),
         Resource::StartFifo => given.fifo.map(Opened::Given).ok_or_else(|| missing("the start FIFO is missing")),
         Resource::InitRoot => {
-            let init = given.init_pid.zip(given.init_pidfd).ok_or_else(|| missing("the container's init is missing"))?;
+            let init =
+                given.init_pid.zip(given.init_pidfd).ok_or_else(|| missing("the container's init is missing"))?;
             Procfs::open()?.open_root(init.0, init.1).map(Opened::Own)
         }
         Resource::OwnPidfd => sys::pidfd::open_own()
