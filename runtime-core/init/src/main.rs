@@ -5,7 +5,7 @@
 #![no_builtins]
 #![allow(unsafe_code, reason = "a program without a C library begins in assembly")]
 
-// The stack begins at the top of a page, which what is usually done does not leave: each process that is forked copies one page of it.
+// The stack begins at the top of a page, and what is usually done stays within it: each process that is forked copies that one page.
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(".globl _start", "_start:", "xor ebp, ebp", "mov rdi, rsp", "and rsp, -4096", "call {start}", "ud2", start = sym start);
 #[cfg(target_arch = "aarch64")]

@@ -194,3 +194,18 @@ fn the_fork_of_what_a_server_has_made_is_told_of_in_the_servers_block_alone() {
     let again = places.take().unwrap();
     assert_eq!((again.number(), again.made(), again.forked()), (number, None, None));
 }
+
+/// Each of its processes faults in what it touches of each segment, and none of them may be written and executed.
+#[test]
+fn the_init_is_one_segment_that_cannot_be_written() {
+    const LOAD: u32 = 1;
+    const READ_EXECUTE: u32 = 5;
+    let half = |at: usize| u16::from_le_bytes(INIT[at..at + 2].try_into().unwrap());
+    let word = |at: usize| u32::from_le_bytes(INIT[at..at + 4].try_into().unwrap());
+    // elf(5): Elf64_Ehdr and Elf64_Phdr.
+    let table = usize::try_from(u64::from_le_bytes(INIT[32..40].try_into().unwrap())).unwrap();
+    let (size, count) = (usize::from(half(54)), usize::from(half(56)));
+    let headers = (0..count).map(|index| table + index * size).map(|at| (word(at), word(at + 4)));
+    let loaded: Vec<_> = headers.filter(|(kind, _)| *kind == LOAD).collect();
+    assert_eq!(loaded, [(LOAD, READ_EXECUTE)]);
+}
