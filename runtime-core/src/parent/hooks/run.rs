@@ -204,13 +204,11 @@ fn execute(
 }
 
 /// Kills the hook and what it has started, and waits for the hook itself. The group is the hook's own since it leads it, and
-/// cannot be another's as long as the hook is not reaped: by this program, or by nobody where that ignores SIGCHLD.
+/// cannot be another's as long as the hook is not reaped, or anything that it has started is left in it.
 fn kill_group(running: &Process) -> Result<()> {
-    if pidfd::keeps_number(running.as_fd()) {
-        match killpg(Pid::from_raw(running.id().get()), Signal::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(Error::os(Step::RunHook, errno as i32)),
-        }
+    match killpg(Pid::from_raw(running.id().get()), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(Error::os(Step::RunHook, errno as i32)),
     }
     let deadline = Instant::now() + Duration::from_secs(10);
     match pidfd::wait_until(running.as_fd(), deadline) {
