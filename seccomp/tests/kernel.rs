@@ -52,10 +52,14 @@ impl Word {
         self.0.store(value, Ordering::SeqCst);
     }
 
+    fn get(self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
     fn wait(self, until: impl Fn(i64) -> bool) -> i64 {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let value = self.0.load(Ordering::SeqCst);
+            let value = self.get();
             if until(value) {
                 return value;
             }
@@ -168,12 +172,13 @@ fn fate(filter: &Filter, made: &Call) -> Fate {
     });
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let value = word.0.load(Ordering::SeqCst);
+        let value = word.get();
         if value != NOTHING && value != LOADED {
             return Fate::Returned(value);
         }
         if let Some(signal) = child.signal() {
-            assert_eq!(value, LOADED, "the child died before its filter was loaded");
+            // Read again: it may have loaded its filter since it was looked at, and died by it.
+            assert_eq!(word.get(), LOADED, "the child died before its filter was loaded");
             return Fate::Killed(signal);
         }
         assert!(Instant::now() < deadline, "a child hangs in {made:?}");
@@ -366,7 +371,7 @@ fn calls_fail_when_the_agent_is_killed() -> Result<(), String> {
     });
     received.wait(|value| value != NOTHING);
     drop(listener);
-    assert_eq!(word.0.load(Ordering::SeqCst), NOTHING, "the agent still holds the listener");
+    assert_eq!(word.get(), NOTHING, "the agent still holds the listener");
     drop(agent);
     assert_eq!(word.wait(|value| value != NOTHING), -i64::from(libc::ENOSYS));
     Ok(())

@@ -102,13 +102,16 @@ fn a_console_socket_that_is_not_there_is_an_error(t: &Sandbox) {
     c.create_cmd(&["--console-socket", "/no/such/socket"]).run().code(1);
 }
 
+/// What a script does before it looks at the size of its terminal: runc sets that only when the command runs already.
+fn until_sized(t: &Sandbox) -> &'static str {
+    if t.is(Flavor::Runc) { "until stty size >/dev/null 2>&1; do sleep 0.01; done;" } else { "" }
+}
+
 #[case(not_crun("sets no size in run"))]
 fn run_works_on_the_callers_terminal(t: &Sandbox) {
     let c = t.container("a");
-    // runc sets the size only when the command runs already.
-    let patience = if t.is(Flavor::Orlop) { "0" } else { "0.5" };
     c.set("/process/terminal", json!(true))
-        .sh(&format!("sleep {patience}; tty; stty size; read x; echo got $x; exit 12"));
+        .sh(&format!("{} tty; stty size; read x; echo got $x; exit 12", until_sized(t)));
     let (mut master, other) = Terminal::open(40, 100);
     let run = c.run_cmd(&[]).terminal(&other).spawn();
     drop(other);
@@ -141,7 +144,8 @@ fn exec_works_on_the_callers_terminal(t: &Sandbox) {
     let c = t.container("a");
     c.run_paused();
     let (mut master, other) = Terminal::open(33, 44);
-    let run = c.simple_cmd("exec", &["-t"], &["sh", "-c", "stty size; read x; exit 13"]).terminal(&other).spawn();
+    let script = format!("{} stty size; read x; exit 13", until_sized(t));
+    let run = c.simple_cmd("exec", &["-t"], &["sh", "-c", &script]).terminal(&other).spawn();
     drop(other);
     master.expect("33 44");
     master.type_in("\n");
