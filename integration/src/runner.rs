@@ -7,8 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -154,8 +156,9 @@ fn not_as_root(chosen: &[&(String, &Case)]) -> ExitCode {
     ExitCode::from(u8::from(failed > 0) * 101)
 }
 
-fn interrupting() -> SigSet {
-    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
+/// What the runner is woken by: the end of a case's process, and what ends the run.
+fn awaited() -> SigSet {
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD].into_iter().collect()
 }
 
 /// What all cases of one run share.
@@ -167,7 +170,7 @@ struct Run {
     show_output: bool,
     mounts_before: usize,
     /// The signals that ask this program to end. It takes away what the case has made before it does.
-    interrupts: SignalFd,
+    signals: SignalFd,
 }
 
 impl Run {
@@ -192,10 +195,10 @@ impl Run {
             fs::set_permissions(cache.join(name), fs::Permissions::from_mode(0o755)).expect(name);
         }
         let mounts_before = leak::mounts("").len();
-        interrupting().thread_block().expect("block signals");
+        awaited().thread_block().expect("block signals");
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let interrupts = SignalFd::with_flags(&interrupting(), flags).expect("signalfd");
-        Self { subject, world: World::of_this_process(), base, tag, show_output, mounts_before, interrupts }
+        let signals = SignalFd::with_flags(&awaited(), flags).expect("signalfd");
+        Self { subject, world: World::of_this_process(), base, tag, show_output, mounts_before, signals }
     }
 
     /// Forks, watches and judges one case.
@@ -233,12 +236,18 @@ impl Run {
                 WaitStatus::Signaled(_, signal, _) => return Err(format!("ended by {signal}")),
                 other => return Err(format!("unexpected {other:?}")),
             }
-            if let Ok(Some(signal)) = self.interrupts.read_signal() {
-                process::kill_hard(child.as_raw());
-                waitpid(child, None).expect("waitpid");
-                self.end_early(tag, signal.ssi_signo);
+            match self.signals.read_signal() {
+                // It may be the end of the one before, which was seen already.
+                Ok(Some(signal)) if signal.ssi_signo == Signal::SIGCHLD as u32 => continue,
+                Ok(Some(signal)) => {
+                    process::kill_hard(child.as_raw());
+                    waitpid(child, None).expect("waitpid");
+                    self.end_early(tag, signal.ssi_signo);
+                }
+                Ok(None) | Err(_) => {}
             }
-            if Instant::now() > until {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 let tree = process::descendants(child.as_raw());
                 let list: Vec<_> = tree.iter().map(|p| format!("  {} {} {}", p.pid, p.state, p.command)).collect();
                 process::kill_hard(child.as_raw());
@@ -246,7 +255,12 @@ impl Run {
                 let seconds = case.time_limit().as_secs();
                 return Err(format!("not done after {seconds} s; its processes were\n{}", list.join("\n")));
             }
-            std::thread::sleep(Duration::from_millis(1));
+            // It sleeps until then, so that it does not disturb what a case measures.
+            let patience = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], patience) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => panic!("poll: {errno}"),
+            }
         }
     }
 
@@ -262,7 +276,7 @@ impl Run {
     fn child(&self, case: &Case, tag: &str, output: &Path, reason_file: &Path) -> ! {
         let file = File::create(output).expect("output of the case");
         sys::redirect_output(file.as_fd());
-        interrupting().thread_unblock().expect("unblock signals");
+        awaited().thread_unblock().expect("unblock signals");
         sys::die_with_parent();
         sys::become_subreaper();
         std::panic::set_hook(Box::new(|info| eprintln!("{info}")));

@@ -22,7 +22,7 @@ mod secrecy;
 
 pub(crate) use builder::Plan;
 pub(crate) use exec::{ExecPlan, plan_exec};
-pub(crate) use exec_server::{bounding, plan_exec_server, plan_served};
+pub(crate) use exec_server::{ServerOf, bounding, own_server_fits, plan_exec_server, plan_served, same_identity};
 pub(crate) use hook::plan_hook;
 pub(crate) use namespaces::takes_network;
 pub(crate) use options::{CgroupMounts, Hierarchy, Host, JoinCgroup, PlanOptions};

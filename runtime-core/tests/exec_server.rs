@@ -81,6 +81,22 @@ fn server_of(c: &Container<'_>) -> i32 {
     pid
 }
 
+/// A kind of server, by what makes a container have it.
+struct Of {
+    name: &'static str,
+    change: fn(&Container<'_>),
+}
+
+/// It has taken on the identity of the container's process, and its commands are forked once.
+const OF_OWN: Of = Of { name: "own", change: |_| {} };
+/// Its commands take on their identities themselves, and are forked twice.
+const OF_ALL: Of = Of {
+    name: "all",
+    change: |c| {
+        c.set("/process/rlimits", json!([{"type": "RLIMIT_CPU", "soft": 3600, "hard": 3600}]));
+    },
+};
+
 fn same_as_exec(t: &Sandbox, name: &str, change: impl Fn(&Container<'_>)) {
     let c = t.container(name);
     change(&c);
@@ -109,6 +125,14 @@ fn commands_are_what_exec_makes_of_them(t: &Sandbox) {
         c.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]));
         c.set("/process/oomScoreAdj", json!(300)).set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE"}));
         c.set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 3}));
+    });
+    same_as_exec(t, "own", |c| {
+        c.set("/process/user", json!({"uid": 1000, "gid": 1000, "additionalGids": [5, 6], "umask": 63}));
+        c.set("/process/noNewPrivileges", json!(true)).set("/process/cwd", json!("/tmp"));
+        c.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]));
+        c.set("/process/oomScoreAdj", json!(300)).set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE"}));
+        let rule = json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"});
+        c.set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}));
     });
     same_as_exec(t, "hosts-pids", |c| {
         c.share("pid");
@@ -202,8 +226,13 @@ fn nobody_in_the_container_sees_it(t: &Sandbox) {
     let pids: Vec<&str> = text.split_whitespace().collect();
     assert_eq!((pids[0], pids.len()), ("1", 2), "{text}");
     // It counts as a process of the container, nevertheless.
-    let held = fs::read_dir(format!("/proc/{}/fd", server_of(&c))).unwrap().count();
-    assert_eq!(held, 6, "standard streams, the socket, the container's init, the runtime's own process");
+    let held = fs::read_dir(format!("/proc/{}/fdinfo", server_of(&c))).unwrap().map(|one| one.unwrap().path());
+    let held: Vec<String> = held.map(|path| fs::read_to_string(path).unwrap()).collect();
+    assert_eq!(held.len(), 6, "standard streams, the socket, the container's init, the signal of the runtime's end");
+    // What it forks into the pid namespace has them for a moment: nothing there leads out.
+    let named: Vec<&str> =
+        held.iter().filter_map(|info| info.lines().find_map(|line| line.strip_prefix("Pid:"))).collect();
+    assert_eq!(named.iter().map(|pid| pid.trim()).collect::<Vec<_>>(), [c.pid().to_string()]);
     drop(server);
     assert_eq!(others(&c), [] as [i32; 0]);
     c.end();
@@ -254,24 +283,28 @@ fn one_that_was_killed_is_an_error(t: &Sandbox) {
 
 #[case(needs(ControlGroups))]
 fn without_room_for_a_process_it_says_so_and_goes_on(t: &Sandbox) {
-    let c = t.container("a");
-    // The first process, the server, and a command, which takes two for a moment.
-    c.set("/linux/resources/pids", json!({"limit": 4}));
-    let server = serve(&c);
-    let again = |what: &str| {
-        let error = server.exec(words(&["true"])).unwrap_err();
-        assert_eq!(error.errno(), Some(nix::libc::EAGAIN), "{what}: {error}");
-    };
-    let first = server.exec(words(&["/probe", "pause"])).unwrap();
-    again("the second of a command's two");
-    c.simple("update", &["--pids-limit", "3"], &[]).ok();
-    again("the first of a command's two");
-    first.kill(Signal::KILL).unwrap();
-    first.wait().unwrap();
-    c.simple("update", &["--pids-limit", "4"], &[]).ok();
-    run(&server, words(&["true"])).unwrap();
-    drop(server);
-    c.end();
+    for (of, at_once) in [(OF_OWN, 1), (OF_ALL, 2)] {
+        let c = t.container(of.name);
+        (of.change)(&c);
+        // The first process, the server, and a command, which takes one or two for a moment.
+        c.set("/linux/resources/pids", json!({"limit": 2 + at_once}));
+        let server = serve(&c);
+        let again = |what: &str| {
+            let error = server.exec(words(&["true"])).unwrap_err();
+            assert_eq!(error.errno(), Some(nix::libc::EAGAIN), "{}, {what}: {error}", of.name);
+        };
+        let limit = |limit: &str| c.simple("update", &["--pids-limit", limit], &[]).ok();
+        let first = server.exec(words(&["/probe", "pause"])).unwrap();
+        again("the last of a command's");
+        limit("3");
+        again("the first of a command's");
+        first.kill(Signal::KILL).unwrap();
+        first.wait().unwrap();
+        limit(&(2 + at_once).to_string());
+        run(&server, words(&["true"])).unwrap();
+        drop(server);
+        c.end();
+    }
 }
 
 #[case(needs(ControlGroups))]
@@ -384,6 +417,21 @@ fn it_ends_with_its_owner_whoever_has_its_socket(t: &Sandbox) {
     c.end();
 }
 
+/// The thread that has started it is its parent only as long as there is that thread.
+#[case]
+fn it_outlives_the_thread_that_has_started_it(t: &Sandbox) {
+    let c = t.container("a");
+    c.run_paused();
+    let container = of(&c);
+    let server = std::thread::spawn(move || container.exec_server().unwrap()).join().unwrap();
+    for _ in 0..3 {
+        assert_eq!(run(&server, words(&["echo", "there"])).unwrap().0, "there\n");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(server);
+    c.end();
+}
+
 /// A copy of the server's handle in a forked process ends nothing.
 #[case]
 fn a_forked_process_that_ends_leaves_the_server_alone(t: &Sandbox) {
@@ -426,7 +474,17 @@ fn stop_one(c: &Container<'_>, server: i32, started: &AtomicU64) -> bool {
 /// Whoever has asked for a command that is held on its way, and has ended meanwhile, gets none.
 #[case(seconds(120))]
 fn what_one_that_is_gone_has_asked_for_is_not_executed(t: &Sandbox) {
+    asked_for_by_one_that_is_gone(t, &OF_OWN);
+}
+
+#[case(seconds(120))]
+fn what_one_that_is_gone_has_asked_a_server_of_all_for_is_not_executed(t: &Sandbox) {
+    asked_for_by_one_that_is_gone(t, &OF_ALL);
+}
+
+fn asked_for_by_one_that_is_gone(t: &Sandbox, kind: &Of) {
     let c = t.container("a");
+    (kind.change)(&c);
     c.run_paused();
     let log = c.rootfs().join("tmp/log");
     fs::write(&log, "").unwrap();
@@ -449,10 +507,9 @@ fn what_one_that_is_gone_has_asked_for_is_not_executed(t: &Sandbox) {
         std::thread::sleep(Duration::from_millis(20));
         let before = length();
         std::thread::sleep(Duration::from_millis(50));
-        // Not yet in the pid namespace, and so not yet past its last look at who has asked for it.
-        let is_outside = fs::read_to_string(format!("/proc/{found}/status"))
-            .is_ok_and(|text| text.lines().any(|line| line == format!("NSpid:\t{found}")));
-        if on_the_way(&c, server) == Some(found) && before == length() && is_outside {
+        // It has more than its streams and its socket still, and so is not yet past its last look at who has asked for it.
+        let has_more = fs::read_dir(format!("/proc/{found}/fd")).is_ok_and(|all| all.count() > 4);
+        if on_the_way(&c, server) == Some(found) && before == length() && has_more {
             break found;
         }
         send(found, Signals::SIGCONT);
@@ -557,19 +614,88 @@ fn a_container_that_kills_whatever_comes_hangs_nobody(t: &Sandbox) {
     c.delete_force().ok();
 }
 
+const TO_MOUNT: [&str; 4] = ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER"];
+
 /// A root that the container has mounted upon its own, after the server came in: what an exec finds there, a command finds.
 #[case]
 fn commands_are_in_the_root_that_exec_enters(t: &Sandbox) {
     let c = t.container("a");
-    give(&c, &["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER"]);
+    give(&c, &TO_MOUNT);
     let server = serve(&c);
+    in_the_root_that_exec_enters(&c, server, &[]);
+}
+
+/// The same where only another exec could do that.
+#[case]
+fn commands_are_in_the_root_that_an_exec_with_more_rights_has_made(t: &Sandbox) {
+    let (c, server) = served(t);
+    run(&server, words(&["true"])).unwrap();
+    let more: Vec<&str> = TO_MOUNT.iter().flat_map(|one| ["--cap", *one]).collect();
+    in_the_root_that_exec_enters(&c, server, &more);
+}
+
+fn in_the_root_that_exec_enters(c: &Container<'_>, server: ExecServer, rights: &[&str]) {
     // The new root is stacked on the old one, which is where the container's processes still are.
     let script = "mkdir /tmp/new && mount -t tmpfs new /tmp/new && cp -a /bin /probe /etc /tmp/new && mkdir /tmp/new/proc \
         && : > /tmp/new/above && mount --move /tmp/new /";
-    c.exec(&[], &["sh", "-c", script]).ok();
+    c.exec(rights, &["sh", "-c", script]).ok();
     let look = ["sh", "-c", "ls -d /above; pwd"];
     let expected = c.exec(&[], &look).ok().stdout;
     assert_eq!(run(&server, words(&look)).unwrap().0, expected);
+    drop(server);
+    c.end();
+}
+
+/// A command with nothing but its own rights is made as one of an exec, which has more until it executes it.
+#[case(needs(Host))]
+fn commands_of_a_user_get_what_exec_gives_them(t: &Sandbox) {
+    let c = t.container("a");
+    c.set("/process/user", json!({"uid": 1000, "gid": 1000})).set("/process/noNewPrivileges", json!(true));
+    let closed = c.rootfs().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let server = serve(&c);
+    let pid = server_of(&c);
+    let (owner, exit) = run(&server, words(&["stat", "-L", "-c", "%u", "/proc/self/fd/1"])).unwrap();
+    assert_eq!((owner.as_str(), exit), ("1000\n", Exit::Code(0)));
+    assert_eq!(run(&server, words(&["sh", "-c", "echo again > /dev/stdout"])).unwrap().0, "again\n");
+    assert_eq!(server_of(&c), pid, "one server makes what has the container's identity");
+    // A directory that the container's user may not enter.
+    let look = ["sh", "-c", "pwd; ls 2>&1 | wc -l"];
+    let expected = c.exec(&["--cwd", "/closed"], &look).ok().stdout;
+    assert_eq!(run(&server, words(&look).cwd("/closed".to_owned())).unwrap().0, expected);
+    // The second one is there by now, and makes what is somebody else's.
+    assert_eq!(others(&c).len(), 2);
+    for (uid, expected) in [(0, "0\n"), (1000, "1000\n"), (12, "12\n")] {
+        let options = words(&["id", "-u"]).user(User { uid, gid: None });
+        assert_eq!(run(&server, options).unwrap().0, expected);
+    }
+    assert_eq!(others(&c).len(), 2);
+    drop(server);
+    assert_eq!(others(&c), [] as [i32; 0]);
+    c.end();
+}
+
+/// Where the runtime has other ids, root of the container gives its streams to itself, if that may be done at all.
+#[case(needs(Host))]
+fn streams_belong_to_root_of_a_user_namespace(t: &Sandbox) {
+    t.need_promised("user-namespaces", t.has_user_namespaces(), "user namespaces are switched off here");
+    let c = t.container("a");
+    c.map_users(100_000, 65_536).give_rootfs_to(100_000);
+    let server = serve(&c);
+    // A file of a group that is not mapped is nobody's to give away.
+    for (before, group, after) in [(0, 0, 0), (100_000, 0, 100_000), (100_005, 0, 100_005), (100_005, 100_005, 100_000)]
+    {
+        for exec in [false, true] {
+            let (_output, stdout) = std::io::pipe().unwrap();
+            nix::unistd::fchown(&stdout, Some(before.into()), Some(group.into())).unwrap();
+            let null = || std::os::fd::OwnedFd::from(File::open("/dev/null").unwrap());
+            let options = words(&["true"]).stdio([null(), stdout.try_clone().unwrap().into(), null()]);
+            let process = if exec { of(&c).exec(options) } else { server.exec(options) };
+            assert_eq!(process.unwrap().wait().unwrap(), Exit::Code(0));
+            assert_eq!(nix::sys::stat::fstat(&stdout).unwrap().st_uid, after, "of {before}:{group}, by exec: {exec}");
+        }
+    }
     drop(server);
     c.end();
 }

@@ -29,6 +29,7 @@ pub(crate) mod nr {
         pub(crate) const FCHMOD: usize = 91;
         pub(crate) const FCHOWN: usize = 93;
         pub(crate) const UMASK: usize = 95;
+        pub(crate) const GETPPID: usize = 110;
         pub(crate) const SETSID: usize = 112;
         pub(crate) const SETGROUPS: usize = 116;
         pub(crate) const SETRESUID: usize = 117;
@@ -62,6 +63,7 @@ pub(crate) mod nr {
         pub(crate) const READLINKAT: usize = 267;
         pub(crate) const FCHMODAT: usize = 268;
         pub(crate) const UNSHARE: usize = 272;
+        pub(crate) const SIGNALFD4: usize = 289;
         pub(crate) const DUP3: usize = 292;
         pub(crate) const PRLIMIT64: usize = 302;
         pub(crate) const SETNS: usize = 308;
@@ -99,6 +101,7 @@ pub(crate) mod nr {
         pub(crate) const WRITE: usize = 64;
         pub(crate) const SENDFILE: usize = 71;
         pub(crate) const PPOLL: usize = 73;
+        pub(crate) const SIGNALFD4: usize = 74;
         pub(crate) const READLINKAT: usize = 78;
         pub(crate) const CAPGET: usize = 90;
         pub(crate) const CAPSET: usize = 91;
@@ -118,6 +121,7 @@ pub(crate) mod nr {
         pub(crate) const UMASK: usize = 166;
         pub(crate) const PRCTL: usize = 167;
         pub(crate) const GETPID: usize = 172;
+        pub(crate) const GETPPID: usize = 173;
         pub(crate) const SOCKET: usize = 198;
         pub(crate) const SOCKETPAIR: usize = 199;
         pub(crate) const WAIT4: usize = 260;
@@ -254,6 +258,7 @@ pub(crate) const SIGINT: usize = 2;
 pub(crate) const SIGQUIT: usize = 3;
 pub(crate) const SIGTERM: usize = 15;
 pub(crate) const SIGKILL: usize = 9;
+pub(crate) const SIGURG: usize = 23;
 /// How many signals there are; they count from 1.
 pub(crate) const SIGNALS: usize = 64;
 pub(crate) const SIGCHLD: u64 = 17;

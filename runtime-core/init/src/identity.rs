@@ -167,8 +167,10 @@ pub(crate) fn capabilities(effective: u64, permitted: u64, inheritable: u64, amb
 }
 
 /// Gives the standard streams to the container's user, so that it can reopen them by /dev/stdout.
-pub(crate) fn own_stdio(uid: u32) -> Result<(), Failure> {
+pub(crate) fn own_stdio(uid: u32, must: bool) -> Result<(), Failure> {
     const KEEP: u32 = u32::MAX;
+    /// What is nobody's in this user namespace, nobody in it may give away (user_namespaces(7), "Unmapped user and group IDs").
+    const NOBODY: u32 = 65534;
     for fd in [Fd(0), Fd(1), Fd(2)] {
         let Ok(status) = sys::statx(fd, CStr::EMPTY) else { continue };
         let null = status.kind() == S_IFCHR && (status.rdev_major, status.rdev_minor) == (1, 3);
@@ -176,6 +178,9 @@ pub(crate) fn own_stdio(uid: u32) -> Result<(), Failure> {
             continue;
         }
         match sys::fchown(fd, uid, KEEP) {
+            Err(errno @ Errno(EPERM)) if must && status.uid != NOBODY && status.gid != NOBODY => {
+                return Err(errno.into());
+            }
             // A socket, a stream of another user namespace, or a read-only file system: the stream works all the same.
             Ok(_) | Err(Errno(EINVAL | EPERM | EROFS | EACCES)) => {}
             Err(errno) => return Err(errno.into()),

@@ -512,6 +512,13 @@ pub(crate) fn enter_root(dir: Fd) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Above the root there is the root, but with what was mounted upon it: a lookup of `/` alone stays below that.
+pub(crate) fn topmost_root() -> Result<(), Failure> {
+    let root = sys::statx(Fd::CWD, CStr::new(b"/\0"))?;
+    let topmost = sys::statx(Fd::CWD, CStr::new(b"/..\0"))?;
+    if root.is_same_place(&topmost) { Ok(()) } else { Err(Errno(crate::abi::ESTALE).into()) }
+}
+
 pub(crate) fn root_propagation(flags: u64, recursive: bool) -> Result<(), Failure> {
     let flags = flags as usize | if recursive { MS_REC } else { 0 };
     sys::mount(CStr::EMPTY, CStr::new(b"/\0"), CStr::EMPTY, flags, CStr::EMPTY)?;

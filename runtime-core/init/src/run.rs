@@ -110,6 +110,7 @@ impl Executor<'_> {
             Op::Rootfs { tree, path, at, attrs } => self.rootfs(tree, path, at, attrs),
             Op::EnterRoot { dir } => mounts::enter_root(self.slot(dir)),
             Op::CurrentRoot => self.current_root(),
+            Op::TopmostRoot => mounts::topmost_root(),
             Op::Mount { target, fstype, source, params, attr, flags, after } => {
                 self.mount(target, fstype, source, params, attr, flags, after)
             }
@@ -150,7 +151,7 @@ impl Executor<'_> {
             }
             Op::MemoryPolicy { mode, mask, bits } => done(sys::set_mempolicy(mode, block.list(mask), bits)),
 
-            Op::OwnStdio { uid } => identity::own_stdio(uid),
+            Op::OwnStdio { uid, must } => identity::own_stdio(uid, must == 1),
             Op::UseConsole => self.use_console(),
             Op::CapBounding { keep, held } => identity::cap_bounding(keep, held),
             Op::User { uid, gid, groups, set_groups, umask } => self.user(uid, gid, groups, set_groups == 1, umask),
@@ -163,7 +164,7 @@ impl Executor<'_> {
             Op::ListenPid { at } => self.listen_pid(at),
             Op::WaitStart { fifo } => self.wait_start(self.slot(fifo)),
             Op::Seccomp { filter, flags, listener } => self.seccomp(filter, flags, listener == 1),
-            Op::Serve { init, runtime } => self.serve(self.slot(init), self.slot(runtime)),
+            Op::Serve { init, parent, enters } => self.serve(self.slot(init), parent as usize, enters == 1),
             Op::Execute => self.execute(),
         }
     }

@@ -160,6 +160,7 @@ syscalls! {
     unshare(flags: usize => flags) = UNSHARE;
     setsid() = SETSID;
     getpid() = GETPID;
+    getppid() = GETPPID;
     sethostname(name: &[u8] => name.as_ptr() as usize, n: usize => n) = SETHOSTNAME;
     setdomainname(name: &[u8] => name.as_ptr() as usize, n: usize => n) = SETDOMAINNAME;
     prctl(option: usize => option, a: usize => a, b: usize => b) = PRCTL;
@@ -435,14 +436,29 @@ pub(crate) fn socketpair() -> Result<(Fd, Fd)> {
 /// programs) is not the container's business, as in runc. `CLONE_CLEAR_SIGHAND` would leave ignored signals ignored.
 pub(crate) fn reset_signals() {
     let default = [0u64; 4];
-    let none = 0u64;
     for signal in 1..=abi::SIGNALS {
         // SAFETY: an all-zero sigaction is SIG_DFL; the mask is eight bytes, as said. It fails for SIGKILL and SIGSTOP alone, which
         // always have their default action.
         unsafe { raw(nr::RT_SIGACTION, [signal, default.as_ptr() as usize, 0, 8, 0, 0]) };
     }
+    block_signals(0);
+}
+
+/// Blocks the signals of this mask, and no others.
+pub(crate) fn block_signals(mask: u64) {
+    const SIG_SETMASK: usize = 2;
+    // SAFETY: the mask is eight bytes, as said; with a valid one it cannot fail.
+    unsafe { raw(nr::RT_SIGPROCMASK, [SIG_SETMASK, core::ptr::from_ref(&mask) as usize, 0, 8, 0, 0]) };
+}
+
+/// Blocks this signal alone, and gives a descriptor that can be read once it has come (signalfd(2)).
+pub(crate) fn signal_fd(signal: usize) -> Result<Fd> {
+    const SFD_CLOEXEC: usize = 0o2_000_000;
+    let mask = 1u64 << (signal - 1);
+    block_signals(mask);
     // SAFETY: the mask is eight bytes, as said.
-    unsafe { raw(nr::RT_SIGPROCMASK, [2, core::ptr::from_ref(&none) as usize, 0, 8, 0, 0]) };
+    let fd = unsafe { call(nr::SIGNALFD4, [usize::MAX, core::ptr::from_ref(&mask) as usize, 8, SFD_CLOEXEC, 0, 0]) }?;
+    Ok(Fd(fd as i32))
 }
 
 /// Lets the signals that ask a process to end do so: to the first process of a pid namespace, they mean nothing by default.

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 /// [`Header::magic`].
 pub const MAGIC: u32 = u32::from_ne_bytes(*b"orlp");
 /// [`Header::version`]: one more with each change of what this file says.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// The name of the init's process, until it executes the command.
 pub const INIT_NAME: &core::ffi::CStr = c"orlop:init";
@@ -308,6 +308,8 @@ pub enum Op {
     EnterRoot { dir: Slot },
     /// Takes the current root as the root filesystem (`exec`, or a joined mount namespace).
     CurrentRoot,
+    /// Fails where something was mounted upon the root since this process, or the one that has made it, came in.
+    TopmostRoot,
     /// Mounts a new file system.
     Mount { target: Str, fstype: Str, source: Str, params: List<Param>, attr: u64, flags: u32, after: List<Attr> },
     /// Bind mounts a detached tree, or a host path.
@@ -357,7 +359,8 @@ pub enum Op {
     MemoryPolicy { mode: u32, mask: List<u64>, bits: u64 },
 
     /// Gives the terminal or the standard streams to the container's user.
-    OwnStdio { uid: u32 },
+    /// 1: who has not the right to give away what could be given away fails.
+    OwnStdio { uid: u32, must: u32 },
     /// Takes the terminal as controlling terminal and standard streams.
     UseConsole,
     /// Drops every capability that is not in `keep` from the bounding set, in which no others are than those of `held`.
@@ -382,8 +385,8 @@ pub enum Op {
     /// `seccomp(2)`. `listener` 1: wait, without a system call, until the runtime has taken the listener.
     Seccomp { filter: List<Bpf>, flags: u32, listener: u32 },
     /// Makes a process of each command that the runtime sends, until the runtime closes its end of the socket, or the container's init
-    /// or the runtime has ended.
-    Serve { init: Slot, runtime: Slot },
+    /// or the runtime, its parent, has ended. 1: what it makes is in the container's pid namespace from the start.
+    Serve { init: Slot, parent: u32, enters: u32 },
     /// `execve(2)`.
     Execute,
 }

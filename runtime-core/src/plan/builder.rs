@@ -64,6 +64,11 @@ impl Plan {
         matches!(self.program.ops.last(), Some(record) if matches!(record.op, Op::Serve { .. }))
     }
 
+    /// Whether the init takes descriptors.
+    pub(crate) fn receives(&self) -> bool {
+        self.program.ops.iter().any(|record| matches!(record.op, Op::Receive))
+    }
+
     /// Whether nobody has anything to do for the process between its word that all is set up and its command, as far as the plan says: it
     /// waits there and nowhere else, its scheduling is no matter of the runtime's, and no agent is told of it.
     pub(crate) fn may_go_on(&self) -> bool {

@@ -9,7 +9,9 @@ use crate::base::Step;
 pub(crate) fn step(op: &Op) -> Step {
     match op {
         Op::JoinCgroups | Op::JoinLate | Op::Sync { phase: Phase::Attach } => Step::Cgroup,
-        Op::Setns { .. } | Op::Unshare { .. } | Op::Network | Op::OpenForeignProcfs { .. } => Step::JoinNamespace,
+        Op::Setns { .. } | Op::Unshare { .. } | Op::Network | Op::OpenForeignProcfs { .. } | Op::TopmostRoot => {
+            Step::JoinNamespace
+        }
         Op::Receive
         | Op::NotDumpable
         | Op::CloseReceived { .. }
@@ -76,6 +78,7 @@ pub(crate) fn object(op: &Op, view: View<'_>) -> String {
         Op::CloseReceived { .. } => "close what leads to the host".into(),
         Op::JoinLate => "enter hierarchies of v1 that are limited by now".into(),
         Op::Serve { .. } => "make a process of each command".into(),
+        Op::TopmostRoot => "the root that others would enter".into(),
         Op::Receive => "receive what the runtime opens".into(),
         Op::Rootfs { path, .. } => text(*path),
         Op::Mount { target, fstype, .. } => {

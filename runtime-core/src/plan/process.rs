@@ -156,8 +156,30 @@ impl Builder<'_> {
         self.plan_limits(execution);
         self.plan_streams(execution);
         let filter = execution.filter.map(|filter| (filter, self.filter_place(filter, execution)));
-        let here = |place: FilterPlace| filter.filter(|(_, planned)| *planned == place).map(|(filter, _)| filter);
         self.plan_identity(execution, filter);
+        self.plan_to_command(execution, filter)
+    }
+
+    /// Of a process that has the command's identity, rights and limits already, which is born where the command is to be.
+    pub(super) fn plan_execution_alone(&mut self, execution: &Execution<'_>) -> Result<()> {
+        if self.in_userns() {
+            // Elsewhere the runtime has done it.
+            let op = Op::OwnStdio { uid: execution.process.user.uid, must: 1 };
+            self.push_from(format_args!("{}/user", execution.pointer), op);
+        }
+        // A directory that only more rights than the command's lead to is not entered.
+        for _ in 0..2 {
+            self.push_cwd(execution);
+        }
+        self.plan_to_command(execution, execution.filter.map(|filter| (filter, FilterPlace::Last)))
+    }
+
+    fn plan_to_command(
+        &mut self,
+        execution: &Execution<'_>,
+        filter: Option<(&orlop_seccomp::Filter, FilterPlace)>,
+    ) -> Result<()> {
+        let here = |place: FilterPlace| filter.filter(|(_, planned)| *planned == place).map(|(filter, _)| filter);
         // Before others can see this process: it opens the command's file for a moment.
         let listen_pid = self.plan_command(execution)?;
         self.plan_entry(execution);
@@ -187,7 +209,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn plan_limits(&mut self, execution: &Execution<'_>) {
+    pub(super) fn plan_limits(&mut self, execution: &Execution<'_>) {
         let process = execution.process;
         let pointer = execution.pointer;
         let mut limits: Vec<Rlimit> = process
@@ -284,7 +306,7 @@ impl Builder<'_> {
         if !execution.uses_console() {
             self.push_from(
                 format_args!("{}/user", execution.pointer),
-                Op::OwnStdio { uid: execution.process.user.uid },
+                Op::OwnStdio { uid: execution.process.user.uid, must: 0 },
             );
         }
     }
@@ -334,16 +356,10 @@ impl Builder<'_> {
         // No capabilities in the config means none at all, as for runc.
         let [bounding, ..] = process.capabilities.as_ref().map_or([0; 5], granted);
         self.push_bounding(bounding, pointer);
-        let cwd = self.plan.program.str(process.cwd.as_str());
-        self.push_from(format_args!("{pointer}/cwd"), Op::Chdir { path: cwd });
-        let user = &process.user;
-        let groups = self.plan.program.list(&user.additional_gids);
-        let umask = user.umask.unwrap_or(DEFAULT_UMASK);
-        let set_groups = u32::from(execution.set_groups);
-        let op = Op::User { uid: user.uid, gid: user.gid, groups, set_groups, umask };
-        self.push_from(format_args!("{pointer}/user"), op);
+        self.push_cwd(execution);
+        self.push_user(execution);
         if let Some((filter, FilterPlace::BeforeEntry)) = filter {
-            if user.uid != 0 {
+            if process.user.uid != 0 {
                 // With the user went all effective capabilities, this one with them; it is among the permitted still.
                 self.push_capabilities(execution, CAP_SYS_ADMIN);
             }
@@ -351,9 +367,36 @@ impl Builder<'_> {
         }
         self.push_capabilities(execution, keep);
         // Again for a directory that only the container's user may enter.
-        self.push_from(format_args!("{pointer}/cwd"), Op::Chdir { path: cwd });
-        if process.no_new_privileges {
-            self.push_from(format_args!("{pointer}/noNewPrivileges"), Op::NoNewPrivs);
+        self.push_cwd(execution);
+        self.push_no_new_privileges(execution);
+    }
+
+    /// Identity and rights alone, for a process whose forks execute commands; they load the filter, which is the last thing of all.
+    pub(super) fn plan_identity_alone(&mut self, execution: &Execution<'_>) {
+        let [bounding, ..] = execution.process.capabilities.as_ref().map_or([0; 5], granted);
+        self.push_bounding(bounding, execution.pointer);
+        self.push_user(execution);
+        self.push_capabilities(execution, 0);
+        self.push_no_new_privileges(execution);
+    }
+
+    fn push_cwd(&mut self, execution: &Execution<'_>) {
+        let path = self.plan.program.str(execution.process.cwd.as_str());
+        self.push_from(format_args!("{}/cwd", execution.pointer), Op::Chdir { path });
+    }
+
+    fn push_user(&mut self, execution: &Execution<'_>) {
+        let user = &execution.process.user;
+        let groups = self.plan.program.list(&user.additional_gids);
+        let umask = user.umask.unwrap_or(DEFAULT_UMASK);
+        let set_groups = u32::from(execution.set_groups);
+        let op = Op::User { uid: user.uid, gid: user.gid, groups, set_groups, umask };
+        self.push_from(format_args!("{}/user", execution.pointer), op);
+    }
+
+    fn push_no_new_privileges(&mut self, execution: &Execution<'_>) {
+        if execution.process.no_new_privileges {
+            self.push_from(format_args!("{}/noNewPrivileges", execution.pointer), Op::NoNewPrivs);
         }
     }
 

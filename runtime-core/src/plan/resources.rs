@@ -21,8 +21,6 @@ pub(crate) enum Resource {
     StartFifo,
     /// The pidfd of the container's init, for `exec`.
     InitPidfd,
-    /// The pidfd of the runtime's own process, for what must not outlive it.
-    OwnPidfd,
     /// The root directory of the container's init, for `exec` where no mount namespace leads there.
     InitRoot,
 }

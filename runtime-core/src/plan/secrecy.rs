@@ -4,7 +4,10 @@
 use orlop_init::wire::{Op, Slot};
 
 use super::program::Program;
-use super::{ExecPlan, Host, Plan, PlanOptions, plan, plan_exec, plan_exec_server, plan_hook, plan_served};
+use super::{
+    ExecPlan, Host, Plan, PlanOptions, ServerOf, own_server_fits, plan, plan_exec, plan_exec_server, plan_hook,
+    plan_served,
+};
 use crate::config::{self, Config, Hook};
 
 const BUNDLE: &str = "/bundle";
@@ -168,7 +171,7 @@ fn nothing_of_the_host_is_seen_from_a_container_with_an_exec_server() {
         let pid = namespaces.iter().any(|one| one.starts_with("pid"));
         let options = options(host, false);
         let exec = ExecPlan { config, options: &options, process: &process, filter: None, hook: None };
-        let server = plan_exec_server(&exec).unwrap();
+        let server = plan_exec_server(&exec, ServerOf::All).unwrap();
         assert_eq!(
             position(&server, |op| matches!(op, Op::Setns { flags, .. } if flags & NEWPID != 0)),
             None,
@@ -176,8 +179,54 @@ fn nothing_of_the_host_is_seen_from_a_container_with_an_exec_server() {
         );
         check(&format!("server {name}"), &server, false, false, true);
         assert!(matches!(server.program.ops.last().unwrap().op, Op::Serve { .. }), "{name}");
-        check(&format!("served {name}"), &plan_served(&exec, &process).unwrap(), pid, false, false);
+        check(&format!("served {name}"), &plan_served(&exec, &process, ServerOf::All).unwrap(), pid, false, false);
     });
+}
+
+/// A server with the identity of its commands holds nothing of the host and has no more rights than they, since those are in the pid
+/// namespace from their first instruction; and no command of it needs more.
+#[test]
+fn what_is_born_in_the_pid_namespace_holds_nothing_of_the_host() {
+    let fitting = std::cell::Cell::new(0);
+    each_config(|name, config, host, _| {
+        let mut process = config.process.clone().unwrap();
+        process.terminal = false;
+        if !own_server_fits(config, &process, false) {
+            return;
+        }
+        fitting.set(fitting.get() + 1);
+        let options = options(host, false);
+        let exec = ExecPlan { config, options: &options, process: &process, filter: None, hook: None };
+        let server = plan_exec_server(&exec, ServerOf::Own).unwrap();
+        check(&format!("own server {name}"), &server, false, false, true);
+        let closed = position(&server, |op| matches!(op, Op::CloseReceived { .. })).unwrap();
+        let at = |wanted: fn(&Op) -> bool| position(&server, wanted).is_some_and(|at| at < closed);
+        assert!(at(|op| matches!(op, Op::Capabilities { .. })) && at(|op| matches!(op, Op::User { .. })), "{name}");
+        let kept = server.program.ops.iter().flat_map(|record| match record.op {
+            Op::CloseReceived { kept } => kept.to_vec(),
+            _ => Vec::new(),
+        });
+        let kept: Vec<_> = kept.filter_map(|slot| server.resources.get(slot.0 as usize)).collect();
+        assert_eq!(
+            kept,
+            [&super::Resource::InitPidfd],
+            "{name}: of the container's own process nobody in there needs to be kept"
+        );
+        let served = plan_served(&exec, &process, ServerOf::Own).unwrap();
+        assert!(served.resources.is_empty() && served.forks() == 0 && served.may_go_on(), "{name}");
+        let needs_rights = |op: &Op| {
+            matches!(
+                op,
+                Op::Setns { .. }
+                    | Op::User { .. }
+                    | Op::CapBounding { .. }
+                    | Op::Rlimits { .. }
+                    | Op::OwnStdio { must: 0, .. }
+            )
+        };
+        assert_eq!(position(&served, needs_rights), None, "{name}");
+    });
+    assert!(fitting.get() > 0, "no config fits");
 }
 
 /// The operations that load a filter, set capabilities and wait, in order.

@@ -123,12 +123,9 @@ fn opening(resource: &Resource) -> Option<Operation> {
         Resource::IdMap { maps: MountMaps::Joined { path, .. }, field } => {
             (format!("the user namespace {path} for an id-mapped mount"), field.clone())
         }
-        Resource::Proc
-        | Resource::ConsoleSocket
-        | Resource::StartFifo
-        | Resource::InitPidfd
-        | Resource::OwnPidfd
-        | Resource::InitRoot => return None,
+        Resource::Proc | Resource::ConsoleSocket | Resource::StartFifo | Resource::InitPidfd | Resource::InitRoot => {
+            return None;
+        }
     };
     Some(Operation { by: "runtime", step: "open", object, field })
 }

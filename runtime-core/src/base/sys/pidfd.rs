@@ -20,11 +20,6 @@ pub(crate) fn open(pid: HostPid) -> nix::Result<OwnedFd> {
     rustix::process::pidfd_open(pid.as_pid(), PidfdFlags::empty()).map_err(errno)
 }
 
-/// That of this process.
-pub(crate) fn open_own() -> nix::Result<OwnedFd> {
-    rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(errno)
-}
-
 /// `pidfd_send_signal(2)`, Linux 5.1. Signal 0 only asks, which rustix cannot say, nor a real-time signal.
 pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()> {
     let info: *const libc::siginfo_t = std::ptr::null();
@@ -162,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_pid_namespace_is_that_of_procfs() {
-        let namespace = match pid_namespace(open_own().unwrap().as_fd()) {
+        let own = open(HostPid::new(std::process::id().cast_signed()).unwrap()).unwrap();
+        let namespace = match pid_namespace(own.as_fd()) {
             Err(Errno::ENOTTY | Errno::EINVAL) => {
                 eprintln!("skipped a_pid_namespace_is_that_of_procfs: needs Linux 6.11");
                 return;

@@ -21,6 +21,8 @@ pub(super) struct Delivery<'d> {
     opened: Vec<Opened<'d>>,
     /// The `tasks` files that the init writes.
     tasks: &'d [BorrowedFd<'d>],
+    /// Whether the init waits for them.
+    receives: bool,
     /// Whether the answer to its word that all is set up goes with it.
     goes_on: bool,
 }
@@ -31,7 +33,7 @@ impl<'d> Delivery<'d> {
     /// # Errors
     /// What cannot be opened, with its config field.
     pub(super) fn open(plan: &Plan, given: &Given<'d>, tasks: &'d [BorrowedFd<'d>], goes_on: bool) -> Result<Self> {
-        Ok(Self { opened: resources::open_all(plan, given)?, tasks, goes_on })
+        Ok(Self { opened: resources::open_all(plan, given)?, tasks, receives: plan.receives(), goes_on })
     }
 
     /// The pid namespace that the plan's process enters, see [`entered`].
@@ -46,7 +48,12 @@ impl<'d> Delivery<'d> {
     pub(super) fn send(&self, socket: BorrowedFd<'_>) -> Result<()> {
         let all = self.opened.iter().map(AsFd::as_fd).chain(self.tasks.iter().copied());
         let numbers: Vec<RawFd> = all.map(|fd| fd.as_raw_fd()).collect();
-        let last: &[u8] = if self.goes_on { &[wire::LAST, GO] } else { &[wire::LAST] };
+        let last: &[u8] = match (self.receives, self.goes_on) {
+            (true, true) => &[wire::LAST, GO],
+            (true, false) => &[wire::LAST],
+            (false, true) => &[GO],
+            (false, false) => return Ok(()),
+        };
         let mut chunks = numbers.chunks(wire::DESCRIPTORS).peekable();
         loop {
             let chunk = chunks.next().unwrap_or_default();

@@ -71,9 +71,6 @@ fn open_one<'g>(resource: &Resource, given: &Given<'g>) -> Result<Opened<'g>> {
                 given.init_pid.zip(given.init_pidfd).ok_or_else(|| missing("the container's init is missing"))?;
             Procfs::open()?.open_root(init.0, init.1).map(Opened::Own)
         }
-        Resource::OwnPidfd => sys::pidfd::open_own()
-            .map(Opened::Own)
-            .map_err(|errno| Error::os(Step::Clone, errno as i32).with_object("the runtime's own process")),
         Resource::InitPidfd => {
             given.init_pidfd.map(Opened::Given).ok_or_else(|| missing("the container's init is missing"))
         }

@@ -168,7 +168,7 @@ fn the_fork_of_what_a_server_has_made_is_told_of_in_the_servers_block_alone() {
     let (mut child, pid) = sleeper();
     let (mut innocent, other) = sleeper();
     let mut plan = Plan::default();
-    plan.program.push(Str::NONE, Op::Serve { init: Slot(0), runtime: Slot(1) });
+    plan.program.push(Str::NONE, Op::Serve { init: Slot(0), parent: 1, enters: 0 });
     let connection = block::Connection { sync: -1, tasks: 0, die_with_parent: false, vforks: false };
     let (server, _file) = InitBlock::write(&plan, &connection, None).unwrap();
     let places = Places::of(Arc::new(server));

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat, major, minor};
+use nix::unistd::{Uid, fchown};
 
 use super::entering::{init_of, join_time_of_restore, wrong_status};
 use super::execution::{Exec, cgroup_to_join, goes_on, home, out_of_turn, wait_ready};
@@ -14,7 +18,7 @@ use crate::base::procfs::Procfs;
 use crate::base::{
     ContainerId, Error, HostPid, Kind, Process as Started, Report, Result, Runtime, Status, Step, Warning,
 };
-use crate::config::{self, Config, CpuAffinity, Linux, Namespace, Process};
+use crate::config::{self, Config, CpuAffinity, Linux, Namespace, NamespaceType, Process};
 use crate::parent::exec_server::ExecServer as Server;
 use crate::parent::facts::host_within;
 use crate::parent::launch::{Event, Given, Init, Launch};
@@ -22,7 +26,8 @@ use crate::parent::liveness::{is_paused, not_running};
 use crate::parent::options::Terminal;
 use crate::parent::prepare::{compile_seccomp, may_set_groups};
 use crate::plan::{
-    CgroupMounts, ExecPlan, Host, JoinCgroup, Plan, PlanOptions, bounding, plan_exec_server, plan_served,
+    CgroupMounts, ExecPlan, Host, JoinCgroup, Plan, PlanOptions, ServerOf, bounding, own_server_fits, plan_exec_server,
+    plan_served, same_identity,
 };
 use crate::state::{Entry, Store};
 
@@ -39,6 +44,10 @@ use crate::state::{Entry, Store};
 /// the pid namespace: the container's processes do not see it, and cannot trace it. Of the container's files it reads none but
 /// `/etc/passwd`, where a command's environment has no HOME; what that says is kept for each user.
 ///
+/// Commands that have the user, rights and limits of the container's own process come fastest. Where that process can neither trace nor
+/// mount, has a pid namespace, is root if it has a user namespace, and gains no rights by execve(2) or has no filter, the server has these
+/// rights itself and makes such commands by a single fork. With the first other command there is a second server, of another process, for those.
+///
 /// Commands can be started by several threads at once. All of them have the labels, the `oomScoreAdj`
 /// and the initial CPU affinity of the container's process.
 #[derive(Debug)]
@@ -54,7 +63,10 @@ pub struct ExecServer {
     homes: Mutex<BTreeMap<u32, Option<String>>>,
     /// The container's first process.
     init_pidfd: OwnedFd,
-    server: Server,
+    /// What makes the commands that are what the container's own process is.
+    own: Option<Server>,
+    /// What makes all others, once there is one.
+    all: Mutex<Option<Arc<Server>>>,
 }
 
 /// Starts an exec server in the running container `id`.
@@ -63,10 +75,7 @@ pub struct ExecServer {
 /// As [`exec`](crate::exec()); [`Kind::Unsupported`] where the container's seccomp profile has an agent, who is told of each process.
 pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
     let entry = Store::find(runtime, id)?;
-    let null = |write: bool| File::options().read(!write).write(write).open("/dev/null").map(OwnedFd::from);
-    let streams = || Ok([null(false)?, null(true)?, null(true)?]);
-    let streams = streams().map_err(|error: std::io::Error| Error::io(Step::Clone, &error).with_object("/dev/null"))?;
-    let options = ExecOptions::new(ExecProcess::Args(Vec::new())).stdio(streams);
+    let options = ExecOptions::new(ExecProcess::Args(Vec::new()));
     let (init_pidfd, _) = init_of(&entry, &options)?;
     let bytes = entry.config()?;
     let mut config = config::load(&bytes)?;
@@ -84,34 +93,14 @@ pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
     let procfs = Procfs::open()?;
     let host = host_within(runtime, &config, Some(&process), &procfs, init_pid(&entry)?);
     let set_groups = may_set_groups(&config, host);
-    let cgroup = cgroup_to_join(&procfs, &entry.record, &[])?;
-    let tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
-    let join = JoinCgroup { tasks, late: false, attach: false };
-    let plan_options = plan_options(&entry, host, set_groups, join, None);
-    let plan = plan_exec_server(&ExecPlan {
-        config: &config,
-        options: &plan_options,
-        process: &process,
-        filter: None,
-        hook: None,
-    })?;
-    let mut exec = Exec {
-        record: &entry.record,
-        options: &options,
-        plan: &plan,
-        host,
-        program: None,
-        cgroup,
-        paused: false,
-        attach: false,
-        init_pidfd: init_pidfd.as_fd(),
-        beside: true,
+    let of = if own_server_fits(&config, &process, filter.is_some()) { ServerOf::Own } else { ServerOf::All };
+    let start =
+        Start { entry: &entry, config: &config, process: &process, host, set_groups, init_pidfd: init_pidfd.as_fd() };
+    let server = start.server(of, None)?;
+    let (own, all) = match of {
+        ServerOf::Own => (Some(server), None),
+        ServerOf::All => (None, Some(Arc::new(server))),
     };
-    let mut child = exec.launch(false)?;
-    if let Err(error) = exec.make_ready(&mut child) {
-        child.kill();
-        return Err(error);
-    }
     Ok(ExecServer {
         config: of_kinds(&config)?,
         process: process.into_owned(),
@@ -120,9 +109,56 @@ pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
         set_groups,
         homes: Mutex::default(),
         init_pidfd,
-        server: Server::new(child),
+        own,
+        all: Mutex::new(all),
         entry,
     })
+}
+
+/// What a server is started from.
+struct Start<'s> {
+    entry: &'s Entry,
+    config: &'s Config<'s>,
+    process: &'s Process<'s>,
+    host: Host,
+    set_groups: bool,
+    init_pidfd: BorrowedFd<'s>,
+}
+
+impl Start<'_> {
+    fn server(&self, of: ServerOf, cancel: Option<OwnedFd>) -> Result<Server> {
+        let null = |write: bool| File::options().read(!write).write(write).open("/dev/null").map(OwnedFd::from);
+        let streams = || Ok([null(false)?, null(true)?, null(true)?]);
+        let streams =
+            streams().map_err(|error: std::io::Error| Error::io(Step::Clone, &error).with_object("/dev/null"))?;
+        let mut options = ExecOptions::new(ExecProcess::Args(Vec::new())).stdio(streams);
+        options.cancel = cancel;
+        let cgroup = cgroup_to_join(&Procfs::open()?, &self.entry.record, &[])?;
+        let tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
+        let join = JoinCgroup { tasks, late: false, attach: false };
+        let plan_options = plan_options(self.entry, self.host, self.set_groups, join, None);
+        let exec =
+            ExecPlan { config: self.config, options: &plan_options, process: self.process, filter: None, hook: None };
+        let plan = plan_exec_server(&exec, of)?;
+        let mut exec = Exec {
+            record: &self.entry.record,
+            options: &options,
+            plan: &plan,
+            host: self.host,
+            program: None,
+            cgroup,
+            paused: false,
+            attach: false,
+            init_pidfd: self.init_pidfd,
+            beside: true,
+        };
+        let mut child = exec.launch(false)?;
+        if let Err(error) = exec.make_ready(&mut child) {
+            child.kill();
+            return Err(error);
+        }
+        Ok(Server::new(child))
+    }
 }
 
 impl ExecServer {
@@ -144,7 +180,7 @@ impl ExecServer {
         }
     }
 
-    fn execute(&self, options: &ExecOptions, warnings: &mut Vec<String>) -> Result<(HostPid, OwnedFd, Vec<String>)> {
+    fn execute(&self, options: &ExecOptions, warnings: &mut Vec<String>) -> Executed {
         let file = process::file(options)?;
         let process = process::of(file.as_deref(), options, || Some(self.process.clone()), warnings)?;
         self.check(&process, options)?;
@@ -153,12 +189,25 @@ impl ExecServer {
             Some(true) => return Err(wrong_status(&self.entry.record, Status::Paused)),
             None => return Err(wrong_status(&self.entry.record, Status::Stopped)),
         }
-        let home = self.home(&process)?;
+        if let Some(own) = self.own.as_ref().filter(|_| same_identity(&process, &self.process)) {
+            if !has_user_namespace(&self.config) {
+                give_streams(options, process.user.uid)?;
+            }
+            match self.command(own, ServerOf::Own, &process, options) {
+                Err(error) if takes_more_rights(&error) => {}
+                executed => return executed,
+            }
+        }
+        self.command(&*self.all(options)?, ServerOf::All, &process, options)
+    }
+
+    fn command(&self, server: &Server, of: ServerOf, process: &Process<'_>, options: &ExecOptions) -> Executed {
+        let home = self.home(process)?;
         let plan_options =
             plan_options(&self.entry, self.host, self.set_groups, JoinCgroup::default(), home.as_deref());
         let (config, filter) = (&self.config, self.filter.as_ref());
-        let exec = ExecPlan { config, options: &plan_options, process: &process, filter, hook: None };
-        let plan = plan_served(&exec, &self.process)?;
+        let exec = ExecPlan { config, options: &plan_options, process, filter, hook: None };
+        let plan = plan_served(&exec, &self.process, of)?;
         let given = Given {
             init_pidfd: Some(self.init_pidfd.as_fd()),
             init_pid: Some(init_pid(&self.entry)?),
@@ -167,13 +216,36 @@ impl ExecServer {
         let cancel = options.cancel.as_ref().map(AsFd::as_fd);
         let goes_on = goes_on(&plan, options);
         let launch = Launch { cancel, goes_on, ..Launch::entering(&plan, self.host, options.stdio.as_ref()) };
-        let mut child = self.server.start(launch, &given)?;
+        let mut child = server.start(launch, &given)?;
         if let Err(error) = carry_out(&mut child, &plan, options) {
             child.kill();
             return Err(error);
         }
         let (pid, pidfd) = child.into_parts();
         Ok((pid, pidfd, plan.notes))
+    }
+
+    /// The server for commands of any identity.
+    fn all(&self, options: &ExecOptions) -> Result<Arc<Server>> {
+        let mut all = locked(&self.all);
+        if let Some(server) = &*all {
+            return Ok(Arc::clone(server));
+        }
+        let bytes = self.entry.config()?;
+        let mut config = config::load(&bytes)?;
+        join_time_of_restore(&self.entry.record, &mut config);
+        let start = Start {
+            entry: &self.entry,
+            config: &config,
+            process: &self.process,
+            host: self.host,
+            set_groups: self.set_groups,
+            init_pidfd: self.init_pidfd.as_fd(),
+        };
+        // Without a descriptor to spare it cannot be cancelled; it still has its deadlines.
+        let cancel = options.cancel.as_ref().and_then(|cancel| cancel.try_clone().ok());
+        let server = Arc::new(start.server(ServerOf::All, cancel)?);
+        Ok(Arc::clone(all.insert(server)))
     }
 
     /// What the server did once and for all its commands, or cannot do.
@@ -221,6 +293,46 @@ impl ExecServer {
         homes.insert(process.user.uid, found.clone());
         Ok(found)
     }
+}
+
+/// The pid, the pidfd and the notes of what was executed.
+type Executed = Result<(HostPid, OwnedFd, Vec<String>)>;
+
+fn has_user_namespace(config: &Config<'_>) -> bool {
+    let mut namespaces = config.linux.iter().flat_map(|linux| &linux.namespaces);
+    namespaces.any(|namespace| namespace.kind == NamespaceType::User)
+}
+
+/// Whether a command that has nothing but its own rights could not be made for that: its working directory is one that others may not
+/// enter, a stream is not its user's, or it is not in the root that an exec would enter.
+fn takes_more_rights(error: &Error) -> bool {
+    match error.step() {
+        Step::EnterCwd | Step::SetUpTerminal => matches!(error.errno(), Some(libc::EACCES | libc::EPERM)),
+        Step::JoinNamespace => error.errno() == Some(libc::ESTALE),
+        _ => false,
+    }
+}
+
+/// Gives the standard streams to the command's user, so that it can reopen them by /dev/stdout. It has not the right itself.
+fn give_streams(options: &ExecOptions, uid: u32) -> Result<()> {
+    let failed =
+        |errno: Errno| Error::os(Step::SetUpTerminal, errno as i32).with_object("standard streams").with_field("/user");
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let own = || [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    for stream in options.stdio.as_ref().map_or_else(own, |streams| streams.each_ref().map(AsFd::as_fd)) {
+        let Ok(status) = fstat(stream) else { continue };
+        let is_device = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+        let is_null = is_device && (major(status.st_rdev), minor(status.st_rdev)) == (1, 3);
+        if is_null || status.st_uid == uid {
+            continue;
+        }
+        match fchown(stream, Some(Uid::from_raw(uid)), None) {
+            // A socket, a stream of another user namespace, or a read-only file system: the stream works all the same.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS | Errno::EACCES) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    Ok(())
 }
 
 /// A thread that panicked while it held the lock has left nothing half-done.
