@@ -396,8 +396,10 @@ fn it_ends_with_its_owner_whoever_has_its_socket(t: &Sandbox) {
         let server = of(&c).exec_server().unwrap();
         let child = process::fork_to(|| {
             // Nor does the server heed, or end for, a process that is not its owner.
-            let error = server.exec(words(&["true"])).unwrap_err();
-            assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+            for uid in [0, 12] {
+                let error = server.exec(words(&["true"]).user(User { uid, gid: None })).unwrap_err();
+                assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+            }
             File::create(t.dir.join("refused")).unwrap();
             std::thread::sleep(Duration::from_secs(600));
         });

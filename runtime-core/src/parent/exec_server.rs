@@ -28,15 +28,22 @@ impl ExecServer {
     /// Has it make a process.
     ///
     /// # Errors
-    /// As [`Launch::start_by`]; [`Kind::Unsupported`] in a process that the owner has forked.
+    /// As [`Launch::start_by`] and [`Self::check_owner`].
     pub(crate) fn start(&self, launch: Launch<'_>, given: &Given<'_>) -> Result<Init> {
-        if !self.is_owned() {
-            return Err(Error::new(Kind::Unsupported, Step::Clone)
-                .with_object("an exec server")
-                .with_reason("it belongs to the process that has forked this one")
-                .with_hint("start another"));
-        }
+        self.check_owner()?;
         launch.start_by(&self.init, &self.places, given)
+    }
+
+    /// # Errors
+    /// [`Kind::Unsupported`] in a process that the owner has forked.
+    pub(crate) fn check_owner(&self) -> Result<()> {
+        if self.is_owned() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Unsupported, Step::Clone)
+            .with_object("an exec server")
+            .with_reason("it belongs to the process that has forked this one")
+            .with_hint("start another"))
     }
 
     fn is_owned(&self) -> bool {

@@ -1,17 +1,14 @@
 //! An exec server: further processes in a running container, without doing again for each what all of them have in common.
 
+mod start;
+mod streams;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nix::errno::Errno;
-use nix::sys::stat::{SFlag, fstat, major, minor};
-use nix::unistd::{Uid, fchown};
-
 use super::entering::{init_of, join_time_of_restore, wrong_status};
-use super::execution::{Exec, cgroup_to_join, goes_on, home, out_of_turn, wait_ready};
+use super::execution::{goes_on, home, out_of_turn, wait_ready};
 use super::options::{ExecOptions, ExecProcess};
 use super::process;
 use crate::base::procfs::Procfs;
@@ -25,11 +22,9 @@ use crate::parent::launch::{Event, Given, Init, Launch};
 use crate::parent::liveness::{is_paused, not_running};
 use crate::parent::options::Terminal;
 use crate::parent::prepare::{compile_seccomp, may_set_groups};
-use crate::plan::{
-    CgroupMounts, ExecPlan, Host, JoinCgroup, Plan, PlanOptions, ServerOf, bounding, own_server_fits, plan_exec_server,
-    plan_served, same_identity,
-};
+use crate::plan::{ExecPlan, Host, JoinCgroup, Plan, ServerOf, bounding, own_server_fits, plan_served, same_identity};
 use crate::state::{Entry, Store};
+use start::{Start, plan_options};
 
 /// A process that waits inside a running container and starts commands there in a fraction of the time that an [`exec`](crate::exec())
 /// takes: the config is read once, the profile compiled once, and namespaces and control groups are joined once. It ends with this value
@@ -115,52 +110,6 @@ pub fn exec_server(runtime: &Runtime, id: &ContainerId) -> Result<ExecServer> {
     })
 }
 
-/// What a server is started from.
-struct Start<'s> {
-    entry: &'s Entry,
-    config: &'s Config<'s>,
-    process: &'s Process<'s>,
-    host: Host,
-    set_groups: bool,
-    init_pidfd: BorrowedFd<'s>,
-}
-
-impl Start<'_> {
-    fn server(&self, of: ServerOf, cancel: Option<OwnedFd>) -> Result<Server> {
-        let null = |write: bool| File::options().read(!write).write(write).open("/dev/null").map(OwnedFd::from);
-        let streams = || Ok([null(false)?, null(true)?, null(true)?]);
-        let streams =
-            streams().map_err(|error: std::io::Error| Error::io(Step::Clone, &error).with_object("/dev/null"))?;
-        let mut options = ExecOptions::new(ExecProcess::Args(Vec::new())).stdio(streams);
-        options.cancel = cancel;
-        let cgroup = cgroup_to_join(&Procfs::open()?, &self.entry.record, &[])?;
-        let tasks = cgroup.as_ref().is_some_and(|cgroup| !cgroup.record().paths.v1.is_empty());
-        let join = JoinCgroup { tasks, late: false, attach: false };
-        let plan_options = plan_options(self.entry, self.host, self.set_groups, join, None);
-        let exec =
-            ExecPlan { config: self.config, options: &plan_options, process: self.process, filter: None, hook: None };
-        let plan = plan_exec_server(&exec, of)?;
-        let mut exec = Exec {
-            record: &self.entry.record,
-            options: &options,
-            plan: &plan,
-            host: self.host,
-            program: None,
-            cgroup,
-            paused: false,
-            attach: false,
-            init_pidfd: self.init_pidfd,
-            beside: true,
-        };
-        let mut child = exec.launch(false)?;
-        if let Err(error) = exec.make_ready(&mut child) {
-            child.kill();
-            return Err(error);
-        }
-        Ok(Server::new(child))
-    }
-}
-
 impl ExecServer {
     /// Executes a process in the container, as [`exec`](crate::exec()) does, and returns once the command has taken over.
     ///
@@ -191,7 +140,7 @@ impl ExecServer {
         }
         if let Some(own) = self.own.as_ref().filter(|_| same_identity(&process, &self.process)) {
             if !has_user_namespace(&self.config) {
-                give_streams(options, process.user.uid)?;
+                streams::give(options, process.user.uid)?;
             }
             match self.command(own, ServerOf::Own, &process, options) {
                 Err(error) if takes_more_rights(&error) => {}
@@ -227,6 +176,8 @@ impl ExecServer {
 
     /// The server for commands of any identity.
     fn all(&self, options: &ExecOptions) -> Result<Arc<Server>> {
+        // In a process that the owner has forked, a new one would be that process's.
+        self.own.as_ref().map_or(Ok(()), Server::check_owner)?;
         let mut all = locked(&self.all);
         if let Some(server) = &*all {
             return Ok(Arc::clone(server));
@@ -313,28 +264,6 @@ fn takes_more_rights(error: &Error) -> bool {
     }
 }
 
-/// Gives the standard streams to the command's user, so that it can reopen them by /dev/stdout. It has not the right itself.
-fn give_streams(options: &ExecOptions, uid: u32) -> Result<()> {
-    let failed =
-        |errno: Errno| Error::os(Step::SetUpTerminal, errno as i32).with_object("standard streams").with_field("/user");
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let own = || [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    for stream in options.stdio.as_ref().map_or_else(own, |streams| streams.each_ref().map(AsFd::as_fd)) {
-        let Ok(status) = fstat(stream) else { continue };
-        let is_device = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
-        let is_null = is_device && (major(status.st_rdev), minor(status.st_rdev)) == (1, 3);
-        if is_null || status.st_uid == uid {
-            continue;
-        }
-        match fchown(stream, Some(Uid::from_raw(uid)), None) {
-            // A socket, a stream of another user namespace, or a read-only file system: the stream works all the same.
-            Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS | Errno::EACCES) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-    }
-    Ok(())
-}
-
 /// A thread that panicked while it held the lock has left nothing half-done.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -353,19 +282,6 @@ fn carry_out(child: &mut Init, plan: &Plan, options: &ExecOptions) -> Result<()>
 
 fn init_pid(entry: &Entry) -> Result<HostPid> {
     entry.record.init.map(|init| init.pid).ok_or_else(|| not_running(&entry.record))
-}
-
-fn plan_options<'o>(
-    entry: &'o Entry,
-    host: Host,
-    set_groups: bool,
-    join: JoinCgroup,
-    home: Option<&'o str>,
-) -> PlanOptions<'o> {
-    let bundle = Path::new(&entry.record.bundle);
-    let no_new_keyring = entry.record.no_new_keyring;
-    let cgroups = CgroupMounts::Unused;
-    PlanOptions { no_new_keyring, join, cgroups, home, set_groups, ..PlanOptions::entering(bundle, host) }
 }
 
 /// A config with nothing but the kinds of another one's namespaces.
