@@ -102,9 +102,10 @@ fn a_console_socket_that_is_not_there_is_an_error(t: &Sandbox) {
     c.create_cmd(&["--console-socket", "/no/such/socket"]).run().code(1);
 }
 
-/// What a script does before it looks at the size of its terminal: runc sets that only when the command runs already.
+/// What a script does before it looks at the size of its terminal: runc sets that only when the command runs already. Without one, busybox's
+/// stty prints nothing and succeeds.
 fn until_sized(t: &Sandbox) -> &'static str {
-    if t.is(Flavor::Runc) { "until stty size >/dev/null 2>&1; do sleep 0.01; done;" } else { "" }
+    if t.is(Flavor::Runc) { "until [ -n \"$(stty size 2>/dev/null)\" ]; do sleep 0.01; done;" } else { "" }
 }
 
 #[case(not_crun("sets no size in run"))]
