@@ -770,7 +770,7 @@ fn commands_are_confined_by_the_containers_profile(t: &Sandbox) {
 }
 
 #[case]
-fn commands_have_the_containers_label(t: &Sandbox) {
+fn commands_have_the_containers_selinux_label(t: &Sandbox) {
     needs_selinux(t);
     let c = t.container("a");
     c.set("/process/selinuxLabel", json!(LABEL));
